@@ -1,0 +1,1 @@
+"""Experiments: the systems built on `lars_jax`, each with its own command line."""

@@ -1,0 +1,187 @@
+"""The typed configuration of one training run; nothing else configures anything.
+
+The command line, the presets, the notebook and a run's `config.json` all hold this one
+frozen dataclass. Every field carries its meaning, which `--help` prints.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+NetworkName = Literal[
+    "alexnet",
+    "alexnet_bn",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnet8",
+    "resnet14",
+    "resnet20",
+    "resnet32",
+    "resnet44",
+    "resnet56",
+    "resnet110",
+]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What the network is shown."""
+
+    dataset: str = "digits"
+    """`digits` (embedded), any TFDS name such as `cifar10`, or `folder:PATH`."""
+
+    data_dir: str | None = None
+    """Where prepared TFDS data sets lie; else $TFDS_DATA_DIR, else TFDS's default."""
+
+    train_split: str = "train"
+    """Name of the split to train on."""
+
+    test_split: str = "test"
+    """Name of the split that evaluation counts every example of."""
+
+    holdout: int = 0
+    """Training examples set aside; where > 0, evaluation uses them, not the test split."""
+
+    image_size: int = 8
+    """Height and width that the network sees, in pixels."""
+
+    resize: int | None = None
+    """Resize every image to this square on the host first; None keeps its own size."""
+
+    crop_padding: int = 1
+    """Zero pixels added on each side before the random crop to image_size."""
+
+    flip: bool = False
+    """Mirror each training image left to right with probability one half."""
+
+    augmentation: Literal["none", "crop", "random_resized_crop"] = "crop"
+    """How training images vary; evaluation takes the centre crop."""
+
+    placement: Literal["auto", "device", "host"] = "auto"
+    """Keep the whole data set on the device, or feed it; auto: device up to 1 GiB."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network that is trained."""
+
+    network: NetworkName = "resnet20"
+    """AlexNet or ResNet; small images choose the small form of the same network."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of activations and products; parameters stay float32."""
+
+    stride_in: Literal["1x1", "3x3"] = "1x1"
+    """Where a bottleneck halves the image: 1x1 is ResNet v1, 3x3 is v1.5 (MLPerf)."""
+
+    bn_span: int | None = None
+    """Examples that one batch normalisation sees; None: the whole micro-batch."""
+
+    batch_statistics: Literal["auto", "running", "estimated"] = "auto"
+    """Statistics of evaluation; auto estimates anew in runs under 1000 steps."""
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """The optimizer and its schedule: linear warm-up, then polynomial decay."""
+
+    optimizer: Literal["lars", "sgd", "nesterov"] = "lars"
+    """`lars` is Algorithm 1 of the paper; the other two are controls."""
+
+    learning_rate: float = 2.0
+    """Peak global learning rate (gamma), for the global batch as configured."""
+
+    end_learning_rate: float = 0.0
+    """Learning rate at which the polynomial decay ends."""
+
+    decay_power: float = 2.0
+    """Power of the polynomial decay."""
+
+    decay_from: Literal["start", "warmup"] = "start"
+    """Decay over the whole run (the paper's formula), or over what follows warm-up."""
+
+    warmup_epochs: float = 0.0
+    """Epochs of linear warm-up."""
+
+    warmup_start: float = 0.0
+    """Learning rate at step 0 of the warm-up."""
+
+    momentum: float = 0.9
+    """Momentum m."""
+
+    weight_decay: float = 5e-4
+    """Weight decay beta."""
+
+    trust_coefficient: float = 1e-3
+    """Trust coefficient eta."""
+
+    excluded: Literal["none", "bias_and_norm"] = "none"
+    """Leaves neither adapted nor decayed: none (the paper), or biases and BN (MLPerf)."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One training run, complete: the same config and code give the same bits."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+    global_batch: int = 256
+    """Examples per update, over all devices and micro-batches."""
+
+    microbatches: int = 1
+    """Parts that a batch is accumulated from, one after the other (Caffe's iter_size)."""
+
+    epochs: float = 40.0
+    """Length of the run, in passes over the training examples."""
+
+    steps: int | None = None
+    """Length of the run in updates instead of epochs."""
+
+    label_smoothing: float = 0.0
+    """Share of the target spread evenly over all classes."""
+
+    seed: int = 0
+    """Seed of initial weights, data order, augmentation and dropout."""
+
+    backend: Literal["jit", "pmap"] = "jit"
+    """How a step is spread over devices."""
+
+    devices: int | None = None
+    """Number of devices to use; None: all."""
+
+    log_every: int = 1
+    """Updates between rows of metrics."""
+
+    eval_every: float = 5.0
+    """Epochs between evaluations; the last step is always evaluated."""
+
+    eval_batch: int = 1024
+    """Examples per evaluation batch."""
+
+    checkpoint_every: float = 5.0
+    """Epochs between checkpoints; the last step is always saved."""
+
+
+def replace(config: Config, **changes: object) -> Config:
+    """Return `config` with fields changed, wherever in its sections they live.
+
+    Field names are unique over all sections, as on the command line.
+
+    Raises:
+        TypeError: a name that no section has.
+
+    >>> replace(Config(), global_batch=512, learning_rate=4.0).optimizer.learning_rate
+    4.0
+    """
+    sections: dict[str, object] = {}
+    for section in ("data", "model", "optimizer"):
+        value = getattr(config, section)
+        names = {field.name for field in dataclasses.fields(value)}
+        own = {name: changes.pop(name) for name in names & changes.keys()}
+        sections[section] = dataclasses.replace(value, **own)
+    return dataclasses.replace(config, **sections, **changes)
