@@ -43,7 +43,7 @@ class DataConfig:
     """Name of the split that evaluation counts every example of."""
 
     holdout: int = 0
-    """Training examples set aside; where > 0, evaluation uses them, not the test split."""
+    """Training examples set aside; where > 0, they are evaluated, not the test split."""
 
     image_size: int = 8
     """Height and width that the network sees, in pixels."""
@@ -119,7 +119,7 @@ class OptimizerConfig:
     """Trust coefficient eta."""
 
     excluded: Literal["none", "bias_and_norm"] = "none"
-    """Leaves neither adapted nor decayed: none (the paper), or biases and BN (MLPerf)."""
+    """Leaves neither adapted nor decayed: none (paper), or biases and BN (MLPerf)."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Config:
     """Examples per update, over all devices and micro-batches."""
 
     microbatches: int = 1
-    """Parts that a batch is accumulated from, one after the other (Caffe's iter_size)."""
+    """Parts that a batch is accumulated from, one by one (Caffe's iter_size)."""
 
     epochs: float = 40.0
     """Length of the run, in passes over the training examples."""

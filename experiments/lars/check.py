@@ -1,0 +1,112 @@
+"""Refuse a configuration that cannot run, before anything is loaded or written."""
+
+import math
+from typing import Any
+
+from experiments.lars.config import Config
+from lars_jax.errors import InputError
+
+_POSITIVE = (
+    "global_batch",
+    "microbatches",
+    "epochs",
+    "log_every",
+    "eval_every",
+    "eval_batch",
+    "checkpoint_every",
+)
+_POSITIVE_OR_NONE = ("steps", "devices")
+_NOT_NEGATIVE = (
+    "learning_rate",
+    "end_learning_rate",
+    "decay_power",
+    "warmup_epochs",
+    "warmup_start",
+    "weight_decay",
+    "trust_coefficient",
+)
+
+
+def check(config: Config) -> Config:
+    """Return the configuration if it can run.
+
+    Raises:
+        InputError: the first rule that it breaks, with the field, its value and a way
+            out.
+
+    >>> check(Config()).global_batch
+    256
+    """
+    optimizer, data, model = config.optimizer, config.data, config.model
+    for name in _POSITIVE:
+        _require(_finite(config, name) > 0, name, "above 0", getattr(config, name))
+    for name in _POSITIVE_OR_NONE:
+        value = getattr(config, name)
+        _require(value is None or value > 0, name, "above 0, or left out", value)
+    for name in _NOT_NEGATIVE:
+        _require(_finite(optimizer, name) >= 0, name, "0 or more", optimizer)
+    _require(
+        0 <= _finite(optimizer, "momentum") < 1, "momentum", "in [0, 1)", optimizer
+    )
+    smoothing = _finite(config, "label_smoothing")
+    _require(0 <= smoothing < 1, "label_smoothing", "in [0, 1)", smoothing)
+    _require(0 <= config.seed < 2**31, "seed", "in [0, 2^31)", config.seed)
+    _require(data.image_size > 0, "image_size", "above 0", data.image_size)
+    _require(data.crop_padding >= 0, "crop_padding", "0 or more", data.crop_padding)
+    _require(data.holdout >= 0, "holdout", "0 or more", data.holdout)
+    span = model.bn_span
+    _require(span is None or span > 0, "bn_span", "above 0, or left out", span)
+    _check_sizes(config)
+    return config
+
+
+def check_data(config: Config, examples: int) -> None:
+    """Refuse a batch larger than the data.
+
+    Args:
+        config: the run.
+        examples: number of training examples.
+
+    Raises:
+        InputError: the global batch exceeds them.
+    """
+    if config.global_batch > examples:
+        raise InputError(
+            f"global_batch must not exceed the training examples; got "
+            f"{config.global_batch} of {examples} in {config.data.dataset}: choose "
+            f"--global-batch {examples} or less"
+        )
+
+
+def _check_sizes(config: Config) -> None:
+    data, span = config.data, config.model.bn_span
+    if config.global_batch % config.microbatches:
+        raise InputError(
+            f"microbatches must divide global_batch; got {config.microbatches} of "
+            f"{config.global_batch}: choose a divisor"
+        )
+    part = config.global_batch // config.microbatches
+    if span is not None and part > span and part % span:
+        raise InputError(
+            f"bn_span must divide a micro-batch; got {span} of {part} examples: "
+            "choose a divisor"
+        )
+    if data.resize is not None and data.resize < data.image_size:
+        raise InputError(
+            f"resize must be at least image_size; got {data.resize} for images of "
+            f"{data.image_size}: raise --resize"
+        )
+
+
+def _finite(section: Any, name: str) -> float:
+    value = getattr(section, name)
+    if not math.isfinite(value):
+        raise InputError(f"{name} must be a finite number; got {value}")
+    return value
+
+
+def _require(holds: bool, name: str, rule: str, value: Any) -> None:
+    if not holds:
+        value = getattr(value, name, value)
+        flag = "--" + name.replace("_", "-")
+        raise InputError(f"{name} must be {rule}; got {value}: mend {flag}")

@@ -1,0 +1,103 @@
+"""The optimizer of a run, with every number of it a traced value.
+
+`inject_hyperparams` keeps the numbers in the optimizer's state rather than in the
+compiled program, so one compiled step serves every rate, decay and length.
+"""
+
+from typing import Any
+
+import jax
+import optax
+
+from experiments.lars.config import OptimizerConfig
+from lars_jax.optim import (
+    BIAS_AND_NORM,
+    exclude,
+    lars,
+    record_norms,
+    warmup_polynomial,
+)
+
+
+def make_optimizer(
+    config: OptimizerConfig, *, total_steps: int, steps_per_epoch: float
+) -> optax.GradientTransformation:
+    """Return LARS, or a control that is the same chain with every trust ratio one.
+
+    Args:
+        config: the optimizer's section of a run's configuration.
+        total_steps: T of the decay.
+        steps_per_epoch: what turns warm-up epochs into steps; may be fractional.
+
+    >>> import jax.numpy as jnp
+    >>> tx = make_optimizer(OptimizerConfig(), total_steps=100, steps_per_epoch=5.6)
+    >>> state = tx.init({"kernel": jnp.ones(2)})
+    >>> print(learning_rate(OptimizerConfig(), state, jnp.array(50)))
+    0.5
+    """
+    mask = exclude(BIAS_AND_NORM) if config.excluded == "bias_and_norm" else True
+
+    def factory(
+        learning_rate: float,
+        end_learning_rate: float,
+        decay_power: float,
+        warmup_start: float,
+        warmup_steps: float,
+        total_steps: float,
+        momentum: float,
+        weight_decay: float,
+        trust_coefficient: float,
+    ) -> optax.GradientTransformation:
+        schedule = warmup_polynomial(
+            learning_rate,
+            total_steps,
+            warmup_steps,
+            power=decay_power,
+            start=warmup_start,
+            end=end_learning_rate,
+            decay_from=config.decay_from,
+        )
+        if config.optimizer == "lars":
+            return lars(
+                schedule,
+                weight_decay,
+                mask,
+                trust_coefficient,
+                trust_ratio_mask=mask,
+                momentum=momentum,
+            )
+        return optax.chain(
+            record_norms(),
+            optax.add_decayed_weights(weight_decay, None if mask is True else mask),
+            optax.scale_by_learning_rate(schedule),
+            optax.trace(momentum, nesterov=config.optimizer == "nesterov"),
+        )
+
+    return optax.inject_hyperparams(factory)(
+        learning_rate=config.learning_rate,
+        end_learning_rate=config.end_learning_rate,
+        decay_power=config.decay_power,
+        warmup_start=config.warmup_start,
+        warmup_steps=config.warmup_epochs * steps_per_epoch,
+        total_steps=float(total_steps),
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        trust_coefficient=config.trust_coefficient,
+    )
+
+
+def learning_rate(
+    config: OptimizerConfig, opt_state: Any, step: jax.Array
+) -> jax.Array:
+    """Return the global rate that the optimizer applies at a step, from its state."""
+    numbers = opt_state.hyperparams
+    schedule = warmup_polynomial(
+        numbers["learning_rate"],
+        numbers["total_steps"],
+        numbers["warmup_steps"],
+        power=numbers["decay_power"],
+        start=numbers["warmup_start"],
+        end=numbers["end_learning_rate"],
+        decay_from=config.decay_from,
+    )
+    return schedule(step)

@@ -1,0 +1,35 @@
+"""Large-batch training in JAX: LARS and the functional training core around it.
+
+Models live in `lars_jax.models`, data in `lars_jax.data`, drawing in `lars_jax.report`;
+none of them is imported until asked for.
+"""
+
+from lars_jax.errors import InputError
+from lars_jax.optim import (
+    ScaleByLarsState,
+    exclude,
+    lars,
+    layer_norms,
+    path_labels,
+    path_mask,
+    scale_by_lars,
+    warmup_polynomial,
+)
+from lars_jax.train import TrainState, fit, update
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "InputError",
+    "ScaleByLarsState",
+    "TrainState",
+    "exclude",
+    "fit",
+    "lars",
+    "layer_norms",
+    "path_labels",
+    "path_mask",
+    "scale_by_lars",
+    "update",
+    "warmup_polynomial",
+]

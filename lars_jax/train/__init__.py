@@ -1,0 +1,26 @@
+"""The functional training core: state, one update, the loop, and what it leaves.
+
+Orbax and TensorBoard are imported by `checkpoint` and `record` only when used from
+there, so this package costs no more than JAX and Optax.
+"""
+
+from lars_jax.train.evaluate import evaluate
+from lars_jax.train.interrupt import Interrupt
+from lars_jax.train.loop import Hook, NonFiniteError, every, fit
+from lars_jax.train.parallel import DataParallel, data_mesh
+from lars_jax.train.state import TrainState
+from lars_jax.train.update import LossFn, update
+
+__all__ = [
+    "DataParallel",
+    "Hook",
+    "Interrupt",
+    "LossFn",
+    "NonFiniteError",
+    "TrainState",
+    "data_mesh",
+    "evaluate",
+    "every",
+    "fit",
+    "update",
+]

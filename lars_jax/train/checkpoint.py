@@ -1,0 +1,146 @@
+"""Save and restore a tree of arrays; the only module that knows Orbax.
+
+Orbax writes asynchronously, to a temporary name that it renames when all is on disk. It
+restores a flipped byte without a word, so a checksum of every leaf is kept beside
+the arrays and compared after reading.
+"""
+
+import logging
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from lars_jax.errors import InputError
+
+FORMAT = 1
+"""Version of what a checkpoint holds; raised when an old one can no longer be read."""
+
+
+class Checkpoints:
+    """The checkpoints of one run: the last, and the best by some metric.
+
+    Args:
+        directory: where they lie; made if absent.
+        best: name of the metric, larger being better, whose best checkpoint is kept.
+    """
+
+    def __init__(self, directory: Path, *, best: str):
+        # Orbax reports every save at INFO and warnings of its own making.
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        self._best = best
+        policy = preservation_policy.AnyPreservationPolicy(
+            [
+                preservation_policy.LatestN(1),
+                preservation_policy.BestN(get_metric_fn=self._score, n=1),
+            ]
+        )
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policy, enable_async_checkpointing=True
+        )
+        self._directory = directory.absolute()
+        self._manager = ocp.CheckpointManager(self._directory, options=options)
+
+    def steps(self) -> list[int]:
+        """Return the steps that have a complete checkpoint, in order."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, state: Any, metrics: Mapping[str, float]) -> None:
+        """Start to save the state after `step`; returns before it is on disk.
+
+        A checkpoint of the same step is left as it is: the same step of the same run
+        holds the same bits.
+        """
+        if step in self._manager.all_steps():
+            return
+        meta = {
+            "format": FORMAT,
+            "checksums": _checksums(jax.device_get(state)),
+        }
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
+            ),
+            metrics=dict(metrics),
+        )
+
+    def restore(self, step: int, like: Any) -> Any:
+        """Return the state saved after `step`.
+
+        Args:
+            step: one of `steps()`.
+            like: a state of the same structure, shapes and dtypes, whose shardings the
+                restored arrays take.
+
+        Raises:
+            InputError: the checkpoint cannot be read, fits another model, or its bytes
+                are not those that were saved.
+        """
+        where = self._directory / str(step)
+        abstract = jax.tree.map(_abstract, like)
+        try:
+            restored = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(abstract),
+                    meta=ocp.args.JsonRestore(),
+                ),
+            )
+        except Exception as error:  # Orbax raises many kinds for one broken file.
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"a checkpoint must be whole and of the same model; {where} is not "
+                f"({type(error).__name__}: {reason}): remove it to use an earlier one"
+            ) from error
+        self._verify(where, restored)
+        return restored.state
+
+    def remove(self, step: int) -> None:
+        """Delete the checkpoint of a step."""
+        self._manager.delete(step)
+
+    def wait(self) -> None:
+        """Block until every save that was started is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Wait for saves and let go of the directory."""
+        self._manager.close()
+
+    def _score(self, metrics: Any) -> float:
+        return float((metrics or {}).get(self._best, -np.inf))
+
+    def _verify(self, where: Path, restored: Any) -> None:
+        found = restored.meta.get("format")
+        if found != FORMAT:
+            raise InputError(
+                f"a checkpoint must have format {FORMAT}; {where} has {found}: read it "
+                "with the version that wrote it"
+            )
+        actual = _checksums(jax.device_get(restored.state))
+        expected = restored.meta["checksums"]
+        changed = [name for name in actual if actual[name] != expected.get(name)]
+        if changed:
+            raise InputError(
+                f"a checkpoint must hold the bytes that were saved; {where} differs in "
+                f"{', '.join(changed[:3])}: remove it to use an earlier one"
+            )
+
+
+def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+
+
+def _checksums(tree: Any) -> dict[str, int]:
+    return {
+        jax.tree_util.keystr(path): zlib.crc32(
+            np.ascontiguousarray(leaf).view(np.uint8)
+        )
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }

@@ -1,0 +1,121 @@
+"""Frozen dataclasses to JSON and back, and what differs between two of them."""
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from lars_jax.errors import InputError
+
+C = TypeVar("C")
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """Return a dataclass as nested dictionaries of JSON's own types.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Config:
+    ...     rate: float = 0.5
+    >>> to_json(Config())
+    {'rate': 0.5}
+    """
+    return dataclasses.asdict(config)
+
+
+def from_json(kind: type[C], data: Mapping[str, Any]) -> C:
+    """Return the dataclass that `to_json` wrote.
+
+    Args:
+        kind: a dataclass whose fields are numbers, strings, bools, None, literals or
+            dataclasses of these.
+        data: what `to_json` returned, perhaps through a file.
+
+    Raises:
+        InputError: a field is unknown or missing, or its value has another type.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Config:
+    ...     rate: float = 0.5
+    >>> from_json(Config, {"rate": 2})
+    Config(rate=2.0)
+    """
+    hints = typing.get_type_hints(kind)
+    names = [field.name for field in dataclasses.fields(kind)]  # pyright: ignore[reportArgumentType]
+    if set(names) != set(data):
+        unknown, missing = (
+            sorted(set(data) - set(names)),
+            sorted(set(names) - set(data)),
+        )
+        raise InputError(
+            f"a saved {kind.__name__} must have exactly its fields; unknown: "
+            f"{unknown}, missing: {missing}: it was written by another version"
+        )
+    return kind(**{name: _convert(name, hints[name], data[name]) for name in names})
+
+
+def digest(config: Any) -> str:
+    """Return twelve hexadecimal digits that name a configuration.
+
+    >>> from dataclasses import make_dataclass
+    >>> digest(make_dataclass("Config", [("rate", float)])(0.5))
+    '13399833b124'
+    """
+    text = json.dumps(to_json(config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested dictionaries as one, its keys joined by dots.
+
+    >>> flatten({"model": {"depth": 20}, "seed": 0})
+    {'model.depth': 20, 'seed': 0}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return one line for each setting that differs, `name: old -> new`.
+
+    >>> difference({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}})
+    ['b.c: 2 -> 3']
+    """
+    old, new = flatten(old), flatten(new)
+    absent = "(absent)"
+    return [
+        f"{name}: {old.get(name, absent)} -> {new.get(name, absent)}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name, absent) != new.get(name, absent)
+    ]
+
+
+def _convert(name: str, hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return from_json(hint, value)  # pyright: ignore[reportArgumentType]
+    options = typing.get_args(hint) if _is_union(hint) else (hint,)
+    for option in options:
+        if option in (float,) and type(value) in (int, float):
+            return float(value)
+        if typing.get_origin(option) is typing.Literal:
+            if value in typing.get_args(option):
+                return value
+        elif type(value) is option:
+            return value
+    raise InputError(
+        f"{name} must be {getattr(hint, '__name__', hint)}; got {value!r}: mend the "
+        "saved configuration or start a new run"
+    )
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)

@@ -1,0 +1,195 @@
+"""The host loop: feed batches to a step, watch what comes back, call hooks.
+
+The loop never reads the state. It runs ahead of the device by a bounded number of
+steps and looks at the metrics of a step only when that step is that many behind, so
+the device never waits for Python. The bound also keeps virtual CPU devices from
+deadlocking, as they do when many collective steps are queued without a wait.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+MAX_IN_FLIGHT = 8
+"""Steps that may be queued on the device before the loop waits for the oldest."""
+
+HostMetrics = dict[str, Any]
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss or a gradient became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class Hook:
+    """Something to do with the state after certain steps.
+
+    `due(step)` is asked after every step, `step` counting those completed. All steps
+    up to it have been checked for non-finite values when `run(step, state)` is called.
+    """
+
+    due: Callable[[int], bool]
+    run: Callable[[int, Any], None]
+
+
+def every(steps: int, last: int) -> Callable[[int], bool]:
+    """Return a `due` for each multiple of `steps` and for the last step.
+
+    >>> [step for step in range(1, 8) if every(3, last=7)(step)]
+    [3, 6, 7]
+    """
+    return lambda step: step % steps == 0 or step == last
+
+
+def fit(
+    step_fn: Callable[[Any, Any], tuple[Any, Any]],
+    state: Any,
+    batches: Iterator[Any],
+    *,
+    steps: int,
+    start: int = 0,
+    examples_per_step: int = 0,
+    on_metrics: Callable[[int, HostMetrics], None] = lambda step, metrics: None,
+    log_every: int = 1,
+    hooks: Sequence[Hook] = (),
+    leaf_names: Sequence[str] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[Any, int]:
+    """Run steps `start` to `steps` and return the last state and its step.
+
+    Args:
+        step_fn: `(state, batch) -> (state, metrics)`, compiled; `metrics` a dict of
+            arrays with `loss` and, as `update` gives it, `nonfinite`.
+        state: any tree of arrays, the state after `start` steps.
+        batches: the batches from step `start` on.
+        steps: number of completed steps to end at.
+        start: number of steps already completed.
+        examples_per_step: for `images_per_second`.
+        on_metrics: called with the step and its metrics on the host, to which
+            `images_per_second` and `data_wait`, the share of time since the last call
+            that was spent waiting for a batch, are added.
+        log_every: steps between calls of `on_metrics`; the first step and the last are
+            always given.
+        hooks: see `Hook`.
+        leaf_names: names of the gradient's leaves, for the message of an error.
+        should_stop: asked before each step; True ends the loop early.
+
+    Returns:
+        The state and the number of steps completed, below `steps` if stopped early.
+
+    Raises:
+        NonFiniteError: naming the first step that was not finite and its leaves.
+
+    >>> import itertools, jax.numpy as jnp
+    >>> halve = lambda x, batch: (x / 2, {"loss": x})
+    >>> state, step = fit(halve, jnp.float32(8.0), itertools.repeat(None), steps=3)
+    >>> print(state, step)
+    1.0 3
+    """
+    watch = _Watch(examples_per_step, log_every, steps, leaf_names, on_metrics)
+    in_flight: deque[tuple[int, Any]] = deque()
+
+    def drain(limit: int) -> None:
+        while len(in_flight) > limit:
+            watch.arrived(*in_flight.popleft())
+
+    step = start
+    while step < steps and not should_stop():
+        batch = watch.wait(batches)
+        state, metrics = step_fn(state, batch)
+        step += 1
+        in_flight.append((step, metrics))
+        drain(MAX_IN_FLIGHT)
+        for hook in hooks:
+            if hook.due(step):
+                drain(0)
+                with watch.paused():
+                    hook.run(step, state)
+    drain(0)
+    return state, step
+
+
+class _Watch:
+    """Times the loop and checks and hands on the metrics of each finished step."""
+
+    def __init__(
+        self,
+        examples_per_step: int,
+        log_every: int,
+        last: int,
+        leaf_names: Sequence[str],
+        on_metrics: Callable[[int, HostMetrics], None],
+    ):
+        self._examples_per_step = examples_per_step
+        due = every(log_every, last)
+        self._due = lambda step: step == 1 or due(step)
+        self._leaf_names = leaf_names
+        self._on_metrics = on_metrics
+        self._restart()
+
+    def wait(self, batches: Iterator[Any]) -> Any:
+        """Return the next batch, counting the time it took to come."""
+        asked = time.perf_counter()
+        batch = next(batches)
+        self._waited += time.perf_counter() - asked
+        return batch
+
+    def arrived(self, step: int, metrics: Any) -> None:
+        """Block until a step is done; check it; pass its metrics on if they are due."""
+        vital = {
+            name: metrics[name] for name in ("loss", "nonfinite") if name in metrics
+        }
+        vital = jax.device_get(vital)
+        _check_finite(step, vital, self._leaf_names)
+        self._steps += 1
+        if not self._due(step):
+            return
+        row = jax.device_get(metrics)
+        row.pop("nonfinite", None)
+        elapsed = max(time.perf_counter() - self._since, 1e-9)
+        row["images_per_second"] = self._steps * self._examples_per_step / elapsed
+        row["data_wait"] = min(self._waited / elapsed, 1.0)
+        self._on_metrics(step, row)
+        self._restart()
+
+    def paused(self) -> "_Paused":
+        """Leave out of the timings what happens inside the block."""
+        return _Paused(self)
+
+    def skip(self, seconds: float) -> None:
+        """Move the start of the current interval forward."""
+        self._since += seconds
+
+    def _restart(self) -> None:
+        self._since = time.perf_counter()
+        self._waited = 0.0
+        self._steps = 0
+
+
+class _Paused:
+    def __init__(self, watch: _Watch):
+        self._watch = watch
+
+    def __enter__(self) -> None:
+        self._entered = time.perf_counter()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._watch.skip(time.perf_counter() - self._entered)
+
+
+def _check_finite(step: int, vital: dict[str, Any], leaf_names: Sequence[str]) -> None:
+    bad = np.flatnonzero(vital.get("nonfinite", np.zeros(0, bool)))
+    if not len(bad) and np.isfinite(vital["loss"]):
+        return
+    names = [leaf_names[i] if i < len(leaf_names) else f"leaf {i}" for i in bad]
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else "")
+    raise NonFiniteError(
+        f"training must stay finite; at step {step} the loss was {vital['loss']} and "
+        f"the gradient was not finite in {shown or 'no leaf'}: lower the learning rate "
+        "or lengthen the warm-up, and go on from the last checkpoint"
+    )

@@ -1,0 +1,132 @@
+"""Spread one pure step over a mesh of devices.
+
+The step is the same function for every back-end. Under `jit` arrays are global: the
+batch is split over the mesh, the state is on every device, and the compiler inserts
+the sums. Under `pmap` each device runs the step on its own part and `update` averages
+over the named axis; it is kept because many TPU scripts still speak it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from lars_jax.errors import InputError
+
+AXIS = "data"
+Backend = Literal["jit", "pmap"]
+Step = Callable[[Any, Any, Any], tuple[Any, Any]]
+
+
+def data_mesh(devices: int | None = None) -> Mesh:
+    """Return a one-dimensional mesh with the axis `data`.
+
+    Args:
+        devices: how many of `jax.devices()` to use; None for all.
+
+    Raises:
+        InputError: fewer devices exist.
+
+    >>> data_mesh(1).size
+    1
+    """
+    available = jax.devices()
+    count = len(available) if devices is None else devices
+    if not 1 <= count <= len(available):
+        raise InputError(
+            f"devices must be between 1 and the {len(available)} that JAX sees "
+            f"({available[0].platform}); got {devices}: ask for fewer, or set "
+            "JAX_NUM_CPU_DEVICES for virtual ones"
+        )
+    # Auto: operations then need no sharding types, which plain Optax losses lack.
+    return jax.make_mesh(
+        (count,), (AXIS,), axis_types=(AxisType.Auto,), devices=available[:count]
+    )
+
+
+@dataclass(frozen=True)
+class DataParallel:
+    """A mesh and the back-end that runs steps over it."""
+
+    mesh: Mesh
+    backend: Backend = "jit"
+
+    @property
+    def axis_name(self) -> str | None:
+        """The axis that a step must average over, or None where arrays are global."""
+        return AXIS if self.backend == "pmap" else None
+
+    @property
+    def num_devices(self) -> int:
+        """Number of devices in the mesh."""
+        return self.mesh.size
+
+    @property
+    def replicated(self) -> NamedSharding:
+        """The sharding of an array that every device holds whole."""
+        return NamedSharding(self.mesh, PartitionSpec())
+
+    @property
+    def sharded(self) -> NamedSharding:
+        """The sharding of an array whose axis 0 is split over the devices."""
+        return NamedSharding(self.mesh, PartitionSpec(AXIS))
+
+    def replicate(self, tree: Any) -> Any:
+        """Put a tree of arrays on every device."""
+        return jax.device_put(tree, self.replicated)
+
+    def shard(self, batch: Any) -> Any:
+        """Put a batch on the mesh, its examples split evenly over the devices.
+
+        Args:
+            batch: tree of arrays with the examples on axis 0.
+
+        Raises:
+            InputError: the number of examples is not a multiple of the devices.
+        """
+        for leaf in jax.tree.leaves(batch):
+            self.check_divides(leaf.shape[0])
+        if self.backend == "pmap":
+            batch = jax.tree.map(self._lead_with_devices, batch)
+        return jax.device_put(batch, self.sharded)
+
+    def check_divides(self, batch: int) -> None:
+        """Raise `InputError` unless every device gets the same number of examples."""
+        if batch % self.num_devices:
+            raise InputError(
+                f"a batch must divide evenly over the devices; got {batch} examples "
+                f"on {self.num_devices} devices: choose a multiple, or fewer devices"
+            )
+
+    def compile(self, step: Step) -> Step:
+        """Return the step over the mesh, its state donated.
+
+        Args:
+            step: `(state, batch, shared) -> (state, metrics)`, pure. `batch` is split
+                over the devices, `state` and `shared` are whole on each. The step must
+                have been built with this object's `axis_name`.
+
+        Returns:
+            A function of the same signature that takes what `replicate` and `shard`
+            return. The state given to it must not be used again.
+        """
+        if self.backend == "pmap":
+            return jax.pmap(
+                step,
+                axis_name=AXIS,
+                in_axes=(None, 0, None),
+                out_axes=(None, None),  # pyright: ignore[reportArgumentType]
+                devices=list(self.mesh.devices.flat),
+            )
+        return jax.jit(
+            step,
+            in_shardings=(self.replicated, self.sharded, self.replicated),
+            out_shardings=(self.replicated, self.replicated),
+            donate_argnums=0,
+        )
+
+    def _lead_with_devices(self, leaf: np.ndarray | jax.Array) -> Any:
+        return leaf.reshape(self.num_devices, -1, *leaf.shape[1:])
