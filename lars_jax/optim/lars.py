@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from lars_jax.optim.masks import Mask, Params, resolve_mask
-from lars_jax.optim.telemetry import leaf_norm
+from lars_jax.optim.telemetry import at_least_float32, leaf_norm
 
 Scalar = float | jax.Array
 
@@ -192,7 +193,7 @@ def _scale_leaf(
         zero = jnp.zeros((), jnp.float32)
         return _Measured(None, weight_norm.astype(jnp.float32), zero, zero)
     gradient_norm = leaf_norm(g)
-    real = jnp.promote_types(weight_norm.dtype, gradient_norm.dtype)
+    real = np.promote_types(weight_norm.dtype, gradient_norm.dtype)
     eta, beta, eps = (jnp.asarray(value, real) for value in (eta, beta, eps))
     weight_norm, gradient_norm = weight_norm.astype(real), gradient_norm.astype(real)
     ratio = jnp.ones((), real)
@@ -203,7 +204,7 @@ def _scale_leaf(
         # update with a zero leaf from becoming NaN.
         quotient = eta * weight_norm / jnp.where(measurable, denominator, 1.0)
         ratio = jnp.where(measurable, quotient, ratio)
-    wide = jnp.promote_types(g.dtype, real)
+    wide = np.promote_types(at_least_float32(g.dtype), real)
     direction = g.astype(wide) + beta.astype(wide) * w.astype(wide)
     update = (ratio.astype(wide) * direction).astype(g.dtype)
     kept = (norm.astype(jnp.float32) for norm in (weight_norm, gradient_norm, ratio))

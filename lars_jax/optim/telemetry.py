@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 FIELDS = ("weight_norm", "gradient_norm", "trust_ratio")
@@ -31,8 +32,19 @@ def leaf_norm(x: jax.Array) -> jax.Array:
     >>> float(leaf_norm(jnp.array([3.0, 4.0], jnp.bfloat16)))
     5.0
     """
-    magnitude = jnp.abs(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+    magnitude = jnp.abs(x.astype(at_least_float32(x.dtype)))
     return jnp.sqrt(jnp.sum(jnp.square(magnitude)))
+
+
+def at_least_float32(dtype: Any) -> np.dtype:
+    """Return float32, or the dtype itself where that is wider.
+
+    NumPy's promotion, because JAX refuses to promote bfloat16 in its strict mode.
+
+    >>> at_least_float32("bfloat16")
+    dtype('float32')
+    """
+    return np.promote_types(jnp.dtype(dtype), np.float32)
 
 
 def record_norms() -> optax.GradientTransformation:

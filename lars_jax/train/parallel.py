@@ -128,5 +128,14 @@ class DataParallel:
             donate_argnums=0,
         )
 
+    def compile_pure(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function of `(state, batch, shared)` over the mesh that keeps them.
+
+        For evaluation, which is the same under every back-end: arrays are global.
+        """
+        return jax.jit(
+            function, in_shardings=(self.replicated, self.sharded, self.replicated)
+        )
+
     def _lead_with_devices(self, leaf: np.ndarray | jax.Array) -> Any:
         return leaf.reshape(self.num_devices, -1, *leaf.shape[1:])

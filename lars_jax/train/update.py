@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from lars_jax.train.state import Metrics, ModelState, Params, TrainState
@@ -101,7 +102,7 @@ def _accumulate(
         return (total, model_state), metrics
 
     zeros = jax.tree.map(
-        lambda p: jnp.zeros(p.shape, jnp.promote_types(p.dtype, jnp.float32)),
+        lambda p: jnp.zeros(p.shape, np.promote_types(p.dtype, np.float32)),
         state.params,
     )
     (total, model_state), metrics = jax.lax.scan(

@@ -1,0 +1,257 @@
+"""The command line: `python -m experiments.lars VERB ...`."""
+
+import contextlib
+import dataclasses
+import errno
+import io
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+
+from experiments.lars.config import Config
+from experiments.lars.presets import PRESETS, get_preset
+from lars_jax.errors import InputError
+
+T = TypeVar("T")
+
+PROGRAM = "python -m experiments.lars"
+USAGE = f"""usage: {PROGRAM} VERB ...
+
+Train networks with LARS (arXiv 1708.03888).
+
+verbs:
+  train [PRESET] [--field value ...]   train; PRESET is digits where left out
+  eval RUN_DIR                         evaluate a checkpoint of a run
+  report RUN_DIR                       write report.html of a run again
+  list                                 the presets and what each reproduces
+  show [PRESET] [--field value ...]    settings, parameters and memory, without running
+  compare [PRESET] [--field value ...] optimizers x batch sizes x seeds, tuned alike
+
+Every verb takes --help. `{PROGRAM} train --help` lists every field of a
+configuration with its type, default and meaning.
+"""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a preset, with any field changed."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    run_dir: Path | None = None
+    """Where the run is written; a dated directory under runs/ where left out."""
+    resume: bool = False
+    """Go on from the last checkpoint in --run-dir."""
+
+
+@dataclass(frozen=True)
+class Show:
+    """Describe a preset without running it."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Evaluate a checkpoint of a run on every evaluation example."""
+
+    run_dir: tyro.conf.Positional[Path]
+    """Directory that `train` wrote."""
+    checkpoint: Literal["last", "best"] = "last"
+    """Which of the two checkpoints that a run keeps."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write report.html from the files of a run, finished or not."""
+
+    run_dir: tyro.conf.Positional[Path]
+    """Directory that `train` wrote."""
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Compare optimizers over batch sizes and seeds with an equal tuning budget."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    optimizers: tuple[Literal["lars", "sgd", "nesterov"], ...] = ("lars", "nesterov")
+    """Optimizers to compare."""
+    batches: tuple[int, ...] = (64, 256, 1024)
+    """Global batch sizes."""
+    seeds: int = 3
+    """Runs of each cell at its best rate, evaluated on the test split."""
+    trials: int = 5
+    """Learning rates tried for each cell, on held-out training examples."""
+    tuning_holdout: int = 200
+    """Training examples held out for tuning."""
+    rate_span: float = 16.0
+    """Ratio of the highest rate tried to the lowest, spaced evenly in the logarithm."""
+    run_dir: Path | None = None
+    """Where the table and the plot are written."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit status.
+
+    0: done. 2: the input cannot be used; one line on standard error says why. 130 and
+    143: stopped by Ctrl-C or SIGTERM, saved.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(words)
+    except InputError as error:
+        return _complain(str(error))
+    except OSError as error:
+        if error.errno not in _PLAIN_ERRORS:
+            raise
+        return _complain(_PLAIN_ERRORS[error.errno].format(error.filename or "the run"))
+    except KeyboardInterrupt:
+        print("stopped without saving", file=sys.stderr)
+        return 130
+
+
+_PLAIN_ERRORS = {
+    errno.ENOSPC: "the disk is full; could not write {}: free some space, then add "
+    "--resume to go on from the last checkpoint",
+    errno.EACCES: "{} may not be written: choose another --run-dir",
+    errno.EPERM: "{} may not be written: choose another --run-dir",
+    errno.EROFS: "{} is on a read-only file system: choose another --run-dir",
+    errno.ENOTDIR: "{} must be a directory: choose another --run-dir",
+    errno.EEXIST: "{} must be a directory: choose another --run-dir",
+}
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return 0 if words else 2
+    verb, rest = words[0], words[1:]
+    if verb not in _VERBS:
+        raise InputError(
+            f"the verb must be one of {', '.join(_VERBS)}; got {verb!r}: see "
+            f"{PROGRAM} --help"
+        )
+    return _VERBS[verb](rest)
+
+
+def _train(words: list[str]) -> int:
+    from experiments.lars.run import default_directory, train
+
+    name, rest = _preset_of(words)
+    asked = _parse(Train, rest, "train", Train(get_preset(name).config))
+    directory = asked.run_dir or default_directory(name)
+    outcome = train(asked.config, directory, name=name, resume=asked.resume)
+    return outcome.status
+
+
+def _evaluate(words: list[str]) -> int:
+    from experiments.lars.run import evaluate
+
+    asked = _parse(Evaluate, words, "eval")
+    found = evaluate(asked.run_dir, which=asked.checkpoint)
+    print(
+        f"step {found['step']:.0f}: accuracy {100 * found['accuracy']:.2f} % of "
+        f"{found['count']:.0f}, loss {found['loss']:.4f}"
+    )
+    return 0
+
+
+def _report(words: list[str]) -> int:
+    from experiments.lars.results import write_run_report
+
+    print(write_run_report(_parse(Report, words, "report").run_dir))
+    return 0
+
+
+def _list(words: list[str]) -> int:
+    if words:
+        raise InputError(f"list takes no arguments; got {' '.join(words)}")
+    width = max(map(len, PRESETS))
+    for name, preset in PRESETS.items():
+        print(
+            f"{name:{width}}  {preset.reproduces}; expected {preset.expected} "
+            f"[{preset.status}]"
+        )
+    return 0
+
+
+def _show(words: list[str]) -> int:
+    from experiments.lars.check import check
+    from experiments.lars.show import describe
+
+    name, rest = _preset_of(words)
+    preset = get_preset(name)
+    asked = _parse(Show, rest, "show", Show(preset.config))
+    print(f"{name}: {preset.reproduces}; expected {preset.expected} [{preset.status}]")
+    print(f"source: {preset.source}")
+    if preset.note:
+        print(f"note: {preset.note}")
+    print()
+    for line in describe(check(asked.config)):
+        print(line)
+    return 0
+
+
+def _compare(words: list[str]) -> int:
+    from experiments.lars.compare import Grid, compare
+    from experiments.lars.run import default_directory
+
+    name, rest = _preset_of(words)
+    asked = _parse(Compare, rest, "compare", Compare(get_preset(name).config))
+    grid = Grid(
+        **{item.name: getattr(asked, item.name) for item in dataclasses.fields(Grid)}
+    )
+    directory = asked.run_dir or default_directory(f"compare-{name}")
+    print(compare(asked.config, grid, directory))
+    return 0
+
+
+_VERBS: dict[str, Callable[[list[str]], int]] = {
+    "train": _train,
+    "eval": _evaluate,
+    "report": _report,
+    "list": _list,
+    "show": _show,
+    "compare": _compare,
+}
+
+
+def _preset_of(words: list[str]) -> tuple[str, list[str]]:
+    """Split off the preset's name, which comes first if it comes at all."""
+    if words and not words[0].startswith("-"):
+        return words[0], words[1:]
+    return "digits", words
+
+
+def _parse(kind: type[T], words: list[str], verb: str, default: T | None = None) -> T:
+    """Return the typed arguments, or raise an `InputError` of one line."""
+    extra: dict[str, Any] = {} if default is None else {"default": default}
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            return tyro.cli(
+                tyro.conf.OmitArgPrefixes[kind],  # pyright: ignore[reportInvalidTypeArguments]
+                args=words,
+                prog=f"{PROGRAM} {verb}",
+                description=kind.__doc__,
+                **extra,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise InputError(_one_line(printed.getvalue())) from None
+
+
+def _one_line(box: str) -> str:
+    """Return the words of a message that was drawn as a box."""
+    rows = (re.sub(r"[─-╿]+", " ", row).strip() for row in box.splitlines())
+    return " ".join(" ".join(rows).split())
+
+
+def _complain(line: str) -> int:
+    print(f"error: {line}", file=sys.stderr)
+    return 2

@@ -1,0 +1,209 @@
+"""The data of a run: where it lives, and the batches that a step is given.
+
+A small data set is put on the device once and a batch is then a row of indices; a large
+one is decoded on the host and fed. Either way the batch of a step is a function of the
+seed and the step alone.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.lars.check import check_data
+from experiments.lars.config import Config
+from experiments.lars.program import ImageFacts
+from lars_jax.data import (
+    Source,
+    channel_statistics,
+    evaluation_batches,
+    evaluation_images,
+    hold_out,
+    image_batches,
+    index_batches,
+    load_source,
+    to_arrays,
+)
+from lars_jax.data.augment import IMAGENET_MEAN, IMAGENET_STD
+from lars_jax.train import DataParallel
+
+DEVICE_LIMIT = 2**30
+"""Bytes of images up to which a data set is kept on the device."""
+
+CALIBRATION_EXAMPLES = 4096
+"""Training examples that batch statistics are estimated from."""
+
+CALIBRATION_BATCH = 1024
+"""Largest batch of that estimate; a training batch may not fit beside evaluation."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One side of the data: a source and, where it lives on the device, its arrays."""
+
+    source: Source
+    arrays: dict[str, jax.Array]
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.source)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Training and evaluation data, placed, with the batches that lead through them."""
+
+    config: Config
+    parallel: DataParallel
+    facts: ImageFacts
+    class_names: tuple[str, ...]
+    train: Split
+    evaluation: Split
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Updates in one pass over the training examples, not rounded."""
+        return len(self.train) / self.config.global_batch
+
+    @property
+    def total_steps(self) -> int:
+        """Updates in the whole run."""
+        if self.config.steps is not None:
+            return self.config.steps
+        return max(1, round(self.config.epochs * self.steps_per_epoch))
+
+    def shared(self, split: Split, seed: int) -> dict[str, jax.Array]:
+        """Return what every step of a seed is given besides state and batch."""
+        return split.arrays | {"key": self.parallel.replicate(jax.random.key(seed))}
+
+    def train_batches(self, *, start: int, stop: int, seed: int) -> Iterator[Any]:
+        """Yield the batches of steps `start` to `stop`, on the devices."""
+        batch = self.config.global_batch
+        for rows in self._train_rows(batch, start=start, stop=stop, seed=seed):
+            yield self.parallel.shard(rows)
+
+    def calibration_batches(self, *, seed: int) -> Iterator[Any]:
+        """Yield the training batches that batch statistics are estimated from."""
+        examples = min(CALIBRATION_EXAMPLES, len(self.train))
+        part = self.config.global_batch // self.config.microbatches
+        batch = _whole(min(part, CALIBRATION_BATCH), self.parallel.num_devices)
+        steps = max(1, examples // batch)
+        for rows in self._train_rows(batch, start=0, stop=steps, seed=seed):
+            yield jax.device_put(rows, self.parallel.sharded)
+
+    def evaluation_batches(self) -> Iterator[Any]:
+        """Yield every evaluation example once, the last batch padded."""
+        devices = self.parallel.num_devices
+        size = min(self.config.eval_batch, len(self.evaluation))
+        batch = _whole(size, devices, up=True)
+        if self.evaluation.arrays:
+            rows = evaluation_batches(len(self.evaluation), batch)
+        else:
+            data = self.config.data
+            rows = evaluation_images(
+                self.evaluation.source,
+                batch,
+                resize=data.resize,
+                size=data.image_size,
+            )
+        for row in rows:
+            yield jax.device_put(row, self.parallel.sharded)
+
+    def evaluation_labels(self) -> np.ndarray:
+        """Return the label of every evaluation example, int32 [N]."""
+        if self.evaluation.arrays:
+            return np.asarray(self.evaluation.arrays["label"])
+        rows = evaluation_images(
+            self.evaluation.source, self.config.eval_batch, **self._geometry
+        )
+        return np.concatenate([row["label"][row["mask"]] for row in rows])
+
+    def evaluation_image(self, index: int) -> np.ndarray:
+        """Return one evaluation image as its source has it, uint8 [H, W, C]."""
+        return self.evaluation.source[index][0]
+
+    def _train_rows(
+        self, batch: int, *, start: int, stop: int, seed: int
+    ) -> Iterator[dict[str, np.ndarray]]:
+        if self.train.arrays:
+            return index_batches(
+                len(self.train), seed=seed, batch=batch, start=start, steps=stop
+            )
+        data = self.config.data
+        return image_batches(
+            self.train.source,
+            seed=seed,
+            batch=batch,
+            start=start,
+            steps=stop,
+            resize=data.resize,
+            size=data.image_size,
+            random_resized_crop=data.augmentation == "random_resized_crop",
+        )
+
+
+def load_inputs(config: Config, parallel: DataParallel) -> Inputs:
+    """Load the data of a run and put it where the steps want it.
+
+    Raises:
+        InputError: the data set is missing or unreadable, or smaller than a batch.
+    """
+    data = config.data
+    train = load_source(data.dataset, data.train_split, data_dir=data.data_dir)
+    if data.holdout:
+        train, evaluation = hold_out(train, data.holdout)
+    else:
+        evaluation = load_source(data.dataset, data.test_split, data_dir=data.data_dir)
+    check_data(config, len(train))
+    parallel.check_divides(config.global_batch // config.microbatches)
+    placed = _place(config, parallel, train), _place(config, parallel, evaluation)
+    return Inputs(
+        config=config,
+        parallel=parallel,
+        facts=_facts(train, placed[0]),
+        class_names=train.class_names,
+        train=placed[0],
+        evaluation=placed[1],
+    )
+
+
+def _place(config: Config, parallel: DataParallel, source: Source) -> Split:
+    if not _on_device(config, source):
+        return Split(source, {})
+    arrays = to_arrays(source, resize=config.data.resize)
+    placed = {"image": arrays.image, "label": arrays.label}
+    return Split(source, parallel.replicate(placed))
+
+
+def _on_device(config: Config, source: Source) -> bool:
+    data = config.data
+    if data.augmentation == "random_resized_crop" or data.placement == "host":
+        return False
+    if data.placement == "device":
+        return True
+    height, width, channels = np.shape(source[0][0])
+    if data.resize is not None:
+        height = width = data.resize
+    return len(source) * height * width * channels <= DEVICE_LIMIT
+
+
+def _facts(source: Source, split: Split) -> ImageFacts:
+    channels = np.shape(source[0][0])[-1]
+    if split.arrays:
+        mean, std = channel_statistics(np.asarray(split.arrays["image"]))
+    else:
+        mean, std = IMAGENET_MEAN, IMAGENET_STD
+    return ImageFacts(
+        num_classes=len(source.class_names),
+        channels=channels,
+        mean=tuple(float(value) for value in mean),
+        std=tuple(float(value) for value in std),
+    )
+
+
+def _whole(size: int, devices: int, *, up: bool = False) -> int:
+    """Return the multiple of `devices` below `size`, or above it."""
+    rounded = -(-size // devices) if up else size // devices
+    return max(1, rounded) * devices

@@ -1,0 +1,53 @@
+"""The experiment card: every run that has a name, and what it should give.
+
+A preset is a complete `Config` with the place it comes from and the result to expect.
+Names read network, batch, optimizer, then what sets the row apart:
+`alexnet_bn_8k_lars`, `alexnet_4k_sgd_lr0.05`, `alexnet_bn_32k_lars_150ep`.
+
+* `local`: digits and CIFAR-10, small enough for one machine; no published numbers.
+* `paper`: every row of every table and figure of You, Gitman and Ginsburg (2017). One
+  configuration has one name, so a row that the paper shows twice is listed once, with
+  both places under `reproduces`.
+* `mlperf`: the ten reference convergence points of MLPerf Training 2.0 for ResNet-50,
+  the learning rates that later practice settled on.
+"""
+
+import difflib
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from experiments.lars.presets.local import LOCAL
+from experiments.lars.presets.mlperf import MLPERF
+from experiments.lars.presets.paper import PAPER
+from experiments.lars.presets.preset import Preset
+from lars_jax.errors import InputError
+
+__all__ = ["PRESETS", "Preset", "get_preset"]
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {preset.name: preset for preset in (*LOCAL, *PAPER, *MLPERF)}
+)
+"""Every preset by name: what runs here first, then the paper in its own order."""
+
+
+def get_preset(name: str) -> Preset:
+    """Return the preset called `name`.
+
+    Raises:
+        InputError: there is none; the message names the nearest ones.
+
+    >>> get_preset("alexnet_bn_8k_lars").config.optimizer.learning_rate
+    14.0
+    """
+    if name in PRESETS:
+        return PRESETS[name]
+    near = difflib.get_close_matches(name, PRESETS, n=3)
+    near = near or [known for known in PRESETS if name and name in known][:3]
+    advice = (
+        f"did you mean {' or '.join(near)}?"
+        if near
+        else f"choose {next(iter(PRESETS))}, or another that `list` shows"
+    )
+    raise InputError(
+        f"preset must be one of the {len(PRESETS)} known names; got {name!r}: {advice}"
+    )

@@ -1,0 +1,104 @@
+"""Runs for one machine: scikit-learn's digits, which need no download, and CIFAR-10.
+
+No LARS result on these data is published, so there is nothing to reproduce but the
+question of the paper: does the accuracy hold when the batch grows and the epochs do
+not? Peak rates start from the square-root rule through MLPerf's smallest point,
+7.4 sqrt(B / 1632), rounded; biases and batch normalisation are excluded, as there.
+"""
+
+from experiments.lars.config import Config, replace
+from experiments.lars.presets.preset import Preset
+
+OWN = "this repository"
+HE = "https://arxiv.org/abs/1512.03385"
+UNPUBLISHED = "no published result"
+
+LARS = replace(Config(), optimizer="lars", excluded="bias_and_norm")
+DIGITS = replace(
+    LARS, network="resnet8", weight_decay=5e-4, warmup_epochs=2.0, epochs=40.0
+)
+CIFAR10 = replace(
+    LARS,
+    dataset="cifar10",
+    image_size=32,
+    crop_padding=4,
+    flip=True,
+    warmup_epochs=5.0,
+    epochs=100.0,
+    log_every=10,
+)
+RESNET20 = replace(CIFAR10, network="resnet20", weight_decay=1e-4)
+ALEXNET_BN = replace(CIFAR10, network="alexnet_bn", weight_decay=5e-4)
+
+
+def _digits(name: str, question: str, **changes: object) -> Preset:
+    return Preset(
+        name=name,
+        config=replace(DIGITS, **changes),
+        reproduces=question,
+        expected=UNPUBLISHED,
+        source=OWN,
+        status="run here",
+    )
+
+
+def _cifar10(network: str, base: Config, batch: int, rate: float) -> Preset:
+    return Preset(
+        name=f"cifar10_{network}_{batch}",
+        config=replace(base, global_batch=batch, learning_rate=rate),
+        reproduces="Section 5's question on CIFAR-10: large batch, same epochs",
+        expected=UNPUBLISHED,
+        source=OWN,
+    )
+
+
+CONTROL = Preset(
+    name="cifar10_resnet20_sgd_128",
+    config=replace(
+        RESNET20,
+        optimizer="sgd",
+        global_batch=128,
+        learning_rate=0.1,
+        warmup_epochs=0.0,
+        excluded="none",
+        steps=64_000,
+    ),
+    reproduces="He et al. (2016), Table 6, ResNet-20",
+    expected="91.25 % top-1",
+    source=HE,
+    note="the decay here is polynomial; there the rate falls tenfold at 32K and 48K",
+)
+
+LOCAL: tuple[Preset, ...] = (
+    _digits(
+        "digits", "the quickstart: LARS, batch 256", global_batch=256, learning_rate=3.0
+    ),
+    _digits(
+        "digits_1024",
+        "four times the batch of `digits`, same epochs",
+        global_batch=1024,
+        learning_rate=6.0,
+    ),
+    _digits(
+        "digits_sgd",
+        "`digits` without LARS",
+        optimizer="sgd",
+        global_batch=256,
+        learning_rate=0.1,
+    ),
+    _digits(
+        "smoke",
+        "nothing: whether a run starts, evaluates and saves",
+        global_batch=64,
+        learning_rate=1.0,
+        warmup_epochs=0.0,
+        steps=4,
+    ),
+    _cifar10("resnet20", RESNET20, 128, 2.0),
+    _cifar10("resnet20", RESNET20, 512, 4.0),
+    _cifar10("resnet20", RESNET20, 4096, 12.0),
+    CONTROL,
+    _cifar10("alexnet_bn", ALEXNET_BN, 512, 4.0),
+    _cifar10("alexnet_bn", ALEXNET_BN, 4096, 12.0),
+)
+"""The presets that need no cluster, smallest first."""

@@ -1,0 +1,75 @@
+"""A named run, and what all ImageNet presets share."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from experiments.lars.config import Config, replace
+
+MAX_MICROBATCH = 8192
+"""Largest part of a batch on the accelerators at once; Section 5's note on 16K."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A complete configuration under a name, with the result it should give."""
+
+    name: str
+    """What the command line calls it."""
+
+    config: Config
+    """The run."""
+
+    reproduces: str
+    """The row, curve or point it stands for, such as `Table 3b, row 3`."""
+
+    expected: str
+    """The published result, or what is known of it."""
+
+    source: str
+    """Where the row and its result are published."""
+
+    status: Literal["run here", "not run"] = "not run"
+    """Whether this repository holds a record of the run."""
+
+    note: str = ""
+    """What the source leaves open, and what was chosen for it."""
+
+
+IMAGENET = replace(
+    Config(),
+    dataset="imagenet2012",
+    test_split="validation",
+    resize=256,
+    crop_padding=0,
+    flip=True,
+    eval_every=1.0,
+    checkpoint_every=5.0,
+)
+
+
+def with_batch(config: Config, batch: int) -> Config:
+    """Return `config` for a global batch, with micro-batches and logging to match.
+
+    The authors emulated batches that did not fit by Caffe's `iter_size`: parts of 8192
+    examples, one update after the last. Here they are the fewest equal parts of at
+    most 8192 that cut no batch normalisation span. Ten rows of metrics are logged in
+    an epoch, and at least one in 50 updates or in a shorter run.
+
+    >>> with_batch(IMAGENET, 32768).microbatches
+    4
+    """
+    unit = config.model.bn_span or 1
+    parts = -(-batch // MAX_MICROBATCH)
+    while batch % (parts * unit):
+        parts += 1
+    log_every = min(50, config.steps or 50, max(1, 128_000 // batch))
+    return replace(config, global_batch=batch, microbatches=parts, log_every=log_every)
+
+
+def batch_name(batch: int) -> str:
+    """Return a batch as names spell it.
+
+    >>> batch_name(512), batch_name(8192)
+    ('512', '8k')
+    """
+    return str(batch) if batch % 1024 else f"{batch // 1024}k"

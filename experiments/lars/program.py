@@ -1,0 +1,202 @@
+"""The compiled pieces of a run: one training step, one evaluation step.
+
+Batches come in two forms. A data set that lives on the device is passed whole to every
+step, and a batch is a row of indices into it; a data set that is fed brings its images
+in the batch. Cropping, mirroring and normalisation happen inside the step in both.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from experiments.lars.config import Config
+from experiments.lars.optimizer import learning_rate, make_optimizer
+from lars_jax.data import augment, center_crop, example_keys, normalize
+from lars_jax.models import Network, batch_statistics, build
+from lars_jax.optim import layer_norms
+from lars_jax.train import DataParallel, TrainState, update
+from lars_jax.train.update import LossFn
+
+Batch = dict[str, jax.Array]
+Shared = dict[str, jax.Array]
+Step = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What a network and its preprocessing must know of a data set."""
+
+    num_classes: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """Steps over a mesh; numbers that a sweep varies live in the state, not in here.
+
+    Attributes:
+        train_step: `(state, batch, shared) -> (state, metrics)`.
+        eval_step: `(state, batch, shared) -> sums`, see `lars_jax.train.evaluate`.
+        predict: `(state, batch, shared) -> probabilities [B, classes]`.
+        statistics: `(state, batch, shared) -> model_state` of one batch alone.
+        network: the network, as evaluation applies it.
+    """
+
+    train_step: Step
+    eval_step: Step
+    predict: Step
+    statistics: Step
+    network: Network
+
+
+def build_program(config: Config, facts: ImageFacts, parallel: DataParallel) -> Program:
+    """Return the steps of a run, not yet compiled."""
+    network = make_network(config, facts)
+    # Only inside pmap is there an axis for batch normalisation to average over.
+    mapped = make_network(config, facts, parallel.axis_name)
+    evaluating = DataParallel(parallel.mesh, "jit")
+
+    def predict(state: TrainState, batch: Batch, shared: Shared) -> jax.Array:
+        images = prepare(config, facts, batch, shared, train=False)
+        logits, _ = network.apply(state.params, state.model_state, images)
+        return jax.nn.softmax(logits)
+
+    def statistics(state: TrainState, batch: Batch, shared: Shared) -> Any:
+        images = prepare(config, facts, batch, shared, train=True)
+        return batch_statistics(
+            network, state.params, state.model_state, images, shared["key"]
+        )
+
+    return Program(
+        train_step=parallel.compile(
+            make_train_step(config, facts, mapped, parallel.axis_name)
+        ),
+        eval_step=evaluating.compile_pure(make_eval_step(config, facts, network)),
+        predict=evaluating.compile_pure(predict),
+        statistics=evaluating.compile_pure(statistics),
+        network=network,
+    )
+
+
+def make_train_step(
+    config: Config, facts: ImageFacts, network: Network, axis_name: str | None = None
+) -> Step:
+    """Return the pure training step of a configuration.
+
+    `shared["key"]` is the key of the seed. What an image looks like depends on it and
+    on the image's example and epoch alone; dropout depends on it and on the step.
+    """
+    # Of this optimizer only the rules are used: its numbers are in the state.
+    tx = make_optimizer(config.optimizer, total_steps=1, steps_per_epoch=1.0)
+
+    def train_step(state: TrainState, batch: Batch, shared: Shared) -> Any:
+        key = jax.random.fold_in(shared["key"], state.step)
+        if axis_name is not None:
+            key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+        rate = learning_rate(config.optimizer, state.opt_state, state.step)
+        state, metrics = update(
+            make_loss(config, facts, network, shared),
+            tx,
+            state,
+            batch,
+            key,
+            microbatches=config.microbatches,
+            axis_name=axis_name,
+        )
+        norms = layer_norms(state.opt_state)
+        return state, metrics | {"learning_rate": rate, "layer_norms": norms}
+
+    return train_step
+
+
+def make_loss(
+    config: Config, facts: ImageFacts, network: Network, shared: Shared
+) -> LossFn:
+    """Return the mean softmax cross-entropy of a batch, as `update` wants it."""
+
+    def loss_fn(params: Any, model_state: Any, batch: Batch, key: jax.Array) -> Any:
+        images = prepare(config, facts, batch, shared, train=True)
+        labels = pick(batch, shared, "label")
+        logits, model_state = network.apply(
+            params, model_state, images, train=True, key=key
+        )
+        targets = optax.smooth_labels(
+            jax.nn.one_hot(labels, facts.num_classes), config.label_smoothing
+        )
+        loss = jnp.mean(optax.softmax_cross_entropy(logits, targets))
+        accuracy = jnp.mean((jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32))
+        return loss, (model_state, {"accuracy": accuracy})
+
+    return loss_fn
+
+
+def make_eval_step(config: Config, facts: ImageFacts, network: Network) -> Step:
+    """Return the sums of loss, hits and examples over a batch, padding left out."""
+
+    def eval_step(state: TrainState, batch: Batch, shared: Shared) -> Shared:
+        images = prepare(config, facts, batch, shared, train=False)
+        labels = pick(batch, shared, "label")
+        logits, _ = network.apply(state.params, state.model_state, images)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        hits = jnp.argmax(logits, axis=-1) == labels
+        mask = batch["mask"]
+        return {
+            "loss": jnp.sum(jnp.where(mask, losses, 0.0)),
+            "accuracy": jnp.sum(hits & mask),
+            "count": jnp.sum(mask),
+        }
+
+    return eval_step
+
+
+def prepare(
+    config: Config, facts: ImageFacts, batch: Batch, shared: Shared, *, train: bool
+) -> jax.Array:
+    """Return the images of a batch as the network wants them, float [B, S, S, C]."""
+    images = pick(batch, shared, "image")
+    data = config.data
+    if train and data.augmentation != "none":
+        keys = example_keys(shared["key"], batch["index"], batch["epoch"])
+        images = augment(
+            images,
+            keys,
+            size=data.image_size,
+            padding=data.crop_padding,
+            flip=data.flip,
+        )
+    else:
+        images = center_crop(images, data.image_size)
+    mean, std = jnp.asarray(facts.mean), jnp.asarray(facts.std)
+    return normalize(images, mean, std, jnp.dtype(config.model.dtype))
+
+
+def pick(batch: Batch, shared: Shared, name: str) -> jax.Array:
+    """Return what a batch brings along, or what it points to in the shared data."""
+    return batch[name] if name in batch else shared[name][batch["index"]]
+
+
+def make_network(
+    config: Config, facts: ImageFacts, axis_name: str | None = None
+) -> Network:
+    """Return the network of a configuration.
+
+    Args:
+        config: the run.
+        facts: gives the number of classes.
+        axis_name: mapped axis over which batch normalisation averages, under `pmap`.
+    """
+    model = config.model
+    return build(
+        model.network,
+        facts.num_classes,
+        dtype=jnp.dtype(model.dtype),
+        stride_in=model.stride_in,
+        bn_span=model.bn_span,
+        axis_name=axis_name,
+    )

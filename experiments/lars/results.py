@@ -1,0 +1,117 @@
+"""What a finished run shows: its mistakes and its report."""
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lars_jax.errors import InputError
+from lars_jax.report import Mistakes, write_report
+from lars_jax.train import TrainState
+from lars_jax.train.record import read_json, read_lines
+
+if TYPE_CHECKING:
+    from experiments.lars.trainer import Trainer
+
+MOST_MISTAKES = 40
+"""Mistakes kept for the contact sheet, the most confident first."""
+
+
+def save_mistakes(directory: Path, trainer: "Trainer", state: TrainState) -> Path:
+    """Write the evaluation examples that the network gets wrong, with its answers.
+
+    Args:
+        directory: the run directory.
+        trainer: holds the evaluation data.
+        state: the trained state.
+
+    Returns:
+        The path of the `npz` file.
+    """
+    source = trainer.inputs.evaluation.source
+    probabilities = trainer.predict(state)
+    predictions = probabilities.argmax(axis=-1)
+    confidence = probabilities.max(axis=-1)
+    labels = trainer.inputs.evaluation_labels()
+    wrong = np.flatnonzero(predictions != labels)
+    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES]
+    images = [trainer.inputs.evaluation_image(int(index)) for index in wrong]
+    path = directory / "mistakes.npz"
+    temporary = directory / ".mistakes.tmp.npz"
+    np.savez_compressed(
+        temporary,
+        image=np.stack(images) if images else np.zeros((0, 1, 1, 1), np.uint8),
+        label=labels[wrong].astype(np.int32),
+        prediction=predictions[wrong].astype(np.int32),
+        confidence=confidence[wrong].astype(np.float32),
+        index=wrong.astype(np.int32),
+        class_names=np.array(source.class_names),
+    )
+    temporary.replace(path)
+    return path
+
+
+def load_mistakes(directory: Path) -> Mistakes | None:
+    """Return what `save_mistakes` wrote, or None where a run has not come so far.
+
+    Raises:
+        InputError: the file is not what was written.
+    """
+    path = directory / "mistakes.npz"
+    if not path.exists():
+        return None
+    try:
+        with np.load(path) as data:
+            arrays = dict(data)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} must be an npz file; {error}: remove it to report without it"
+        ) from error
+    names = tuple(str(name) for name in arrays.pop("class_names"))
+    return Mistakes(**arrays, class_names=names)
+
+
+def write_run_report(directory: Path) -> Path:
+    """Write `report.html` from the files of a run directory, finished or not.
+
+    Raises:
+        InputError: the directory holds no run.
+    """
+    record = read_json(directory / "config.json")
+    rows = list(read_lines(directory / "metrics.jsonl"))
+    path = directory / "report.html"
+    write_report(
+        path,
+        title=f"{record['preset']}: {record['config']['model']['network']} on "
+        f"{record['config']['data']['dataset']}",
+        summary=_summary(rows, record),
+        config=record["config"],
+        metrics=rows,
+        layers=list(read_lines(directory / "layers.jsonl")),
+        mistakes=load_mistakes(directory),
+        environment=record["environment"],
+    )
+    return path
+
+
+def _summary(rows: list[dict[str, Any]], record: dict[str, Any]) -> dict[str, str]:
+    evaluations = [row for row in rows if "eval/accuracy" in row]
+    steps = [row for row in rows if "train/loss" in row]
+    summary: dict[str, str] = {}
+    if evaluations:
+        last = evaluations[-1]
+        summary["accuracy"] = (
+            f"{100 * last['eval/accuracy']:.2f} % of {last['eval/count']:.0f}"
+        )
+        summary["evaluation loss"] = f"{last['eval/loss']:.4f}"
+    summary["global batch"] = f"{record['config']['global_batch']:,}"
+    if steps:
+        # The first interval holds the compilation.
+        timed = steps[1:] or steps
+        rate = float(np.median([row["images_per_second"] for row in timed]))
+        wait = float(np.mean([row["data_wait"] for row in timed]))
+        summary["steps"] = f"{steps[-1]['step']:,}"
+        summary["images per second"] = f"{rate:,.0f}"
+        summary["waiting for data"] = f"{100 * wait:.1f} %"
+    return summary

@@ -1,0 +1,284 @@
+"""One run in one directory: train, stop, go on, evaluate, report.
+
+    config.json      the configuration, and the environment it first ran in
+    metrics.jsonl    a row for each logged step and each evaluation
+    layers.jsonl     norms and trust ratio of every layer, now and then
+    events.*         the same scalars for TensorBoard
+    checkpoints/     the last state and the best
+    mistakes.npz     what the trained network got wrong
+    report.html      all of it to look at
+"""
+
+import datetime
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from experiments.lars.check import check
+from experiments.lars.config import Config
+from experiments.lars.results import save_mistakes, write_run_report
+from experiments.lars.trainer import Trainer
+from lars_jax.errors import InputError
+from lars_jax.optim import FIELDS, leaf_names
+from lars_jax.train import Hook, Interrupt, TrainState, every
+from lars_jax.train.checkpoint import Checkpoints
+from lars_jax.train.config import difference, digest, from_json, to_json
+from lars_jax.train.progress import Progress
+from lars_jax.train.record import (
+    Events,
+    JsonLines,
+    environment,
+    plain,
+    read_json,
+    write_json,
+)
+
+LAYER_ROWS = 100
+"""Rows of layer telemetry that a run of any length leaves."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: its exit status, its last step, its last evaluation."""
+
+    status: int
+    step: int
+    evaluation: dict[str, float]
+
+
+def default_directory(name: str) -> Path:
+    """Return a dated directory under `runs/` for a preset."""
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{now}-{name}"
+
+
+def train(
+    config: Config, directory: Path, *, name: str = "custom", resume: bool = False
+) -> Outcome:
+    """Train a configuration in a directory, from the start or from a checkpoint.
+
+    Args:
+        config: what to train.
+        directory: where everything is written; made if absent.
+        name: name of the preset, for the record.
+        resume: go on from the last checkpoint that can be read.
+
+    Raises:
+        InputError: the configuration cannot run, or the directory holds another run.
+    """
+    check(config)
+    with Interrupt() as interrupt:
+        _check_directory(config, directory, resume=resume)
+        trainer = Trainer.create(config)
+        _claim(config, directory, name)
+        with _Session(trainer, directory, resume=resume) as session:
+            session.run(interrupt)
+            if interrupt.requested:
+                session.stop()
+                return Outcome(interrupt.exit_status, session.step, {})
+            session.finish()
+            return Outcome(0, session.step, session.evaluation)
+
+
+def evaluate(directory: Path, *, which: str = "last") -> dict[str, float]:
+    """Evaluate the last or the best checkpoint of a run.
+
+    Raises:
+        InputError: the directory holds no run or no checkpoint.
+    """
+    config = load_config(directory)
+    trainer = Trainer.create(config)
+    checkpoints = Checkpoints(directory / "checkpoints", best="eval/accuracy")
+    try:
+        step = checkpoints.best_step() if which == "best" else checkpoints.last_step()
+        if step is None:
+            raise InputError(
+                f"a run must have a checkpoint to evaluate; {directory} has none: "
+                "train it first"
+            )
+        state = checkpoints.restore(step, trainer.initial_state())
+    finally:
+        checkpoints.close()
+    return {"step": step} | trainer.evaluate(state)
+
+
+def load_config(directory: Path) -> Config:
+    """Return the configuration of the run in a directory.
+
+    Raises:
+        InputError: there is none, or another version wrote it.
+    """
+    return from_json(Config, read_json(directory / "config.json")["config"])
+
+
+def _check_directory(config: Config, directory: Path, *, resume: bool) -> None:
+    path = directory / "config.json"
+    if not path.exists():
+        if resume:
+            raise InputError(
+                f"--resume needs a run to go on with; {directory} has no config.json: "
+                "leave --resume out, or name another --run-dir"
+            )
+        return
+    changes = difference(read_json(path)["config"], to_json(config))
+    if changes:
+        raise InputError(
+            f"a run directory holds one configuration; in {directory} "
+            f"{'; '.join(changes)}: undo the change, or name another --run-dir"
+        )
+    if not resume:
+        raise InputError(
+            f"a run directory is written once; {directory} already holds this run: "
+            "add --resume to go on, or name another --run-dir"
+        )
+
+
+def _claim(config: Config, directory: Path, name: str) -> None:
+    path = directory / "config.json"
+    if path.exists():
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    record = {
+        "preset": name,
+        "digest": digest(config),
+        "config": to_json(config),
+        "environment": environment(),
+    }
+    write_json(path, record)
+
+
+class _Session:
+    """The open files of a run, and the state between its start and its end."""
+
+    def __init__(self, trainer: Trainer, directory: Path, *, resume: bool):
+        self.trainer = trainer
+        self.directory = directory
+        self.evaluation: dict[str, float] = {}
+        self._total = trainer.inputs.total_steps
+        self._started = time.perf_counter()
+        self._checkpoints = Checkpoints(directory / "checkpoints", best="eval/accuracy")
+        self.state, self.step = trainer.initial_state(), 0
+        if resume:
+            self._restore()
+        self._names = leaf_names(self.state.params)
+        kept = self.step if resume else None
+        self._metrics = JsonLines(directory / "metrics.jsonl", keep_to=kept)
+        self._layers = JsonLines(directory / "layers.jsonl", keep_to=kept)
+        self._events = Events(directory, resumed_from=kept)
+        self._progress = Progress(self._total, start=self.step)
+
+    def __enter__(self) -> "_Session":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._progress.close()
+        for part in (self._metrics, self._layers, self._events, self._checkpoints):
+            part.close()
+
+    def run(self, interrupt: Interrupt) -> None:
+        """Train to the end, or until interrupted."""
+        config, inputs = self.trainer.config, self.trainer.inputs
+
+        def steps(epochs: float) -> int:
+            return max(1, round(epochs * inputs.steps_per_epoch))
+
+        self._announce()
+        self._layers_due = every(max(1, self._total // LAYER_ROWS), self._total)
+        hooks = [
+            Hook(every(steps(config.eval_every), self._total), self._evaluate),
+            Hook(every(steps(config.checkpoint_every), self._total), self._save),
+        ]
+        self.state, self.step = self.trainer.fit(
+            self.state,
+            start=self.step,
+            on_metrics=self._log,
+            hooks=hooks,
+            should_stop=lambda: interrupt.requested,
+        )
+
+    def stop(self) -> None:
+        """Save where the run is, and say how to go on."""
+        self._save(self.step, self.state)
+        self._checkpoints.wait()
+        self._progress.say(
+            f"stopped and saved at step {self.step} of {self._total}; the same command "
+            f"with --run-dir {self.directory} --resume goes on from there"
+        )
+
+    def finish(self) -> None:
+        """Write what can only be written at the end."""
+        if not self.evaluation:
+            self._evaluate(self.step, self.state)
+        save_mistakes(self.directory, self.trainer, self.state)
+        path = write_run_report(self.directory)
+        self._progress.say(f"report: {path}")
+
+    def _announce(self) -> None:
+        inputs, config = self.trainer.inputs, self.trainer.config
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
+        self._progress.say(
+            f"{config.model.network}, {parameters:,} parameters; "
+            f"{config.data.dataset}: {len(inputs.train):,} images to train on, "
+            f"{len(inputs.evaluation):,} to evaluate; {config.optimizer.optimizer}, "
+            f"global batch {config.global_batch}, {self._total} steps on "
+            f"{inputs.parallel.num_devices} x {jax.devices()[0].device_kind}"
+        )
+        self._progress.say(f"run directory: {self.directory}")
+
+    def _log(self, step: int, metrics: dict[str, Any]) -> None:
+        inputs = self.trainer.inputs
+        norms = metrics.pop("layer_norms")
+        row = plain(metrics)
+        row = {
+            "step": step,
+            "epoch": step / inputs.steps_per_epoch,
+            "train/loss": row.pop("loss"),
+            "train/accuracy": row.pop("accuracy"),
+            **row,
+        }
+        self._write(row)
+        self._progress.update(step, row)
+        if step == 1 or self._layers_due(step):
+            layers = {
+                name: dict(zip(FIELDS, values.tolist(), strict=True))
+                for name, values in zip(self._names, norms, strict=True)
+            }
+            self._layers.append({"step": step, "layers": layers})
+
+    def _evaluate(self, step: int, state: TrainState) -> None:
+        self.evaluation = {
+            f"eval/{name}": value for name, value in self.trainer.evaluate(state).items()
+        }
+        self._write({"step": step, **self.evaluation})
+        self._progress.say(
+            f"step {step}/{self._total}: accuracy "
+            f"{100 * self.evaluation['eval/accuracy']:.2f} % of "
+            f"{self.evaluation['eval/count']:.0f}, loss "
+            f"{self.evaluation['eval/loss']:.4f}"
+        )
+        self._evaluated_at = step
+
+    def _save(self, step: int, state: TrainState) -> None:
+        fresh = getattr(self, "_evaluated_at", None) == step
+        self._checkpoints.save(step, state, self.evaluation if fresh else {})
+
+    def _write(self, row: dict[str, Any]) -> None:
+        self._metrics.append(row)
+        self._events.write(row)
+
+    def _restore(self) -> None:
+        """Take the newest checkpoint that is whole, and set broken ones aside."""
+        like, failure = self.state, None
+        for step in reversed(self._checkpoints.steps()):
+            try:
+                self.state = self._checkpoints.restore(step, like)
+                self.step = step
+                return
+            except InputError as error:
+                failure = error
+                self._checkpoints.set_aside(step)
+        if failure is not None:
+            raise failure

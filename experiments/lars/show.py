@@ -1,0 +1,142 @@
+"""What a preset is, told without running it: settings, parameters, memory.
+
+Everything here comes from `jax.eval_shape`, so a preset for a pod is described on a
+laptop in seconds.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from experiments.lars.config import Config
+from experiments.lars.optimizer import make_optimizer
+from experiments.lars.program import (
+    ImageFacts,
+    make_loss,
+    make_network,
+    make_train_step,
+)
+from lars_jax.data.augment import IMAGENET_MEAN, IMAGENET_STD
+from lars_jax.optim import leaf_names
+from lars_jax.train import TrainState
+from lars_jax.train.config import flatten, to_json
+
+FACTS = {
+    "digits": ImageFacts(10, 1, (0.0,), (1.0,)),
+    "cifar10": ImageFacts(10, 3, IMAGENET_MEAN, IMAGENET_STD),
+    "imagenet2012": ImageFacts(1000, 3, IMAGENET_MEAN, IMAGENET_STD),
+}
+"""Sizes of the data sets that presets name; the statistics do not change a shape."""
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """One full-size training step by its shapes alone.
+
+    Attributes:
+        before: the state that goes in.
+        after: the state that comes out, of the same shapes.
+        metrics: what the step reports.
+        residuals: bytes that the forward pass of a micro-batch keeps for the backward
+            pass, before the compiler fuses or rematerialises anything.
+        batch: bytes of one global batch of images as the host feeds it.
+    """
+
+    before: TrainState
+    after: TrainState
+    metrics: dict[str, Any]
+    residuals: int
+    batch: int
+
+
+def shapes(config: Config) -> Shapes:
+    """Type-check one training step of a configuration at full size.
+
+    >>> from experiments.lars.presets import get_preset
+    >>> found = shapes(get_preset("smoke").config)
+    >>> found.before == found.after
+    True
+    """
+    facts = FACTS.get(config.data.dataset, FACTS["imagenet2012"])
+    network = make_network(config, facts)
+    size = config.data.resize or config.data.image_size
+    key = jax.eval_shape(lambda: jax.random.key(0))
+
+    def rows(count: int) -> dict[str, jax.ShapeDtypeStruct]:
+        number = jax.ShapeDtypeStruct((count,), jnp.int32)
+        image = jax.ShapeDtypeStruct((count, size, size, facts.channels), jnp.uint8)
+        return {"image": image, "label": number, "index": number, "epoch": number}
+
+    def initial(key: jax.Array) -> TrainState:
+        side = config.data.image_size
+        params, model_state = network.init(
+            key, jnp.zeros((2, side, side, facts.channels))
+        )
+        tx = make_optimizer(config.optimizer, total_steps=1, steps_per_epoch=1.0)
+        return TrainState.create(params, model_state, tx)
+
+    batch = rows(config.global_batch)
+    before = jax.eval_shape(initial, key)
+    step = make_train_step(config, facts, network)
+    after, metrics = jax.eval_shape(step, before, batch, {"key": key})
+
+    def backward(state: TrainState, part: Any, key: jax.Array) -> Any:
+        loss = make_loss(config, facts, network, {"key": key})
+        of_params = partial(loss, model_state=state.model_state, batch=part, key=key)
+        return jax.vjp(of_params, state.params, has_aux=True)[1]
+
+    part = rows(config.global_batch // config.microbatches)
+    residuals = jax.eval_shape(backward, before, part, key)
+    return Shapes(before, after, metrics, tree_bytes(residuals), tree_bytes(batch))
+
+
+def tree_bytes(tree: Any) -> int:
+    """Return the bytes of a tree of arrays or shapes; keys count nothing.
+
+    >>> tree_bytes({"a": jnp.zeros((2, 3), jnp.float32)})
+    24
+    """
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "shape")]
+    arrays = [x for x in leaves if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key)]
+    return sum(x.size * x.dtype.itemsize for x in arrays)
+
+
+def describe(config: Config) -> Iterator[str]:
+    """Yield the lines of `show`: settings, parameter table, memory estimate."""
+    for name, value in flatten(to_json(config)).items():
+        yield f"{name:30} {value}"
+    found = shapes(config)
+    params = found.before.params
+    yield ""
+    yield from parameter_table(params)
+    yield ""
+    yield "memory at full size, from shapes alone:"
+    for name, value in _memory(config, found).items():
+        yield f"  {name:34} {value / 2**20:14,.1f} MiB"
+
+
+def parameter_table(params: Any) -> Iterator[str]:
+    """Yield a line for each parameter, its shape and size, and the sum."""
+    leaves = jax.tree.leaves(params)
+    for name, leaf in zip(leaf_names(params), leaves, strict=True):
+        yield f"{name:40} {leaf.shape!s:20} {leaf.size:>12,}"
+    yield f"{'parameters':61} {sum(leaf.size for leaf in leaves):>12,}"
+
+
+def _memory(config: Config, found: Shapes) -> dict[str, int]:
+    parameters = tree_bytes(found.before.params)
+    accumulator = parameters if config.microbatches > 1 else 0
+    rows = {
+        "parameters": parameters,
+        "gradients": parameters,
+        "accumulated gradients": accumulator,
+        "optimizer state": tree_bytes(found.before.opt_state),
+        "batch statistics": tree_bytes(found.before.model_state),
+        "kept for the backward pass": found.residuals,
+        "one global batch of images": found.batch,
+    }
+    return rows | {"sum": sum(rows.values())}

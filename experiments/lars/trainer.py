@@ -1,0 +1,130 @@
+"""Train and evaluate one configuration in memory; files are `run`'s business."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.lars.config import Config
+from experiments.lars.inputs import Inputs, load_inputs
+from experiments.lars.optimizer import make_optimizer
+from experiments.lars.program import Program, build_program
+from lars_jax.models import merge_statistics
+from lars_jax.optim import leaf_names
+from lars_jax.train import DataParallel, Hook, TrainState, data_mesh, evaluate, fit
+
+ESTIMATE_BELOW = 1000
+"""Updates under which a running average lags so far that statistics are estimated.
+
+With momentum 0.9 the average remembers ten updates. In a long run the weights hardly
+move in ten updates by the time it is evaluated; in a run of sixty they move throughout.
+"""
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """A configuration with its data and its program.
+
+    The numbers of a configuration (rates, decay, momentum, length, seed) are in the
+    state, so `fit` and `evaluate` of one trainer serve every configuration that
+    differs from its own in those alone.
+    """
+
+    config: Config
+    inputs: Inputs
+    program: Program
+
+    @classmethod
+    def create(cls, config: Config) -> "Trainer":
+        """Load the data and build the steps of a configuration."""
+        parallel = DataParallel(data_mesh(config.devices), config.backend)
+        inputs = load_inputs(config, parallel)
+        return cls(config, inputs, build_program(config, inputs.facts, parallel))
+
+    def initial_state(self, config: Config | None = None) -> TrainState:
+        """Return the state at step 0, for this configuration or one of its kin."""
+        config = self.config if config is None else config
+        state = jax.jit(partial(self._initial_state, config))(
+            jax.random.key(config.seed)
+        )
+        return self.inputs.parallel.replicate(state)
+
+    def fit(
+        self,
+        state: TrainState,
+        *,
+        start: int = 0,
+        seed: int | None = None,
+        on_metrics: Callable[[int, dict[str, Any]], None] = lambda step, metrics: None,
+        hooks: Sequence[Hook] = (),
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> tuple[TrainState, int]:
+        """Train from a state to the end of the run; see `lars_jax.train.fit`."""
+        seed = self.config.seed if seed is None else seed
+        shared = self.inputs.shared(self.inputs.train, seed)
+        steps = self.inputs.total_steps
+        return fit(
+            lambda state, batch: self.program.train_step(state, batch, shared),
+            state,
+            self.inputs.train_batches(start=start, stop=steps, seed=seed),
+            steps=steps,
+            start=start,
+            examples_per_step=self.config.global_batch,
+            on_metrics=on_metrics,
+            log_every=self.config.log_every,
+            hooks=hooks,
+            leaf_names=leaf_names(state.params),
+            should_stop=should_stop,
+        )
+
+    def evaluate(self, state: TrainState) -> dict[str, float]:
+        """Return accuracy, loss and count over every evaluation example."""
+        state = self.evaluation_state(state)
+        shared = self.inputs.shared(self.inputs.evaluation, self.config.seed)
+        return evaluate(
+            lambda batch: self.program.eval_step(state, batch, shared),
+            self.inputs.evaluation_batches(),
+            expected=len(self.inputs.evaluation),
+        )
+
+    def predict(self, state: TrainState) -> np.ndarray:
+        """Return the probabilities of every evaluation example, float32 [N, classes]."""
+        state = self.evaluation_state(state)
+        shared = self.inputs.shared(self.inputs.evaluation, self.config.seed)
+        parts = [
+            np.asarray(self.program.predict(state, batch, shared))
+            for batch in self.inputs.evaluation_batches()
+        ]
+        return np.concatenate(parts)[: len(self.inputs.evaluation)]
+
+    def evaluation_state(self, state: TrainState) -> TrainState:
+        """Return the state with the batch statistics that evaluation should use."""
+        if not jax.tree.leaves(state.model_state) or not self._estimates():
+            return state
+        shared = self.inputs.shared(self.inputs.train, self.config.seed)
+        parts = [
+            self.program.statistics(state, batch, shared)
+            for batch in self.inputs.calibration_batches(seed=self.config.seed)
+        ]
+        return state._replace(model_state=merge_statistics(parts))
+
+    def _estimates(self) -> bool:
+        choice = self.config.model.batch_statistics
+        if choice == "auto":
+            return self.inputs.total_steps < ESTIMATE_BELOW
+        return choice == "estimated"
+
+    def _initial_state(self, config: Config, key: jax.Array) -> TrainState:
+        size = config.data.image_size
+        images = jnp.zeros((2, size, size, self.inputs.facts.channels))
+        params, model_state = self.program.network.init(key, images)
+        tx = make_optimizer(
+            config.optimizer,
+            total_steps=self.inputs.total_steps,
+            steps_per_epoch=self.inputs.steps_per_epoch,
+        )
+        return TrainState.create(params, model_state, tx)

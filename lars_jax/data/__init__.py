@@ -1,0 +1,54 @@
+"""Labelled images: sources, order, batches on the host, augmentation on the device."""
+
+from lars_jax.data.arrays import ImageArrays, read_batch, to_arrays
+from lars_jax.data.augment import augment, center_crop, example_keys, normalize
+from lars_jax.data.digits import digits_source
+from lars_jax.data.folder import FolderSource, folder_source
+from lars_jax.data.holdout import hold_out
+from lars_jax.data.host import (
+    evaluation_batches,
+    evaluation_images,
+    image_batches,
+    index_batches,
+)
+from lars_jax.data.load import load_source
+from lars_jax.data.order import batch_samples, epoch_order
+from lars_jax.data.source import ArraySource, Source, Subset
+from lars_jax.data.statistics import (
+    KNOWN_STATISTICS,
+    ChannelStatistics,
+    channel_statistics,
+    known_statistics,
+)
+from lars_jax.data.tfds_source import TfdsSource, find_prepared, tfds_source
+
+__all__ = [
+    "KNOWN_STATISTICS",
+    "ArraySource",
+    "ChannelStatistics",
+    "FolderSource",
+    "ImageArrays",
+    "Source",
+    "Subset",
+    "TfdsSource",
+    "augment",
+    "batch_samples",
+    "center_crop",
+    "channel_statistics",
+    "digits_source",
+    "epoch_order",
+    "evaluation_batches",
+    "evaluation_images",
+    "example_keys",
+    "find_prepared",
+    "folder_source",
+    "hold_out",
+    "image_batches",
+    "index_batches",
+    "known_statistics",
+    "load_source",
+    "normalize",
+    "read_batch",
+    "tfds_source",
+    "to_arrays",
+]

@@ -1,0 +1,129 @@
+"""A whole data set as two arrays, for the many that fit on the device."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from lars_jax.data.decode import resize_image
+from lars_jax.data.source import ArraySource, Source, read_examples
+from lars_jax.data.threads import usable_cores
+from lars_jax.errors import InputError
+
+# Large enough that the cost of a call vanishes, small enough to spread over threads.
+_CHUNK = 512
+
+
+@dataclass(frozen=True, eq=False)
+class ImageArrays:
+    """Labelled images of one size.
+
+    Attributes:
+        image: uint8 [N, H, W, C].
+        label: int32 [N].
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+def to_arrays(
+    source: Source, *, resize: int | None = None, threads: int | None = None
+) -> ImageArrays:
+    """Read a whole source into memory.
+
+    Args:
+        source: the data set.
+        resize: warp every image to this square; None keeps the sizes, which must agree.
+        threads: decoders at work at a time; None: one per core.
+
+    Returns:
+        The images and labels, in the order of the source.
+
+    Raises:
+        InputError: an empty source, images of unequal size, an unreadable image, or a
+            label that no class has.
+
+    >>> from lars_jax.data.digits import digits_source
+    >>> to_arrays(digits_source("test")).image.shape
+    (360, 8, 8, 1)
+    """
+    if isinstance(source, ArraySource) and resize is None:
+        return ImageArrays(source.image, source.label)
+    size = len(source)
+    if size == 0:
+        raise InputError(
+            f"A data set needs examples, {source.name} has none; add some."
+        )
+    first = read_batch(source, [0], resize=resize)
+    image = np.empty((size, *first.image.shape[1:]), np.uint8)
+    label = np.empty(size, np.int32)
+
+    def fill(start: int) -> None:
+        stop = min(start + _CHUNK, size)
+        part = read_batch(source, range(start, stop), resize=resize)
+        require_equal_shape(source, image.shape[1:], part.image.shape[1:])
+        image[start:stop], label[start:stop] = part.image, part.label
+
+    with ThreadPoolExecutor(threads or usable_cores()) as pool:
+        for _ in pool.map(fill, range(0, size, _CHUNK)):
+            pass
+    return ImageArrays(image, label)
+
+
+def read_batch(
+    source: Source, indices: Sequence[int], *, resize: int | None = None
+) -> ImageArrays:
+    """Read some examples of a source into arrays.
+
+    Args:
+        source: the data set.
+        indices: places in it, at least one.
+        resize: warp every image to this square; None keeps the sizes, which must agree.
+
+    Returns:
+        The images and labels, in the order of the indices.
+
+    Raises:
+        InputError: as `to_arrays`.
+
+    >>> from lars_jax.data.digits import digits_source
+    >>> read_batch(digits_source("test"), [3, 5], resize=32).image.shape
+    (2, 32, 32, 1)
+    """
+    examples = read_examples(source, indices)
+    images = [image for image, _ in examples]
+    if resize is not None:
+        images = [resize_image(image, resize) for image in images]
+    for image in images:
+        require_equal_shape(source, images[0].shape, image.shape)
+    labels = [label for _, label in examples]
+    return ImageArrays(np.stack(images), np.array(labels, np.int32))
+
+
+def require_equal_shape(
+    source: Source, expected: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
+    """Refuse images that do not fit into one array.
+
+    Args:
+        source: the data set, for its name.
+        expected: shape of the first image, [H, W, C].
+        shape: shape of another.
+
+    Raises:
+        InputError: the shapes differ.
+    """
+    if shape != expected:
+        raise InputError(
+            f"Images of one run have one size, {source.name} has "
+            f"{_size(expected)} and {_size(shape)}; set --resize."
+        )
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(str(length) for length in shape)

@@ -1,0 +1,172 @@
+"""From image files to arrays with Pillow: decoding, resizing, random resized crops."""
+
+import io
+import math
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from lars_jax.data.order import CROP, random_bits
+from lars_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+CROP_AREA = (0.08, 1.0)
+"""Share of the image that a random resized crop covers (Szegedy et al. 2015, 6)."""
+
+CROP_ASPECT = (3 / 4, 4 / 3)
+"""Width over height of a random resized crop (Szegedy et al. 2015, section 6)."""
+
+CROP_ATTEMPTS = 10
+"""Draws before the centre is taken; Inception's own code and torchvision use ten."""
+
+# Pillow reads these and would clip them to 255 instead of scaling them.
+_DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+def decode_image(data: bytes | BinaryIO, *, channels: int, where: str) -> np.ndarray:
+    """Decode an image file to 8-bit grey or RGB.
+
+    The orientation tag of a camera is not applied, as in TFDS and torchvision;
+    transparency is dropped.
+
+    Args:
+        data: the contents of an image file, or the open file.
+        channels: 1 for grey, 3 for RGB.
+        where: what to call the image in an error.
+
+    Returns:
+        uint8 [H, W, channels], read-only.
+
+    Raises:
+        InputError: not a readable image, or more than 8 bits a channel.
+
+    >>> from PIL import Image
+    >>> file = io.BytesIO()
+    >>> Image.new("RGB", (3, 2), (255, 0, 7)).save(file, "PNG")
+    >>> decode_image(file.getvalue(), channels=3, where="a test")[0, 0].tolist()
+    [255, 0, 7]
+    """
+    from PIL import Image
+
+    file = io.BytesIO(data) if isinstance(data, bytes) else data
+    try:
+        with Image.open(file) as image:
+            if image.mode in _DEEP_MODES:
+                raise InputError(
+                    f"An image has 8 bits a channel, {where} has mode {image.mode}; "
+                    "convert it."
+                )
+            pixels = np.asarray(_to_mode(image, "L" if channels == 1 else "RGB"))
+    except InputError:
+        raise
+    # Pillow's plugins raise all of these on files that are cut short or damaged.
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
+        raise InputError(
+            f"An image must be readable, {where} is not ({error}); "
+            "replace or delete it."
+        ) from error
+    return pixels[..., None] if channels == 1 else pixels
+
+
+def _to_mode(image: "Image.Image", mode: str) -> "Image.Image":
+    if image.mode == mode:
+        return image
+    # Pillow warns when a palette with transparent entries loses them in one go.
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert(mode)
+
+
+def resize_image(
+    image: np.ndarray,
+    size: int,
+    box: tuple[float, float, float, float] | None = None,
+) -> np.ndarray:
+    """Resize an image, or a box of it, to a square, by antialiased bilinear filtering.
+
+    The aspect ratio is not kept: Caffe's AlexNet is trained on images warped to 256 by
+    256 pixels, and so is the paper's.
+
+    Args:
+        image: uint8 [H, W, C], C = 1 or 3.
+        size: height and width of the result in pixels.
+        box: left, top, right, bottom in pixels; None: the whole image.
+
+    Returns:
+        uint8 [size, size, C]; the same array where there is nothing to do.
+
+    Raises:
+        InputError: a size below 1, or neither 1 nor 3 channels.
+
+    >>> ramp = np.repeat(np.uint8([[[0], [100]]]), 2, axis=0)
+    >>> resize_image(ramp, 1).item()
+    50
+    """
+    from PIL import Image
+
+    if size < 1 or image.shape[-1] not in (1, 3):
+        raise InputError(
+            "Resizing takes 1 or 3 channels to a size >= 1, got "
+            f"{image.shape[-1]} to {size}; correct them."
+        )
+    if box is None and image.shape[:2] == (size, size):
+        return image
+    grey = image.shape[-1] == 1
+    picture = Image.fromarray(image[..., 0] if grey else image)
+    resized = picture.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    pixels = np.asarray(resized)
+    return pixels[..., None] if grey else pixels
+
+
+def crop_box(
+    height: int, width: int, *, seed: int, epoch: int, example: int
+) -> tuple[float, float, float, float]:
+    """Draw the box of a random resized crop ("Inception crop").
+
+    Its area is uniform in 8 .. 100 % of the image, the logarithm of its aspect ratio
+    uniform in 3/4 .. 4/3, its place uniform. A draw that does not fit is drawn again,
+    ten times at most; then the largest central box of a permitted aspect is taken.
+
+    Args:
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+        seed: seed of the run.
+        epoch: number of the epoch.
+        example: index of the example in its source.
+
+    Returns:
+        left, top, right, bottom: whole pixels.
+
+    Reference:
+        Szegedy et al. 2015, "Going deeper with convolutions", arXiv 1409.4842, 6.
+
+    >>> crop_box(100, 200, seed=0, epoch=0, example=0)
+    (63, 38, 119, 92)
+    """
+    words = random_bits(
+        4 * CROP_ATTEMPTS, seed=seed, epoch=epoch, example=example, purpose=CROP
+    )
+    # The upper 53 bits of a word are a double in [0, 1).
+    draws = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    low, high = CROP_AREA
+    narrow, wide = (math.log(aspect) for aspect in CROP_ASPECT)
+    for area, log_aspect, top, left in draws.reshape(-1, 4).tolist():
+        area = height * width * (low + (high - low) * area)
+        aspect = math.exp(narrow + (wide - narrow) * log_aspect)
+        box_width = round(math.sqrt(area * aspect))
+        box_height = round(math.sqrt(area / aspect))
+        if 0 < box_width <= width and 0 < box_height <= height:
+            left = math.floor(left * (width - box_width + 1))
+            top = math.floor(top * (height - box_height + 1))
+            return (left, top, left + box_width, top + box_height)
+    return _central_box(height, width)
+
+
+def _central_box(height: int, width: int) -> tuple[float, float, float, float]:
+    narrow, wide = CROP_ASPECT
+    box_width = min(width, max(1, round(height * wide)))
+    box_height = min(height, max(1, round(width / narrow)))
+    left, top = (width - box_width) // 2, (height - box_height) // 2
+    return (left, top, left + box_width, top + box_height)

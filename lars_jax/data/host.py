@@ -1,0 +1,249 @@
+"""Batches that the host makes: indices for data on the device, images for the rest.
+
+Every iterator is a pure function of its arguments, and batch k of a run that starts at
+step k is batch k of the run that starts at 0, so resuming is starting later. All are
+for one global batch; where they go is the caller's business.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from lars_jax.data.arrays import read_batch, require_equal_shape
+from lars_jax.data.augment import center_crop
+from lars_jax.data.decode import crop_box, resize_image
+from lars_jax.data.order import batch_samples, require_batch
+from lars_jax.data.source import Source, read_examples
+from lars_jax.data.threads import usable_cores
+from lars_jax.errors import InputError
+
+Batch = dict[str, np.ndarray]
+
+# A unit of work for a thread: enough small images to pay for handing it over, few
+# enough large ones that all threads share one batch.
+_CHUNK = 32
+
+
+def index_batches(
+    size: int, *, seed: int, batch: int, start: int = 0, steps: int
+) -> Iterator[Batch]:
+    """Yield the examples of each training batch, for data that lies on the device.
+
+    Args:
+        size: number of training examples N.
+        seed: seed of the run.
+        batch: examples per batch B, 1 .. N.
+        start: first step to yield.
+        steps: number of steps of the whole run; the last one yielded is steps - 1.
+
+    Yields:
+        {"index": int32 [B], "epoch": int32 [B]}.
+
+    Raises:
+        InputError: a batch larger than the data.
+
+    >>> run = index_batches(100, seed=0, batch=30, steps=4)
+    >>> [batch["epoch"].max().item() for batch in run]
+    [0, 0, 0, 1]
+    """
+    require_batch(size, batch)
+
+    def batches() -> Iterator[Batch]:
+        for step in range(start, steps):
+            index, epoch = batch_samples(seed, step, size, batch)
+            yield {"index": index, "epoch": epoch}
+
+    return batches()
+
+
+def evaluation_batches(size: int, batch: int) -> Iterator[Batch]:
+    """Yield batches that hold every example exactly once, in order.
+
+    Args:
+        size: number of examples N.
+        batch: examples per batch B; may exceed N.
+
+    Yields:
+        {"index": int32 [B], "mask": bool [B]}; where the mask is False, in the last
+        batch alone, the place is padding and its index is 0.
+
+    Raises:
+        InputError: no examples or an empty batch.
+
+    >>> [batch["mask"].tolist() for batch in evaluation_batches(3, 2)]
+    [[True, True], [True, False]]
+    """
+    if size < 1 or batch < 1:
+        raise InputError(
+            f"Evaluation takes at least one example in batches of at least one, got "
+            f"{size} in batches of {batch}; correct them."
+        )
+
+    def batches() -> Iterator[Batch]:
+        for first in range(0, size, batch):
+            index = np.arange(first, first + batch, dtype=np.int32)
+            mask = index < size
+            yield {"index": np.where(mask, index, np.int32(0)), "mask": mask}
+
+    return batches()
+
+
+def image_batches(
+    source: Source,
+    *,
+    seed: int,
+    batch: int,
+    start: int = 0,
+    steps: int,
+    resize: int | None = None,
+    size: int | None = None,
+    random_resized_crop: bool = False,
+    threads: int | None = None,
+) -> Iterator[Batch]:
+    """Yield decoded training batches, for data that does not fit on the device.
+
+    The images are those of `index_batches`, in the same order. Threads decode one batch
+    ahead of the one in use; their number changes nothing but the speed.
+
+    Args:
+        source: the training data, N examples.
+        seed: seed of the run.
+        batch: examples per batch B, 1 .. N.
+        start: first step to yield.
+        steps: number of steps of the whole run; the last one yielded is steps - 1.
+        resize: warp every image to this square; None keeps the sizes, which must agree.
+            A random resized crop is cut from the image as it is stored instead.
+        size: height and width of a random resized crop.
+        random_resized_crop: cut a random box of each image and warp it to `size`.
+        threads: decoders at work at a time; None: one per core.
+
+    Yields:
+        {"image": uint8 [B, H, W, C], "label", "index", "epoch": int32 [B]}.
+
+    Raises:
+        InputError: a batch larger than the data, a random resized crop without a size,
+            or while iterating, what `read_batch` raises.
+
+    >>> from lars_jax.data.digits import digits_source
+    >>> batches = image_batches(digits_source("train"), seed=0, batch=64, steps=2)
+    >>> [batch["image"].shape for batch in batches]
+    [(64, 8, 8, 1), (64, 8, 8, 1)]
+    """
+    examples = len(source)
+    require_batch(examples, batch)
+    if random_resized_crop and size is None:
+        raise InputError("A random resized crop needs a size, got None; give one.")
+
+    def load(step: int, low: int, high: int) -> Batch:
+        index, epoch = (
+            part[low:high] for part in batch_samples(seed, step, examples, batch)
+        )
+        if random_resized_crop and size is not None:
+            image, label = _cropped(source, index, epoch, seed=seed, size=size)
+        else:
+            read = read_batch(source, index.tolist(), resize=resize)
+            image, label = read.image, read.label
+        return {"image": image, "label": label, "index": index, "epoch": epoch}
+
+    return _assemble(source, load, range(start, steps), batch, threads)
+
+
+def evaluation_images(
+    source: Source,
+    batch: int,
+    *,
+    resize: int | None = None,
+    size: int | None = None,
+    threads: int | None = None,
+) -> Iterator[Batch]:
+    """Yield every example once, resized and then cropped to the centre.
+
+    Args:
+        source: the data, N examples.
+        batch: examples per batch B; may exceed N.
+        resize: warp every image to this square; None keeps the sizes, which must agree.
+        size: height and width of the central crop; None: no crop.
+        threads: decoders at work at a time; None: one per core.
+
+    Yields:
+        {"image": uint8 [B, H, W, C], "label": int32 [B], "index": int32 [B],
+        "mask": bool [B]}; where the mask is False the image is black and the label 0.
+
+    Raises:
+        InputError: no examples, or while iterating, what `read_batch` raises.
+
+    >>> from lars_jax.data.digits import digits_source
+    >>> batches = list(evaluation_images(digits_source("test"), 100, size=6))
+    >>> len(batches), batches[3]["image"].shape, batches[3]["mask"].sum().item()
+    (4, (100, 6, 6, 1), 60)
+    """
+    plan = list(evaluation_batches(len(source), batch))
+
+    def load(step: int, low: int, high: int) -> Batch:
+        index, mask = (plan[step][name][low:high] for name in ("index", "mask"))
+        # Padding is decoded as one real example, for its shape, and blacked out.
+        count = max(1, int(mask.sum()))
+        read = read_batch(source, index[:count].tolist(), resize=resize)
+        image = read.image if size is None else center_crop(read.image, size)
+        padded = np.zeros((high - low, *image.shape[1:]), np.uint8)
+        label = np.zeros(high - low, np.int32)
+        if mask.any():
+            padded[:count], label[:count] = image, read.label
+        return {"image": padded, "label": label, "index": index, "mask": mask}
+
+    return _assemble(source, load, range(len(plan)), batch, threads)
+
+
+def _cropped(
+    source: Source, index: np.ndarray, epoch: np.ndarray, *, seed: int, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    places = index.tolist()
+    examples = read_examples(source, places)
+    images = []
+    for (image, _), place, number in zip(examples, places, epoch.tolist(), strict=True):
+        height, width = image.shape[:2]
+        box = crop_box(height, width, seed=seed, epoch=number, example=place)
+        images.append(resize_image(image, size, box))
+    return np.stack(images), np.array([label for _, label in examples], np.int32)
+
+
+def _assemble(
+    source: Source,
+    load: Callable[[int, int, int], Batch],
+    steps: range,
+    batch: int,
+    threads: int | None,
+) -> Iterator[Batch]:
+    """Have threads load the parts of each batch, one batch ahead, and join them."""
+    # A second to import, and data on the device does not need it.
+    import grain
+
+    parts = -(-batch // _CHUNK)
+
+    def part(number: int) -> Batch:
+        step, place = divmod(int(number), parts)
+        low = place * _CHUNK
+        return load(steps[step], low, min(low + _CHUNK, batch))
+
+    workers = usable_cores() if threads is None else threads
+    # One batch in the making while the one before is in use: memory for two.
+    options = grain.ReadOptions(
+        num_threads=workers, prefetch_buffer_size=max(parts, workers)
+    )
+    loaded: Any = grain.MapDataset.range(len(steps) * parts).map(part)
+    stream = iter(loaded.to_iter_dataset(options))
+
+    def batches() -> Iterator[Batch]:
+        for _ in steps:
+            pieces = [next(stream) for _ in range(parts)]
+            for piece in pieces:
+                require_equal_shape(
+                    source, pieces[0]["image"].shape[1:], piece["image"].shape[1:]
+                )
+            yield {
+                name: np.concatenate([piece[name] for piece in pieces])
+                for name in pieces[0]
+            }
+
+    return batches()

@@ -1,0 +1,127 @@
+"""What a data set is: a named, indexable collection of labelled images.
+
+Anything with these members is a `Source`; the package's own are the embedded digits,
+image folders and prepared TFDS data sets (`load_source` chooses among them).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from lars_jax.errors import InputError
+
+Example = tuple[np.ndarray, int]
+"""An image, uint8 [H, W, C], and its label."""
+
+
+class Source(Protocol):
+    """A labelled image data set that is read by index, from any thread.
+
+    A source that can read many examples at less than the sum of their cost also has
+    `__getitems__(indices) -> list[Example]`; `read_examples` uses it where it exists.
+    """
+
+    @property
+    def name(self) -> str:
+        """What the data set and split are called in messages and records."""
+        ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes; label k is `class_names[k]`."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Example: ...
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySource:
+    """A source that is held in memory.
+
+    Attributes:
+        name: name of the data set and split.
+        class_names: the classes.
+        image: uint8 [N, H, W, C].
+        label: int32 [N].
+
+    >>> source = ArraySource("two", ("a", "b"), np.zeros((2, 4, 4, 1), np.uint8),
+    ...                      np.array([0, 1], np.int32))
+    >>> source[1][0].shape, source[1][1]
+    ((4, 4, 1), 1)
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    image: np.ndarray
+    label: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __getitem__(self, index: int, /) -> Example:
+        return self.image[index], int(self.label[index])
+
+
+@dataclass(frozen=True, eq=False)
+class Subset:
+    """Some of the examples of another source, in the order given.
+
+    Attributes:
+        source: where the examples come from.
+        indices: int32 [M], their places there.
+    """
+
+    source: Source
+    indices: np.ndarray
+
+    @property
+    def name(self) -> str:
+        """Name of the source and the number of examples kept."""
+        return f"{self.source.name} ({len(self)} of {len(self.source)})"
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes of the whole source."""
+        return self.source.class_names
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int, /) -> Example:
+        return self.source[int(self.indices[index])]
+
+    def __getitems__(self, indices: Sequence[int], /) -> list[Example]:
+        return read_examples(self.source, [int(i) for i in self.indices[list(indices)]])
+
+
+def read_examples(source: Source, indices: Sequence[int]) -> list[Example]:
+    """Read examples, all at once where the source can; check their labels.
+
+    Args:
+        source: the data set.
+        indices: places in it.
+
+    Returns:
+        One (image uint8 [H, W, C], label) per index.
+
+    Raises:
+        InputError: a label that no class has.
+
+    >>> from lars_jax.data.digits import digits_source
+    >>> [label for _, label in read_examples(digits_source("test"), [0, 1, 2])]
+    [2, 7, 7]
+    """
+    read_many = getattr(source, "__getitems__", None)
+    examples = read_many(indices) if read_many else [source[i] for i in indices]
+    classes = len(source.class_names)
+    for index, (_, label) in zip(indices, examples, strict=True):
+        if not 0 <= label < classes:
+            raise InputError(
+                f"A label of {source.name} is 0 .. {classes - 1}, example {index} has "
+                f"{label}; correct the data."
+            )
+    return examples

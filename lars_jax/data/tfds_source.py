@@ -1,0 +1,230 @@
+"""Data sets that TensorFlow Datasets has prepared, read without TensorFlow.
+
+Only data prepared as `array_record` can be read that way, and nothing here ever
+downloads: what is missing is refused in one line that says how to prepare it.
+"""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lars_jax.data.decode import decode_image
+from lars_jax.data.source import Example
+from lars_jax.errors import InputError
+
+_NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+(\.\d+)*))?")
+
+
+@dataclass(frozen=True)
+class TfdsSource:
+    """A split of a prepared TFDS data set for image classification.
+
+    Attributes:
+        name: name, version and split.
+        class_names: the classes, as the data set lists them.
+        records: TFDS's data source, its images left encoded.
+        image_key: name of the image in a record.
+        label_key: name of the label in a record.
+        channels: 1 or 3.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    records: Any
+    image_key: str
+    label_key: str
+    channels: int
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int, /) -> Example:
+        return self._decode(index, self.records[index])
+
+    def __getitems__(self, indices: Sequence[int], /) -> list[Example]:
+        records = self.records.__getitems__(list(indices))
+        return [self._decode(i, r) for i, r in zip(indices, records, strict=True)]
+
+    def _decode(self, index: int, record: dict[str, Any]) -> Example:
+        where = f"example {index} of {self.name}"
+        data = record[self.image_key]
+        image = decode_image(data, channels=self.channels, where=where)
+        return image, int(record[self.label_key])
+
+
+def tfds_source(
+    dataset: str, split: str, *, data_dir: str | Path | None = None
+) -> TfdsSource:
+    """Return a split of a prepared TFDS data set.
+
+    Args:
+        dataset: a TFDS name, with a config and a version where wanted: "cifar10",
+            "cifar100:3.0.2", "imagenet_resized/32x32". The newest version is the
+            default.
+        split: its name, or a part of it such as "train[:10%]".
+        data_dir: where prepared data sets lie; else $TFDS_DATA_DIR, else
+            ~/tensorflow_datasets.
+
+    Returns:
+        A source of uint8 [H, W, C] images.
+
+    Raises:
+        InputError: the data set is not prepared, not as array_record, incomplete or not
+            one of labelled 8-bit images; or it has no such split.
+
+    >>> tfds_source("cifar10", "train", data_dir="/no/such/place")
+    Traceback (most recent call last):
+    lars_jax.errors.InputError: The data set 'cifar10' is not prepared: ...
+    """
+    folder = find_prepared(dataset, data_dir)
+    # Half a second, and no other source needs it.
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(folder)
+    expected = _split_size(builder, dataset, split)
+    image_key, label_key = _keys(builder, dataset)
+    # Pillow decodes what TFDS would decode by OpenCV where that happens to be
+    # installed: the pixels must not depend on it.
+    raw = {image_key: tfds.decode.SkipDecoding()}
+    records = builder.as_data_source(split, decoders=raw)
+    if len(records) != expected:
+        raise InputError(
+            f"The split {split!r} of {dataset} has {expected} examples, {folder} holds "
+            f"{len(records)}; prepare it again."
+        )
+    image, label = builder.info.features[image_key], builder.info.features[label_key]
+    return TfdsSource(
+        name=f"{builder.info.full_name}/{split}",
+        class_names=tuple(label.names),
+        records=records,
+        image_key=image_key,
+        label_key=label_key,
+        channels=1 if image.shape[-1] == 1 else 3,
+    )
+
+
+def find_prepared(dataset: str, data_dir: str | Path | None = None) -> Path:
+    """Find a prepared data set on disk, without importing TFDS.
+
+    TFDS itself would answer a missing data set with minutes of attempts to download it.
+
+    Args:
+        dataset: name, "name/config", either with ":version".
+        data_dir: as for `tfds_source`.
+
+    Returns:
+        The folder with its dataset_info.json, of the newest version that fits.
+
+    Raises:
+        InputError: malformed name, nothing prepared, several configs to choose from, or
+            a file format other than array_record.
+
+    >>> find_prepared("no such name")
+    Traceback (most recent call last):
+    lars_jax.errors.InputError: A data set is digits, folder:PATH or a TFDS name ...
+    """
+    match = _NAME.fullmatch(dataset)
+    if match is None:
+        raise InputError(
+            "A data set is digits, folder:PATH or a TFDS name such as cifar10 or "
+            f"cifar100:3.0.2, got {dataset!r}; correct it."
+        )
+    root = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
+    root = root.expanduser()
+    home = root / match["name"]
+    if match["config"]:
+        home = home / match["config"]
+    elif not _versions(home):
+        home = _only_config(dataset, home)
+    versions = _versions(home)
+    if match["version"]:
+        versions = [found for found in versions if found.name == match["version"]]
+    if not versions:
+        have = ", ".join(found.name for found in _versions(home)) or "no version of it"
+        raise InputError(
+            f"The data set {dataset!r} is not prepared: {home} has {have}; run `tfds "
+            f"build {dataset} --file_format=array_record --data_dir={root}` or set "
+            "TFDS_DATA_DIR (`digits` needs no download)."
+        )
+    return _readable(dataset, versions[-1])
+
+
+def _versions(home: Path) -> list[Path]:
+    if not home.is_dir():
+        return []
+    found = [
+        entry
+        for entry in home.iterdir()
+        if re.fullmatch(r"\d+(\.\d+)*", entry.name)
+        and (entry / "dataset_info.json").is_file()
+    ]
+    return sorted(found, key=lambda entry: [int(n) for n in entry.name.split(".")])
+
+
+def _only_config(dataset: str, home: Path) -> Path:
+    entries = sorted(home.iterdir()) if home.is_dir() else []
+    configs = [entry for entry in entries if entry.is_dir() and _versions(entry)]
+    if len(configs) > 1:
+        raise InputError(
+            f"The data set {dataset!r} is prepared in several configs "
+            f"({', '.join(entry.name for entry in configs)}); name one, such as "
+            f"{home.name}/{configs[0].name}."
+        )
+    return configs[0] if configs else home
+
+
+def _readable(dataset: str, folder: Path) -> Path:
+    try:
+        info = json.loads((folder / "dataset_info.json").read_text("utf-8"))
+        file_format = info.get("fileFormat", "tfrecord")
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"A prepared data set has a readable dataset_info.json, {folder} has not "
+            f"({error}); prepare it again."
+        ) from error
+    if file_format != "array_record":
+        raise InputError(
+            f"Reading without TensorFlow takes array_record files, {folder} has "
+            f"{file_format}; run `tfds build {dataset} --file_format=array_record` "
+            "with another --data_dir."
+        )
+    return folder
+
+
+def _split_size(builder: Any, dataset: str, split: str) -> int:
+    try:
+        size = builder.info.splits[split].num_examples
+    except (KeyError, ValueError, AssertionError) as error:
+        raise InputError(
+            f"{dataset} has the splits {', '.join(sorted(builder.info.splits))}, got "
+            f"{split!r}; name one, or a part such as train[:10%]."
+        ) from error
+    if size == 0:
+        raise InputError(
+            f"A split needs examples, {split!r} of {dataset} has none; name another."
+        )
+    return size
+
+
+def _keys(builder: Any, dataset: str) -> tuple[str, str]:
+    from tensorflow_datasets import features as kinds
+
+    features = builder.info.features
+    keys = builder.info.supervised_keys or ("image", "label")
+    image_key, label_key = keys if len(keys) == 2 else ("image", "label")
+    known = set(features) if isinstance(features, kinds.FeaturesDict) else set()
+    if (
+        {image_key, label_key} <= known
+        and isinstance(features[image_key], kinds.Image)
+        and isinstance(features[label_key], kinds.ClassLabel)
+        and features[image_key].np_dtype == "uint8"
+    ):
+        return image_key, label_key
+    raise InputError(
+        f"Classification takes 8-bit images with one class label each, {dataset} has "
+        f"{', '.join(sorted(known)) or 'neither'}; choose another data set."
+    )

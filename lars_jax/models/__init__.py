@@ -1,0 +1,75 @@
+"""AlexNet and ResNet as pairs of pure functions; the only part that imports flax."""
+
+from typing import Any, Literal
+
+import jax.numpy as jnp
+
+from lars_jax.errors import InputError
+from lars_jax.models.alexnet import alexnet
+from lars_jax.models.network import Network, from_linen
+from lars_jax.models.norm import (
+    BATCH_NORM_MOMENTUM,
+    BatchNorm,
+    batch_statistics,
+    merge_statistics,
+)
+from lars_jax.models.resnet import DEPTHS, resnet
+
+NETWORKS = ("alexnet", "alexnet_bn", *(f"resnet{depth}" for depth in DEPTHS))
+"""Names that `build` knows."""
+
+__all__ = [
+    "BATCH_NORM_MOMENTUM",
+    "NETWORKS",
+    "BatchNorm",
+    "Network",
+    "alexnet",
+    "batch_statistics",
+    "build",
+    "from_linen",
+    "merge_statistics",
+    "resnet",
+]
+
+
+def build(
+    name: str,
+    num_classes: int,
+    *,
+    dtype: Any = jnp.float32,
+    stride_in: Literal["1x1", "3x3"] = "1x1",
+    bn_span: int | None = None,
+    axis_name: str | None = None,
+) -> Network:
+    """Return the network of that name.
+
+    Args:
+        name: one of `NETWORKS`.
+        num_classes: number of logits.
+        dtype: dtype of activations and products; parameters and logits are float32.
+        stride_in: where a bottleneck halves the image (see `resnet`); the networks
+            without bottlenecks have no such choice.
+        bn_span: examples that one batch normalisation sees; None: the whole batch.
+        axis_name: mapped axis over which the batch is spread, inside `pmap`.
+
+    Raises:
+        InputError: a name that is not one of `NETWORKS`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> network = build("resnet20", 10)
+    >>> images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    >>> params, _ = jax.eval_shape(lambda: network.init(jax.random.key(0), images))
+    >>> print(sum(leaf.size for leaf in jax.tree.leaves(params)))
+    269722
+    """
+    if name not in NETWORKS:
+        raise InputError(
+            f"a network must be one of {', '.join(NETWORKS)}; got {name!r}: "
+            "choose one of these"
+        )
+    spread = {"dtype": dtype, "bn_span": bn_span, "axis_name": axis_name}
+    if name.startswith("alexnet"):
+        norm = "batch" if name == "alexnet_bn" else "lrn"
+        return alexnet(num_classes, norm=norm, **spread)
+    depth = int(name.removeprefix("resnet"))
+    return resnet(num_classes, depth=depth, stride_in=stride_in, **spread)

@@ -1,0 +1,255 @@
+"""Batch normalisation whose span, the examples normalised together, is explicit.
+
+Over the examples of one group g and all pixels, for each channel:
+
+    y = scale * (x - mean_g) / sqrt(var_g + epsilon) + bias
+
+Ioffe and Szegedy (2015) leave open which examples a group is when a batch is spread
+over devices or cut into parts, and large-batch results depend on it: groups much
+smaller than the batch are the ghost batches of Hoffer et al. (2017). Here a group is
+`span` consecutive examples of the global batch, however many devices hold them.
+
+The running variance is that of the population, over all groups together: the mean of
+the groups' variances plus the variance of the groups' means.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from lars_jax.errors import InputError
+from lars_jax.models.network import ModelState, Network, Params
+
+BATCH_NORM_MOMENTUM = 0.9
+"""Share of the old running statistics that a step keeps."""
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation of images or vectors, channels last.
+
+    Attributes:
+        span: number of consecutive examples normalised together, which must divide the
+            batch; None, or one at least as large as the batch: all of it.
+        axis_name: mapped axis over which the batch is spread, inside `pmap` or
+            `shard_map`; None under `jit`, where arrays are global already.
+        epsilon: added to the variance.
+        dtype: dtype of the result; statistics are always computed in float32.
+        scale_init: initialiser of the scale, float32 [C].
+        bias_init: initialiser of the bias, float32 [C].
+
+    Raises:
+        InputError: when called, if `span` does not fit the batch or its devices.
+
+    Reference:
+        Ioffe, Szegedy: Batch Normalization, 2015, https://arxiv.org/abs/1502.03167
+        Hoffer, Hubara, Soudry: Train longer, generalize better, 2017, Algorithm 1,
+        https://arxiv.org/abs/1705.08741
+
+    A batch of 1 and 3 has mean 2 and variance 1, of which a tenth is remembered:
+
+    >>> import jax, jax.numpy as jnp
+    >>> norm, x = BatchNorm(epsilon=0.0), jnp.array([[1.0], [3.0]])
+    >>> variables = norm.init(jax.random.key(0), x, train=False)
+    >>> y, state = norm.apply(variables, x, train=True, mutable=["batch_stats"])
+    >>> print(y[:, 0], state["batch_stats"]["mean"])
+    [-1.  1.] [0.2]
+    """
+
+    span: int | None = None
+    axis_name: str | None = None
+    epsilon: float = 1e-5
+    dtype: Any = jnp.float32
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Return `x` [B, ..., C] normalised, in `dtype`."""
+        shape = (x.shape[-1],)
+        scale = self.param("scale", self.scale_init, shape, jnp.float32)
+        bias = self.param("bias", self.bias_init, shape, jnp.float32)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
+        var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
+        if not train:
+            y = _standardise(x, mean.value, var.value, self.epsilon)
+            return _affine(y, scale, bias).astype(self.dtype)
+
+        groups = _grouped(x, self.span, self.axis_name)
+        group_mean, group_var = _group_statistics(groups, self.span, self.axis_name)
+        y = _standardise(groups, group_mean, group_var, self.epsilon).reshape(x.shape)
+        if not self.is_initializing():
+            batch_mean, batch_var = _population(group_mean, group_var, self.axis_name)
+            mean.value = _running(mean.value, batch_mean)
+            var.value = _running(var.value, batch_var)
+        return _affine(y, scale, bias).astype(self.dtype)
+
+
+def batch_statistics(
+    network: Network,
+    params: Params,
+    model_state: ModelState,
+    inputs: jax.Array,
+    key: jax.Array | None = None,
+) -> ModelState:
+    """Return the batch statistics of these inputs alone, under these parameters.
+
+    Running averages lag behind weights that move fast, as in short or large-batch runs.
+    Statistics of a few batches under the final weights, put together by
+    `merge_statistics`, take their place in evaluation.
+
+    Args:
+        network: any network; one without batch normalisation yields `{}`.
+        params: its parameters.
+        model_state: a state of it, of which only the structure is used.
+        inputs: images [B, H, W, C], as in training.
+        key: random key, for networks with dropout.
+
+    Returns:
+        A state to hand to `network.apply`, in place of the running averages.
+
+    Reference:
+        Wu, Johnson: Rethinking "Batch" in BatchNorm, 2021, Section 3.1,
+        https://arxiv.org/abs/2105.07576
+
+    >>> import jax, jax.numpy as jnp
+    >>> from lars_jax.models import from_linen
+    >>> network, x = from_linen(BatchNorm()), jnp.array([[1.0], [3.0]])
+    >>> params, state = network.init(jax.random.key(0), x)
+    >>> state = batch_statistics(network, params, state, x)
+    >>> print(state["batch_stats"]["mean"], state["batch_stats"]["var"])
+    [2.] [1.]
+    """
+    zeros = jax.tree.map(jnp.zeros_like, model_state)
+    _, updated = network.apply(params, zeros, inputs, train=True, key=key)
+    return jax.tree.map(lambda s: s / (1 - BATCH_NORM_MOMENTUM), updated)
+
+
+def merge_statistics(states: Sequence[ModelState] | ModelState) -> ModelState:
+    """Return the statistics of several equally large batches put together.
+
+    mean = mean of the means; var = mean of the variances + variance of the means.
+
+    Args:
+        states: a list or tuple of states, or one state whose leaves have the batches
+            stacked on axis 0, as `jax.lax.scan` and `jax.vmap` return them.
+
+    Raises:
+        InputError: an empty list.
+
+    Batches with mean 0 and 2 and variance 1 each:
+
+    >>> import jax.numpy as jnp
+    >>> one = {"mean": jnp.zeros(1), "var": jnp.ones(1)}
+    >>> two = {"mean": jnp.full(1, 2.0), "var": jnp.ones(1)}
+    >>> merged = merge_statistics([{"batch_stats": one}, {"batch_stats": two}])
+    >>> print(merged["batch_stats"]["mean"], merged["batch_stats"]["var"])
+    [1.] [2.]
+    """
+    if isinstance(states, (list, tuple)):
+        if not states:
+            raise InputError(
+                "statistics are merged from at least one batch; got none: "
+                "estimate them on one batch or more"
+            )
+        states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    return _merge_stacked(states)
+
+
+def _merge_stacked(node: Any) -> Any:
+    if node.keys() == {"mean", "var"} and not isinstance(node["mean"], dict):
+        mean, var = _population(node["mean"], node["var"], None)
+        return {"mean": mean, "var": var}
+    return {name: _merge_stacked(child) for name, child in node.items()}
+
+
+def _grouped(x: jax.Array, span: int | None, axis_name: str | None) -> jax.Array:
+    """Return `x` as [G, B / G, ..., C], the examples of this device in its groups."""
+    batch = x.shape[0]
+    if span is None or span >= batch:
+        return x[None]
+    if span < 1 or batch % span:
+        place = "" if axis_name is None else " of a device"
+        raise InputError(
+            f"the span of batch normalisation must divide the batch{place}; got span "
+            f"{span} and {batch} examples: choose a divisor of {batch}, or None"
+        )
+    return x.reshape(batch // span, span, *x.shape[1:])
+
+
+def _group_statistics(
+    groups: jax.Array, span: int | None, axis_name: str | None
+) -> tuple[jax.Array, jax.Array]:
+    """Return mean and population variance of each group, float32 [G, C].
+
+    Two passes rather than E[x^2] - E[x]^2, which cancels when a channel's mean is large
+    beside its deviation.
+    """
+    axes = tuple(range(1, groups.ndim - 1))
+    devices = _devices_of_a_group(groups.shape[:2], span, axis_name)
+
+    def average(value: jax.Array) -> jax.Array:
+        local = jnp.mean(value, axis=axes)
+        if axis_name is None or devices == []:
+            return local
+        return jax.lax.pmean(local, axis_name, axis_index_groups=devices)
+
+    groups = groups.astype(jnp.float32)
+    mean = average(groups)
+    deviation = groups - jnp.expand_dims(mean, axes)
+    return mean, average(jnp.square(deviation))
+
+
+def _devices_of_a_group(
+    shape: tuple[int, ...], span: int | None, axis_name: str | None
+) -> list[list[int]] | None:
+    """Return runs of devices that share a group; None: all of them; []: none does."""
+    groups, examples = shape
+    if axis_name is None or groups > 1 or span == examples:
+        return []
+    devices = jax.lax.axis_size(axis_name)
+    if span is None or span >= devices * examples:
+        return None
+    run = span // examples
+    if span % examples or devices % run:
+        raise InputError(
+            "a span of batch normalisation that is larger than a device's examples "
+            f"must cover whole devices, all alike; got span {span} on {devices} "
+            f"devices of {examples} examples: choose a multiple of {examples} that "
+            f"divides {devices * examples}"
+        )
+    return [list(range(start, start + run)) for start in range(0, devices, run)]
+
+
+def _population(
+    mean: jax.Array, var: jax.Array, axis_name: str | None
+) -> tuple[jax.Array, jax.Array]:
+    """Return mean and variance [C] of equal groups, given theirs [G, C]."""
+
+    def average(value: jax.Array) -> jax.Array:
+        local = jnp.mean(value, axis=0)
+        return local if axis_name is None else jax.lax.pmean(local, axis_name)
+
+    overall = average(mean)
+    return overall, average(var + jnp.square(mean - overall[None]))
+
+
+def _running(old: jax.Array, new: jax.Array) -> jax.Array:
+    return BATCH_NORM_MOMENTUM * old + (1 - BATCH_NORM_MOMENTUM) * new
+
+
+def _standardise(
+    x: jax.Array, mean: jax.Array, var: jax.Array, epsilon: float
+) -> jax.Array:
+    """Return (x - mean) / sqrt(var + epsilon) in float32, over all middle axes."""
+    axes = tuple(range(mean.ndim - 1, x.ndim - 1))
+    inverse = jax.lax.rsqrt(var + epsilon)
+    centred = x.astype(jnp.float32) - jnp.expand_dims(mean, axes)
+    return centred * jnp.expand_dims(inverse, axes)
+
+
+def _affine(y: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+    broadcast = (1,) * (y.ndim - 1) + (-1,)
+    return y * scale.reshape(broadcast) + bias.reshape(broadcast)

@@ -1,0 +1,304 @@
+import dataclasses
+import re
+
+import pytest
+
+from experiments.lars.presets import PRESETS, Preset, get_preset
+from experiments.lars.presets.local import LOCAL
+from experiments.lars.presets.mlperf import MLPERF
+from experiments.lars.presets.paper import PAPER
+from experiments.lars.presets.preset import IMAGENET, with_batch
+from lars_jax.errors import InputError
+
+# (batch, rate, accuracy in % or None where it is not legible or not a number), copied
+# by hand from the paper: the presets are checked against this, not against themselves.
+PAPER_ROWS = {
+    "Section 3, baseline": [(512, 0.01, 58.0)],
+    "Table 1a": [
+        (512, 0.02, None),
+        (4096, 0.04, None),
+        (4096, 0.05, 53.1),
+        (4096, 0.06, None),
+        (4096, 0.07, None),
+        (8192, 0.02, None),
+        (8192, 0.03, 44.8),
+        (8192, 0.04, None),
+        (8192, 0.05, None),
+    ],
+    "Table 1b": [
+        (512, 0.02, 60.2),
+        (4096, 0.16, 58.1),
+        (4096, 0.18, 58.9),
+        (4096, 0.21, 58.5),
+        (4096, 0.30, 57.1),
+        (8192, 0.23, 57.6),
+        (8192, 0.30, 58.0),
+        (8192, 0.32, 57.7),
+        (8192, 0.41, 56.5),
+    ],
+    "Figure 1": [(512, 0.02, 60.2), (8192, 0.32, 57.7)],
+    "Table 2": [(512, 2.0, None)],
+    "Figure 2": [(256, 1.2, None), (1024, 3.4, None), (8192, 14.0, 60.1)],
+    "Table 3a": [
+        (512, 2.0, 58.7),
+        (4096, 10.0, 58.5),
+        (8192, 10.0, 58.2),
+        (16384, 14.0, 55.0),
+        (32768, 14.0, None),
+    ],
+    "Table 3b": [
+        (512, 2.0, 60.2),
+        (4096, 10.0, 60.4),
+        (8192, 14.0, 60.1),
+        (16384, 23.0, 59.3),
+        (32768, 22.0, 57.8),
+    ],
+    "Figure 3": [(512, 0.02, 60.2), (8192, 0.30, 58.0), (8192, 14.0, 60.1)],
+    "Figure 4": [
+        (16384, 13.0, 59.3),
+        (16384, 17.5, 59.3),
+        (16384, 22.0, 59.3),
+        (32768, 17.0, 57.5),
+        (32768, 22.0, 57.8),
+        (32768, 28.0, 57.5),
+    ],
+    "Table 4": [
+        (256, 0.2, 73.0),
+        (8192, 0.6, 72.7),
+        (16384, 2.5, 73.0),
+        (32768, 2.9, 72.3),
+    ],
+    "Figure 5": [
+        (256, 0.2, 73.0),
+        (8192, 6.4, None),
+        (16384, 2.5, 73.0),
+        (32768, 2.9, 72.3),
+    ],
+    "Table 5": [
+        (32768, 22.0, 57.8),
+        (32768, 22.0, 59.2),
+        (32768, 22.0, 59.5),
+        (32768, 22.0, 59.5),
+        (32768, 22.0, 59.9),
+    ],
+}
+PAPER_RUNS = 46  # the rows above are 57, of which 11 show a run that another one shows
+
+NAMES = sorted(PRESETS)
+
+
+def accuracy(preset: Preset) -> float | None:
+    found = re.fullmatch(r"(?:about )?([\d.]+) % top-1", preset.expected)
+    return float(found[1]) if found else None
+
+
+@pytest.mark.parametrize("place", PAPER_ROWS)
+def test_every_row_of_the_paper_is_a_preset(place: str):
+    ours = [
+        (p.config.global_batch, p.config.optimizer.learning_rate, accuracy(p))
+        for p in PAPER
+        if place in p.reproduces
+    ]
+    order = lambda row: (row[0], row[1], row[2] or 0.0)  # noqa: E731
+    assert sorted(ours, key=order) == sorted(PAPER_ROWS[place], key=order)
+
+
+def test_presets_have_one_name_and_one_configuration_each():
+    everything = [*LOCAL, *PAPER, *MLPERF]
+    assert len(PAPER) == PAPER_RUNS
+    assert len(MLPERF) == 10
+    assert len(PRESETS) == len(everything)
+    assert len({preset.config for preset in everything}) == len(everything)
+    assert all(name == preset.name for name, preset in PRESETS.items())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_preset_says_what_it_reproduces_and_where_from(name: str):
+    preset = PRESETS[name]
+    assert preset.reproduces
+    assert preset.expected
+    assert preset.source
+    assert "\n" not in preset.reproduces + preset.expected + preset.note
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_batch_splits_into_microbatches_and_whole_spans(name: str):
+    config = PRESETS[name].config
+    part, rest = divmod(config.global_batch, config.microbatches)
+    assert rest == 0
+    assert part <= 8192
+    assert part % (config.model.bn_span or part) == 0
+    assert part % 8 == 0, "eight devices share a micro-batch"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_warmup_is_shorter_than_the_run(name: str):
+    config = PRESETS[name].config
+    assert config.optimizer.warmup_epochs < config.epochs
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_regular(name: str):
+    batch = r"(\d+|\d+k)"
+    paper = (
+        rf"(alexnet|alexnet_bn|resnet50)_{batch}_"
+        r"(lars|sgd)(_lr[\d.]+|_\d+ep|_1step)?"
+    )
+    local = r"smoke|digits(_\d+|_sgd)?|cifar10_(resnet20|alexnet_bn)(_sgd)?_\d+"
+    assert re.fullmatch(rf"{paper}|{local}|mlperf_\d+", name)
+
+
+@pytest.mark.parametrize("preset", PAPER, ids=lambda preset: preset.name)
+def test_paper_preset_has_what_the_paper_says_of_all_its_runs(preset: Preset):
+    config, optimizer = preset.config, preset.config.optimizer
+    resnet = config.model.network == "resnet50"
+    assert preset.name.startswith(config.model.network)
+    assert f"_{optimizer.optimizer}" in preset.name
+    assert config.data.dataset == "imagenet2012"
+    assert config.data.test_split == "validation"
+    assert (config.data.resize, config.data.crop_padding) == (256, 0)
+    assert config.data.flip
+    assert config.data.image_size == (224 if resnet else 227)
+    assert optimizer.weight_decay == (1e-4 if resnet else 5e-4)
+    assert (optimizer.momentum, optimizer.decay_power) == (0.9, 2.0)
+    assert (optimizer.decay_from, optimizer.end_learning_rate) == ("start", 0.0)
+    assert (optimizer.trust_coefficient, optimizer.excluded) == (1e-3, "none")
+    assert config.model.stride_in == "1x1"
+
+
+# Numbers of parts, epochs, epochs of warm-up and rate at its start, from the paper.
+@pytest.mark.parametrize(
+    ("name", "parts", "epochs", "warmup", "start"),
+    [
+        ("alexnet_512_sgd_lr0.01", 1, 100, 0, 0),
+        ("alexnet_4k_sgd_lr0.05", 1, 100, 2.5, 0.001),
+        ("alexnet_bn_8k_sgd_lr0.3", 1, 128, 0, 0),
+        ("alexnet_8k_lars", 1, 100, 2, 0),
+        ("alexnet_32k_lars", 4, 100, 2, 0),
+        ("alexnet_bn_16k_lars", 2, 100, 5, 0),
+        ("alexnet_bn_32k_lars", 4, 100, 5, 0),
+        ("alexnet_bn_32k_lars_175ep", 4, 175, 5, 0),
+        ("alexnet_bn_32k_lars_lr17", 4, 100, 5, 0),
+        ("resnet50_256_sgd_lr0.2", 1, 90, 0, 0),
+        ("resnet50_8k_sgd_lr6.4", 1, 90, 5, 0),
+        ("resnet50_32k_lars", 4, 90, 5, 0),
+        ("mlperf_32768", 4, 57, 16, 0),
+    ],
+)
+def test_length_and_warmup_are_those_published(
+    name: str, parts: int, epochs: float, warmup: float, start: float
+):
+    config = PRESETS[name].config
+    assert config.microbatches == parts
+    assert config.epochs == epochs
+    assert config.optimizer.warmup_epochs == warmup
+    assert config.optimizer.warmup_start == start
+
+
+def test_durations_are_those_of_table_5():
+    found = {
+        preset.config.epochs: preset.expected
+        for preset in PAPER
+        if "Table 5" in preset.reproduces
+    }
+    assert found == {
+        100: "57.8 % top-1",
+        125: "59.2 % top-1",
+        150: "59.5 % top-1",
+        175: "59.5 % top-1",
+        200: "59.9 % top-1",
+    }
+
+
+def test_open_rates_are_marked():
+    assert "TBD" in get_preset("alexnet_32k_lars").expected
+    for name in ("alexnet_32k_lars", "alexnet_bn_256_lars", "alexnet_bn_1k_lars"):
+        assert "rate" in get_preset(name).note
+
+
+def test_table_2_is_one_logged_step():
+    config = get_preset("alexnet_bn_512_lars_1step").config
+    assert (config.steps, config.log_every) == (1, 1)
+
+
+# Batch, rate, momentum, decay, span and parts; 35,840 in five parts would be 7,168
+# examples, which spans of 35 do not divide, so it takes eight of 4,480 = 128 x 35.
+@pytest.mark.parametrize(
+    ("batch", "rate", "momentum", "decay", "span", "parts"),
+    [
+        (1632, 7.4, 0.9, 5e-5, 204, 1),
+        (3264, 10.5, 0.9, 5e-5, 204, 1),
+        (4096, 10.0, 0.9, 2e-4, 64, 1),
+        (8192, 17.0, 0.9, 2e-4, 64, 1),
+        (13056, 12.8, 0.9, 2.5e-5, 204, 2),
+        (32768, 21.2, 0.94, 2.5e-5, 128, 4),
+        (35840, 21.9, 0.94, 2.5e-5, 35, 8),
+        (49152, 19.4, 0.9518, 1e-4, 256, 6),
+        (58880, 23.2, 0.9518, 1e-4, 230, 8),
+        (65536, 24.7, 0.9518, 1e-4, 128, 8),
+    ],
+)
+def test_mlperf_points_are_those_published(
+    batch: int, rate: float, momentum: float, decay: float, span: int, parts: int
+):
+    config = get_preset(f"mlperf_{batch}").config
+    optimizer = config.optimizer
+    assert optimizer.learning_rate == pytest.approx(rate, rel=3e-3)
+    assert optimizer.momentum == pytest.approx(momentum, abs=1e-5)
+    assert optimizer.weight_decay == decay
+    assert config.model.bn_span == span
+    assert (config.global_batch, config.microbatches) == (batch, parts)
+    assert (optimizer.excluded, optimizer.decay_from) == ("bias_and_norm", "warmup")
+    assert (optimizer.end_learning_rate, config.label_smoothing) == (1e-4, 0.1)
+    assert config.model.stride_in == "3x3"
+    assert config.data.augmentation == "random_resized_crop"
+
+
+@pytest.mark.parametrize(
+    ("batch", "log_every"), [(256, 50), (4096, 31), (8192, 15), (32768, 3), (2**18, 1)]
+)
+def test_long_batches_log_ten_rows_an_epoch(batch: int, log_every: int):
+    assert with_batch(IMAGENET, batch).log_every == log_every
+
+
+def test_only_what_needs_no_download_is_marked_as_run():
+    run_here = [p.name for p in PRESETS.values() if p.status == "run here"]
+    assert run_here == ["digits", "digits_1024", "digits_sgd", "smoke"]
+    assert all(PRESETS[name].config.data.dataset == "digits" for name in run_here)
+
+
+def test_sgd_control_differs_from_lars_in_the_rule_and_the_rate_alone():
+    lars, sgd = get_preset("digits").config, get_preset("digits_sgd").config
+    assert sgd.optimizer != lars.optimizer
+    rule = {"optimizer": "lars", "learning_rate": lars.optimizer.learning_rate}
+    assert dataclasses.replace(sgd.optimizer, **rule) == lars.optimizer
+    assert dataclasses.replace(sgd, optimizer=lars.optimizer) == lars
+
+
+@pytest.mark.parametrize(
+    ("wrong", "suggestion"),
+    [
+        ("alexnet_bn_8k_lar", "alexnet_bn_8k_lars"),
+        ("digit", "digits"),
+        ("resnet20", "cifar10_resnet20_128"),
+        ("mlperf_4095", "mlperf_4096"),
+    ],
+)
+def test_unknown_name_gets_a_suggestion_in_one_line(wrong: str, suggestion: str):
+    with pytest.raises(InputError) as caught:
+        get_preset(wrong)
+    message = str(caught.value)
+    assert repr(wrong) in message
+    assert suggestion in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("wrong", ["", "zzz"])
+def test_name_like_no_other_is_sent_to_the_list(wrong: str):
+    with pytest.raises(InputError, match="`list` shows"):
+        get_preset(wrong)
+
+
+def test_registry_cannot_be_changed():
+    with pytest.raises(TypeError):
+        PRESETS["mine"] = PRESETS["digits"]  # pyright: ignore[reportIndexIssue]

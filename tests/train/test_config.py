@@ -1,0 +1,75 @@
+"""Configurations to JSON and back, and refusals."""
+
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+
+from lars_jax import InputError
+from lars_jax.train.config import difference, digest, flatten, from_json, to_json
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float = 0.5
+    kind: Literal["a", "b"] = "a"
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner = Inner()
+    name: str | None = None
+    flag: bool = False
+    count: int = 1
+
+
+def test_round_trip_through_text_is_the_same_object():
+    config = Outer(Inner(2.0, "b"), "x", True, 7)
+    assert from_json(Outer, json.loads(json.dumps(to_json(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"count": "one"}, "count must be int; got 'one'"),
+        ({"count": 1.5}, "count must be int"),
+        ({"count": True}, "count must be int"),
+        ({"flag": 1}, "flag must be bool"),
+        ({"name": 3}, "name must be"),
+        ({"inner": {"rate": 0.5, "kind": "c"}}, "kind must be"),
+        ({"inner": {"rate": None, "kind": "a"}}, "rate must be float"),
+        ({"inner": 3}, "inner must be"),
+        ({"extra": 1}, r"unknown: \['extra'\]"),
+    ],
+)
+def test_value_of_another_type_is_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        from_json(Outer, to_json(Outer()) | change)
+
+
+def test_missing_field_is_named():
+    data = to_json(Outer())
+    del data["name"]
+    with pytest.raises(InputError, match=r"missing: \['name'\]"):
+        from_json(Outer, data)
+
+
+def test_whole_number_is_taken_for_a_float_field():
+    assert from_json(Inner, {"rate": 2, "kind": "a"}) == Inner(2.0)
+
+
+def test_difference_names_what_changed_and_how():
+    old, new = to_json(Outer()), to_json(Outer(Inner(0.25)))
+    assert difference(old, new) == ["inner.rate: 0.5 -> 0.25"]
+    assert difference(old, old) == []
+
+
+def test_digest_depends_on_every_value():
+    digests = {digest(Outer(count=count)) for count in range(5)}
+    assert len(digests) == 5
+    assert digest(Outer()) == digest(Outer())
+
+
+def test_flatten_joins_names():
+    assert flatten({"a": {"b": {"c": 1}}, "d": 2}) == {"a.b.c": 1, "d": 2}

@@ -1,0 +1,118 @@
+"""The training primitive on losses small enough to work by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from lars_jax import TrainState, lars, update
+
+
+def quadratic(params, model_state, batch, key):
+    """Mean of (w - x)^2, and a running count of the examples seen."""
+    del key
+    errors = params["w"] - batch["x"]
+    state = {"seen": model_state["seen"] + batch["x"].shape[0]}
+    return jnp.mean(errors**2), (state, {"error": jnp.mean(errors)})
+
+
+def start(tx):
+    return TrainState.create({"w": jnp.zeros(())}, {"seen": jnp.zeros((), int)}, tx)
+
+
+def test_step_is_the_optimizer_applied_to_the_gradient(key):
+    tx = optax.sgd(0.25)
+    batch = {"x": jnp.array([1.0, 3.0])}
+    state, metrics = update(quadratic, tx, start(tx), batch, key)
+    assert float(state.params["w"]) == 1.0  # 0 - 0.25 * 2 * mean(0 - x)
+    assert float(metrics["loss"]) == 5.0
+    assert float(metrics["error"]) == -2.0
+    assert int(state.step) == 1
+    assert int(state.model_state["seen"]) == 2
+
+
+@pytest.mark.parametrize("microbatches", [2, 3, 6])
+def test_accumulated_gradient_is_that_of_the_whole_batch(key, microbatches):
+    tx = lars(1.0, 0.1)
+    batch = {"x": jnp.array([1.0, 3.0, -2.0, 5.0, 0.5, 7.0])}
+    whole, whole_metrics = update(quadratic, tx, start(tx), batch, key)
+    parts, parts_metrics = update(
+        quadratic, tx, start(tx), batch, key, microbatches=microbatches
+    )
+    np.testing.assert_allclose(parts.params["w"], whole.params["w"], rtol=1e-6)
+    np.testing.assert_allclose(parts_metrics["loss"], whole_metrics["loss"], rtol=1e-6)
+    assert int(parts.model_state["seen"]) == 6
+
+
+def test_microbatches_take_every_example_once(key):
+    seen = []
+
+    def loss_fn(params, model_state, batch, key):
+        del key
+        seen.append(batch["x"].shape)
+        return jnp.sum(params["w"] * batch["x"]) / 2, (model_state, {})
+
+    tx = optax.sgd(1.0)
+    batch = {"x": jnp.array([1.0, 10.0, 100.0, 1000.0])}
+    state, _ = update(loss_fn, tx, start(tx), batch, key, microbatches=2)
+    assert set(seen) == {(2,)}
+    assert float(state.params["w"]) == -1111.0 / 4  # mean over the two parts
+
+
+def test_microbatches_that_do_not_divide_are_refused(key):
+    tx = optax.sgd(1.0)
+    batch = {"x": jnp.ones(4)}
+    with pytest.raises(ValueError, match="3 parts of 4 examples"):
+        update(quadratic, tx, start(tx), batch, key, microbatches=3)
+
+
+def test_accumulation_keeps_one_microbatch_in_memory(key):
+    def loss_fn(params, model_state, batch, key):
+        del key
+        hidden = jnp.tanh(batch["x"] @ params["w"])
+        return jnp.mean((hidden @ params["w"].T) ** 2), (model_state, {})
+
+    tx = optax.sgd(0.1)
+    batch = {"x": jnp.ones((4096, 8))}
+    state = TrainState.create({"w": jnp.ones((8, 64))}, {}, tx)
+
+    def temporary_bytes(parts):
+        step = jax.jit(
+            lambda state, batch: update(
+                loss_fn, tx, state, batch, key, microbatches=parts
+            )
+        )
+        compiled = step.lower(state, batch).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert temporary_bytes(16) < temporary_bytes(1) / 4
+
+
+def test_leaves_that_are_not_finite_are_pointed_out(key):
+    def loss_fn(params, model_state, batch, key):
+        del batch, key
+        loss = jnp.sum(jnp.sqrt(params["bad"])) + jnp.sum(params["good"])
+        return loss, (model_state, {})
+
+    tx = optax.sgd(0.1)
+    params = {"bad": jnp.zeros(2), "good": jnp.ones(2)}
+    state = TrainState.create(params, {}, tx)
+    _, metrics = update(loss_fn, tx, state, {"x": jnp.ones(1)}, key)
+    assert metrics["nonfinite"].tolist() == [True, False]
+
+
+def test_random_key_differs_between_microbatches(key):
+    def loss_fn(params, model_state, batch, key):
+        noise = jax.random.uniform(key)
+        return params["w"] * noise + 0 * batch["x"].sum(), (model_state, {})
+
+    tx = optax.sgd(1.0)
+    # The same key once more: a key is not to be used twice.
+    twin = jax.random.clone(key)
+    batch = {"x": jnp.ones(2)}
+    state, _ = update(loss_fn, tx, start(tx), batch, key, microbatches=2)
+    first, last = (jax.random.uniform(part) for part in jax.random.split(twin, 2))
+    assert float(first) != float(last)
+    # d/dw (w * noise) is the noise, averaged over the two parts.
+    assert float(-state.params["w"]) == pytest.approx(float(first + last) / 2)
