@@ -43,7 +43,7 @@ class DataConfig:
     """Name of the split that evaluation counts every example of."""
 
     holdout: int = 0
-    """Training examples set aside; where > 0, they are evaluated, not the test split."""
+    """Training examples set aside and evaluated in place of the test split; 0: none."""
 
     image_size: int = 8
     """Height and width that the network sees, in pixels."""

@@ -16,21 +16,27 @@ from experiments.lars.check import check_data
 from experiments.lars.config import Config
 from experiments.lars.program import ImageFacts
 from lars_jax.data import (
+    ChannelStatistics,
     Source,
+    center_crop,
     channel_statistics,
     evaluation_batches,
     evaluation_images,
     hold_out,
     image_batches,
     index_batches,
+    known_statistics,
     load_source,
+    read_batch,
     to_arrays,
 )
-from lars_jax.data.augment import IMAGENET_MEAN, IMAGENET_STD
 from lars_jax.train import DataParallel
 
 DEVICE_LIMIT = 2**30
 """Bytes of images up to which a data set is kept on the device."""
+
+STATISTICS_EXAMPLES = 1000
+"""Examples of a data set too large for the device that its channels are measured on."""
 
 CALIBRATION_EXAMPLES = 4096
 """Training examples that batch statistics are estimated from."""
@@ -111,18 +117,18 @@ class Inputs:
         for row in rows:
             yield jax.device_put(row, self.parallel.sharded)
 
-    def evaluation_labels(self) -> np.ndarray:
-        """Return the label of every evaluation example, int32 [N]."""
-        if self.evaluation.arrays:
-            return np.asarray(self.evaluation.arrays["label"])
-        rows = evaluation_images(
-            self.evaluation.source, self.config.eval_batch, **self._geometry
-        )
-        return np.concatenate([row["label"][row["mask"]] for row in rows])
+    def evaluation_examples(self, index: np.ndarray) -> np.ndarray:
+        """Return some evaluation images as the network sees them, before scaling.
 
-    def evaluation_image(self, index: int) -> np.ndarray:
-        """Return one evaluation image as its source has it, uint8 [H, W, C]."""
-        return self.evaluation.source[index][0]
+        Args:
+            index: places in the evaluation data, at least one.
+
+        Returns:
+            uint8 [M, S, S, C].
+        """
+        source, data = self.evaluation.source, self.config.data
+        images = read_batch(source, index.tolist(), resize=data.resize).image
+        return center_crop(images, data.image_size)
 
     def _train_rows(
         self, batch: int, *, start: int, stop: int, seed: int
@@ -162,7 +168,7 @@ def load_inputs(config: Config, parallel: DataParallel) -> Inputs:
     return Inputs(
         config=config,
         parallel=parallel,
-        facts=_facts(train, placed[0]),
+        facts=_facts(config, train, placed[0]),
         class_names=train.class_names,
         train=placed[0],
         evaluation=placed[1],
@@ -189,18 +195,26 @@ def _on_device(config: Config, source: Source) -> bool:
     return len(source) * height * width * channels <= DEVICE_LIMIT
 
 
-def _facts(source: Source, split: Split) -> ImageFacts:
-    channels = np.shape(source[0][0])[-1]
-    if split.arrays:
-        mean, std = channel_statistics(np.asarray(split.arrays["image"]))
-    else:
-        mean, std = IMAGENET_MEAN, IMAGENET_STD
+def _facts(config: Config, source: Source, split: Split) -> ImageFacts:
+    statistics = known_statistics(config.data.dataset) or _statistics(
+        config, source, split
+    )
     return ImageFacts(
         num_classes=len(source.class_names),
-        channels=channels,
-        mean=tuple(float(value) for value in mean),
-        std=tuple(float(value) for value in std),
+        channels=len(statistics.mean),
+        mean=tuple(statistics.mean),
+        std=tuple(statistics.std),
     )
+
+
+def _statistics(config: Config, source: Source, split: Split) -> ChannelStatistics:
+    """Measure the channels on the whole of a small data set, or on a fair sample."""
+    if split.arrays:
+        return channel_statistics(np.asarray(split.arrays["image"]))
+    stride = max(1, len(source) // STATISTICS_EXAMPLES)
+    sample = range(0, len(source), stride)
+    side = config.data.resize or config.data.image_size
+    return channel_statistics(read_batch(source, sample, resize=side).image)
 
 
 def _whole(size: int, devices: int, *, up: bool = False) -> int:

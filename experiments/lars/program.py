@@ -43,7 +43,7 @@ class Program:
     Attributes:
         train_step: `(state, batch, shared) -> (state, metrics)`.
         eval_step: `(state, batch, shared) -> sums`, see `lars_jax.train.evaluate`.
-        predict: `(state, batch, shared) -> probabilities [B, classes]`.
+        predict: `(state, batch, shared) -> (probabilities [B, classes], labels [B])`.
         statistics: `(state, batch, shared) -> model_state` of one batch alone.
         network: the network, as evaluation applies it.
     """
@@ -62,10 +62,10 @@ def build_program(config: Config, facts: ImageFacts, parallel: DataParallel) -> 
     mapped = make_network(config, facts, parallel.axis_name)
     evaluating = DataParallel(parallel.mesh, "jit")
 
-    def predict(state: TrainState, batch: Batch, shared: Shared) -> jax.Array:
+    def predict(state: TrainState, batch: Batch, shared: Shared) -> Any:
         images = prepare(config, facts, batch, shared, train=False)
         logits, _ = network.apply(state.params, state.model_state, images)
-        return jax.nn.softmax(logits)
+        return jax.nn.softmax(logits), pick(batch, shared, "label")
 
     def statistics(state: TrainState, batch: Batch, shared: Shared) -> Any:
         images = prepare(config, facts, batch, shared, train=True)
@@ -172,8 +172,7 @@ def prepare(
         )
     else:
         images = center_crop(images, data.image_size)
-    mean, std = jnp.asarray(facts.mean), jnp.asarray(facts.std)
-    return normalize(images, mean, std, jnp.dtype(config.model.dtype))
+    return normalize(images, facts.mean, facts.std, jnp.dtype(config.model.dtype))
 
 
 def pick(batch: Batch, shared: Shared, name: str) -> jax.Array:

@@ -2,23 +2,21 @@
 
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from experiments.lars.trainer import Trainer
 from lars_jax.errors import InputError
 from lars_jax.report import Mistakes, write_report
 from lars_jax.train import TrainState
 from lars_jax.train.record import read_json, read_lines
 
-if TYPE_CHECKING:
-    from experiments.lars.trainer import Trainer
-
 MOST_MISTAKES = 40
 """Mistakes kept for the contact sheet, the most confident first."""
 
 
-def save_mistakes(directory: Path, trainer: "Trainer", state: TrainState) -> Path:
+def save_mistakes(directory: Path, trainer: Trainer, state: TrainState) -> Path:
     """Write the evaluation examples that the network gets wrong, with its answers.
 
     Args:
@@ -29,24 +27,23 @@ def save_mistakes(directory: Path, trainer: "Trainer", state: TrainState) -> Pat
     Returns:
         The path of the `npz` file.
     """
-    source = trainer.inputs.evaluation.source
-    probabilities = trainer.predict(state)
+    probabilities, labels = trainer.predict(state)
     predictions = probabilities.argmax(axis=-1)
     confidence = probabilities.max(axis=-1)
-    labels = trainer.inputs.evaluation_labels()
     wrong = np.flatnonzero(predictions != labels)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES]
-    images = [trainer.inputs.evaluation_image(int(index)) for index in wrong]
+    nothing = np.zeros((0, 1, 1, 1), np.uint8)
+    images = trainer.inputs.evaluation_examples(wrong) if len(wrong) else nothing
     path = directory / "mistakes.npz"
     temporary = directory / ".mistakes.tmp.npz"
     np.savez_compressed(
         temporary,
-        image=np.stack(images) if images else np.zeros((0, 1, 1, 1), np.uint8),
+        image=images,
         label=labels[wrong].astype(np.int32),
         prediction=predictions[wrong].astype(np.int32),
         confidence=confidence[wrong].astype(np.float32),
         index=wrong.astype(np.int32),
-        class_names=np.array(source.class_names),
+        class_names=np.array(trainer.inputs.class_names),
     )
     temporary.replace(path)
     return path

@@ -1,15 +1,16 @@
 """One run in one directory: train, stop, go on, evaluate, report.
 
-    config.json      the configuration, and the environment it first ran in
-    metrics.jsonl    a row for each logged step and each evaluation
-    layers.jsonl     norms and trust ratio of every layer, now and then
-    events.*         the same scalars for TensorBoard
-    checkpoints/     the last state and the best
-    mistakes.npz     what the trained network got wrong
-    report.html      all of it to look at
+config.json      the configuration, and the environment it first ran in
+metrics.jsonl    a row for each logged step and each evaluation
+layers.jsonl     norms and trust ratio of every layer, now and then
+events.*         the same scalars for TensorBoard
+checkpoints/     the last state and the best
+mistakes.npz     what the trained network got wrong
+report.html      all of it to look at
 """
 
 import datetime
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,7 +251,8 @@ class _Session:
 
     def _evaluate(self, step: int, state: TrainState) -> None:
         self.evaluation = {
-            f"eval/{name}": value for name, value in self.trainer.evaluate(state).items()
+            f"eval/{name}": value
+            for name, value in self.trainer.evaluate(state).items()
         }
         self._write({"step": step, **self.evaluation})
         self._progress.say(
@@ -270,15 +272,18 @@ class _Session:
         self._events.write(row)
 
     def _restore(self) -> None:
-        """Take the newest checkpoint that is whole, and set broken ones aside."""
-        like, failure = self.state, None
+        """Take the newest checkpoint that is whole, and set newer ones aside."""
+        like, broken = self.state, {}
         for step in reversed(self._checkpoints.steps()):
             try:
                 self.state = self._checkpoints.restore(step, like)
                 self.step = step
-                return
+                break
             except InputError as error:
-                failure = error
-                self._checkpoints.set_aside(step)
-        if failure is not None:
-            raise failure
+                broken[step] = error
+        else:
+            if broken:
+                raise next(iter(broken.values()))
+        for step, error in broken.items():
+            place = self._checkpoints.set_aside(step)
+            print(f"{error}; moved it to {place}", file=sys.stderr)

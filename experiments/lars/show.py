@@ -20,17 +20,13 @@ from experiments.lars.program import (
     make_network,
     make_train_step,
 )
-from lars_jax.data.augment import IMAGENET_MEAN, IMAGENET_STD
+from lars_jax.data import known_statistics
 from lars_jax.optim import leaf_names
 from lars_jax.train import TrainState
 from lars_jax.train.config import flatten, to_json
 
-FACTS = {
-    "digits": ImageFacts(10, 1, (0.0,), (1.0,)),
-    "cifar10": ImageFacts(10, 3, IMAGENET_MEAN, IMAGENET_STD),
-    "imagenet2012": ImageFacts(1000, 3, IMAGENET_MEAN, IMAGENET_STD),
-}
-"""Sizes of the data sets that presets name; the statistics do not change a shape."""
+CLASSES = {"digits": 10, "cifar10": 10, "imagenet2012": 1000}
+"""Classes of the data sets that presets name; another is taken to be like ImageNet."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,7 @@ def shapes(config: Config) -> Shapes:
     >>> found.before == found.after
     True
     """
-    facts = FACTS.get(config.data.dataset, FACTS["imagenet2012"])
+    facts = _facts(config.data.dataset)
     network = make_network(config, facts)
     size = config.data.resize or config.data.image_size
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -125,6 +121,15 @@ def parameter_table(params: Any) -> Iterator[str]:
     for name, leaf in zip(leaf_names(params), leaves, strict=True):
         yield f"{name:40} {leaf.shape!s:20} {leaf.size:>12,}"
     yield f"{'parameters':61} {sum(leaf.size for leaf in leaves):>12,}"
+
+
+def _facts(dataset: str) -> ImageFacts:
+    name = dataset if dataset in CLASSES else "imagenet2012"
+    statistics = known_statistics(name)
+    if statistics is None:
+        raise AssertionError(f"{name} has no known statistics")
+    mean, std = statistics
+    return ImageFacts(CLASSES[name], len(mean), tuple(mean), tuple(std))
 
 
 def _memory(config: Config, found: Shapes) -> dict[str, int]:

@@ -91,15 +91,23 @@ class Trainer:
             expected=len(self.inputs.evaluation),
         )
 
-    def predict(self, state: TrainState) -> np.ndarray:
-        """Return the probabilities of every evaluation example, float32 [N, classes]."""
+    def predict(self, state: TrainState) -> tuple[np.ndarray, np.ndarray]:
+        """Return what the network makes of every evaluation example.
+
+        Returns:
+            Probabilities float32 [N, classes], and labels int32 [N].
+        """
         state = self.evaluation_state(state)
         shared = self.inputs.shared(self.inputs.evaluation, self.config.seed)
         parts = [
-            np.asarray(self.program.predict(state, batch, shared))
+            jax.device_get(self.program.predict(state, batch, shared))
             for batch in self.inputs.evaluation_batches()
         ]
-        return np.concatenate(parts)[: len(self.inputs.evaluation)]
+        examples = slice(len(self.inputs.evaluation))
+        probabilities, labels = (
+            np.concatenate(part)[examples] for part in zip(*parts, strict=True)
+        )
+        return probabilities, labels
 
     def evaluation_state(self, state: TrainState) -> TrainState:
         """Return the state with the batch statistics that evaluation should use."""

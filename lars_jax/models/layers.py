@@ -11,10 +11,16 @@ from lars_jax.errors import InputError
 SMALL_IMAGE = 64
 """Largest height or width, in pixels, for which a network takes its small form."""
 
-HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+HE_FAN_IN = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+"""Gaussian of variance 2 / fan_in: He et al. (2015), Equation 10, arXiv 1502.01852.
+
+The forward form, which keeps the scale of activations.
+"""
+
+HE_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 """Gaussian of variance 2 / fan_out: He et al. (2015), Equation 14, arXiv 1502.01852.
 
-The backward form, which keeps the scale of gradients, as in the authors' ResNets.
+The backward form, which keeps the scale of gradients.
 """
 
 
@@ -141,7 +147,7 @@ class Conv(nn.Module):
     padding: int = 0
     groups: int = 1
     dtype: Any = jnp.float32
-    kernel_init: nn.initializers.Initializer = HE_NORMAL
+    kernel_init: nn.initializers.Initializer = HE_FAN_OUT
     bias_init: nn.initializers.Initializer | None = nn.initializers.zeros
 
     @nn.compact

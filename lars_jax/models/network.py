@@ -101,7 +101,8 @@ def from_linen(module: nn.Module) -> Network:
     ) -> tuple[jax.Array, ModelState]:
         tree = {"params": params, **model_state}
         if not train:
-            return module.apply(tree, inputs, train=False), model_state  # pyright: ignore[reportReturnType]
+            outputs: Any = module.apply(tree, inputs, train=False)
+            return outputs, model_state
         rngs = {} if key is None else {"dropout": key}
         try:
             outputs, updated = module.apply(

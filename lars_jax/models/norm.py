@@ -78,10 +78,13 @@ class BatchNorm(nn.Module):
             return _affine(y, scale, bias).astype(self.dtype)
 
         groups = _grouped(x, self.span, self.axis_name)
-        group_mean, group_var = _group_statistics(groups, self.span, self.axis_name)
+        runs = _runs_of_devices(groups.shape[:2], self.span, self.axis_name)
+        group_mean, group_var = _statistics(groups, mean.value, self.axis_name, runs)
         y = _standardise(groups, group_mean, group_var, self.epsilon).reshape(x.shape)
         if not self.is_initializing():
-            batch_mean, batch_var = _population(group_mean, group_var, self.axis_name)
+            # Devices that all share one group have nothing left to put together.
+            apart = None if len(runs) == 1 else self.axis_name
+            batch_mean, batch_var = _population(group_mean, group_var, apart)
             mean.value = _running(mean.value, batch_mean)
             var.value = _running(var.value, batch_var)
         return _affine(y, scale, bias).astype(self.dtype)
@@ -179,48 +182,50 @@ def _grouped(x: jax.Array, span: int | None, axis_name: str | None) -> jax.Array
     return x.reshape(batch // span, span, *x.shape[1:])
 
 
-def _group_statistics(
-    groups: jax.Array, span: int | None, axis_name: str | None
-) -> tuple[jax.Array, jax.Array]:
-    """Return mean and population variance of each group, float32 [G, C].
-
-    Two passes rather than E[x^2] - E[x]^2, which cancels when a channel's mean is large
-    beside its deviation.
-    """
-    axes = tuple(range(1, groups.ndim - 1))
-    devices = _devices_of_a_group(groups.shape[:2], span, axis_name)
-
-    def average(value: jax.Array) -> jax.Array:
-        local = jnp.mean(value, axis=axes)
-        if axis_name is None or devices == []:
-            return local
-        return jax.lax.pmean(local, axis_name, axis_index_groups=devices)
-
-    groups = groups.astype(jnp.float32)
-    mean = average(groups)
-    deviation = groups - jnp.expand_dims(mean, axes)
-    return mean, average(jnp.square(deviation))
-
-
-def _devices_of_a_group(
+def _runs_of_devices(
     shape: tuple[int, ...], span: int | None, axis_name: str | None
-) -> list[list[int]] | None:
-    """Return runs of devices that share a group; None: all of them; []: none does."""
+) -> list[list[int]]:
+    """Return the runs of devices that share a group; none where each has its own.
+
+    Args:
+        shape: number of groups and examples of a group on one device.
+        span: as given by the caller.
+        axis_name: as given by the caller.
+    """
     groups, examples = shape
     if axis_name is None or groups > 1 or span == examples:
         return []
     devices = jax.lax.axis_size(axis_name)
-    if span is None or span >= devices * examples:
-        return None
-    run = span // examples
-    if span % examples or devices % run:
+    total = devices * examples
+    run = devices if span is None or span >= total else span // examples
+    if run < devices and (span != run * examples or devices % run):
         raise InputError(
             "a span of batch normalisation that is larger than a device's examples "
             f"must cover whole devices, all alike; got span {span} on {devices} "
             f"devices of {examples} examples: choose a multiple of {examples} that "
-            f"divides {devices * examples}"
+            f"divides {total}"
         )
     return [list(range(start, start + run)) for start in range(0, devices, run)]
+
+
+def _statistics(
+    groups: jax.Array, shift: jax.Array, axis_name: str | None, runs: list[list[int]]
+) -> tuple[jax.Array, jax.Array]:
+    """Return mean and population variance of each group, float32 [G, C].
+
+    One pass and one exchange, by E[d^2] - E[d]^2 with d = x - shift. It cancels when
+    the mean of d is large beside its deviation; a shift by the running mean keeps it
+    small and changes nothing else.
+    """
+    axes = tuple(range(1, groups.ndim - 1))
+    # Without the barrier to gradients, the state of the last step would get one.
+    shift = jax.lax.stop_gradient(shift)
+    d = groups.astype(jnp.float32) - shift.reshape((1,) * (groups.ndim - 1) + (-1,))
+    moments = jnp.mean(d, axis=axes), jnp.mean(jnp.square(d), axis=axes)
+    if axis_name is not None and runs:
+        moments = jax.lax.pmean(moments, axis_name, axis_index_groups=runs)
+    mean, square = moments
+    return mean + shift[None], jnp.maximum(square - jnp.square(mean), 0.0)
 
 
 def _population(

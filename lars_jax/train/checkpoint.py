@@ -6,6 +6,7 @@ the arrays and compared after reading.
 """
 
 import logging
+import shutil
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,6 +50,20 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """Return the steps that have a complete checkpoint, in order."""
         return sorted(self._manager.all_steps())
+
+    def last_step(self) -> int | None:
+        """Return the last step that has a checkpoint."""
+        return self._manager.latest_step()
+
+    def best_step(self) -> int | None:
+        """Return the step whose checkpoint has the best metric; failing one, the last.
+
+        Ties go to the later step.
+        """
+        scores = {
+            step: self._score(self._manager.metrics(step)) for step in self.steps()
+        }
+        return max(scores, key=lambda step: (scores[step], step), default=None)
 
     def save(self, step: int, state: Any, metrics: Mapping[str, float]) -> None:
         """Start to save the state after `step`; returns before it is on disk.
@@ -96,14 +111,22 @@ class Checkpoints:
             reason = " ".join(str(error).split())[:200]
             raise InputError(
                 f"a checkpoint must be whole and of the same model; {where} is not "
-                f"({type(error).__name__}: {reason}): remove it to use an earlier one"
+                f"({type(error).__name__}: {reason})"
             ) from error
         self._verify(where, restored)
         return restored.state
 
-    def remove(self, step: int) -> None:
-        """Delete the checkpoint of a step."""
-        self._manager.delete(step)
+    def set_aside(self, step: int) -> Path:
+        """Move the checkpoint of a step out of the way and return where it went.
+
+        A broken checkpoint that stays in place would stop later saves: Orbax takes
+        none of an earlier step.
+        """
+        target = self._directory.with_name(f"broken-checkpoint-{step}")
+        shutil.rmtree(target, ignore_errors=True)
+        (self._directory / str(step)).rename(target)
+        self._manager.reload()
+        return target
 
     def wait(self) -> None:
         """Block until every save that was started is on disk."""
@@ -129,7 +152,7 @@ class Checkpoints:
         if changed:
             raise InputError(
                 f"a checkpoint must hold the bytes that were saved; {where} differs in "
-                f"{', '.join(changed[:3])}: remove it to use an earlier one"
+                f"{', '.join(changed[:3])}"
             )
 
 

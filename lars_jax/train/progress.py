@@ -7,7 +7,6 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-
 _BAR = "{percentage:3.0f}%|{bar:20}| {n}/{total} {postfix} ETA {remaining}"
 
 
