@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import errno
 import io
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -105,6 +106,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _dispatch(words)
     except InputError as error:
         return _complain(str(error))
+    except BrokenPipeError:
+        # The reader, `head` perhaps, has seen enough; Python must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         if error.errno not in _PLAIN_ERRORS:
             raise

@@ -144,4 +144,8 @@ def _memory(config: Config, found: Shapes) -> dict[str, int]:
         "kept for the backward pass": found.residuals,
         "one global batch of images": found.batch,
     }
-    return rows | {"sum": sum(rows.values())}
+    part = config.global_batch // config.microbatches
+    return rows | {
+        "sum, over all devices": sum(rows.values()),
+        "of it, for each image": found.residuals // part,
+    }

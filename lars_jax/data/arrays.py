@@ -12,7 +12,7 @@ from lars_jax.data.threads import usable_cores
 from lars_jax.errors import InputError
 
 # Large enough that the cost of a call vanishes, small enough to spread over threads.
-_CHUNK = 512
+_CHUNK = 64
 
 
 @dataclass(frozen=True, eq=False)

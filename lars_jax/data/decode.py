@@ -79,12 +79,8 @@ def _to_mode(image: "Image.Image", mode: str) -> "Image.Image":
     return image.convert(mode)
 
 
-def resize_image(
-    image: np.ndarray,
-    size: int,
-    box: tuple[float, float, float, float] | None = None,
-) -> np.ndarray:
-    """Resize an image, or a box of it, to a square, by antialiased bilinear filtering.
+def resize_image(image: np.ndarray, size: int) -> np.ndarray:
+    """Resize an image to a square, by antialiased bilinear filtering.
 
     The aspect ratio is not kept: Caffe's AlexNet is trained on images warped to 256 by
     256 pixels, and so is the paper's.
@@ -92,7 +88,6 @@ def resize_image(
     Args:
         image: uint8 [H, W, C], C = 1 or 3.
         size: height and width of the result in pixels.
-        box: left, top, right, bottom in pixels; None: the whole image.
 
     Returns:
         uint8 [size, size, C]; the same array where there is nothing to do.
@@ -111,18 +106,18 @@ def resize_image(
             "Resizing takes 1 or 3 channels to a size >= 1, got "
             f"{image.shape[-1]} to {size}; correct them."
         )
-    if box is None and image.shape[:2] == (size, size):
+    if image.shape[:2] == (size, size):
         return image
     grey = image.shape[-1] == 1
     picture = Image.fromarray(image[..., 0] if grey else image)
-    resized = picture.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    resized = picture.resize((size, size), Image.Resampling.BILINEAR)
     pixels = np.asarray(resized)
     return pixels[..., None] if grey else pixels
 
 
 def crop_box(
     height: int, width: int, *, seed: int, epoch: int, example: int
-) -> tuple[float, float, float, float]:
+) -> tuple[int, int, int, int]:
     """Draw the box of a random resized crop ("Inception crop").
 
     Its area is uniform in 8 .. 100 % of the image, the logarithm of its aspect ratio
@@ -164,7 +159,7 @@ def crop_box(
     return _central_box(height, width)
 
 
-def _central_box(height: int, width: int) -> tuple[float, float, float, float]:
+def _central_box(height: int, width: int) -> tuple[int, int, int, int]:
     narrow, wide = CROP_ASPECT
     box_width = min(width, max(1, round(height * wide)))
     box_height = min(height, max(1, round(width / narrow)))

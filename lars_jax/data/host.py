@@ -203,8 +203,12 @@ def _cropped(
     images = []
     for (image, _), place, number in zip(examples, places, epoch.tolist(), strict=True):
         height, width = image.shape[:2]
-        box = crop_box(height, width, seed=seed, epoch=number, example=place)
-        images.append(resize_image(image, size, box))
+        left, top, right, bottom = crop_box(
+            height, width, seed=seed, epoch=number, example=place
+        )
+        # Cutting first costs less than Pillow's `box`, and unlike it keeps the filter
+        # from reaching beyond the crop.
+        images.append(resize_image(image[top:bottom, left:right], size))
     return np.stack(images), np.array([label for _, label in examples], np.int32)
 
 

@@ -48,6 +48,9 @@ class ArraySource:
         image: uint8 [N, H, W, C].
         label: int32 [N].
 
+    Raises:
+        InputError: arrays of another type or shape, or a label that no class has.
+
     >>> source = ArraySource("two", ("a", "b"), np.zeros((2, 4, 4, 1), np.uint8),
     ...                      np.array([0, 1], np.int32))
     >>> source[1][0].shape, source[1][1]
@@ -58,6 +61,19 @@ class ArraySource:
     class_names: tuple[str, ...]
     image: np.ndarray
     label: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 4 or self.image.dtype != np.uint8:
+            raise InputError(
+                f"Images are uint8 [N, H, W, C], {self.name} has {self.image.dtype} "
+                f"{list(self.image.shape)}; convert them."
+            )
+        if self.label.shape != self.image.shape[:1]:
+            raise InputError(
+                f"Each image has one label, {self.name} has {len(self.image)} images "
+                f"and labels {list(self.label.shape)}; correct the data."
+            )
+        _require_labels(self, range(len(self.label)), self.label)
 
     def __len__(self) -> int:
         return len(self.label)
@@ -117,11 +133,15 @@ def read_examples(source: Source, indices: Sequence[int]) -> list[Example]:
     """
     read_many = getattr(source, "__getitems__", None)
     examples = read_many(indices) if read_many else [source[i] for i in indices]
-    classes = len(source.class_names)
-    for index, (_, label) in zip(indices, examples, strict=True):
-        if not 0 <= label < classes:
-            raise InputError(
-                f"A label of {source.name} is 0 .. {classes - 1}, example {index} has "
-                f"{label}; correct the data."
-            )
+    _require_labels(source, indices, np.array([label for _, label in examples]))
     return examples
+
+
+def _require_labels(source: Source, indices: Sequence[int], labels: np.ndarray) -> None:
+    classes = len(source.class_names)
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(wrong):
+        raise InputError(
+            f"A label of {source.name} is 0 .. {classes - 1}, example "
+            f"{indices[wrong[0]]} has {labels[wrong[0]]}; correct the data."
+        )

@@ -16,7 +16,7 @@ class ChannelStatistics(NamedTuple):
 
 KNOWN_STATISTICS = {
     # Over the 1,437 training digits.
-    "digits": ChannelStatistics((0.0,), (1.0,)),
+    "digits": ChannelStatistics((0.3056,), (0.3761,)),
     # Over the 50,000 training images.
     "cifar10": ChannelStatistics((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     # The numbers that torchvision's ImageNet models are trained with.

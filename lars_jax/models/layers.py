@@ -110,8 +110,14 @@ def max_pool(x: jax.Array, *, size: int = 3, stride: int = 2) -> jax.Array:
         windows = max(-(-(pixels - size) // stride) + 1, 1)
         return 0, max((windows - 1) * stride + size - pixels, 0)
 
-    padding = [overhang(pixels) for pixels in x.shape[1:3]]
-    return nn.max_pool(x, (size, size), (stride, stride), padding)
+    return jax.lax.reduce_window(
+        x,
+        -jnp.inf,
+        jax.lax.max,
+        window_dimensions=(1, size, size, 1),
+        window_strides=(1, stride, stride, 1),
+        padding=[(0, 0), *(overhang(pixels) for pixels in x.shape[1:3]), (0, 0)],
+    )
 
 
 class Conv(nn.Module):

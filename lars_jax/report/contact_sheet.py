@@ -1,47 +1,39 @@
-"""What the network got wrong: the pictures, what they show, and what it saw instead."""
+"""What the network got wrong, to look at."""
 
-import io
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lars_jax.errors import InputError
-from lars_jax.report.style import (
-    ALERT,
-    INK,
-    TICK_SIZE,
-    new_axes,
-    new_figure,
-    say_empty,
-)
+from lars_jax.report.style import TEXT_SIZE, light
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+CRISP_UNTIL = 96
+"""Image width in pixels up to which enlarging shows the pixels themselves."""
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True)
 class Mistakes:
-    """Evaluation examples whose predicted class is not their label.
+    """M examples whose prediction is not their label.
 
-    Args:
-        image: uint8 [M, H, W, C], one channel or three.
-        label: int [M], the true class.
-        prediction: int [M], the class with the greatest probability.
-        confidence: float [M], that probability, in [0, 1].
-        index: int [M], place in the evaluation data.
-        class_names: a name for each class; a class without one goes by its number.
+    Attributes:
+        image: uint8 [M, H, W, C], C is 1 or 3; as the evaluation saw it, 0 to 255.
+        label: int32 [M].
+        prediction: int32 [M].
+        confidence: float32 [M], probability that the network gave its prediction.
+        index: int32 [M], number of the example in its split.
+        class_names: name of each class; a class without one goes by its number.
 
     Raises:
-        InputError: arrays of unequal length, or images that are not uint8 [M, H, W, C].
+        InputError: arrays that do not belong together.
 
-    >>> import numpy as np
-    >>> one = np.array([3])
-    >>> wrong = Mistakes(np.zeros((1, 8, 8, 1), np.uint8), one, one + 5, one / 4, one)
-    >>> len(wrong)
-    1
+    >>> empty = np.zeros(0, np.int32)
+    >>> len(Mistakes(np.zeros((0, 8, 8, 1), np.uint8), empty, empty, empty, empty))
+    0
     """
 
     image: np.ndarray
@@ -52,127 +44,99 @@ class Mistakes:
     class_names: tuple[str, ...] = ()
 
     def __post_init__(self):
-        image = self.image
-        if image.dtype != np.uint8 or image.ndim != 4 or image.shape[-1] not in (1, 3):
+        if self.image.ndim != 4 or self.image.shape[-1] not in (1, 3):
             raise InputError(
-                "mistakes need images uint8 [M, H, W, 1 or 3]; got "
-                f"{image.dtype} {list(image.shape)}: convert them"
+                "images of mistakes must be [M, H, W, 1 or 3]; got shape "
+                f"{self.image.shape}: stack them so"
             )
-        for field in ("label", "prediction", "confidence", "index"):
-            shape = getattr(self, field).shape
-            if shape != image.shape[:1]:
+        if self.image.dtype != np.uint8:
+            raise InputError(
+                f"images of mistakes must be uint8; got {self.image.dtype}: pass the "
+                "pixels before they are normalised"
+            )
+        shape = (len(self.image),)
+        for name in ("label", "prediction", "confidence", "index"):
+            if getattr(self, name).shape != shape:
                 raise InputError(
-                    f"mistakes need one {field} for each of {len(image)} images; got "
-                    f"shape {list(shape)}: give arrays of one length"
+                    f"{name} of mistakes must have one entry an image, shape {shape}; "
+                    f"got {getattr(self, name).shape}: select both alike"
                 )
 
     def __len__(self) -> int:
         return len(self.image)
 
-    def class_name(self, number: int) -> str:
-        """Return the name of a class, or its number where it has none."""
-        named = 0 <= number < len(self.class_names)
-        return self.class_names[number] if named else str(number)
+    def name(self, label: int) -> str:
+        """Return what a class is called.
 
-    def most_confident_first(self) -> "Mistakes":
-        """Return the same mistakes in falling order of confidence.
-
-        >>> import numpy as np
-        >>> two = np.array([0, 1])
-        >>> image = np.zeros((2, 4, 4, 3), np.uint8)
-        >>> wrong = Mistakes(image, two, 1 - two, np.array([0.5, 0.9]), two)
-        >>> print(wrong.most_confident_first().index)
-        [1 0]
+        >>> empty = np.zeros(0, np.int32)
+        >>> image = np.zeros((0, 8, 8, 1), np.uint8)
+        >>> Mistakes(image, empty, empty, empty, empty, ("cat",)).name(0)
+        'cat'
         """
-        # NaN sorts last whichever way the rest is sorted.
-        order = np.argsort(-self.confidence, kind="stable")
-        return Mistakes(
-            self.image[order],
-            self.label[order],
-            self.prediction[order],
-            self.confidence[order],
-            self.index[order],
-            self.class_names,
-        )
+        known = 0 <= label < len(self.class_names)
+        return self.class_names[label] if known else str(label)
 
 
 def contact_sheet(mistakes: Mistakes, columns: int = 8) -> "Figure":
-    """Draw all mistakes on one sheet, the most confident first.
+    """Draw mistakes in a grid, each with its label, the prediction and its confidence.
 
     Args:
-        mistakes: what to draw, one tile each.
-        columns: tiles in a row.
-
-    Returns:
-        A figure whose tiles are enlarged without smoothing, so that every pixel which
-        the network was given can be seen.
+        mistakes: M of them, drawn in their order.
+        columns: images in a line.
 
     Raises:
-        InputError: fewer than one column.
+        InputError: no mistakes, or no columns.
 
-    >>> import numpy as np
     >>> one = np.array([3])
-    >>> wrong = Mistakes(np.zeros((1, 8, 8, 1), np.uint8), one, one + 5, one / 4, one)
-    >>> contact_sheet(wrong).axes[0].get_title(loc="left")
-    '3'
+    >>> image = np.zeros((1, 8, 8, 1), np.uint8)
+    >>> sheet = contact_sheet(Mistakes(image, one, one + 2, one / 4, one))
+    >>> sheet.axes[0].get_title(loc="left")
+    '5  75 %'
     """
+    from matplotlib.figure import Figure
+
     if columns < 1:
-        raise InputError(f"a contact sheet needs 1 column or more; got {columns}")
+        raise InputError(f"columns must be 1 or more; got {columns}: ask for more")
     if not len(mistakes):
-        figure, axes = new_axes(5.2, 1.6, x_label="", y_label="")
-        say_empty(axes, "Nothing was wrong.")
-        return figure
+        raise InputError("a contact sheet needs mistakes; got none: nothing is wrong")
     columns = min(columns, len(mistakes))
-    rows = math.ceil(len(mistakes) / columns)
-    figure = new_figure(1.25 * columns, 1.75 * rows)
-    tiles = figure.subplots(rows, columns, squeeze=False).ravel()
-    ordered = mistakes.most_confident_first()
-    for place, axes in enumerate(tiles):
-        axes.set_axis_off()
-        if place < len(ordered):
-            _draw_tile(axes, ordered, place)
+    lines = -(-len(mistakes) // columns)
+    figure = Figure(figsize=(1.25 * columns, 1.65 * lines), layout="constrained")
+    figure.set_facecolor(light("paper"))
+    for number in range(len(mistakes)):
+        axes = figure.add_subplot(lines, columns, number + 1)
+        _draw_mistake(axes, mistakes, number)
     return figure
 
 
-def png(image: np.ndarray) -> bytes:
-    """Return a picture as a PNG file, pixel for pixel.
-
-    Args:
-        image: uint8 [H, W, C], one channel or three.
-
-    >>> import numpy as np
-    >>> png(np.zeros((8, 8, 1), np.uint8))[1:4]
-    b'PNG'
-    """
-    from matplotlib.image import imsave
-
-    buffer = io.BytesIO()
-    imsave(buffer, rgb(image), format="png", metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def rgb(image: np.ndarray) -> np.ndarray:
-    """Return a picture uint8 [H, W, 3], grey repeated three times."""
-    return np.broadcast_to(image, (*image.shape[:2], 3))
-
-
-def _draw_tile(axes: "Axes", mistakes: Mistakes, place: int) -> None:
-    axes.imshow(rgb(mistakes.image[place]), interpolation="nearest")
-    label = mistakes.class_name(int(mistakes.label[place]))
-    prediction = mistakes.class_name(int(mistakes.prediction[place]))
-    confidence = 100.0 * float(mistakes.confidence[place])
-    axes.set_title(_shorten(label), loc="left", color=INK, fontsize=TICK_SIZE, pad=3)
+def _draw_mistake(axes: "Axes", mistakes: Mistakes, number: int) -> None:
+    image = mistakes.image[number]
+    crisp = image.shape[1] <= CRISP_UNTIL
+    axes.imshow(
+        np.broadcast_to(image, (*image.shape[:2], 3)),
+        interpolation="nearest" if crisp else "antialiased",
+    )
+    axes.set_axis_off()
+    predicted = mistakes.name(int(mistakes.prediction[number]))
+    confidence = f"{100 * float(mistakes.confidence[number]):.0f} %"
+    axes.set_title(
+        f"{_shortened(predicted)}  {confidence}",
+        loc="left",
+        fontsize=TEXT_SIZE - 1,
+        fontweight="bold",
+        color=light("orange"),
+        pad=3,
+    )
     axes.text(
         0.0,
         -0.04,
-        f"{_shorten(prediction)}\n{confidence:.0f} %",
+        f"is {_shortened(mistakes.name(int(mistakes.label[number])))}",
         transform=axes.transAxes,
-        va="top",
-        color=ALERT,
-        fontsize=TICK_SIZE,
-        parse_math=False,
+        verticalalignment="top",
+        fontsize=TEXT_SIZE - 1,
+        color=light("muted"),
     )
 
 
-def _shorten(name: str, most: int = 14) -> str:
-    return name if len(name) <= most else name[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
+def _shortened(name: str, letters: int = 12) -> str:
+    return name if len(name) <= letters else name[: letters - 1] + "…"

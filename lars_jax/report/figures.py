@@ -1,215 +1,234 @@
-"""Curves: loss, accuracy and learning rate over a run, accuracy over batch sizes."""
+"""The curves of a run, and the figure of a comparison."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lars_jax.report.series import Rows, first_not_finite, series, summarise
+from lars_jax.errors import InputError
+from lars_jax.report.rows import Row, Series, band, series
 from lars_jax.report.style import (
-    ALERT,
-    INK,
-    MARKERS,
     SERIES,
-    TICK_SIZE,
-    legend,
+    TEXT_SIZE,
+    label_axis,
+    legend_above,
+    light,
     new_axes,
-    say_empty,
-    whole_steps,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SIZE = (5.2, 3.1)
-"""Inches; small enough that the type stays readable on a phone."""
+WIDTH, HEIGHT = 4.8, 2.9
+"""Inches; two abreast fill a page, one alone a phone."""
 
-LOGARITHMIC_FROM = 50.0
-"""Ratio of greatest to least loss from which its axis is logarithmic."""
+LOGARITHMIC_FROM = 10.0
+"""Ratio of the largest to the smallest loss from which its axis is logarithmic."""
+
+MARKERS = ("o", "s", "^", "D")
+"""A second mark of identity beside the colour."""
 
 
-def loss_figure(metrics: Rows) -> "Figure":
-    """Draw training and evaluation loss over the steps of a run.
+def loss_figure(metrics: Iterable[Row]) -> "Figure":
+    """Draw the training and the evaluation loss over the steps.
 
-    The axis is logarithmic where the loss spans a factor of 50 or more. A loss that
-    stops being finite is marked at the step where it did.
+    A long series is drawn as the mean of each interval inside the band of its
+    extremes. The axis is logarithmic where the losses span a factor of ten. A dashed
+    line marks the first step whose loss is not finite.
 
     Args:
-        metrics: rows with "step" and "train/loss" or "eval/loss" [nats].
+        metrics: rows with `step` and any of `train/loss`, `eval/loss`, in nats.
 
-    Returns:
-        A figure that no global state knows of.
+    Raises:
+        InputError: no row has a loss.
 
     >>> figure = loss_figure([{"step": 1, "train/loss": 2.3}])
-    >>> figure.axes[0].get_ylabel()
-    'loss'
-    """
-    figure, axes = new_axes(*SIZE, x_label="step", y_label="loss")
-    values = _draw_pair(axes, metrics, "loss", scale=1.0)
-    positive = values[values > 0]
-    if positive.size and positive.max() >= LOGARITHMIC_FROM * positive.min():
-        axes.set_yscale("log")
-    _mark_not_finite(axes, metrics, "train/loss")
-    return figure
-
-
-def accuracy_figure(metrics: Rows) -> "Figure":
-    """Draw training and evaluation accuracy, in percent, over the steps of a run.
-
-    Args:
-        metrics: rows with "step" and "train/accuracy" or "eval/accuracy" in [0, 1].
-
-    >>> figure = accuracy_figure([{"step": 1, "eval/accuracy": 0.5}])
     >>> figure.axes[0].lines[0].get_ydata().tolist()
-    [50.0]
+    [2.3]
     """
-    figure, axes = new_axes(*SIZE, x_label="step", y_label="accuracy, %")
-    _draw_pair(axes, metrics, "accuracy", scale=100.0)
+    train, evaluation = _train_and_evaluation(metrics, "loss")
+    figure, axes = new_axes(WIDTH, HEIGHT, "Loss")
+    values = np.concatenate([train.value, evaluation.value])
+    values = values[np.isfinite(values)]
+    if len(values) and 0 < LOGARITHMIC_FROM * values.min() <= values.max():
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+    _draw_train(axes, train)
+    _draw_evaluation(axes, evaluation, "evaluation")
+    _mark_divergence(axes, train)
+    _finish(axes)
     return figure
 
 
-def learning_rate_figure(metrics: Rows) -> "Figure":
-    """Draw the global learning rate over the steps of a run.
+def accuracy_figure(metrics: Iterable[Row]) -> "Figure":
+    """Draw the training and the evaluation accuracy over the steps.
 
     Args:
-        metrics: rows with "step" and "learning_rate".
+        metrics: rows with `step` and any of `train/accuracy`, `eval/accuracy`, as
+            fractions of one.
+
+    Raises:
+        InputError: no row has an accuracy.
+
+    >>> figure = accuracy_figure([{"step": 9, "eval/accuracy": 0.9306}])
+    >>> figure.axes[0].lines[0].get_label()
+    'evaluation, last 93.06 %'
+    """
+    train, evaluation = _train_and_evaluation(metrics, "accuracy")
+    figure, axes = new_axes(WIDTH, HEIGHT, "Accuracy")
+    _draw_train(axes, train)
+    last = f"{100 * evaluation.value[-1]:.2f} %" if len(evaluation.step) else ""
+    _draw_evaluation(axes, evaluation, f"evaluation, last {last}")
+    axes.yaxis.set_major_formatter(_percent)
+    _finish(axes)
+    return figure
+
+
+def learning_rate_figure(metrics: Iterable[Row]) -> "Figure":
+    """Draw the global learning rate over the steps.
+
+    Args:
+        metrics: rows with `step` and `learning_rate`.
+
+    Raises:
+        InputError: no row has a learning rate.
 
     >>> figure = learning_rate_figure([{"step": 1, "learning_rate": 2.0}])
     >>> figure.axes[0].lines[0].get_ydata().tolist()
     [2.0]
     """
-    figure, axes = new_axes(*SIZE, x_label="step", y_label="learning rate")
-    steps, values = series(metrics, "learning_rate")
-    if not np.isfinite(values).any():
-        say_empty(axes, "No learning rate was logged.")
-        return figure
-    curve = summarise(steps, values)
-    axes.plot(curve.step, curve.mean, color=SERIES[0], lw=1.8, marker=_dot(steps))
-    axes.set_ylim(bottom=0.0)
-    whole_steps(axes, steps.tolist())
+    rate = series(metrics, "learning_rate")
+    if not len(rate.step):
+        raise InputError(
+            "a learning-rate figure needs rows with learning_rate; got none: log it"
+        )
+    figure, axes = new_axes(WIDTH, HEIGHT, "Learning rate")
+    _draw_band(axes, rate, SERIES[2], "")
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    _finish(axes)
     return figure
 
 
-def accuracy_by_batch_figure(rows: Rows) -> "Figure":
-    """Draw mean accuracy over the global batch, a line for each optimizer.
+def accuracy_by_batch_figure(rows: Iterable[Row]) -> "Figure":
+    """Draw the accuracy of several optimizers over the size of the batch.
 
     Args:
-        rows: dictionaries with "optimizer", "global_batch", "mean" and "sd" in [0, 1]
-            and "n", the number of seeds; bars are one standard deviation each way and
-            are left out where n is 1.
+        rows: one a cell, with `optimizer`, `global_batch` in examples, `mean` and `sd`
+            of the accuracy as fractions of one over `n` seeds.
 
-    >>> row = {"optimizer": "lars", "global_batch": 256, "mean": 0.9, "sd": 0, "n": 1}
-    >>> accuracy_by_batch_figure([row]).axes[0].get_xlabel()
-    'global batch'
+    Raises:
+        InputError: no rows.
+
+    >>> figure = accuracy_by_batch_figure([{"optimizer": "lars", "global_batch": 512,
+    ...     "mean": 0.98, "sd": 0.01, "n": 3}])
+    >>> figure.axes[0].get_xticks().tolist()
+    [512]
     """
-    figure, axes = new_axes(
-        6.4, 3.8, x_label="global batch", y_label="test accuracy, %"
-    )
+    rows = list(rows)
     if not rows:
-        say_empty(axes, "Nothing was compared.")
-        return figure
-    names = list(dict.fromkeys(row["optimizer"] for row in rows))
-    for place, name in enumerate(names):
-        own = sorted(
-            (row for row in rows if row["optimizer"] == name),
-            key=lambda row: row["global_batch"],
-        )
-        _draw_optimizer(axes, own, place, shift=place - (len(names) - 1) / 2)
-    _batch_ticks(axes, sorted({int(row["global_batch"]) for row in rows}))
-    _headroom(axes)
-    legend(axes)
-    return figure
-
-
-def _draw_pair(axes: "Axes", rows: Rows, name: str, *, scale: float) -> np.ndarray:
-    """Draw train/name and eval/name, and return every finite value that was drawn."""
-    drawn, steps = [np.zeros(0)], [0] * 0
-    for place, (prefix, word) in enumerate(
-        (("train", "training"), ("eval", "evaluation"))
-    ):
-        at, values = series(rows, f"{prefix}/{name}")
-        if not np.isfinite(values).any():
-            continue
-        curve = summarise(at, scale * values)
-        colour, marker = SERIES[place], _dot(at) if place == 0 else MARKERS[1]
-        if len(at) > len(curve.step):
-            axes.fill_between(
-                curve.step, curve.low, curve.high, color=colour, alpha=0.16, lw=0
-            )
-        axes.plot(
-            curve.step,
-            curve.mean,
-            color=colour,
-            lw=1.8,
-            marker=marker,
-            markersize=4.5 if len(curve.step) <= 40 else 0,
-            label=word,
-        )
-        drawn += [curve.mean[np.isfinite(curve.mean)]]
-        steps += at.tolist()
-    if not steps:
-        say_empty(axes, f"No finite {name} was logged.")
-    else:
-        whole_steps(axes, steps)
-        legend(axes)
-    return np.concatenate(drawn)
-
-
-def _dot(steps: np.ndarray) -> str:
-    """Return the marker of a dense curve: none, unless a line would have no length."""
-    return MARKERS[0] if len(steps) == 1 else ""
-
-
-def _mark_not_finite(axes: "Axes", metrics: Rows, name: str) -> None:
-    step = first_not_finite(metrics, name)
-    if step is None or not axes.lines:
-        return
-    axes.axvline(step, color=ALERT, lw=1.2, ls=(0, (4, 3)))
-    axes.annotate(
-        f"not finite at step {step:,}",
-        (step, 0.97),
-        xycoords=("data", "axes fraction"),
-        xytext=(-5, 0),
-        textcoords="offset points",
-        ha="right",
-        va="top",
-        color=ALERT,
-        fontsize=TICK_SIZE,
-    )
-
-
-def _draw_optimizer(axes: "Axes", rows: Rows, place: int, *, shift: float) -> None:
-    """Draw one optimizer, moved 4 % aside so that bars do not cover one another."""
-    batches = np.array([row["global_batch"] for row in rows]) * 1.04**shift
-    means = 100.0 * np.array([row["mean"] for row in rows])
-    spread = 100.0 * np.array(
-        [row["sd"] if row["n"] > 1 else np.nan for row in rows], np.float64
-    )
-    colour, marker = SERIES[place % len(SERIES)], MARKERS[place % len(MARKERS)]
-    axes.errorbar(
-        batches,
-        means,
-        yerr=spread if np.isfinite(spread).any() else None,
-        color=colour,
-        marker=marker,
-        markersize=5.5,
-        lw=1.8,
-        elinewidth=1.2,
-        capsize=3,
-        label=str(rows[0]["optimizer"]),
-    )
-
-
-def _batch_ticks(axes: "Axes", batches: Sequence[int]) -> None:
+        raise InputError("a comparison needs at least one row; got none: run a cell")
+    figure, axes = new_axes(6.4, 3.8, "Accuracy by batch size")
+    for number, name in enumerate(dict.fromkeys(row["optimizer"] for row in rows)):
+        own = [row for row in rows if row["optimizer"] == name]
+        _draw_cells(axes, own, name, number)
+    batches = sorted({int(row["global_batch"]) for row in rows})
     axes.set_xscale("log", base=2)
     axes.set_xticks(batches, [f"{batch:,}" for batch in batches])
     axes.minorticks_off()
-    axes.set_xlim(batches[0] / 1.25, batches[-1] * 1.25)
-    axes.tick_params(axis="x", labelcolor=INK)
+    axes.yaxis.set_major_formatter(_percent)
+    label_axis(axes, "x", f"global batch{_seeds(rows)}")
+    legend_above(axes)
+    return figure
 
 
-def _headroom(axes: "Axes") -> None:
-    """Keep the axis within what an accuracy can be, with room for markers at 100 %."""
-    low, high = axes.get_ylim()
-    axes.set_ylim(max(low, -2.0), min(high, 101.0))
+def _train_and_evaluation(metrics: Iterable[Row], name: str) -> tuple[Series, Series]:
+    rows = list(metrics)
+    train, evaluation = series(rows, f"train/{name}"), series(rows, f"eval/{name}")
+    if not len(train.step) + len(evaluation.step):
+        raise InputError(
+            f"this figure needs rows with train/{name} or eval/{name}; got none of "
+            f"either in {len(rows)}: log one"
+        )
+    return train, evaluation
+
+
+def _draw_train(axes: "Axes", points: Series) -> None:
+    _draw_band(axes, points, SERIES[0], "training")
+
+
+def _draw_band(axes: "Axes", points: Series, colour: str, label: str) -> None:
+    if not len(points.step):
+        return
+    step, low, mean, high = band(points)
+    alone = "o" if len(step) == 1 else None
+    axes.plot(step, mean, color=light(colour), linewidth=1.3, marker=alone, label=label)
+    if len(step) < len(points.step):
+        axes.fill_between(step, low, high, color=light(colour), alpha=0.2, linewidth=0)
+
+
+def _draw_evaluation(axes: "Axes", points: Series, label: str) -> None:
+    if not len(points.step):
+        return
+    few = "o" if len(points.step) <= 60 else None
+    axes.plot(
+        points.step,
+        points.value,
+        color=light(SERIES[1]),
+        linewidth=1.6,
+        marker=few,
+        markersize=3.5,
+        label=label,
+    )
+
+
+def _mark_divergence(axes: "Axes", points: Series) -> None:
+    broken = np.flatnonzero(~np.isfinite(points.value))
+    if len(broken):
+        step = int(points.step[broken[0]])
+        axes.axvline(
+            step,
+            color=light("ink"),
+            linewidth=1.0,
+            linestyle=(0, (3, 2)),
+            label=f"not finite from {step:,}",
+        )
+
+
+def _draw_cells(axes: "Axes", rows: list[Row], name: str, number: int) -> None:
+    rows = sorted(rows, key=lambda row: row["global_batch"])
+    axes.errorbar(
+        [row["global_batch"] for row in rows],
+        [row["mean"] for row in rows],
+        yerr=[row["sd"] for row in rows],
+        label=name,
+        color=light(SERIES[number % len(SERIES)]),
+        marker=MARKERS[number % len(MARKERS)],
+        markersize=4.5,
+        linewidth=1.6,
+        capsize=3,
+        elinewidth=1.0,
+    )
+
+
+def _seeds(rows: list[Row]) -> str:
+    counts = sorted({int(row["n"]) for row in rows})
+    if counts == [1]:
+        return "; one seed each"
+    count = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"; mean and standard deviation over {count} seeds"
+
+
+def _finish(axes: "Axes") -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    label_axis(axes, "x", "step")
+    axes.yaxis.get_offset_text().set(fontsize=TEXT_SIZE, color=light("muted"))
+    if len(axes.get_legend_handles_labels()[1]):
+        legend_above(axes)
+
+
+def _percent(value: float, _: int) -> str:
+    return f"{100 * value:.4g} %"

@@ -1,0 +1,172 @@
+"""The sections of a report, each from the rows that it shows."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lars_jax.report.contact_sheet import CRISP_UNTIL, Mistakes
+from lars_jax.report.figures import accuracy_figure, learning_rate_figure, loss_figure
+from lars_jax.report.heat_map import has_trust_ratio, trust_ratio_figure
+from lars_jax.report.inline import image_uri, inline_svg
+from lars_jax.report.markup import (
+    element,
+    measured,
+    measurement_table,
+    plain,
+    section,
+    settings_table,
+    text,
+)
+from lars_jax.report.rows import Row, layer_table
+
+OPEN_UNTIL = 40
+"""Layers up to which their table is shown unasked."""
+
+
+def headline(summary: Mapping[str, Any]) -> str:
+    """Return the numbers that one looks for first, each with its name."""
+    items = [
+        element("div", text("dt", name) + text("dd", plain(value)))
+        for name, value in summary.items()
+    ]
+    return element("dl", "\n".join(items), class_="headline") if items else ""
+
+
+def curves(metrics: Sequence[Row]) -> str:
+    """Return the curves of loss, accuracy and learning rate that the rows allow."""
+    known = {name for row in metrics for name in row}
+    figures = []
+    if known & {"train/loss", "eval/loss"}:
+        about = "Training and evaluation loss over the steps"
+        figures.append(inline_svg(loss_figure(metrics), "loss", about))
+    if known & {"train/accuracy", "eval/accuracy"}:
+        about = "Training and evaluation accuracy over the steps"
+        figures.append(inline_svg(accuracy_figure(metrics), "accuracy", about))
+    if "learning_rate" in known:
+        about = "Global learning rate over the steps"
+        figures.append(inline_svg(learning_rate_figure(metrics), "rate", about))
+    if not figures:
+        return section("Course of training", text("p", "No step has been logged."))
+    drawn = "\n".join(element("figure", figure) for figure in figures)
+    return section("Course of training", element("div", drawn, class_="curves"))
+
+
+def layer_section(layers: Sequence[Row]) -> str:
+    """Return the trust ratios over time and the norms of the first and last record."""
+    if not any(row["layers"] for row in layers):
+        return section("Layers", text("p", "This run recorded no layers."))
+    parts = [_ratios(layers) if has_trust_ratio(layers) else _NOT_ADAPTED]
+    parts.append(_norms(layers))
+    return section("Layers", *parts)
+
+
+def mistakes_section(mistakes: Mistakes | None) -> str:
+    """Return the examples that the network got wrong, as images with captions."""
+    title = "What the network got wrong"
+    if mistakes is None:
+        return section(title, text("p", "This run has not listed its mistakes."))
+    if not len(mistakes):
+        return section(title, text("p", "Nothing wrong: every example has its label."))
+    tiles = [_tile(mistakes, number) for number in range(len(mistakes))]
+    note = text(
+        "p",
+        f"{len(mistakes)} evaluated "
+        f"{'example' if len(mistakes) == 1 else 'examples'}: the prediction with its "
+        "probability, then the label and the number of the example in its split.",
+        class_="note",
+    )
+    return section(title, note, element("div", "\n".join(tiles), class_="tiles"))
+
+
+def settings_section(config: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
+    """Return the resolved configuration and where the run was made, side by side."""
+    halves = [
+        element("div", text("h2", title) + settings_table(settings))
+        for title, settings in (("Configuration", config), ("Environment", environment))
+        if settings
+    ]
+    return element("section", "\n".join(halves), class_="halves") if halves else ""
+
+
+_NOT_ADAPTED = text(
+    "p", "No layer was adapted: every update has a trust ratio of one.", class_="note"
+)
+
+
+def _ratios(layers: Sequence[Row]) -> str:
+    about = "Heat map of the trust ratio of each layer over the steps"
+    drawn = inline_svg(trust_ratio_figure(layers), "ratio", about)
+    note = text(
+        "p",
+        "The local learning rate of each layer is its trust ratio times the global "
+        "rate. Colour is on a logarithmic scale; blank means that no positive ratio "
+        "was recorded.",
+        class_="note",
+    )
+    scroll = element("div", drawn, class_="scroll map", tabindex="0")
+    return note + element("figure", scroll)
+
+
+def _norms(layers: Sequence[Row]) -> str:
+    fields = ("weight_norm", "gradient_norm", "trust_ratio")
+    weight, gradient, ratio = (layer_table(layers, field) for field in fields)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        quotient = weight.value / gradient.value
+    moments = [0] if len(weight.step) == 1 else [0, -1]
+    columns = [weight.value, gradient.value, quotient, ratio.value]
+    rows = [
+        (name, [column[row, moment] for moment in moments for column in columns])
+        for row, name in enumerate(weight.names)
+    ]
+    groups = [("", 1)] + [(f"step {int(weight.step[m]):,}", 4) for m in moments]
+    heads = ["parameter"] + ["‖w‖", "‖g‖", "‖w‖ / ‖g‖", "trust ratio"] * len(moments)
+    table = measurement_table(groups, heads, rows)
+    if len(rows) > OPEN_UNTIL:
+        label = text("summary", f"Norms of all {len(rows)} parameters")
+        table = element("details", label + table)
+    spread = _spread(weight.names, quotient[:, 0], int(weight.step[0]))
+    return text("h3", "Norms of weights and gradients") + spread + table
+
+
+def _spread(names: tuple[str, ...], quotient: np.ndarray, step: int) -> str:
+    """Say how far apart the layers are: the observation that LARS starts from."""
+    usable = np.flatnonzero(np.isfinite(quotient) & (quotient > 0))
+    words = "What Table 2 of the paper lists after the first step. "
+    if len(usable) > 1:
+        least = usable[quotient[usable].argmin()]
+        most = usable[quotient[usable].argmax()]
+        words += (
+            f"Here ‖w‖ / ‖g‖ at step {step:,} ranges over a factor of "
+            f"{measured(quotient[most] / quotient[least])}, from {names[least]} "
+            f"({measured(quotient[least])}) to {names[most]} "
+            f"({measured(quotient[most])})."
+        )
+    return text("p", words, class_="note")
+
+
+def _tile(mistakes: Mistakes, number: int) -> str:
+    image = mistakes.image[number]
+    label = mistakes.name(int(mistakes.label[number]))
+    prediction = mistakes.name(int(mistakes.prediction[number]))
+    confidence = f"{100 * float(mistakes.confidence[number]):.0f} %"
+    crisp = "crisp" if image.shape[1] <= CRISP_UNTIL else "smooth"
+    # An image has no content that the captions could be escaped into: attributes only.
+    picture = _void(
+        "img", src=image_uri(image), alt=f"{label} taken for {prediction}", class_=crisp
+    )
+    caption = (
+        element("div", text("b", prediction) + " " + text("span", confidence))
+        + text("div", f"is {label}")
+        + text("div", f"# {int(mistakes.index[number])}", class_="index")
+    )
+    return element("figure", picture + element("figcaption", caption), class_="tile")
+
+
+def _void(tag: str, **attributes: str) -> str:
+    return element(tag, "", **attributes).removesuffix(f"</{tag}>")
+
+
+def join(parts: Iterable[str]) -> str:
+    """Return the parts that are there, one after the other."""
+    return "\n".join(part for part in parts if part)

@@ -1,0 +1,161 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from lars_jax.data import augment, center_crop, example_keys, normalize
+from lars_jax.errors import InputError
+
+
+vary = jax.jit(augment, static_argnames=("size", "padding", "flip"))
+
+
+def distinct_images(count, side, channels=1):
+    """Images without a zero pixel, no two of whose windows are equal."""
+    rng = np.random.default_rng(0)
+    return rng.integers(1, 256, (count, side, side, channels), np.uint8)
+
+
+def keys_of(count, seed=0, epoch=0):
+    index = jnp.arange(count, dtype=jnp.int32)
+    return example_keys(jax.random.key(seed), index, jnp.full(count, epoch, jnp.int32))
+
+
+def windows(image, size, padding, flip):
+    """Every image that the augmentation may return, by place and mirroring."""
+    padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)))
+    places = range(padded.shape[0] - size + 1)
+    for top in places:
+        for left in places:
+            window = padded[top : top + size, left : left + size]
+            yield (top, left, False), window
+            if flip:
+                yield (top, left, True), window[:, ::-1]
+
+
+def draws(images, result, size, padding, flip):
+    """Which window of its image each result is, found by comparison."""
+    found = []
+    for image, got in zip(images, np.asarray(result), strict=True):
+        equal = [
+            draw
+            for draw, window in windows(image, size, padding, flip)
+            if np.array_equal(window, got)
+        ]
+        assert len(equal) == 1
+        found.append(equal[0])
+    return found
+
+
+@pytest.mark.parametrize(("side", "size", "padding"), [(8, 8, 1), (8, 5, 0), (6, 8, 2)])
+def test_each_result_is_a_window_of_its_padded_image(side, size, padding):
+    images = distinct_images(64, side, 3)
+    result = vary(
+        jnp.asarray(images), keys_of(64), size=size, padding=padding, flip=True
+    )
+    assert result.dtype == jnp.uint8
+    draws(images, result, size, padding, flip=True)
+
+
+def test_every_place_and_mirroring_is_drawn_equally_often():
+    images = np.tile(distinct_images(1, 4), (1800, 1, 1, 1))
+    result = vary(jnp.asarray(images), keys_of(1800), size=4, padding=1, flip=True)
+    found = draws(images, result, 4, 1, flip=True)
+    counts = np.unique(np.array(found), axis=0, return_counts=True)[1]
+    # 9 places, each mirrored or not: binomial(1800, 1/18), standard deviation 9.7.
+    assert len(counts) == 18
+    assert np.abs(counts - 100).max() < 4.5 * 9.7
+
+
+def test_without_flip_nothing_is_mirrored():
+    images = distinct_images(50, 6)
+    result = vary(jnp.asarray(images), keys_of(50), size=6, padding=1, flip=False)
+    assert not any(mirrored for *_, mirrored in draws(images, result, 6, 1, flip=True))
+
+
+def test_without_room_and_flip_nothing_changes():
+    images = distinct_images(5, 6)
+    result = vary(jnp.asarray(images), keys_of(5), size=6, padding=0, flip=False)
+    np.testing.assert_array_equal(result, images)
+
+
+def test_variation_does_not_depend_on_batch_size_or_place():
+    images = jnp.asarray(distinct_images(32, 8))
+    options = {"size": 8, "padding": 2, "flip": True}
+    whole = vary(images, keys_of(32), **options)
+    parts = [vary(images[i : i + 4], keys_of(32)[i : i + 4], **options) for i in (8, 0)]
+    np.testing.assert_array_equal(parts[0], whole[8:12])
+    np.testing.assert_array_equal(parts[1], whole[:4])
+
+
+def test_variation_does_not_depend_on_the_number_of_devices():
+    images, keys = jnp.asarray(distinct_images(32, 8)), keys_of(32)
+    single = vary(images, keys, size=8, padding=2, flip=True)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    spread = NamedSharding(mesh, PartitionSpec("data"))
+    images, keys = jax.device_put((images, keys), spread)
+    sharded = vary(images, keys, size=8, padding=2, flip=True)
+    assert len(sharded.sharding.device_set) == 8
+    np.testing.assert_array_equal(sharded, single)
+
+
+def test_variation_changes_with_seed_epoch_and_example():
+    image = distinct_images(1, 32)
+    images = jnp.asarray(np.tile(image, (4, 1, 1, 1)))
+    keys = jnp.concatenate([keys_of(2), keys_of(1, epoch=1), keys_of(1, seed=1)])
+    result = vary(images, keys, size=8, padding=0, flip=False)
+    assert len({np.asarray(part).tobytes() for part in result}) == 4
+
+
+def test_example_key_is_folded_from_epoch_then_index():
+    key = jax.random.key(3)
+    keys = example_keys(key, jnp.array([9, 4], jnp.int32), jnp.array([0, 2], jnp.int32))
+    expected = jax.random.fold_in(jax.random.fold_in(key, 2), 4)
+    assert jax.random.key_data(keys)[1].tolist() == (
+        jax.random.key_data(expected).tolist()
+    )
+
+
+@pytest.mark.parametrize(("size", "padding"), [(11, 1), (4, -1), (0, 0)])
+def test_crop_that_does_not_fit_is_refused(size, padding):
+    images = jnp.zeros((1, 8, 8, 1), jnp.uint8)
+    with pytest.raises(InputError, match="fits into the padded image"):
+        vary(images, keys_of(1), size=size, padding=padding, flip=False)
+
+
+def test_center_crop_leaves_the_odd_pixel_at_the_lower_right():
+    image = np.arange(15).reshape(1, 3, 5, 1)
+    assert center_crop(image, 2)[0, ..., 0].tolist() == [[1, 2], [6, 7]]
+    assert center_crop(jnp.asarray(image), 3)[0, :, 0, 0].tolist() == [1, 6, 11]
+
+
+@pytest.mark.parametrize("size", [0, 4])
+def test_center_crop_beyond_the_image_is_refused(size):
+    with pytest.raises(InputError, match="fits into the image"):
+        center_crop(np.zeros((1, 3, 5, 1)), size)
+
+
+def test_normalize_equals_a_float64_oracle():
+    images = distinct_images(3, 4, 3)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    found = normalize(jnp.asarray(images), mean, std)
+    assert found.dtype == jnp.float32
+    expected = (images / 255 - np.array(mean)) / np.array(std)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_normalize_rounds_once_to_the_type_asked_for():
+    images = jnp.asarray(distinct_images(3, 4, 1))
+    half = normalize(images, (0.3,), (0.4,), jnp.bfloat16)
+    assert half.dtype == jnp.bfloat16
+    full = normalize(images, (0.3,), (0.4,))
+    np.testing.assert_array_equal(
+        half.astype(jnp.float32), full.astype(jnp.bfloat16).astype(jnp.float32)
+    )
+
+
+@pytest.mark.parametrize(("mean", "std"), [((0.5,), (1.0,)), ((0.5,) * 3, (1, 1, 0))])
+def test_normalize_refuses_statistics_of_another_kind_of_image(mean, std):
+    with pytest.raises(InputError, match="each of 3 channels"):
+        normalize(jnp.zeros((1, 2, 2, 3), jnp.uint8), mean, std)

@@ -1,0 +1,151 @@
+import contextlib
+import io
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lars_jax.data.decode import (
+    _central_box,
+    crop_box,
+    decode_image,
+    resize_image,
+)
+from lars_jax.errors import InputError
+from tests.data.support import encoded
+
+RGB = np.arange(24, dtype=np.uint8).reshape(2, 4, 3) * 10
+
+
+def decode(data, channels=3):
+    return decode_image(data, channels=channels, where="the test image")
+
+
+def test_lossless_image_is_returned_exactly():
+    np.testing.assert_array_equal(decode(encoded(RGB)), RGB)
+
+
+def test_grey_file_read_as_rgb_has_three_equal_channels():
+    grey = RGB[..., 0]
+    np.testing.assert_array_equal(decode(encoded(grey)), np.stack([grey] * 3, -1))
+
+
+def test_grey_file_read_as_grey_has_one_channel():
+    grey = RGB[..., 0]
+    np.testing.assert_array_equal(decode(encoded(grey), 1), grey[..., None])
+
+
+def test_cmyk_jpeg_becomes_rgb():
+    file = io.BytesIO()
+    Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(file, "JPEG", quality=100)
+    red, green, blue = decode(file.getvalue())[8, 8].tolist()
+    assert red > 250
+    assert max(green, blue) < 5
+
+
+def test_palette_with_transparency_is_read_without_a_warning():
+    file = io.BytesIO()
+    image = Image.fromarray(RGB).quantize(8)
+    image.save(file, "PNG", transparency=bytes([0, 128] + [255] * 6))
+    np.testing.assert_array_equal(decode(file.getvalue()), image.convert("RGB"))
+
+
+def test_truncated_jpeg_is_refused_by_name():
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    data = encoded(noise, "JPEG")
+    with pytest.raises(InputError, match="the test image is not .*truncated"):
+        decode(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("data", [b"", b"not an image", encoded(RGB)[:40]])
+def test_what_is_no_image_is_refused_by_name(data):
+    with pytest.raises(InputError, match="must be readable, the test image is not"):
+        decode(data)
+
+
+def test_damage_anywhere_in_a_file_is_never_another_exception():
+    data = encoded(np.tile(RGB, (8, 8, 1)))
+    for place in range(8, len(data), 3):
+        damaged = data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :]
+        with contextlib.suppress(InputError):
+            assert decode(damaged).shape[-1] == 3
+
+
+def test_sixteen_bit_image_is_refused_rather_than_clipped():
+    deep = np.full((4, 4), 40000, np.uint16)
+    with pytest.raises(InputError, match="8 bits a channel, the test image has mode I"):
+        decode(encoded(deep))
+
+
+def test_resize_averages_rather_than_samples():
+    checks = np.indices((64, 64)).sum(0).astype(np.uint8) % 2 * 255
+    small = resize_image(checks[..., None], 8)
+    assert small.shape == (8, 8, 1)
+    assert np.abs(small.astype(int) - 127).max() <= 16
+
+
+def test_resize_to_its_own_size_changes_nothing():
+    image = np.zeros((5, 5, 3), np.uint8)
+    assert resize_image(image, 5) is image
+
+
+@pytest.mark.parametrize(("channels", "size"), [(2, 4), (3, 0)])
+def test_impossible_resize_is_refused(channels, size):
+    with pytest.raises(InputError, match="Resizing takes 1 or 3 channels"):
+        resize_image(np.zeros((5, 5, channels), np.uint8), size)
+
+
+def boxes(height, width, count):
+    found = [
+        crop_box(height, width, seed=0, epoch=0, example=example)
+        for example in range(count)
+    ]
+    return np.array(found)
+
+
+@pytest.mark.parametrize(("height", "width"), [(224, 224), (375, 500), (500, 100)])
+def test_random_boxes_lie_inside_the_image_within_area_and_aspect(height, width):
+    left, top, right, bottom = boxes(height, width, 500).T
+    assert left.min() >= 0
+    assert top.min() >= 0
+    assert right.max() <= width
+    assert bottom.max() <= height
+    area = (right - left) * (bottom - top) / (height * width)
+    aspect = (right - left) / (bottom - top)
+    # Whole pixels move a side by half a pixel at most: 1 % of the smallest sides here.
+    assert area.min() > 0.08 * 0.97
+    assert aspect.min() > 3 / 4 * 0.98
+    assert aspect.max() < 4 / 3 * 1.02
+
+
+def test_random_boxes_have_the_published_distribution():
+    left, top, right, bottom = boxes(4000, 4000, 3000).T
+    area = (right - left) * (bottom - top) / 4000**2
+    log_aspect = np.log((right - left) / (bottom - top))
+    # A box of more than 3/4 of a square may not fit; below, nothing is drawn again.
+    small = area[area < 0.7]
+    assert small.mean() == pytest.approx((0.08 + 0.7) / 2, abs=0.01)
+    bound = math.log(4 / 3)
+    spread = log_aspect[area < 0.7].std()
+    assert spread == pytest.approx(bound / math.sqrt(3), rel=0.03)
+    assert log_aspect[area < 0.7].mean() == pytest.approx(0, abs=0.015)
+
+
+def test_box_depends_on_each_of_seed_epoch_and_example():
+    def box(**changes):
+        words = {"seed": 0, "epoch": 0, "example": 0} | changes
+        return crop_box(300, 300, **words)
+
+    assert box() == box()
+    assert len({box(), box(seed=1), box(epoch=1), box(example=1)}) == 4
+
+
+def test_image_that_no_draw_fits_is_cropped_to_the_nearest_aspect():
+    assert _central_box(10, 100) == (43, 0, 56, 10)
+    assert _central_box(100, 9) == (0, 44, 9, 56)
+    assert _central_box(1, 1) == (0, 0, 1, 1)
+
+
+def test_one_pixel_can_be_cropped():
+    assert crop_box(1, 1, seed=0, epoch=0, example=0) == (0, 0, 1, 1)

@@ -1,0 +1,224 @@
+"""Input that cannot be used: one clear line, exit status 2, nothing lost."""
+
+import errno
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.lars.cli import main
+from tests.experiments.lars.conftest import SMOKE
+
+NOWHERE = "/nonexistent-directory"
+
+CASES = {
+    # name: (arguments, what the line must say)
+    "no such verb": (["fly"], "the verb must be one of train, eval"),
+    "unknown preset": (["train", "digitz"], "digits"),
+    "unknown flag": (["train", "--lerning-rate", "3"], "--learning-rate"),
+    "flag without value": (["train", "--epochs"], "--epochs"),
+    "word for a number": (["train", "--global-batch", "many"], "--global-batch"),
+    "fraction of a batch": (["train", "--global-batch", "2.5"], "--global-batch"),
+    "unknown network": (["train", "--network", "resnet19"], "resnet19"),
+    "unknown optimizer": (["train", "--optimizer", "adam"], "adam"),
+    "unknown back-end": (["train", "--backend", "magic"], "magic"),
+    "unknown dtype": (["train", "--dtype", "float16"], "float16"),
+    "negative batch": (["train", "--global-batch", "-4"], "global_batch"),
+    "zero batch": (["train", "--global-batch", "0"], "global_batch must be above 0"),
+    "zero epochs": (["train", "--epochs", "0"], "epochs must be above 0"),
+    "endless epochs": (["train", "--epochs", "inf"], "epochs must be a finite"),
+    "negative steps": (["train", "--steps", "-1"], "steps must be above 0"),
+    "rate is not a number": (["train", "--learning-rate", "nan"], "learning_rate"),
+    "negative rate": (["train", "--learning-rate", "-1"], "learning_rate must be 0"),
+    "momentum of one": (["train", "--momentum", "1"], "momentum must be in [0, 1)"),
+    "negative decay": (["train", "--weight-decay", "-1e-4"], "weight_decay"),
+    "negative seed": (["train", "--seed", "-1"], "seed must be in"),
+    "smoothing everything": (["train", "--label-smoothing", "1"], "label_smoothing"),
+    "negative padding": (["train", "--crop-padding", "-1"], "crop_padding"),
+    "zero log cadence": (["train", "--log-every", "0"], "log_every must be above 0"),
+    "microbatches do not divide": (
+        ["train", "--microbatches", "3", "--global-batch", "256"],
+        "microbatches must divide global_batch; got 3 of 256",
+    ),
+    "span does not divide": (
+        ["train", "--bn-span", "48", "--global-batch", "256"],
+        "bn_span must divide a micro-batch; got 48 of 256",
+    ),
+    "resize below the crop": (["train", "--resize", "4"], "resize must be at least"),
+    "batch larger than the data": (
+        ["train", "--global-batch", "2000", "--devices", "1"],
+        "global_batch must not exceed the training examples; got 2000 of 1437",
+    ),
+    "crop larger than the image": (
+        ["train", "--image-size", "32", "--devices", "1"],
+        "32",
+    ),
+    "batch does not divide over devices": (
+        ["train", "--devices", "8", "--global-batch", "20"],
+        "20 examples on 8 devices",
+    ),
+    "more devices than there are": (["train", "--devices", "99"], "devices must be"),
+    "hold out everything": (["train", "--holdout", "1437", "--devices", "1"], "1437"),
+    "data set of no such name": (
+        ["train", "--dataset", "cifar99", "--data-dir", NOWHERE],
+        "cifar99",
+    ),
+    "data set that is not prepared": (
+        ["train", "--dataset", "cifar10", "--data-dir", NOWHERE],
+        "tfds build cifar10",
+    ),
+    "split that does not exist": (["train", "--train-split", "dev"], "dev"),
+    "folder that does not exist": (
+        ["train", "--dataset", f"folder:{NOWHERE}"],
+        NOWHERE,
+    ),
+    "nothing to resume": (
+        [*SMOKE, "--run-dir", NOWHERE, "--resume"],
+        "--resume needs a run to go on with",
+    ),
+    "evaluate nothing": (["eval", NOWHERE], "config.json must be readable"),
+    "report nothing": (["report", NOWHERE], "config.json must be readable"),
+    "evaluate without a run": (["eval"], "RUN-DIR"),
+    "show an unknown preset": (["show", "resnet"], "resnet"),
+    "list with arguments": (["list", "all"], "list takes no arguments"),
+    "compare nothing": (["compare", "--seeds", "0"], "at least one of seeds"),
+    "compare over no span": (["compare", "--rate-span", "0.5"], "rate_span"),
+}
+
+
+def complain(arguments, capsys):
+    """Return the one line that a command complains with."""
+    capsys.readouterr()
+    assert main([str(word) for word in arguments]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("error: ")
+    assert line.count("\n") == 1, line
+    return line
+
+
+@pytest.mark.parametrize(("arguments", "says"), CASES.values(), ids=CASES.keys())
+def test_one_line_and_status_two(arguments, says, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    assert says in complain(arguments, capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """Return a copy of a finished run that a test may break."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def contents(directory):
+    return {
+        path.relative_to(directory): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_second_run_in_one_directory_is_refused(run, capsys):
+    before = contents(run)
+    assert "add --resume" in complain([*SMOKE, "--run-dir", run], capsys)
+    assert contents(run) == before
+
+
+def test_resume_with_another_model_shows_the_difference(run, capsys):
+    before = contents(run)
+    line = complain(
+        [*SMOKE, "--network", "resnet14", "--run-dir", run, "--resume"], capsys
+    )
+    assert "model.network: resnet8 -> resnet14" in line
+    assert contents(run) == before
+
+
+def test_configuration_that_is_not_json(run, capsys):
+    (run / "config.json").write_text("{")
+    assert "must hold JSON" in complain(["eval", run], capsys)
+
+
+def test_configuration_of_another_version(run, capsys):
+    record = json.loads((run / "config.json").read_text())
+    record["config"]["warp"] = 9
+    (run / "config.json").write_text(json.dumps(record))
+    assert "unknown: ['warp']" in complain(["eval", run], capsys)
+
+
+def largest_file(directory):
+    return max(
+        (path for path in directory.rglob("*") if path.is_file()),
+        key=lambda path: path.stat().st_size,
+    )
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "delete"])
+def test_damaged_checkpoint_is_not_evaluated(run, capsys, damage):
+    data = largest_file(run / "checkpoints")
+    content = bytearray(data.read_bytes())
+    if damage == "truncate":
+        data.write_bytes(content[: len(content) // 2])
+    elif damage == "delete":
+        data.unlink()
+    else:
+        content[len(content) // 2] ^= 0xFF
+        data.write_bytes(content)
+    assert "a checkpoint must" in complain(["eval", run], capsys)
+
+
+def test_damaged_only_checkpoint_stops_a_resume_and_loses_nothing(run, capsys):
+    largest_file(run / "checkpoints").write_bytes(b"")
+    before = contents(run)
+    complain([*SMOKE, "--run-dir", run, "--resume"], capsys)
+    assert contents(run) == before
+
+
+def test_run_without_a_checkpoint_cannot_be_evaluated(run, capsys):
+    shutil.rmtree(run / "checkpoints")
+    assert "must have a checkpoint" in complain(["eval", run], capsys)
+
+
+def test_line_of_metrics_that_is_not_json(run, capsys):
+    metrics = run / "metrics.jsonl"
+    metrics.write_text("nonsense\n" + metrics.read_text())
+    assert "line 1 does not" in complain(["report", run], capsys)
+
+
+def test_mistakes_that_are_no_archive(run, capsys):
+    (run / "mistakes.npz").write_bytes(b"PK nothing")
+    assert "must be an npz file" in complain(["report", run], capsys)
+
+
+def test_run_directory_below_a_file(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    line = complain([*SMOKE, "--run-dir", tmp_path / "file" / "run"], capsys)
+    assert "must be a directory" in line
+
+
+def test_run_directory_that_may_not_be_written(tmp_path, capsys, monkeypatch):
+    # Permissions do not hold root back, so the refusal itself is played.
+    def refuse(self, *arguments, **options):
+        raise PermissionError(errno.EACCES, "denied", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    line = complain([*SMOKE, "--run-dir", tmp_path / "run"], capsys)
+    assert "may not be written: choose another --run-dir" in line
+
+
+def test_image_that_cannot_be_read_is_named(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "data" / split / name
+            folder.mkdir(parents=True)
+            for number in range(8):
+                pixels = random.integers(0, 255, (8, 8, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    broken = tmp_path / "data" / "train" / "cat" / "3.png"
+    broken.write_bytes(broken.read_bytes()[:40])
+    data = ["--dataset", f"folder:{tmp_path / 'data'}", "--run-dir", tmp_path / "run"]
+    line = complain([*SMOKE, *data, "--global-batch", "8"], capsys)
+    assert str(broken) in line
