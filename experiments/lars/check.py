@@ -78,6 +78,25 @@ def check_data(config: Config, examples: int) -> None:
         )
 
 
+def check_crop(config: Config, shape: tuple[int, ...]) -> None:
+    """Refuse a crop that is larger than the images it is cut from.
+
+    Args:
+        config: the run.
+        shape: shape of the first image, [H, W, C].
+
+    Raises:
+        InputError: evaluation, which crops without padding, could not cut it.
+    """
+    data = config.data
+    smallest = min(shape[:2]) if data.resize is None else data.resize
+    if data.augmentation != "random_resized_crop" and data.image_size > smallest:
+        raise InputError(
+            f"image_size must not exceed the images; got {data.image_size} for images "
+            f"of {shape[0]}x{shape[1]}: lower --image-size or set --resize"
+        )
+
+
 def _check_sizes(config: Config) -> None:
     data, span = config.data, config.model.bn_span
     if config.global_batch % config.microbatches:

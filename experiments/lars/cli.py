@@ -63,7 +63,7 @@ class Evaluate:
     run_dir: tyro.conf.Positional[Path]
     """Directory that `train` wrote."""
     checkpoint: Literal["last", "best"] = "last"
-    """Which of the two checkpoints that a run keeps."""
+    """The last state of the run, or the one that evaluated best."""
 
 
 @dataclass(frozen=True)
@@ -252,9 +252,10 @@ def _parse(kind: type[T], words: list[str], verb: str, default: T | None = None)
 
 
 def _one_line(box: str) -> str:
-    """Return the words of a message that was drawn as a box."""
-    rows = (re.sub(r"[─-╿]+", " ", row).strip() for row in box.splitlines())
-    return " ".join(" ".join(rows).split())
+    """Return the words of a message that was drawn as a box with rules and a title."""
+    rows = [row.strip(" │") for row in box.splitlines() if row[:1] not in "╭╰"]
+    parts = re.split(r"\s+[─-]{5,}\s+", " ".join(rows))
+    return "; ".join(" ".join(part.split()) for part in parts)
 
 
 def _complain(line: str) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.lars.check import check_data
+from experiments.lars.check import check_crop, check_data
 from experiments.lars.config import Config
 from experiments.lars.program import ImageFacts
 from lars_jax.data import (
@@ -163,6 +163,7 @@ def load_inputs(config: Config, parallel: DataParallel) -> Inputs:
     else:
         evaluation = load_source(data.dataset, data.test_split, data_dir=data.data_dir)
     check_data(config, len(train))
+    check_crop(config, np.shape(train[0][0]))
     parallel.check_divides(config.global_batch // config.microbatches)
     placed = _place(config, parallel, train), _place(config, parallel, evaluation)
     return Inputs(

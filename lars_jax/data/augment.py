@@ -6,7 +6,7 @@ same epoch for every batch size, micro-batch and number of devices.
 """
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import overload
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,6 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from lars_jax.errors import InputError
-
-ImageArray = TypeVar("ImageArray", jax.Array, np.ndarray)
 
 
 def example_keys(key: jax.Array, index: jax.Array, epoch: jax.Array) -> jax.Array:
@@ -99,7 +97,15 @@ def augment(
     return jax.vmap(vary)(images, keys)
 
 
-def center_crop(images: ImageArray, size: int) -> ImageArray:
+@overload
+def center_crop(images: jax.Array, size: int) -> jax.Array: ...
+
+
+@overload
+def center_crop(images: np.ndarray, size: int) -> np.ndarray: ...
+
+
+def center_crop(images: jax.Array | np.ndarray, size: int) -> jax.Array | np.ndarray:
     """Return the centre of each image; on odd margins, the upper left of the two.
 
     Args:

@@ -48,7 +48,7 @@ def decode_image(data: bytes | BinaryIO, *, channels: int, where: str) -> np.nda
     >>> decode_image(file.getvalue(), channels=3, where="a test")[0, 0].tolist()
     [255, 0, 7]
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     file = io.BytesIO(data) if isinstance(data, bytes) else data
     try:
@@ -61,6 +61,12 @@ def decode_image(data: bytes | BinaryIO, *, channels: int, where: str) -> np.nda
             pixels = np.asarray(_to_mode(image, "L" if channels == 1 else "RGB"))
     except InputError:
         raise
+    # Pillow names the object in memory here, which tells nobody anything.
+    except UnidentifiedImageError as error:
+        raise InputError(
+            f"An image must be readable, {where} is not (no image file that Pillow "
+            "knows); replace or delete it."
+        ) from error
     # Pillow's plugins raise all of these on files that are cut short or damaged.
     except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
         raise InputError(

@@ -4,6 +4,7 @@ Only data prepared as `array_record` can be read that way, and nothing here ever
 downloads: what is missing is refused in one line that says how to prepare it.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -84,18 +85,13 @@ def tfds_source(
     # Half a second, and no other source needs it.
     import tensorflow_datasets as tfds
 
-    builder = tfds.builder_from_directory(folder)
-    expected = _split_size(builder, dataset, split)
+    builder: Any = tfds.builder_from_directory(folder)
+    _require_complete(builder, dataset, split)
     image_key, label_key = _keys(builder, dataset)
     # Pillow decodes what TFDS would decode by OpenCV where that happens to be
     # installed: the pixels must not depend on it.
-    raw = {image_key: tfds.decode.SkipDecoding()}
-    records = builder.as_data_source(split, decoders=raw)
-    if len(records) != expected:
-        raise InputError(
-            f"The split {split!r} of {dataset} has {expected} examples, {folder} holds "
-            f"{len(records)}; prepare it again."
-        )
+    skip: Any = tfds.decode.SkipDecoding
+    records = builder.as_data_source(split, decoders={image_key: skip()})
     image, label = builder.info.features[image_key], builder.info.features[label_key]
     return TfdsSource(
         name=f"{builder.info.full_name}/{split}",
@@ -195,19 +191,38 @@ def _readable(dataset: str, folder: Path) -> Path:
     return folder
 
 
-def _split_size(builder: Any, dataset: str, split: str) -> int:
+def _require_complete(builder: Any, dataset: str, split: str) -> None:
     try:
-        size = builder.info.splits[split].num_examples
+        shards = builder.info.splits[split].file_instructions
     except (KeyError, ValueError, AssertionError) as error:
         raise InputError(
             f"{dataset} has the splits {', '.join(sorted(builder.info.splits))}, got "
             f"{split!r}; name one, or a part such as train[:10%]."
         ) from error
-    if size == 0:
+    if not shards:
         raise InputError(
             f"A split needs examples, {split!r} of {dataset} has none; name another."
         )
-    return size
+    # TFDS counts what the description promises. A shard that is missing, cut short or
+    # of another preparation would be noticed only when its last record is asked for.
+    for shard in shards:
+        held = _count_records(str(shard.filename))
+        if held != shard.examples_in_shard:
+            raise InputError(
+                f"A shard of {dataset} has {shard.examples_in_shard} examples, "
+                f"{shard.filename} holds {held}; copy or prepare it again."
+            )
+
+
+def _count_records(file: str) -> int:
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    reader = ArrayRecordReader(file)
+    count = reader.num_records()
+    # A missing or damaged file counts 0 and raises only now.
+    with contextlib.suppress(RuntimeError):
+        reader.close()
+    return count
 
 
 def _keys(builder: Any, dataset: str) -> tuple[str, str]:

@@ -18,7 +18,7 @@ Departures, and choices where the sources differ:
     stride 1 and padding 2, and fc6 and fc7 have 1024 units in place of 4096, for 32
     pixels leave fc6 some 4 x 4 in place of 6 x 6. Its kernels start by He's rule, since
     deviations of 0.01 fit the fan-ins and pixel scale of the full form; fc8 keeps 0.01,
-    so that the first loss is close to log(num_classes).
+    so that the first logits are small.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -134,6 +134,7 @@ class AlexNet(nn.Module):
     dtype: Any
     bn_span: int | None
     axis_name: str | None
+    dropout: float = DROPOUT
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
@@ -148,7 +149,7 @@ class AlexNet(nn.Module):
             kernel_init = HE_FAN_IN if small else nn.initializers.normal(0.005)
             width = SMALL_WIDTH if small else FULL_WIDTH
             x = nn.relu(self._dense(name, width, kernel_init)(x))
-            x = nn.Dropout(DROPOUT, deterministic=not train)(x)
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
         last = self._dense("fc8", self.num_classes, nn.initializers.normal(0.01))
         return last(x).astype(jnp.float32)
 

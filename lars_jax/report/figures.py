@@ -14,17 +14,21 @@ from lars_jax.report.style import (
     legend_above,
     light,
     new_axes,
+    step_axis,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH, HEIGHT = 4.8, 2.9
-"""Inches; two abreast fill a page, one alone a phone."""
+WIDTH, HEIGHT = 4.0, 2.6
+"""Inches; three abreast fill a page, one alone a phone."""
 
 LOGARITHMIC_FROM = 10.0
 """Ratio of the largest to the smallest loss from which its axis is logarithmic."""
+
+DODGE = 0.035
+"""Octaves that optimizers stand apart, so that no error bar hides another."""
 
 MARKERS = ("o", "s", "^", "D")
 """A second mark of identity beside the colour."""
@@ -57,7 +61,7 @@ def loss_figure(metrics: Iterable[Row]) -> "Figure":
     _draw_train(axes, train)
     _draw_evaluation(axes, evaluation, "evaluation")
     _mark_divergence(axes, train)
-    _finish(axes)
+    _finish(axes, train, evaluation)
     return figure
 
 
@@ -73,15 +77,15 @@ def accuracy_figure(metrics: Iterable[Row]) -> "Figure":
 
     >>> figure = accuracy_figure([{"step": 9, "eval/accuracy": 0.9306}])
     >>> figure.axes[0].lines[0].get_label()
-    'evaluation, last 93.06 %'
+    'evaluation, 93.06 %'
     """
     train, evaluation = _train_and_evaluation(metrics, "accuracy")
     figure, axes = new_axes(WIDTH, HEIGHT, "Accuracy")
     _draw_train(axes, train)
     last = f"{100 * evaluation.value[-1]:.2f} %" if len(evaluation.step) else ""
-    _draw_evaluation(axes, evaluation, f"evaluation, last {last}")
-    axes.yaxis.set_major_formatter(_percent)
-    _finish(axes)
+    _draw_evaluation(axes, evaluation, f"evaluation, {last}")
+    _percent_axis(axes)
+    _finish(axes, train, evaluation)
     return figure
 
 
@@ -105,13 +109,15 @@ def learning_rate_figure(metrics: Iterable[Row]) -> "Figure":
         )
     figure, axes = new_axes(WIDTH, HEIGHT, "Learning rate")
     _draw_band(axes, rate, SERIES[2], "")
-    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-    _finish(axes)
+    axes.yaxis.set_major_formatter("{x:g}")
+    _finish(axes, rate)
     return figure
 
 
 def accuracy_by_batch_figure(rows: Iterable[Row]) -> "Figure":
     """Draw the accuracy of several optimizers over the size of the batch.
+
+    Points of one batch size stand a little apart, so that all error bars are seen.
 
     Args:
         rows: one a cell, with `optimizer`, `global_batch` in examples, `mean` and `sd`
@@ -129,14 +135,16 @@ def accuracy_by_batch_figure(rows: Iterable[Row]) -> "Figure":
     if not rows:
         raise InputError("a comparison needs at least one row; got none: run a cell")
     figure, axes = new_axes(6.4, 3.8, "Accuracy by batch size")
-    for number, name in enumerate(dict.fromkeys(row["optimizer"] for row in rows)):
+    names = list(dict.fromkeys(row["optimizer"] for row in rows))
+    for number, name in enumerate(names):
         own = [row for row in rows if row["optimizer"] == name]
-        _draw_cells(axes, own, name, number)
+        shift = 2 ** (DODGE * (number - (len(names) - 1) / 2))
+        _draw_cells(axes, own, number, shift)
     batches = sorted({int(row["global_batch"]) for row in rows})
     axes.set_xscale("log", base=2)
     axes.set_xticks(batches, [f"{batch:,}" for batch in batches])
     axes.minorticks_off()
-    axes.yaxis.set_major_formatter(_percent)
+    _percent_axis(axes)
     label_axis(axes, "x", f"global batch{_seeds(rows)}")
     legend_above(axes)
     return figure
@@ -195,13 +203,13 @@ def _mark_divergence(axes: "Axes", points: Series) -> None:
         )
 
 
-def _draw_cells(axes: "Axes", rows: list[Row], name: str, number: int) -> None:
+def _draw_cells(axes: "Axes", rows: list[Row], number: int, shift: float) -> None:
     rows = sorted(rows, key=lambda row: row["global_batch"])
     axes.errorbar(
-        [row["global_batch"] for row in rows],
+        [shift * row["global_batch"] for row in rows],
         [row["mean"] for row in rows],
         yerr=[row["sd"] for row in rows],
-        label=name,
+        label=rows[0]["optimizer"],
         color=light(SERIES[number % len(SERIES)]),
         marker=MARKERS[number % len(MARKERS)],
         markersize=4.5,
@@ -219,16 +227,21 @@ def _seeds(rows: list[Row]) -> str:
     return f"; mean and standard deviation over {count} seeds"
 
 
-def _finish(axes: "Axes") -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    label_axis(axes, "x", "step")
+def _finish(axes: "Axes", *drawn: Series) -> None:
+    steps = np.concatenate([points.step for points in drawn])
+    step_axis(axes, int(steps.min()), int(steps.max()))
     axes.yaxis.get_offset_text().set(fontsize=TEXT_SIZE, color=light("muted"))
-    if len(axes.get_legend_handles_labels()[1]):
+    if axes.get_legend_handles_labels()[1]:
         legend_above(axes)
 
 
-def _percent(value: float, _: int) -> str:
-    return f"{100 * value:.4g} %"
+def _percent_axis(axes: "Axes") -> None:
+    bottom, top = axes.get_ylim()
+    # No accuracy lies outside; a little room keeps marks at the ends whole.
+    axes.set_ylim(max(bottom, -0.02), min(top, 1.02))
+    axes.yaxis.set_major_formatter(_percent)
+
+
+def _percent(value: float, _: float) -> str:
+    # Above 100 % lies room for marks, not an accuracy.
+    return f"{100 * value:.4g} %" if value < 1.001 else ""

@@ -1,5 +1,6 @@
 """The trust ratio of every layer over the course of a run (Figure 2 of the paper)."""
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -7,14 +8,16 @@ import numpy as np
 
 from lars_jax.errors import InputError
 from lars_jax.report.rows import LayerTable, Row, layer_table
-from lars_jax.report.style import TEXT_SIZE, label_axis, light, new_axes
+from lars_jax.report.style import TEXT_SIZE, light, new_axes, step_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-WIDTH = 7.6
+WIDTH = 9.6
+"""Inches; fills a page, and keeps its size where a phone scrolls it sideways."""
+
 ROW_HEIGHT = 0.165
 """Inches that a line of text needs."""
 
@@ -35,13 +38,14 @@ def trust_ratio_figure(layers: Iterable[Row]) -> "Figure":
     because a kind has much the same ratio all through a network: what departs from
     its kind is then seen at once. Every layer keeps a row of the picture; evenly
     spaced ones are named. Ratios that are missing, zero or not finite stay blank.
+    Layers that an optimizer excludes have a ratio of one throughout and are left out.
 
     Args:
         layers: rows with `step` and `layers`, a mapping from the parameter's path to a
             mapping that may have `trust_ratio`, dimensionless.
 
     Raises:
-        InputError: no row has a trust ratio above zero.
+        InputError: no layer has a trust ratio above zero that is not always one.
 
     Reference:
         Algorithm 1 and Figure 2 of https://arxiv.org/abs/1708.03888
@@ -51,33 +55,40 @@ def trust_ratio_figure(layers: Iterable[Row]) -> "Figure":
     [-3.0]
     """
     table = layer_table(layers, "trust_ratio")
-    names, logarithm = _by_kind(table.names, _log10(table.value))
-    if not np.isfinite(logarithm).any():
+    rows = adapted_rows(table)
+    if not len(rows):
         raise InputError(
-            "a trust-ratio figure needs rows with a trust_ratio above zero; got none: "
-            "record layers of an optimizer that adapts them"
+            "a trust-ratio figure needs a layer with a trust_ratio above zero, not "
+            "always one; got none: record layers of an optimizer that adapts them"
         )
+    kept = tuple(table.names[row] for row in rows)
+    names, logarithm = _by_kind(kept, _log10(table.value[rows]))
     height = ROW_HEIGHT * min(len(names), MOST_LABELS) + 1.0
     figure, axes = new_axes(WIDTH, height, "Trust ratio of each layer")
     axes.grid(False)
     axes.spines["bottom"].set_visible(False)
     image = _draw_map(axes, table.step, logarithm)
     _separate_kinds(axes, names)
-    rows = _labelled_rows(names)
-    axes.set_yticks(rows, [names[row] for row in rows])
-    label_axis(axes, "x", "step")
+    labelled = _labelled_rows(names)
+    axes.set_yticks(labelled, [names[row] for row in labelled])
     _draw_scale(axes, image)
     return figure
 
 
-def has_trust_ratio(layers: Iterable[Row]) -> bool:
-    """Return whether any ratio differs from one, which a plain update has throughout.
+def adapted_rows(table: LayerTable) -> np.ndarray:
+    """Return the rows of the layers that are adapted: whose ratio is not always one.
 
-    >>> has_trust_ratio([{"step": 1, "layers": {"w": {"trust_ratio": 1.0}}}])
-    False
+    A layer whose ratios are broken is one of them, for it is to be seen; where no
+    layer has a positive ratio other than one there are none at all.
+
+    >>> rows = [{"step": 1, "layers": {"w": {"trust_ratio": 0.5}, "b": {
+    ...     "trust_ratio": 1.0}}}]
+    >>> adapted_rows(layer_table(rows, "trust_ratio"))
+    array([1])
     """
-    value = layer_table(layers, "trust_ratio").value
-    return bool(((value > 0) & (value != 1) & np.isfinite(value)).any())
+    value = table.value
+    usable = np.isfinite(value) & (value > 0) & (value != 1)
+    return np.flatnonzero((value != 1).any(axis=1) & usable.any())
 
 
 def _log10(value: np.ndarray) -> np.ndarray:
@@ -109,7 +120,7 @@ def _kind_starts(names: tuple[str, ...]) -> list[int]:
 
 
 def _labelled_rows(names: tuple[str, ...]) -> list[int]:
-    """Return rows to name: the first of each kind, then as many as there is room for."""
+    """Return rows to name: the first of each kind, then as many as find room."""
     stride = -(-len(names) // MOST_LABELS)
     starts = _kind_starts(names)
     rows = []
@@ -138,18 +149,8 @@ def _draw_map(axes: "Axes", step: np.ndarray, logarithm: np.ndarray) -> "AxesIma
         vmin=low - margin,
         vmax=high + margin,
     )
-    _mark_steps(axes, first, last)
+    step_axis(axes, first, last)
     return image
-
-
-def _mark_steps(axes: "Axes", first: int, last: int) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    if first == last:
-        axes.set_xticks([first])
-    else:
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
 
 
 def _separate_kinds(axes: "Axes", names: tuple[str, ...]) -> None:
@@ -158,17 +159,25 @@ def _separate_kinds(axes: "Axes", names: tuple[str, ...]) -> None:
 
 
 def _draw_scale(axes: "Axes", image: "AxesImage") -> None:
-    from matplotlib.ticker import MaxNLocator
-
     figure = axes.get_figure()
     assert figure is not None
+    ticks = scale_ticks(*image.get_clim())
     scale = figure.colorbar(image, ax=axes, aspect=30, fraction=0.04, pad=0.015)
+    scale.set_ticks(ticks, labels=[f"{10.0**tick:.2g}" for tick in ticks])
     scale.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
-    scale.locator = MaxNLocator(nbins=6, steps=[1, 2, 5, 10])
-    scale.formatter = _ratio
-    scale.update_ticks()
     scale.ax.tick_params(length=0, labelsize=TEXT_SIZE, labelcolor=light("muted"))
 
 
-def _ratio(logarithm: float, _: int) -> str:
-    return f"{10.0**logarithm:.2g}"
+def scale_ticks(low: float, high: float) -> list[float]:
+    """Return where to mark a scale of log10 values: powers of ten, or 1, 2, 5 of each.
+
+    >>> scale_ticks(-4.5, -1.5)
+    [-4.0, -3.0, -2.0]
+    >>> [round(10**tick, 6) for tick in scale_ticks(-3.1, -2.0)]
+    [0.001, 0.002, 0.005, 0.01]
+    """
+    digits = (1, 2, 5) if high - low < 2 else (1,)
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    ticks = [power + math.log10(digit) for power in powers for digit in digits]
+    inside = [tick for tick in ticks if low <= tick <= high]
+    return inside if len(inside) > 1 else [low, high]

@@ -59,5 +59,5 @@ def image_uri(image: np.ndarray) -> str:
 
     file = io.BytesIO()
     colours = np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
-    imsave(file, colours, format="png", metadata={"Software": None})
+    imsave(file, colours, format="png", metadata={"Software": ""})
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -52,16 +52,17 @@ def plain(value: Any) -> str:
 def measured(value: float) -> str:
     """Return a measurement to three digits.
 
-    >>> [measured(value) for value in (1.8671, 0.0000123, 53210.0, float("inf"))]
-    ['1.87', '1.23e-05', '53,210', '∞']
+    >>> [measured(value) for value in (4.2, 0.0000123, 53210.0, float("inf"))]
+    ['4.20', '1.23e-05', '53,210', '∞']
     """
     if math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    if 1e3 <= abs(value) < 1e6:
+    if 999.5 <= abs(value) < 1e6:
         return f"{value:,.0f}"
-    return f"{value:.3g}"
+    # With its zeros, for 4.20 is more precise than 4.2; zero itself has no digits.
+    return f"{value:#.3g}".rstrip(".") if value else "0"
 
 
 def settings_table(settings: Mapping[str, Any]) -> str:
@@ -117,7 +118,8 @@ def measurement_table(
 
 def section(title: str, *content: str) -> str:
     """Return a section of the page under its heading."""
-    return element("section", "\n".join([text("h2", title), *content]))
+    parts = [text("h2", title), *filter(None, content)]
+    return element("section", "\n".join(parts))
 
 
 def _is_section(value: Any) -> bool:

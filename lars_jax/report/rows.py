@@ -6,7 +6,7 @@ twice: the later row is the one that the run went on from.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -140,7 +140,7 @@ def natural_order(names: Iterable[str]) -> tuple[str, ...]:
     ('block1/w', 'block2/w', 'block10/w')
     """
 
-    def parts(name: str) -> Sequence[tuple[bool, int, str]]:
+    def parts(name: str) -> list[tuple[bool, int, str]]:
         pieces = re.findall(r"[0-9]+|[^0-9]+", name)
         return [
             (False, int(piece), "") if piece.isdecimal() else (True, 0, piece)

@@ -7,7 +7,7 @@ import numpy as np
 
 from lars_jax.report.contact_sheet import CRISP_UNTIL, Mistakes
 from lars_jax.report.figures import accuracy_figure, learning_rate_figure, loss_figure
-from lars_jax.report.heat_map import has_trust_ratio, trust_ratio_figure
+from lars_jax.report.heat_map import adapted_rows, trust_ratio_figure
 from lars_jax.report.inline import image_uri, inline_svg
 from lars_jax.report.markup import (
     element,
@@ -18,7 +18,7 @@ from lars_jax.report.markup import (
     settings_table,
     text,
 )
-from lars_jax.report.rows import Row, layer_table
+from lars_jax.report.rows import Row, layer_table, series
 
 OPEN_UNTIL = 40
 """Layers up to which their table is shown unasked."""
@@ -49,16 +49,15 @@ def curves(metrics: Sequence[Row]) -> str:
     if not figures:
         return section("Course of training", text("p", "No step has been logged."))
     drawn = "\n".join(element("figure", figure) for figure in figures)
-    return section("Course of training", element("div", drawn, class_="curves"))
+    grid = element("div", drawn, class_="curves")
+    return section("Course of training", _divergence(metrics), grid)
 
 
 def layer_section(layers: Sequence[Row]) -> str:
     """Return the trust ratios over time and the norms of the first and last record."""
     if not any(row["layers"] for row in layers):
         return section("Layers", text("p", "This run recorded no layers."))
-    parts = [_ratios(layers) if has_trust_ratio(layers) else _NOT_ADAPTED]
-    parts.append(_norms(layers))
-    return section("Layers", *parts)
+    return section("Layers", _ratios(layers), _norms(layers))
 
 
 def mistakes_section(mistakes: Mistakes | None) -> str:
@@ -89,23 +88,33 @@ def settings_section(config: Mapping[str, Any], environment: Mapping[str, Any]) 
     return element("section", "\n".join(halves), class_="halves") if halves else ""
 
 
-_NOT_ADAPTED = text(
-    "p", "No layer was adapted: every update has a trust ratio of one.", class_="note"
-)
+def _divergence(metrics: Sequence[Row]) -> str:
+    loss = series(metrics, "train/loss")
+    broken = loss.step[~np.isfinite(loss.value)]
+    if not len(broken):
+        return ""
+    words = f"This run diverged: at step {int(broken[0]):,} its loss is not finite."
+    return text("p", words, class_="alert")
 
 
 def _ratios(layers: Sequence[Row]) -> str:
-    about = "Heat map of the trust ratio of each layer over the steps"
-    drawn = inline_svg(trust_ratio_figure(layers), "ratio", about)
-    note = text(
-        "p",
+    table = layer_table(layers, "trust_ratio")
+    adapted = len(adapted_rows(table))
+    if not adapted:
+        words = "No layer was adapted: every update has a trust ratio of one."
+        return text("p", words, class_="note")
+    excluded = len(table.names) - adapted
+    words = (
         "The local learning rate of each layer is its trust ratio times the global "
         "rate. Colour is on a logarithmic scale; blank means that no positive ratio "
-        "was recorded.",
-        class_="note",
+        "was recorded."
     )
+    if excluded:
+        words += f" Left out: {excluded} of {len(table.names)} that are not adapted."
+    about = "Heat map of the trust ratio of each layer over the steps"
+    drawn = inline_svg(trust_ratio_figure(layers), "ratio", about)
     scroll = element("div", drawn, class_="scroll map", tabindex="0")
-    return note + element("figure", scroll)
+    return text("p", words, class_="note") + element("figure", scroll)
 
 
 def _norms(layers: Sequence[Row]) -> str:
@@ -131,16 +140,15 @@ def _norms(layers: Sequence[Row]) -> str:
 
 def _spread(names: tuple[str, ...], quotient: np.ndarray, step: int) -> str:
     """Say how far apart the layers are: the observation that LARS starts from."""
-    usable = np.flatnonzero(np.isfinite(quotient) & (quotient > 0))
+    finite = np.isfinite(quotient) & (quotient > 0)
+    known = sorted((float(quotient[row]), names[row]) for row in np.flatnonzero(finite))
     words = "What Table 2 of the paper lists after the first step. "
-    if len(usable) > 1:
-        least = usable[quotient[usable].argmin()]
-        most = usable[quotient[usable].argmax()]
+    if len(known) > 1:
+        (least, low), (most, high) = known[0], known[-1]
         words += (
             f"Here ‖w‖ / ‖g‖ at step {step:,} ranges over a factor of "
-            f"{measured(quotient[most] / quotient[least])}, from {names[least]} "
-            f"({measured(quotient[least])}) to {names[most]} "
-            f"({measured(quotient[most])})."
+            f"{measured(most / least)}, from {low} ({measured(least)}) to {high} "
+            f"({measured(most)})."
         )
     return text("p", words, class_="note")
 
@@ -151,7 +159,6 @@ def _tile(mistakes: Mistakes, number: int) -> str:
     prediction = mistakes.name(int(mistakes.prediction[number]))
     confidence = f"{100 * float(mistakes.confidence[number]):.0f} %"
     crisp = "crisp" if image.shape[1] <= CRISP_UNTIL else "smooth"
-    # An image has no content that the captions could be escaped into: attributes only.
     picture = _void(
         "img", src=image_uri(image), alt=f"{label} taken for {prediction}", class_=crisp
     )
@@ -164,6 +171,7 @@ def _tile(mistakes: Mistakes, number: int) -> str:
 
 
 def _void(tag: str, **attributes: str) -> str:
+    """Return an element that HTML gives no content and no closing tag."""
     return element(tag, "", **attributes).removesuffix(f"</{tag}>")
 
 

@@ -25,7 +25,7 @@ PALETTE = {
     "muted": Colour("#566573", "#9aa8b5"),
     "rule": Colour("#d9dfe5", "#303a45"),
     "blue": Colour("#0068ad", "#64b5f2"),
-    "orange": Colour("#c24e00", "#ff9e5e"),
+    "orange": Colour("#b84a00", "#ff9e5e"),
     "green": Colour("#00785a", "#55cfa8"),
     "violet": Colour("#83499b", "#d3a0e8"),
 }
@@ -64,8 +64,10 @@ def new_axes(width: float, height: float, title: str) -> "tuple[Figure, Axes]":
     'Loss'
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    layout = ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.06)
+    figure = Figure(figsize=(width, height), layout=layout)
     figure.set_facecolor(light("paper"))
     axes = figure.add_subplot()
     axes.set_facecolor(light("paper"))
@@ -89,9 +91,9 @@ def new_axes(width: float, height: float, title: str) -> "tuple[Figure, Axes]":
 
 def legend_above(axes: "Axes") -> None:
     """Put the legend over the right end of the axes, where it hides no data."""
-    axes.legend(
+    legend = axes.legend(
         loc="lower right",
-        bbox_to_anchor=(1.01, 0.99),
+        bbox_to_anchor=(1.01, 1.01),
         ncols=4,
         frameon=False,
         fontsize=TEXT_SIZE,
@@ -101,6 +103,18 @@ def legend_above(axes: "Axes") -> None:
         columnspacing=1.2,
         borderaxespad=0.2,
     )
+    # It has the room of the title, so that axes with and without one line up.
+    legend.set_in_layout(False)
+
+
+def step_axis(axes: "Axes", first: int, last: int) -> None:
+    """Mark whole steps on the x axis; a single step is marked once."""
+    from matplotlib.ticker import FixedLocator, MaxNLocator
+
+    several = MaxNLocator(nbins=5, integer=True)
+    axes.xaxis.set_major_locator(several if last > first else FixedLocator([first]))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    label_axis(axes, "x", "step")
 
 
 def label_axis(axes: "Axes", axis: str, text: str) -> None:

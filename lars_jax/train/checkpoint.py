@@ -23,8 +23,13 @@ FORMAT = 1
 """Version of what a checkpoint holds; raised when an old one can no longer be read."""
 
 
+Leaves = dict[str, dict[str, Any]]
+
+
 class Checkpoints:
-    """The checkpoints of one run: the last, and the best by some metric.
+    """The checkpoints of one run: the last, the one before it, and the best.
+
+    The one before the last is there to fall back on, should the last be damaged.
 
     Args:
         directory: where they lie; made if absent.
@@ -37,12 +42,13 @@ class Checkpoints:
         self._best = best
         policy = preservation_policy.AnyPreservationPolicy(
             [
-                preservation_policy.LatestN(1),
+                preservation_policy.LatestN(2),
                 preservation_policy.BestN(get_metric_fn=self._score, n=1),
             ]
         )
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policy, enable_async_checkpointing=True
+            preservation_policy=policy,
+            enable_async_checkpointing=True,
         )
         self._directory = directory.absolute()
         self._manager = ocp.CheckpointManager(self._directory, options=options)
@@ -61,7 +67,7 @@ class Checkpoints:
         Ties go to the later step.
         """
         scores = {
-            step: self._score(self._manager.metrics(step)) for step in self.steps()
+            step: self._score(self._meta(step)["metrics"]) for step in self.steps()
         }
         return max(scores, key=lambda step: (scores[step], step), default=None)
 
@@ -73,10 +79,8 @@ class Checkpoints:
         """
         if step in self._manager.all_steps():
             return
-        meta = {
-            "format": FORMAT,
-            "checksums": _checksums(jax.device_get(state)),
-        }
+        leaves = _describe(jax.device_get(state), checksums=True)
+        meta = {"format": FORMAT, "metrics": dict(metrics), "leaves": leaves}
         self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -97,24 +101,16 @@ class Checkpoints:
             InputError: the checkpoint cannot be read, fits another model, or its bytes
                 are not those that were saved.
         """
-        where = self._directory / str(step)
+        saved = self._meta(step)["leaves"]
+        # Compared first: Orbax would cast another dtype without a word, and answer
+        # another shape with a page of tracebacks.
+        self._compare(step, "be of the same model", saved, _describe(like), "shape")
         abstract = jax.tree.map(_abstract, like)
-        try:
-            restored = self._manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(abstract),
-                    meta=ocp.args.JsonRestore(),
-                ),
-            )
-        except Exception as error:  # Orbax raises many kinds for one broken file.
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(
-                f"a checkpoint must be whole and of the same model; {where} is not "
-                f"({type(error).__name__}: {reason})"
-            ) from error
-        self._verify(where, restored)
-        return restored.state
+        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+        state = self._read(step, arguments).state
+        actual = _describe(jax.device_get(state), checksums=True)
+        self._compare(step, "hold the bytes that were saved", saved, actual, "crc32")
+        return state
 
     def set_aside(self, step: int) -> Path:
         """Move the checkpoint of a step out of the way and return where it went.
@@ -124,7 +120,7 @@ class Checkpoints:
         """
         target = self._directory.with_name(f"broken-checkpoint-{step}")
         shutil.rmtree(target, ignore_errors=True)
-        (self._directory / str(step)).rename(target)
+        self._path(step).rename(target)
         self._manager.reload()
         return target
 
@@ -136,23 +132,46 @@ class Checkpoints:
         """Wait for saves and let go of the directory."""
         self._manager.close()
 
+    def _path(self, step: int) -> Path:
+        return self._directory / str(step)
+
     def _score(self, metrics: Any) -> float:
         return float((metrics or {}).get(self._best, -np.inf))
 
-    def _verify(self, where: Path, restored: Any) -> None:
-        found = restored.meta.get("format")
-        if found != FORMAT:
+    def _meta(self, step: int) -> dict[str, Any]:
+        arguments = ocp.args.Composite(meta=ocp.args.JsonRestore())
+        meta = self._read(step, arguments).meta
+        if meta.get("format") != FORMAT:
             raise InputError(
-                f"a checkpoint must have format {FORMAT}; {where} has {found}: read it "
-                "with the version that wrote it"
+                f"a checkpoint must have format {FORMAT}; {self._path(step)} "
+                f"has {meta.get('format')}: read it with the version that wrote it"
             )
-        actual = _checksums(jax.device_get(restored.state))
-        expected = restored.meta["checksums"]
-        changed = [name for name in actual if actual[name] != expected.get(name)]
-        if changed:
+        return meta
+
+    def _read(self, step: int, arguments: Any) -> Any:
+        try:
+            return self._manager.restore(step, args=arguments)
+        except Exception as error:  # Orbax raises many kinds for one broken file.
+            reason = " ".join(str(error).split())[:200]
             raise InputError(
-                f"a checkpoint must hold the bytes that were saved; {where} differs in "
-                f"{', '.join(changed[:3])}"
+                f"a checkpoint must be whole; {self._path(step)} is not "
+                f"({type(error).__name__}: {reason})"
+            ) from error
+
+    def _compare(
+        self, step: int, rule: str, saved: Leaves, found: Leaves, field: str
+    ) -> None:
+        names = sorted(saved.keys() | found.keys())
+        none: dict[str, Any] = {}
+        differing = [
+            name
+            for name in names
+            if saved.get(name, none).get(field) != found.get(name, none).get(field)
+        ]
+        if differing:
+            raise InputError(
+                f"a checkpoint must {rule}; {self._path(step)} differs in "
+                f"{len(differing)} of {len(names)} leaves, such as {differing[0]}"
             )
 
 
@@ -160,10 +179,12 @@ def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
 
 
-def _checksums(tree: Any) -> dict[str, int]:
-    return {
-        jax.tree_util.keystr(path): zlib.crc32(
-            np.ascontiguousarray(leaf).view(np.uint8)
-        )
-        for path, leaf in jax.tree.leaves_with_path(tree)
-    }
+def _describe(tree: Any, *, checksums: bool = False) -> Leaves:
+    """Return shape and dtype of every leaf by path, and the checksum of its bytes."""
+    leaves: Leaves = {}
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        row: dict[str, Any] = {"shape": [str(leaf.dtype), *leaf.shape]}
+        if checksums:
+            row["crc32"] = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8))
+        leaves[jax.tree_util.keystr(path)] = row
+    return leaves

@@ -7,7 +7,6 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from lars_jax.data import augment, center_crop, example_keys, normalize
 from lars_jax.errors import InputError
 
-
 vary = jax.jit(augment, static_argnames=("size", "padding", "flip"))
 
 

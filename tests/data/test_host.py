@@ -75,11 +75,22 @@ def test_image_batches_hold_the_images_of_their_indices(batch):
 def test_number_of_threads_changes_nothing(tmp_path, crop):
     write_digits(tmp_path, count=60)
     source = folder_source(tmp_path, "train")
-    options = {"random_resized_crop": True, "size": 6} if crop else {"resize": 6}
-    runs = [
-        list(image_batches(source, seed=0, batch=40, steps=4, threads=n, **options))
-        for n in (0, 1, 4)
-    ]
+
+    def run(threads):
+        return list(
+            image_batches(
+                source,
+                seed=0,
+                batch=40,
+                steps=4,
+                resize=None if crop else 6,
+                size=6 if crop else None,
+                random_resized_crop=crop,
+                threads=threads,
+            )
+        )
+
+    runs = [run(threads) for threads in (0, 1, 4)]
     same(runs[0], runs[1])
     same(runs[0], runs[2])
     assert runs[0][0]["image"].shape == (40, 6, 6, 3)

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -15,30 +16,31 @@ def prepared(tmp_path_factory):
 
     files = tmp_path_factory.mktemp("files")
     original = write_digits(files, count=20)
+    image = tfds.features.Image(shape=(8, 8, 1))
+    label = tfds.features.ClassLabel(names=original.class_names)
 
     class TinyDigits(tfds.core.GeneratorBasedBuilder):
         VERSION = tfds.core.Version("1.2.0")
+        FEATURES = {"image": image, "label": label}
 
         def _info(self):
-            features = tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=(8, 8, 1)),
-                    "label": tfds.features.ClassLabel(names=original.class_names),
-                }
-            )
-            return tfds.core.DatasetInfo(
-                builder=self, features=features, supervised_keys=("image", "label")
-            )
+            features = tfds.features.FeaturesDict(self.FEATURES)
+            return tfds.core.DatasetInfo(builder=self, features=features)
 
         def _split_generators(self, dl_manager):
             return {"train": self._generate_examples()}
 
         def _generate_examples(self):
             for file in sorted(files.glob("train/*/*.png")):
-                yield file.stem, {"image": file, "label": file.parent.name}
+                values = {"image": file, "label": file.parent.name}
+                yield file.stem, {name: values[name] for name in self.FEATURES}
+
+    class Unlabelled(TinyDigits):
+        FEATURES = {"image": image}
 
     root = tmp_path_factory.mktemp("tfds")
-    TinyDigits(data_dir=root, file_format="array_record").download_and_prepare()
+    for builder in (TinyDigits, Unlabelled):
+        builder(data_dir=root, file_format="array_record").download_and_prepare()
     return root, original
 
 
@@ -78,6 +80,32 @@ def test_unknown_split_is_refused_with_those_that_exist(prepared, split):
 def test_empty_part_of_a_split_is_refused(prepared):
     with pytest.raises(InputError, match="needs examples"):
         load_source("tiny_digits", "train[:0]", data_dir=prepared[0])
+
+
+def test_data_without_labels_are_refused(prepared):
+    with pytest.raises(InputError, match="one class label each, unlabelled has image;"):
+        load_source("unlabelled", "train", data_dir=prepared[0])
+
+
+def remove(shard, info):
+    shard.unlink()
+
+
+def cut_short(shard, info):
+    shard.write_bytes(shard.read_bytes()[:200])
+
+
+def promise_more(shard, info):
+    info.write_text(info.read_text().replace('"20"', '"25"'))
+
+
+@pytest.mark.parametrize("damage", [remove, cut_short, promise_more])
+def test_incomplete_data_are_refused(prepared, tmp_path, damage):
+    home = tmp_path / "tiny_digits" / "1.2.0"
+    shutil.copytree(prepared[0] / "tiny_digits" / "1.2.0", home)
+    damage(next(home.glob("*.array_record-*")), home / "dataset_info.json")
+    with pytest.raises(InputError, match=r"has 2[05] examples, .* holds (0|20); copy"):
+        load_source("tiny_digits", "train", data_dir=tmp_path)
 
 
 def test_data_directory_comes_from_the_environment(prepared, monkeypatch):

@@ -1,4 +1,5 @@
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from lars_jax.models import (
     from_linen,
     merge_statistics,
 )
+from tests.models.support import jitted
 
 
 def activations(batch=16, mean=0.5, deviation=2.0):
@@ -24,12 +26,12 @@ def activations(batch=16, mean=0.5, deviation=2.0):
     return jnp.asarray(mean + drift + deviation * noise, jnp.float32)
 
 
-def train(norm, variables, x):
+def train(norm, variables, x) -> tuple[Any, Any]:
     y, state = norm.apply(variables, x, train=True, mutable=["batch_stats"])
     return y, state["batch_stats"]
 
 
-def variables_of(norm, x):
+def variables_of(norm, x) -> Any:
     return norm.init(jax.random.key(0), x, train=False)
 
 
@@ -114,10 +116,11 @@ def test_any_span_equals_the_oracle(span):
 
 def test_span_of_at_least_the_batch_is_one_group():
     x = activations()
-    outputs = [train(BatchNorm(span=s), variables_of(BatchNorm(), x), x)[0] for s in
-               (None, 16, 999)]  # fmt: skip
-    np.testing.assert_array_equal(outputs[0], outputs[1])
-    np.testing.assert_array_equal(outputs[0], outputs[2])
+    variables = variables_of(BatchNorm(), x)
+    whole, _ = train(BatchNorm(), variables, x)
+    for span in (16, 999):
+        y, _ = train(BatchNorm(span=span), variables, x)
+        np.testing.assert_array_equal(y, whole)
 
 
 @pytest.mark.parametrize("span", [3, 0, -4])
@@ -216,7 +219,7 @@ def test_statistics_of_a_batch_do_not_depend_on_the_running_ones():
 
 
 def test_evaluation_by_batch_statistics_equals_training_on_that_batch(key):
-    network = build("resnet8", 10)
+    network = jitted(build("resnet8", 10))
     images = jax.random.normal(jax.random.key(1), (8, 8, 8, 3))
     params, model_state = network.init(key, images)
     trained, _ = network.apply(params, model_state, images, train=True)
@@ -226,7 +229,7 @@ def test_evaluation_by_batch_statistics_equals_training_on_that_batch(key):
 
 
 def test_network_without_normalisation_has_no_statistics(key):
-    network = build("alexnet", 10)
+    network = jitted(build("alexnet", 10))
     images = jnp.zeros((1, 8, 8, 1))
     params, model_state = network.init(key, images)
     dropping = jax.random.key(1)
@@ -238,8 +241,9 @@ def test_merged_statistics_of_parts_are_those_of_the_whole():
     network, x = from_linen(BatchNorm()), activations()
     params, model_state = network.init(jax.random.key(0), x)
     whole = batch_statistics(network, params, model_state, x)
-    parts = [batch_statistics(network, params, model_state, p) for p in x.reshape(
-        4, 4, 3, 2, 5)]  # fmt: skip
+    parts = [
+        batch_statistics(network, params, model_state, part) for part in jnp.split(x, 4)
+    ]
     assert_close(merge_statistics(parts), whole)
 
 

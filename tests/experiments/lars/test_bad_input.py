@@ -54,7 +54,7 @@ CASES = {
     ),
     "crop larger than the image": (
         ["train", "--image-size", "32", "--devices", "1"],
-        "32",
+        "image_size must not exceed the images; got 32 for images of 8x8",
     ),
     "batch does not divide over devices": (
         ["train", "--devices", "8", "--global-batch", "20"],
@@ -81,7 +81,7 @@ CASES = {
     ),
     "evaluate nothing": (["eval", NOWHERE], "config.json must be readable"),
     "report nothing": (["report", NOWHERE], "config.json must be readable"),
-    "evaluate without a run": (["eval"], "RUN-DIR"),
+    "evaluate without a run": (["eval"], "Directory that `train` wrote"),
     "show an unknown preset": (["show", "resnet"], "resnet"),
     "list with arguments": (["list", "all"], "list takes no arguments"),
     "compare nothing": (["compare", "--seeds", "0"], "at least one of seeds"),

@@ -1,0 +1,30 @@
+import subprocess
+import sys
+
+import pytest
+
+from lars_jax.data import FolderSource, load_source
+from lars_jax.errors import InputError
+from tests.data.support import write_digits
+
+
+def test_prefix_chooses_a_folder(tmp_path):
+    write_digits(tmp_path, count=2)
+    source = load_source(f"folder:{tmp_path}", "train")
+    assert isinstance(source, FolderSource)
+    assert source.name == f"folder:{tmp_path}/train"
+
+
+@pytest.mark.parametrize("dataset", ["folder:", "folder:/no/such/place"])
+def test_folder_that_is_not_there_is_refused(dataset):
+    with pytest.raises(InputError, match="is PATH/SPLIT/CLASS/image"):
+        load_source(dataset, "train")
+
+
+def test_libraries_that_only_some_data_need_are_not_imported():
+    heavy = "grain PIL sklearn tensorflow_datasets flax matplotlib tensorflow"
+    check = f"import sys, lars_jax.data; print(set({heavy.split()}) & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,250 @@
+"""A run leaves what it promises, stops when asked, and goes on bit for bit."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.lars import program
+from experiments.lars.cli import main
+from experiments.lars.config import Config, replace
+from experiments.lars.presets import get_preset
+from experiments.lars.run import load_config
+from experiments.lars.trainer import Trainer
+from lars_jax.train.checkpoint import Checkpoints
+from lars_jax.train.record import read_json, read_lines
+from tests.experiments.lars.conftest import SMOKE
+
+ROOT = Path(__file__).parents[3]
+TIMINGS = ("images_per_second", "data_wait")
+
+
+def rows(directory, name="metrics.jsonl"):
+    """Return the rows of a run without what the clock put into them."""
+    found = list(read_lines(directory / name))
+    return [{k: v for k, v in row.items() if k not in TIMINGS} for row in found]
+
+
+def last_state(directory):
+    """Return the leaves of the last checkpoint, as bytes."""
+    config = load_config(directory)
+    checkpoints = Checkpoints(directory / "checkpoints", best="eval/accuracy")
+    trainer = Trainer.create(config)
+    state = checkpoints.restore(checkpoints.steps()[-1], trainer.initial_state())
+    checkpoints.close()
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
+
+
+def test_every_promised_file_is_there(finished):
+    names = {path.name for path in finished.iterdir()}
+    promised = {
+        "config.json",
+        "metrics.jsonl",
+        "layers.jsonl",
+        "checkpoints",
+        "mistakes.npz",
+        "report.html",
+    }
+    assert promised <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    assert not any(name.endswith("tmp") for name in names)
+
+
+def test_configuration_is_loaded_back_as_it_was(finished):
+    config = load_config(finished)
+    assert isinstance(config, Config)
+    assert (config.global_batch, config.devices, config.steps) == (16, 1, 4)
+    record = read_json(finished / "config.json")
+    assert record["preset"] == "smoke"
+    assert {"jax", "optax", "device_kind", "git_revision"} <= record[
+        "environment"
+    ].keys()
+
+
+def test_evaluation_row_counts_every_example(finished):
+    evaluations = [row for row in rows(finished) if "eval/count" in row]
+    assert evaluations[-1]["step"] == 4
+    assert evaluations[-1]["eval/count"] == 360
+    assert 0 <= evaluations[-1]["eval/accuracy"] <= 1
+
+
+def test_rows_carry_the_schedule(finished):
+    rates = [row["learning_rate"] for row in rows(finished) if "learning_rate" in row]
+    peak = get_preset("smoke").config.optimizer.learning_rate
+    expected = [peak * (1 - step / 4) ** 2 for step in range(4)]
+    np.testing.assert_allclose(rates, expected, rtol=1e-6)
+
+
+def test_layer_rows_name_every_parameter(finished):
+    layers = rows(finished, "layers.jsonl")[0]["layers"]
+    assert layers["conv1/kernel"]["weight_norm"] > 0
+    kernel = layers["conv1/kernel"]
+    decay = load_config(finished).optimizer.weight_decay
+    expected = 1e-3 * kernel["weight_norm"]
+    expected /= kernel["gradient_norm"] + decay * kernel["weight_norm"]
+    assert kernel["trust_ratio"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_report_needs_nothing_but_itself(finished):
+    text = (finished / "report.html").read_text()
+    assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", text)
+    assert "@import" not in text
+    assert "conv1/kernel" in text
+
+
+def test_report_is_written_again_from_the_files(finished, tmp_path, capsys):
+    copy = shutil.copytree(finished, tmp_path / "run")
+    (copy / "report.html").unlink()
+    assert main(["report", str(copy)]) == 0
+    assert (copy / "report.html").stat().st_size > 10_000
+    assert str(copy / "report.html") in capsys.readouterr().out
+
+
+def test_eval_gives_the_accuracy_of_the_run(finished, capsys):
+    assert main(["eval", str(finished)]) == 0
+    last = [row for row in rows(finished) if "eval/accuracy" in row][-1]
+    said = capsys.readouterr().out
+    assert f"accuracy {100 * last['eval/accuracy']:.2f} % of 360" in said
+
+
+def test_step_is_traced_once_in_a_run_with_schedule_evaluation_and_checkpoints(
+    tmp_path, monkeypatch
+):
+    traces = []
+    original = program.update
+
+    def counted(*arguments, **options):
+        traces.append(None)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(program, "update", counted)
+    often = ["--eval-every", "0.02", "--checkpoint-every", "0.02", "--steps", "12"]
+    assert main([*SMOKE, *often, "--run-dir", str(tmp_path / "run")]) == 0
+    assert len([r for r in rows(tmp_path / "run") if "eval/accuracy" in r]) >= 6
+    assert len(traces) == 1
+
+
+def test_one_trainer_serves_every_rate_with_one_trace(monkeypatch):
+    traces = []
+    original = program.update
+
+    def counted(*arguments, **options):
+        traces.append(None)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(program, "update", counted)
+    config = replace(get_preset("smoke").config, global_batch=16, devices=1)
+    trainer = Trainer.create(config)
+    losses = []
+    for rate, seed in ((1.0, 0), (2.0, 0), (1.0, 1)):
+        kin = replace(config, learning_rate=rate, seed=seed)
+        found = []
+        trainer.fit(
+            trainer.initial_state(kin),
+            seed=seed,
+            on_metrics=lambda step, row, found=found: found.append(float(row["loss"])),
+        )
+        losses.append(found)
+    assert len(traces) == 1
+    assert losses[0][0] == losses[1][0] != losses[2][0]
+    assert losses[0][3] != losses[1][3]
+
+
+LONG = [
+    *("train", "digits", "--devices", "1", "--global-batch", "32", "--steps", "200"),
+    *("--eval-every", "1", "--checkpoint-every", "1", "--log-every", "3"),
+]
+
+
+def command(directory, *more):
+    return [
+        *(sys.executable, "-m", "experiments.lars", *LONG),
+        *("--run-dir", str(directory), *more),
+    ]
+
+
+def quiet_environment():
+    return os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+
+
+def run_to_end(directory, *more):
+    return subprocess.run(
+        command(directory, *more),
+        cwd=ROOT,
+        env=quiet_environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def interrupt_at(directory, step, number):
+    """Start a run, send it a signal once it has logged a step, return its end."""
+    process = subprocess.Popen(
+        command(directory),
+        cwd=ROOT,
+        env=quiet_environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 240
+    while not any(
+        row["step"] >= step for row in read_lines(directory / "metrics.jsonl")
+    ):
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=120)
+    return process.returncode, said
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """Return the directory of 200 steps without a break."""
+    directory = tmp_path_factory.mktemp("straight") / "run"
+    done = run_to_end(directory)
+    assert done.returncode == 0, done.stderr
+    return directory
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)],
+)
+def test_stopped_run_goes_on_bit_for_bit(straight, tmp_path, number, status):
+    directory = tmp_path / "run"
+    # 100 lies between the checkpoints of steps 90 and 135, of 45 steps an epoch.
+    returned, said = interrupt_at(directory, 100, number)
+    assert returned == status, said
+    if number != signal.SIGKILL:
+        assert "stopped and saved at step" in said
+    assert all(row["step"] < 200 for row in rows(directory))
+    done = run_to_end(directory, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert rows(directory) == rows(straight)
+    assert rows(directory, "layers.jsonl") == rows(straight, "layers.jsonl")
+    assert last_state(directory) == last_state(straight)
+
+
+@pytest.mark.slow
+def test_damaged_newest_checkpoint_is_set_aside_for_the_one_before(straight, tmp_path):
+    directory = Path(shutil.copytree(straight, tmp_path / "run"))
+    kept = sorted(int(path.name) for path in (directory / "checkpoints").iterdir())
+    newest = directory / "checkpoints" / str(kept[-1])
+    for path in newest.rglob("d/*"):
+        path.write_bytes(path.read_bytes()[:10])
+    done = run_to_end(directory, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert f"broken-checkpoint-{kept[-1]}" in done.stderr
+    assert rows(directory) == rows(straight)
+    assert last_state(directory) == last_state(straight)

@@ -1,0 +1,36 @@
+"""What the tests of the networks share."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lars_jax.models import Network
+
+
+def jitted(network: Network) -> Network:
+    """The same network, compiled: eager convolutions are slow to test."""
+    return network._replace(apply=jax.jit(network.apply, static_argnames="train"))
+
+
+def abstract(network: Network, *shape: int) -> Any:
+    """Shapes of parameters and state for images of this shape."""
+    images = jax.ShapeDtypeStruct(shape, jnp.float32)
+    return jax.eval_shape(lambda: network.init(jax.random.key(0), images))
+
+
+def count(params: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def multiply_adds(network: Network, *shape: int) -> float:
+    """Multiply-adds of one forward pass, as the compiler counts them."""
+    images = jax.ShapeDtypeStruct(shape, jnp.float32)
+    params, model_state = abstract(network, *shape)
+    lowered = jax.jit(network.apply).lower(params, model_state, images)
+    analysis: Any = lowered.cost_analysis()
+    return analysis["flops"] / 2
+
+
+def random_images(*shape: int) -> jax.Array:
+    return jax.random.normal(jax.random.key(7), shape)

@@ -1,0 +1,203 @@
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from lars_jax.errors import InputError
+from lars_jax.models import BatchNorm, resnet
+from lars_jax.models.layers import Conv
+from lars_jax.models.resnet import BasicBlock, BottleneckBlock, subsample_and_pad
+from tests.models.support import abstract, count, jitted, multiply_adds, random_images
+
+
+@pytest.mark.parametrize(
+    ("depth", "expected"),
+    [
+        (18, 11_689_512),
+        (34, 21_797_672),
+        (50, 25_557_032),
+        (101, 44_549_160),
+        (152, 60_192_808),
+    ],
+)
+def test_imagenet_parameter_counts_are_the_published_ones(depth, expected):
+    params, _ = abstract(resnet(1000, depth=depth), 1, 224, 224, 3)
+    assert count(params) == expected
+
+
+@pytest.mark.parametrize(
+    ("depth", "expected"),
+    [(20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018), (110, 1_727_962)],
+)
+def test_cifar_parameter_counts_are_the_published_ones(depth, expected):
+    params, _ = abstract(resnet(10, depth=depth), 1, 32, 32, 3)
+    assert count(params) == expected
+
+
+@pytest.mark.parametrize(
+    ("depth", "stride_in", "billions"),
+    [(18, "1x1", 1.8), (34, "1x1", 3.6), (50, "1x1", 3.8), (50, "3x3", 4.1)],
+)
+def test_multiply_adds_are_those_of_table_1(depth, stride_in, billions):
+    network = resnet(1000, depth=depth, stride_in=stride_in)
+    actual = multiply_adds(network, 1, 224, 224, 3) / 1e9
+    # The compiler leaves out products with padding, which the paper counts.
+    assert billions * 0.93 < actual < billions * 1.03
+
+
+def test_unknown_depth_is_refused_with_the_known_ones():
+    with pytest.raises(InputError, match="18, 34, 50, 101, 152, 8, 14.*got 51"):
+        resnet(10, depth=51)
+
+
+def test_unknown_stride_is_refused():
+    with pytest.raises(InputError, match="got '5x5'"):
+        resnet(10, depth=50, stride_in="5x5")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(("pixels", "kernel"), [(224, 7), (65, 7), (64, 3), (32, 3)])
+def test_image_size_chooses_the_stem(pixels, kernel):
+    params, _ = abstract(resnet(10, depth=18), 1, pixels, pixels, 3)
+    assert params["conv1"]["kernel"].shape == (kernel, kernel, 3, 64)
+
+
+def test_cifar_depths_have_the_small_stem_for_any_image():
+    params, _ = abstract(resnet(10, depth=8), 1, 96, 96, 3)
+    assert params["conv1"]["kernel"].shape == (3, 3, 3, 16)
+
+
+def test_names_sort_in_the_order_of_the_blocks():
+    params, _ = abstract(resnet(1000, depth=152), 1, 224, 224, 3)
+    blocks = sorted(name for name in params if "block" in name)
+    assert blocks[0] == "stage1_block01"
+    assert blocks[11:13] == ["stage3_block01", "stage3_block02"]
+    assert blocks[-1] == "stage4_block03"
+
+
+def test_convolutions_have_no_bias():
+    params, _ = abstract(resnet(10, depth=50), 1, 64, 64, 3)
+    convs = [p for b in params.values() for n, p in b.items() if n.startswith("conv")]
+    biased = [p for p in convs if "kernel" in p and "bias" in p]
+    assert len(convs) > 50
+    assert biased == []
+
+
+def block_output(block, x):
+    variables = block.init(jax.random.key(0), x, train=False)
+    return block.apply(variables, x, train=False)
+
+
+def test_zeroed_last_scale_makes_a_block_its_shortcut():
+    x = random_images(1, 4, 4, 3)
+    conv = functools.partial(Conv, bias_init=None)
+    block = BasicBlock(3, 1, conv, BatchNorm, jax.nn.initializers.zeros)
+    np.testing.assert_array_equal(block_output(block, x), jax.nn.relu(x))
+
+
+@pytest.mark.parametrize("depth", [8, 50])
+@pytest.mark.parametrize("zero", [False, True])
+def test_zero_init_residual_zeroes_one_scale_of_each_block(depth, zero, key):
+    network = resnet(10, depth=depth, zero_init_residual=zero)
+    shapes, _ = abstract(network, 1, 8, 8, 3)
+    params, _ = network.init(key, jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32))
+    blocks = [name for name in shapes if "block" in name]
+    for name in blocks:
+        scales = [
+            float(leaf["scale"][0])
+            for layer, leaf in sorted(params[name].items())
+            if layer.endswith("_bn") and layer.startswith("conv")
+        ]
+        assert scales == [1.0] * (len(scales) - 1) + [0.0 if zero else 1.0]
+
+
+@pytest.mark.parametrize(("stride_in", "blind"), [("1x1", True), ("3x3", False)])
+def test_only_a_stride_in_the_1x1_is_blind_to_odd_pixels(stride_in, blind):
+    x = random_images(1, 4, 4, 8)
+    conv = functools.partial(Conv, bias_init=None)
+    block = BottleneckBlock(4, 2, conv, BatchNorm, stride_in=stride_in)
+    variables = block.init(jax.random.key(0), x, train=False)
+    changed = x.at[0, 1, 1].add(1.0)
+    before: Any = block.apply(variables, x, train=False)
+    after: Any = block.apply(variables, changed, train=False)
+    assert np.array_equal(before, after) is blind
+
+
+def test_option_a_subsamples_and_pads_on_both_sides():
+    x = random_images(1, 4, 4, 2)
+    y = subsample_and_pad(x, 4, 2)
+    np.testing.assert_array_equal(y[..., 1:3], x[:, ::2, ::2])
+    np.testing.assert_array_equal(y[..., [0, 3]], 0.0)
+
+
+def test_first_loss_is_close_to_log_of_the_classes(key):
+    network = jitted(resnet(10, depth=8))
+    images, labels = random_images(16, 8, 8, 3), jnp.arange(16) % 10
+    logits, _ = network.apply(*network.init(key, images), images, train=True)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    assert float(jnp.mean(losses)) == pytest.approx(np.log(10), abs=0.1)
+
+
+def test_image_of_zeros_gives_zero_logits_at_first(key):
+    network = jitted(resnet(10, depth=8))
+    zeros = jnp.zeros((2, 8, 8, 3))
+    logits, _ = network.apply(*network.init(key, zeros), zeros, train=True)
+    np.testing.assert_array_equal(logits, 0.0)
+
+
+def test_bfloat16_stays_near_float32_and_yields_float32_logits(key):
+    images = random_images(8, 8, 8, 3)
+    full = jitted(resnet(10, depth=8))
+    half = jitted(resnet(10, depth=8, dtype=jnp.bfloat16))
+    variables = half.init(key, images)
+    expected, _ = full.apply(*variables, images, train=True)
+    logits, state = half.apply(*variables, images, train=True)
+    types = {leaf.dtype for leaf in jax.tree.leaves((variables, logits, state))}
+    assert types == {jnp.dtype("float32")}
+    np.testing.assert_allclose(logits, expected, atol=0.05)
+    assert not np.array_equal(logits, expected)
+
+
+def test_eight_devices_give_the_numbers_of_one(key):
+    network = resnet(10, depth=8, bn_span=4)
+    images = random_images(16, 8, 8, 3)
+    variables = network.init(key, images)
+    apply = jax.jit(functools.partial(network.apply, train=True))
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    spread = jax.device_put(images, NamedSharding(mesh, PartitionSpec("data")))
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5),
+        apply(*variables, spread),
+        apply(*variables, images),
+    )
+
+
+def test_resnet8_learns_eight_examples_by_heart(key):
+    network, tx = jitted(resnet(8, depth=8)), optax.sgd(0.1, momentum=0.9)
+    images, labels = random_images(8, 8, 8, 3), jnp.arange(8)
+    params, model_state = network.init(key, images)
+
+    def loss_fn(params, model_state):
+        logits, model_state = network.apply(params, model_state, images, train=True)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return jnp.mean(losses), model_state
+
+    @jax.jit
+    def step(carry, _):
+        params, model_state, opt_state = carry
+        (loss, model_state), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
+            params, model_state
+        )
+        updates, opt_state = tx.update(gradients, opt_state)
+        return (optax.apply_updates(params, updates), model_state, opt_state), loss
+
+    carry = (params, model_state, tx.init(params))
+    (params, model_state, _), losses = jax.lax.scan(step, carry, length=60)
+    logits, _ = network.apply(params, model_state, images)
+    assert float(losses[0]) > 2.0
+    assert float(losses[-1]) < 0.05
+    np.testing.assert_array_equal(jnp.argmax(logits, axis=-1), labels)

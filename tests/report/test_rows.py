@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+
+from lars_jax.report.rows import Series, band, layer_table, natural_order, series
+
+
+def test_series_is_sorted_by_step_whatever_the_order_of_the_rows():
+    rows = [{"step": 3, "x": 30.0}, {"step": 1, "x": 10.0}, {"step": 2, "y": 0.0}]
+    found = series(rows, "x")
+    assert found.step.tolist() == [1, 3]
+    assert found.value.tolist() == [10.0, 30.0]
+
+
+def test_later_row_of_a_repeated_step_counts():
+    rows = [{"step": 1, "x": 1.0}, {"step": 2, "x": 2.0}, {"step": 1, "x": 7.0}]
+    assert series(rows, "x").value.tolist() == [7.0, 2.0]
+
+
+def test_null_is_read_as_not_a_number():
+    assert np.isnan(series([{"step": 1, "x": None}], "x").value[0])
+
+
+def test_series_of_an_absent_quantity_is_empty():
+    found = series([{"step": 1}], "x")
+    assert found.step.shape == found.value.shape == (0,)
+
+
+@pytest.mark.parametrize("count", [1, 7, 240])
+def test_short_series_is_left_alone(count):
+    points = Series(np.arange(count), np.arange(count) ** 2.0)
+    condensed = band(points)
+    for values in (condensed.low, condensed.mean, condensed.high):
+        np.testing.assert_array_equal(values, points.value)
+
+
+@pytest.mark.parametrize("count", [241, 1000, 12345])
+def test_long_series_keeps_extremes_mean_and_length(count):
+    value = np.random.default_rng(0).normal(size=count)
+    condensed = band(Series(np.arange(count), value))
+    assert len(condensed.mean) == 240
+    assert condensed.low.min() == value.min()
+    assert condensed.high.max() == value.max()
+    assert (condensed.low <= condensed.mean).all()
+    assert (condensed.mean <= condensed.high).all()
+    # Intervals differ by at most one point, so the mean of means is near the mean.
+    np.testing.assert_allclose(condensed.mean.mean(), value.mean(), atol=0.02)
+    assert (np.diff(condensed.step) > 0).all()
+
+
+def test_one_spike_among_many_points_survives():
+    value = np.ones(10_000)
+    value[1234] = 50.0
+    condensed = band(Series(np.arange(10_000), value))
+    assert condensed.high.max() == 50.0
+    assert (condensed.high == 50.0).sum() == 1
+
+
+def test_band_leaves_out_what_is_not_finite():
+    points = Series(np.arange(4), np.array([1.0, np.nan, np.inf, 4.0]))
+    assert band(points).step.tolist() == [0.0, 3.0]
+
+
+def test_band_of_nothing_finite_is_empty():
+    assert len(band(Series(np.arange(2), np.full(2, np.nan))).mean) == 0
+
+
+def test_layer_table_holds_every_layer_at_every_step():
+    rows = [
+        {"step": 5, "layers": {"b": {"weight_norm": 3.0}}},
+        {"step": 1, "layers": {"a": {"weight_norm": 1.0}, "b": {"weight_norm": 2.0}}},
+    ]
+    table = layer_table(rows, "weight_norm")
+    assert table.names == ("a", "b")
+    assert table.step.tolist() == [1, 5]
+    np.testing.assert_array_equal(table.value, [[1.0, np.nan], [2.0, 3.0]])
+
+
+def test_layer_table_of_no_rows_is_empty():
+    assert layer_table([], "weight_norm").value.shape == (0, 0)
+
+
+def test_natural_order_counts_blocks():
+    names = [f"block{number}/kernel" for number in (10, 9, 1, 100, 2)]
+    assert natural_order(names) == tuple(
+        f"block{number}/kernel" for number in (1, 2, 9, 10, 100)
+    )
+
+
+def test_natural_order_compares_numbers_with_words():
+    assert natural_order(["a", "10", "2", "a1", ""]) == ("", "2", "10", "a", "a1")

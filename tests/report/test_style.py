@@ -1,0 +1,59 @@
+import subprocess
+import sys
+
+import pytest
+
+from lars_jax.report.style import PALETTE, SERIES, new_axes
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of #rrggbb as WCAG 2.1 defines it."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("ground", ["paper", "panel"])
+@pytest.mark.parametrize("use", ["ink", "muted", *SERIES])
+def test_colours_are_readable_on_their_ground(use, ground, scheme):
+    colours = {name: getattr(colour, scheme) for name, colour in PALETTE.items()}
+    assert contrast(colours[use], colours[ground]) >= 4.5
+
+
+def test_light_colours_are_distinct_so_that_each_has_one_variable():
+    assert len({colour.light for colour in PALETTE.values()}) == len(PALETTE)
+
+
+def test_contrast_of_black_and_white_is_21():
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+
+
+def test_style_does_not_depend_on_the_defaults_of_matplotlib():
+    import matplotlib
+
+    with matplotlib.rc_context({"xtick.labelsize": 30, "axes.titlesize": 30}):
+        _, axes = new_axes(4, 3, "Loss")
+        axes.set_xticks([0, 1])
+    assert axes.get_xticklabels()[0].get_fontsize() == 9
+    assert axes.get_title(loc="left") == "Loss"
+
+
+def test_report_imports_lightly_and_leaves_pyplot_alone():
+    program = (
+        "import io, sys, lars_jax.report as report\n"
+        "print([n for n in ('matplotlib', 'PIL', 'flax') if n in sys.modules])\n"
+        "report.loss_figure([{'step': 1, 'train/loss': 1.0}]).savefig(io.BytesIO())\n"
+        "print('matplotlib' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.splitlines() == ["[]", "True False"]

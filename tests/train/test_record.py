@@ -1,0 +1,98 @@
+"""Files that are whole or absent, and files that grow a line at a time."""
+
+import io
+import json
+
+import pytest
+
+from lars_jax import InputError
+from lars_jax.train.progress import Progress
+from lars_jax.train.record import (
+    JsonLines,
+    environment,
+    read_json,
+    read_lines,
+    write_json,
+    write_text,
+)
+
+
+def test_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
+    path = tmp_path / "file.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "\ud800")
+    assert read_json(path) == {"a": 1}
+    assert [found.name for found in tmp_path.iterdir()] == ["file.json"]
+
+
+def test_rows_can_be_read_while_the_file_is_open(tmp_path):
+    lines = JsonLines(tmp_path / "rows.jsonl")
+    lines.append({"step": 1})
+    assert list(read_lines(tmp_path / "rows.jsonl")) == [{"step": 1}]
+    lines.close()
+
+
+def test_rows_after_the_checkpoint_are_cut_when_a_run_goes_on(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
+    lines = JsonLines(path, keep_to=2)
+    lines.append({"step": 3, "again": True})
+    lines.close()
+    steps = [row["step"] for row in read_lines(path)]
+    assert steps == [1, 2, 3]
+    assert path.read_text().count("again") == 1
+
+
+def test_absent_file_has_no_rows(tmp_path):
+    assert list(read_lines(tmp_path / "rows.jsonl")) == []
+
+
+def test_broken_line_before_the_last_is_refused(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"step": 1}\nnonsense\n{"step": 3}\n')
+    with pytest.raises(InputError, match="line 2 does not"):
+        list(read_lines(path))
+
+
+def test_environment_can_be_written_as_json():
+    found = environment()
+    assert json.loads(json.dumps(found)) == found
+    assert found["jax"].count(".") >= 2
+
+
+def row(step):
+    return {
+        "epoch": step / 10,
+        "train/loss": 0.5,
+        "learning_rate": 2.0,
+        "images_per_second": 100.0,
+        "data_wait": 0.25,
+    }
+
+
+def test_progress_without_a_terminal_speaks_seldom():
+    out = io.StringIO()
+    progress = Progress(100, seconds=3600.0, file=out)
+    for step in range(1, 101):
+        progress.update(step, row(step))
+    progress.say("done")
+    progress.close()
+    assert out.getvalue() == "done\n"
+
+
+def test_progress_on_a_terminal_shows_where_the_run_is():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    out = Terminal()
+    progress = Progress(100, start=40, file=out)
+    progress.update(50, row(50))
+    progress.close()
+    shown = out.getvalue()
+    assert "50/100" in shown
+    assert "loss 0.500 lr 2 100 images/s wait 25.0%" in shown
+    assert "ETA" in shown
