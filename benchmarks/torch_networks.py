@@ -183,7 +183,7 @@ class Training:
         self.autocast = dtype == "bfloat16"
         self.network = NETWORKS[network](classes).to(self.device)
         if self.last:
-            self.network = self.network.to(memory_format=torch.channels_last)
+            self.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.optimizer = torch.optim.SGD(
             self.network.parameters(),
             lr=0.1,

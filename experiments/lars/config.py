@@ -60,6 +60,9 @@ class DataConfig:
     augmentation: Literal["none", "crop", "random_resized_crop"] = "crop"
     """How training images vary; evaluation takes the centre crop."""
 
+    scaling: Literal["standard", "caffe"] = "standard"
+    """Pixels to unit deviation, or only less their mean, as 0 to 255 (Caffe)."""
+
     placement: Literal["auto", "device", "host"] = "auto"
     """Keep the whole data set on the device, or feed it; auto: device up to 1 GiB."""
 

@@ -200,11 +200,13 @@ def _facts(config: Config, source: Source, split: Split) -> ImageFacts:
     statistics = known_statistics(config.data.dataset) or _statistics(
         config, source, split
     )
+    caffe = config.data.scaling == "caffe"
     return ImageFacts(
         num_classes=len(source.class_names),
         channels=len(statistics.mean),
         mean=tuple(statistics.mean),
-        std=tuple(statistics.std),
+        # Dividing by 1 / 255 takes back the division by 255.
+        std=tuple(1 / 255 if caffe else value for value in statistics.std),
     )
 
 

@@ -21,6 +21,7 @@ from experiments.lars.program import (
     make_train_step,
 )
 from lars_jax.data import known_statistics
+from lars_jax.models import Network
 from lars_jax.optim import leaf_names
 from lars_jax.train import TrainState
 from lars_jax.train.config import flatten, to_json
@@ -35,18 +36,15 @@ class Shapes:
 
     Attributes:
         before: the state that goes in.
-        after: the state that comes out, of the same shapes.
+        after: the state that comes out; a step is sound if its shapes are the same.
         metrics: what the step reports.
-        residuals: bytes that the forward pass of a micro-batch keeps for the backward
-            pass, before the compiler fuses or rematerialises anything.
-        batch: bytes of one global batch of images as the host feeds it.
+        batch: one global batch of images as the host feeds it.
     """
 
     before: TrainState
     after: TrainState
     metrics: dict[str, Any]
-    residuals: int
-    batch: int
+    batch: dict[str, jax.ShapeDtypeStruct]
 
 
 def shapes(config: Config) -> Shapes:
@@ -59,35 +57,32 @@ def shapes(config: Config) -> Shapes:
     """
     facts = _facts(config.data.dataset)
     network = make_network(config, facts)
-    size = config.data.resize or config.data.image_size
     key = jax.eval_shape(lambda: jax.random.key(0))
-
-    def rows(count: int) -> dict[str, jax.ShapeDtypeStruct]:
-        number = jax.ShapeDtypeStruct((count,), jnp.int32)
-        image = jax.ShapeDtypeStruct((count, size, size, facts.channels), jnp.uint8)
-        return {"image": image, "label": number, "index": number, "epoch": number}
-
-    def initial(key: jax.Array) -> TrainState:
-        side = config.data.image_size
-        params, model_state = network.init(
-            key, jnp.zeros((2, side, side, facts.channels))
-        )
-        tx = make_optimizer(config.optimizer, total_steps=1, steps_per_epoch=1.0)
-        return TrainState.create(params, model_state, tx)
-
-    batch = rows(config.global_batch)
-    before = jax.eval_shape(initial, key)
+    batch = _batch(config, facts, config.global_batch)
+    before = jax.eval_shape(lambda key: _initial(config, facts, network, key), key)
     step = make_train_step(config, facts, network)
     after, metrics = jax.eval_shape(step, before, batch, {"key": key})
+    return Shapes(before, after, metrics, batch)
+
+
+def residual_bytes(config: Config) -> int:
+    """Return what the forward pass of a micro-batch keeps for its backward pass.
+
+    It is what differentiation asks for, before the compiler fuses anything, and so
+    more than what a compiled step will hold.
+    """
+    facts = _facts(config.data.dataset)
+    network = make_network(config, facts)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    part = _batch(config, facts, config.global_batch // config.microbatches)
+    before = jax.eval_shape(lambda key: _initial(config, facts, network, key), key)
 
     def backward(state: TrainState, part: Any, key: jax.Array) -> Any:
         loss = make_loss(config, facts, network, {"key": key})
         of_params = partial(loss, model_state=state.model_state, batch=part, key=key)
         return jax.vjp(of_params, state.params, has_aux=True)[1]
 
-    part = rows(config.global_batch // config.microbatches)
-    residuals = jax.eval_shape(backward, before, part, key)
-    return Shapes(before, after, metrics, tree_bytes(residuals), tree_bytes(batch))
+    return tree_bytes(jax.eval_shape(backward, before, part, key))
 
 
 def tree_bytes(tree: Any) -> int:
@@ -110,7 +105,7 @@ def describe(config: Config) -> Iterator[str]:
     yield ""
     yield from parameter_table(params)
     yield ""
-    yield "memory at full size, from shapes alone:"
+    yield "memory at full size over all devices, from shapes alone:"
     for name, value in _memory(config, found).items():
         yield f"  {name:34} {value / 2**20:14,.1f} MiB"
 
@@ -132,20 +127,38 @@ def _facts(dataset: str) -> ImageFacts:
     return ImageFacts(CLASSES[name], len(mean), tuple(mean), tuple(std))
 
 
+def _initial(
+    config: Config, facts: ImageFacts, network: Network, key: jax.Array
+) -> TrainState:
+    side = config.data.image_size
+    params, model_state = network.init(key, jnp.zeros((2, side, side, facts.channels)))
+    tx = make_optimizer(config.optimizer, total_steps=1, steps_per_epoch=1.0)
+    return TrainState.create(params, model_state, tx)
+
+
+def _batch(
+    config: Config, facts: ImageFacts, count: int
+) -> dict[str, jax.ShapeDtypeStruct]:
+    size = config.data.resize or config.data.image_size
+    number = jax.ShapeDtypeStruct((count,), jnp.int32)
+    image = jax.ShapeDtypeStruct((count, size, size, facts.channels), jnp.uint8)
+    return {"image": image, "label": number, "index": number, "epoch": number}
+
+
 def _memory(config: Config, found: Shapes) -> dict[str, int]:
     parameters = tree_bytes(found.before.params)
-    accumulator = parameters if config.microbatches > 1 else 0
+    residuals = residual_bytes(config)
     rows = {
         "parameters": parameters,
         "gradients": parameters,
-        "accumulated gradients": accumulator,
+        "accumulated gradients": parameters if config.microbatches > 1 else 0,
         "optimizer state": tree_bytes(found.before.opt_state),
         "batch statistics": tree_bytes(found.before.model_state),
-        "kept for the backward pass": found.residuals,
-        "one global batch of images": found.batch,
+        "kept for the backward pass": residuals,
+        "one global batch of images": tree_bytes(found.batch),
     }
     part = config.global_batch // config.microbatches
     return rows | {
-        "sum, over all devices": sum(rows.values()),
-        "of it, for each image": found.residuals // part,
+        "sum": sum(rows.values()),
+        "kept for the backward pass, an image": residuals // part,
     }

@@ -85,7 +85,7 @@ def local_response_norm(
     wide = x.astype(jnp.float32)
     ends = [(0, 0)] * (x.ndim - 1) + [(reach, reach)]
     energy = jnp.pad(jnp.square(wide), ends)
-    # A sum of shifted views fuses into one pass; a windowed reduction does not.
+    # Shifted views, rather than a windowed sum, fuse with the arithmetic around them.
     window = sum(energy[..., i : i + channels] for i in range(size))
     return (wide * (k + alpha / size * window) ** -beta).astype(x.dtype)
 

@@ -141,7 +141,7 @@ class Checkpoints:
     def _meta(self, step: int) -> dict[str, Any]:
         arguments = ocp.args.Composite(meta=ocp.args.JsonRestore())
         meta = self._read(step, arguments).meta
-        if meta.get("format") != FORMAT:
+        if meta.get("format") != FORMAT or not {"leaves", "metrics"} <= meta.keys():
             raise InputError(
                 f"a checkpoint must have format {FORMAT}; {self._path(step)} "
                 f"has {meta.get('format')}: read it with the version that wrote it"
@@ -152,7 +152,7 @@ class Checkpoints:
         try:
             return self._manager.restore(step, args=arguments)
         except Exception as error:  # Orbax raises many kinds for one broken file.
-            reason = " ".join(str(error).split())[:200]
+            reason = " ".join(str(error).split()).split(". See full")[0][:200]
             raise InputError(
                 f"a checkpoint must be whole; {self._path(step)} is not "
                 f"({type(error).__name__}: {reason})"

@@ -1,11 +1,12 @@
 """What the tests of the networks share."""
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from lars_jax.models import Network
+from lars_jax.models import Network, build
 
 
 def jitted(network: Network) -> Network:
@@ -34,3 +35,14 @@ def multiply_adds(network: Network, *shape: int) -> float:
 
 def random_images(*shape: int) -> jax.Array:
     return jax.random.normal(jax.random.key(7), shape)
+
+
+@functools.cache
+def small_network(name: str) -> tuple[Any, Any, Any]:
+    """A compiled network for 8x8 pixels in 10 classes, its parameters and state.
+
+    Kept from test to test, for drawing weights takes longer than using them.
+    """
+    network = jitted(build(name, 10))
+    images = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
+    return network, *network.init(jax.random.key(0), images)

@@ -9,7 +9,14 @@ from jax import lax
 from lars_jax.errors import InputError
 from lars_jax.models import alexnet, from_linen
 from lars_jax.models.alexnet import AlexNet
-from tests.models.support import abstract, count, jitted, multiply_adds, random_images
+from tests.models.support import (
+    abstract,
+    count,
+    jitted,
+    multiply_adds,
+    random_images,
+    small_network,
+)
 
 PUBLISHED = 60_965_224
 NORM_SCALES_AND_BIASES = 2 * (96 + 256 + 384 + 384 + 256)
@@ -68,9 +75,8 @@ def test_alexnet_bn_starts_with_the_weight_norms_of_table_2(key):
     assert norms == pytest.approx(TABLE_2, rel=0.01)
 
 
-def test_lrn_biases_are_those_of_bvlc(key):
-    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    params, _ = alexnet(10).init(key, images)
+def test_lrn_biases_are_those_of_bvlc():
+    _, params, _ = small_network("alexnet")
     biases = {name: round(float(leaf["bias"][0]), 6) for name, leaf in params.items()}
     constants = {"conv1": 0.0, "conv2": 0.1, "conv3": 0.0, "conv4": 0.1, "conv5": 0.1}
     assert biases == constants | {"fc6": 0.1, "fc7": 0.1, "fc8": 0.0}
@@ -117,21 +123,21 @@ def reference(params, x, norm):
     return dense("fc8", x)
 
 
-def test_small_alexnet_equals_a_forward_pass_written_out(key):
-    network, images = jitted(alexnet(10)), 100.0 * random_images(2, 32, 32, 3)
-    params, model_state = network.init(key, images)
+def test_small_alexnet_equals_a_forward_pass_written_out():
+    network, params, model_state = small_network("alexnet")
+    images = 100.0 * random_images(4, 8, 8, 3)
     actual, _ = network.apply(params, model_state, images)
-    expected = reference(params, images, "lrn")
+    expected = jax.jit(reference, static_argnums=2)(params, images, "lrn")
     np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_small_alexnet_bn_equals_a_forward_pass_written_out(key):
+def test_small_alexnet_bn_equals_a_forward_pass_written_out():
     module = AlexNet(10, "batch", jnp.float32, None, None, dropout=0.0)
     network = jitted(from_linen(module))
     images = random_images(4, 8, 8, 3)
-    params, model_state = network.init(key, images)
+    _, params, model_state = small_network("alexnet_bn")
     actual, _ = network.apply(params, model_state, images, train=True)
-    expected = reference(params, images, "batch")
+    expected = jax.jit(reference, static_argnums=2)(params, images, "batch")
     np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
 
 
@@ -142,12 +148,13 @@ def test_small_form_halves_the_image_three_times(pixels, left):
     assert params["fc6"]["kernel"].shape == (left * left * 256, 1024)
 
 
-def test_dropout_drops_half_of_fc7_in_training_and_none_in_evaluation(key):
-    network, image = jitted(alexnet(1024)), jnp.ones((1, 8, 8, 1))
-    params, model_state = network.init(key, image)
-    # Ones leave fc7, and fc8 shows them as they are.
+def test_dropout_drops_half_of_fc7_in_training_and_none_in_evaluation():
+    network, params, model_state = small_network("alexnet")
+    image = jnp.ones((64, 8, 8, 3))
+    # Ones leave fc7, and fc8 shows the first ten as they are.
+    params = dict(params)
     params["fc7"] = {"kernel": jnp.zeros((1024, 1024)), "bias": jnp.ones(1024)}
-    params["fc8"] = {"kernel": jnp.eye(1024), "bias": jnp.zeros(1024)}
+    params["fc8"] = {"kernel": jnp.eye(1024, 10), "bias": jnp.zeros(10)}
     evaluated, _ = network.apply(params, model_state, image)
     trained, _ = network.apply(
         params, model_state, image, train=True, key=jax.random.key(1)
@@ -158,15 +165,15 @@ def test_dropout_drops_half_of_fc7_in_training_and_none_in_evaluation(key):
 
 
 @pytest.mark.parametrize("norm", ["lrn", "batch"])
-def test_bfloat16_stays_near_float32_and_yields_float32_logits(norm, key):
+def test_bfloat16_stays_near_float32_and_yields_float32_logits(norm):
     images = random_images(4, 8, 8, 3)
-    full = jitted(alexnet(10, norm=norm))
+    name = "alexnet" if norm == "lrn" else "alexnet_bn"
+    network, params, state = small_network(name)
     half = jitted(alexnet(10, norm=norm, dtype=jnp.bfloat16))
-    variables = half.init(key, images)
-    expected, _ = full.apply(*variables, images)
-    logits, _ = half.apply(*variables, images)
-    types = {leaf.dtype for leaf in jax.tree.leaves((variables, logits))}
-    assert types == {jnp.dtype("float32")}
+    assert abstract(half, 1, 8, 8, 3) == jax.eval_shape(lambda: (params, state))
+    expected, _ = network.apply(params, state, images)
+    logits, _ = half.apply(params, state, images)
+    assert logits.dtype == jnp.float32
     np.testing.assert_allclose(logits, expected, atol=0.05)
     assert not np.array_equal(logits, expected)
 
@@ -176,11 +183,11 @@ def test_unknown_norm_is_refused():
         alexnet(10, norm="layer")  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.parametrize("norm", ["lrn", "batch"])
-def test_small_form_learns_eight_examples_by_heart(norm, key):
-    network, tx = alexnet(8, norm=norm), optax.sgd(0.02, momentum=0.9)
-    images, labels = random_images(8, 8, 8, 1), jnp.arange(8)
-    params, model_state = network.init(key, images)
+@pytest.mark.parametrize("name", ["alexnet", "alexnet_bn"])
+def test_small_form_learns_eight_examples_by_heart(name):
+    network, params, model_state = small_network(name)
+    images, labels = random_images(8, 8, 8, 3), jnp.arange(8)
+    tx = optax.sgd(0.002, momentum=0.9)
 
     def loss_fn(params, model_state, key):
         logits, model_state = network.apply(

@@ -13,11 +13,10 @@ from lars_jax.models import (
     BATCH_NORM_MOMENTUM,
     BatchNorm,
     batch_statistics,
-    build,
     from_linen,
     merge_statistics,
 )
-from tests.models.support import jitted
+from tests.models.support import random_images, small_network
 
 
 def activations(batch=16, mean=0.5, deviation=2.0):
@@ -218,20 +217,18 @@ def test_statistics_of_a_batch_do_not_depend_on_the_running_ones():
     np.testing.assert_allclose(state["var"], [1.0], rtol=1e-6)
 
 
-def test_evaluation_by_batch_statistics_equals_training_on_that_batch(key):
-    network = jitted(build("resnet8", 10))
-    images = jax.random.normal(jax.random.key(1), (8, 8, 8, 3))
-    params, model_state = network.init(key, images)
+def test_evaluation_by_batch_statistics_equals_training_on_that_batch():
+    network, params, model_state = small_network("resnet8")
+    images = random_images(16, 8, 8, 3)
     trained, _ = network.apply(params, model_state, images, train=True)
     state = batch_statistics(network, params, model_state, images)
     evaluated, _ = network.apply(params, state, images)
     assert_close(evaluated, trained, 1e-4)
 
 
-def test_network_without_normalisation_has_no_statistics(key):
-    network = jitted(build("alexnet", 10))
-    images = jnp.zeros((1, 8, 8, 1))
-    params, model_state = network.init(key, images)
+def test_network_without_normalisation_has_no_statistics():
+    network, params, model_state = small_network("alexnet")
+    images = jnp.zeros((4, 8, 8, 3))
     dropping = jax.random.key(1)
     assert batch_statistics(network, params, model_state, images, dropping) == {}
     assert merge_statistics([{}, {}]) == {}

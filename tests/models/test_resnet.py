@@ -12,7 +12,14 @@ from lars_jax.errors import InputError
 from lars_jax.models import BatchNorm, resnet
 from lars_jax.models.layers import Conv
 from lars_jax.models.resnet import BasicBlock, BottleneckBlock, subsample_and_pad
-from tests.models.support import abstract, count, jitted, multiply_adds, random_images
+from tests.models.support import (
+    abstract,
+    count,
+    jitted,
+    multiply_adds,
+    random_images,
+    small_network,
+)
 
 
 @pytest.mark.parametrize(
@@ -99,20 +106,24 @@ def test_zeroed_last_scale_makes_a_block_its_shortcut():
     np.testing.assert_array_equal(block_output(block, x), jax.nn.relu(x))
 
 
-@pytest.mark.parametrize("depth", [8, 50])
-@pytest.mark.parametrize("zero", [False, True])
-def test_zero_init_residual_zeroes_one_scale_of_each_block(depth, zero, key):
-    network = resnet(10, depth=depth, zero_init_residual=zero)
-    shapes, _ = abstract(network, 1, 8, 8, 3)
-    params, _ = network.init(key, jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32))
-    blocks = [name for name in shapes if "block" in name]
-    for name in blocks:
+def test_zeroed_last_scale_makes_a_bottleneck_its_shortcut():
+    x = random_images(1, 4, 4, 8)
+    conv = functools.partial(Conv, bias_init=None)
+    block = BottleneckBlock(2, 1, conv, BatchNorm, jax.nn.initializers.zeros)
+    np.testing.assert_array_equal(block_output(block, x), jax.nn.relu(x))
+
+
+def test_zero_init_residual_zeroes_one_scale_of_each_block(key):
+    network = resnet(10, depth=8, zero_init_residual=True)
+    images = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
+    params, _ = network.init(key, images)
+    _, usual, _ = small_network("resnet8")
+    for name in (name for name in params if "block" in name):
         scales = [
-            float(leaf["scale"][0])
-            for layer, leaf in sorted(params[name].items())
-            if layer.endswith("_bn") and layer.startswith("conv")
+            (tree[name]["conv1_bn"]["scale"][0], tree[name]["conv2_bn"]["scale"][0])
+            for tree in (params, usual)
         ]
-        assert scales == [1.0] * (len(scales) - 1) + [0.0 if zero else 1.0]
+        assert scales == [(1.0, 0.0), (1.0, 1.0)]
 
 
 @pytest.mark.parametrize(("stride_in", "blind"), [("1x1", True), ("3x3", False)])
@@ -134,38 +145,37 @@ def test_option_a_subsamples_and_pads_on_both_sides():
     np.testing.assert_array_equal(y[..., [0, 3]], 0.0)
 
 
-def test_first_loss_is_close_to_log_of_the_classes(key):
-    network = jitted(resnet(10, depth=8))
+def test_first_loss_is_close_to_log_of_the_classes():
+    network, *variables = small_network("resnet8")
     images, labels = random_images(16, 8, 8, 3), jnp.arange(16) % 10
-    logits, _ = network.apply(*network.init(key, images), images, train=True)
+    logits, _ = network.apply(*variables, images, train=True)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     assert float(jnp.mean(losses)) == pytest.approx(np.log(10), abs=0.1)
 
 
-def test_image_of_zeros_gives_zero_logits_at_first(key):
-    network = jitted(resnet(10, depth=8))
-    zeros = jnp.zeros((2, 8, 8, 3))
-    logits, _ = network.apply(*network.init(key, zeros), zeros, train=True)
+def test_image_of_zeros_gives_zero_logits_at_first():
+    network, *variables = small_network("resnet8")
+    logits, _ = network.apply(*variables, jnp.zeros((16, 8, 8, 3)), train=True)
     np.testing.assert_array_equal(logits, 0.0)
 
 
-def test_bfloat16_stays_near_float32_and_yields_float32_logits(key):
-    images = random_images(8, 8, 8, 3)
-    full = jitted(resnet(10, depth=8))
+def test_bfloat16_stays_near_float32_and_yields_float32_logits():
+    images = random_images(16, 8, 8, 3)
+    network, params, before = small_network("resnet8")
     half = jitted(resnet(10, depth=8, dtype=jnp.bfloat16))
-    variables = half.init(key, images)
-    expected, _ = full.apply(*variables, images, train=True)
-    logits, state = half.apply(*variables, images, train=True)
-    types = {leaf.dtype for leaf in jax.tree.leaves((variables, logits, state))}
+    assert abstract(half, 1, 8, 8, 3) == jax.eval_shape(lambda: (params, before))
+    expected, _ = network.apply(params, before, images, train=True)
+    logits, state = half.apply(params, before, images, train=True)
+    types = {leaf.dtype for leaf in jax.tree.leaves((logits, state))}
     assert types == {jnp.dtype("float32")}
     np.testing.assert_allclose(logits, expected, atol=0.05)
     assert not np.array_equal(logits, expected)
 
 
-def test_eight_devices_give_the_numbers_of_one(key):
+def test_eight_devices_give_the_numbers_of_one():
     network = resnet(10, depth=8, bn_span=4)
     images = random_images(16, 8, 8, 3)
-    variables = network.init(key, images)
+    _, *variables = small_network("resnet8")
     apply = jax.jit(functools.partial(network.apply, train=True))
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     spread = jax.device_put(images, NamedSharding(mesh, PartitionSpec("data")))
@@ -176,10 +186,10 @@ def test_eight_devices_give_the_numbers_of_one(key):
     )
 
 
-def test_resnet8_learns_eight_examples_by_heart(key):
-    network, tx = jitted(resnet(8, depth=8)), optax.sgd(0.1, momentum=0.9)
+def test_resnet8_learns_eight_examples_by_heart():
+    network, params, model_state = small_network("resnet8")
     images, labels = random_images(8, 8, 8, 3), jnp.arange(8)
-    params, model_state = network.init(key, images)
+    tx = optax.sgd(0.1, momentum=0.9)
 
     def loss_fn(params, model_state):
         logits, model_state = network.apply(params, model_state, images, train=True)

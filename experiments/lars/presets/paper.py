@@ -27,6 +27,7 @@ ALEXNET = replace(
     IMAGENET,
     network="alexnet",
     image_size=227,
+    scaling="caffe",
     optimizer="sgd",
     weight_decay=5e-4,
     epochs=100.0,

@@ -1,0 +1,87 @@
+"""The same run on any mesh, by either back-end, fed or from the device."""
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.lars.config import replace
+from experiments.lars.presets import get_preset
+from experiments.lars.trainer import Trainer
+
+BASE = replace(
+    get_preset("smoke").config, global_batch=32, steps=20, learning_rate=0.5, devices=1
+)
+
+
+def train(config):
+    """Return parameters, losses and the evaluation after a run."""
+    trainer = Trainer.create(config)
+    losses = []
+    state, _ = trainer.fit(
+        trainer.initial_state(),
+        on_metrics=lambda step, row: losses.append(float(row["loss"])),
+    )
+    return jax.device_get(state.params), losses, trainer.evaluate(state)
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """Return what one device makes of the run, for each optimizer."""
+    sgd = replace(BASE, optimizer="sgd", learning_rate=0.02)
+    return {"lars": train(BASE), "sgd": train(sgd)}
+
+
+def assert_same(found, expected, tolerance):
+    np.testing.assert_allclose(found[1], expected[1], rtol=tolerance)
+    for left, right in zip(
+        jax.tree.leaves(found[0]), jax.tree.leaves(expected[0]), strict=True
+    ):
+        scale = np.abs(right).max() + 1e-3
+        np.testing.assert_allclose(left, right, rtol=0, atol=tolerance * scale)
+    assert found[2]["count"] == expected[2]["count"] == 360
+
+
+@pytest.mark.parametrize(
+    ("backend", "optimizer"),
+    [("jit", "lars"), ("jit", "sgd"), ("pmap", "lars"), ("pmap", "sgd")],
+)
+def test_eight_devices_end_where_one_does(alone, backend, optimizer):
+    rate = {"lars": 0.5, "sgd": 0.02}[optimizer]
+    config = replace(
+        BASE, devices=8, backend=backend, optimizer=optimizer, learning_rate=rate
+    )
+    assert_same(train(config), alone[optimizer], 2e-3)
+
+
+def test_images_that_are_fed_train_like_those_on_the_device(alone):
+    found = train(replace(BASE, placement="host"))
+    assert_same(found, alone["lars"], 1e-6)
+    assert found[2] == alone["lars"][2]
+
+
+def test_held_out_examples_are_evaluated_in_place_of_the_test_split():
+    trainer = Trainer.create(replace(BASE, holdout=100))
+    assert len(trainer.inputs.train) == 1337
+    assert trainer.evaluate(trainer.initial_state())["count"] == 100
+
+
+def test_estimated_statistics_mend_what_few_large_steps_leave_behind():
+    # Twenty-four steps of 1024 at a constant rate: the weights have run away from the
+    # running average.
+    config = replace(
+        BASE,
+        optimizer="sgd",
+        global_batch=1024,
+        steps=24,
+        learning_rate=0.2,
+        decay_power=0.0,
+    )
+    accuracy = {}
+    trainer = Trainer.create(config)
+    state, _ = trainer.fit(trainer.initial_state())
+    for choice in ("running", "estimated", "auto"):
+        chosen = replace(config, batch_statistics=choice)
+        kin = Trainer(chosen, trainer.inputs, trainer.program)
+        accuracy[choice] = kin.evaluate(state)["accuracy"]
+    assert accuracy["estimated"] > accuracy["running"] + 0.2
+    assert accuracy["auto"] == accuracy["estimated"]
