@@ -17,6 +17,7 @@ import tyro
 from experiments.lars.config import Config
 from experiments.lars.presets import PRESETS, get_preset
 from lars_jax.errors import InputError
+from lars_jax.train import NonFiniteError
 
 T = TypeVar("T")
 
@@ -98,14 +99,18 @@ class Compare:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status.
 
-    0: done. 2: the input cannot be used; one line on standard error says why. 130 and
-    143: stopped by Ctrl-C or SIGTERM, saved.
+    0: done. 2: the input cannot be used. 3: training became NaN or infinite. 130 and
+    143: stopped by Ctrl-C or SIGTERM, saved. In every case but the first one line on
+    standard error says why.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _dispatch(words)
     except InputError as error:
         return _complain(str(error))
+    except NonFiniteError as error:
+        _complain(str(error))
+        return 3
     except BrokenPipeError:
         # The reader, `head` perhaps, has seen enough; Python must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -18,6 +18,9 @@ import numpy as np
 MAX_IN_FLIGHT = 8
 """Steps that may be queued on the device before the loop waits for the oldest."""
 
+VITAL = ("loss", "nonfinite")
+"""Metrics that are looked at after every step, whether its row is due or not."""
+
 HostMetrics = dict[str, Any]
 
 
@@ -141,16 +144,16 @@ class _Watch:
 
     def arrived(self, step: int, metrics: Any) -> None:
         """Block until a step is done; check it; pass its metrics on if they are due."""
-        vital = {
-            name: metrics[name] for name in ("loss", "nonfinite") if name in metrics
-        }
-        vital = jax.device_get(vital)
-        _check_finite(step, vital, self._leaf_names)
+        due = self._due(step)
+        # One transfer: every metric of a row that is due, else only what is checked.
+        row = jax.device_get(
+            metrics if due else {k: metrics[k] for k in VITAL if k in metrics}
+        )
+        nonfinite = row.pop("nonfinite", np.zeros(0, bool))
+        _check_finite(step, row["loss"], nonfinite, self._leaf_names)
         self._steps += 1
-        if not self._due(step):
+        if not due:
             return
-        row = jax.device_get(metrics)
-        row.pop("nonfinite", None)
         elapsed = max(time.perf_counter() - self._since, 1e-9)
         row["images_per_second"] = self._steps * self._examples_per_step / elapsed
         row["data_wait"] = min(self._waited / elapsed, 1.0)
@@ -182,14 +185,16 @@ class _Paused:
         self._watch.skip(time.perf_counter() - self._entered)
 
 
-def _check_finite(step: int, vital: dict[str, Any], leaf_names: Sequence[str]) -> None:
-    bad = np.flatnonzero(vital.get("nonfinite", np.zeros(0, bool)))
-    if not len(bad) and np.isfinite(vital["loss"]):
+def _check_finite(
+    step: int, loss: Any, nonfinite: np.ndarray, leaf_names: Sequence[str]
+) -> None:
+    bad = np.flatnonzero(nonfinite)
+    if not len(bad) and np.isfinite(loss):
         return
     names = [leaf_names[i] if i < len(leaf_names) else f"leaf {i}" for i in bad]
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else "")
     raise NonFiniteError(
-        f"training must stay finite; at step {step} the loss was {vital['loss']} and "
-        f"the gradient was not finite in {shown or 'no leaf'}: lower the learning rate "
-        "or lengthen the warm-up, and go on from the last checkpoint"
+        f"training must stay finite; at step {step} the loss was {loss} and the "
+        f"gradient was not finite in {shown or 'no leaf'}: lower the learning rate or "
+        "lengthen the warm-up, and go on from the last checkpoint"
     )

@@ -208,6 +208,15 @@ def test_run_directory_that_may_not_be_written(tmp_path, capsys, monkeypatch):
     assert "may not be written: choose another --run-dir" in line
 
 
+def test_run_that_diverges_says_where_and_keeps_its_checkpoints(tmp_path, capsys):
+    words = [*SMOKE, "--optimizer", "sgd", "--learning-rate", "1e30", "--steps", "30"]
+    status = main([*words, "--run-dir", str(tmp_path / "run")])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert status == 3
+    assert "training must stay finite; at step" in said
+    assert "conv1/kernel" in said or "no leaf" in said
+
+
 def test_image_that_cannot_be_read_is_named(tmp_path, capsys):
     random = np.random.default_rng(0)
     for split in ("train", "test"):

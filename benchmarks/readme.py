@@ -1,0 +1,150 @@
+"""Write the READMEs' tables from records and presets, or check that they are current.
+
+python -m benchmarks.readme [--check]
+"""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.records import RECORDS, mean_sd, read_record
+from experiments.lars.presets import PRESETS
+from lars_jax.train.record import write_text
+
+ROOT = Path(__file__).parents[1]
+
+
+def digits() -> str:
+    """Return the table of the digits presets."""
+    record = read_record("digits")
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for run in record["runs"]:
+        runs.setdefault(run["preset"], []).append(run)
+    lines = [
+        "| preset | optimizer | global batch | steps | accuracy % | sd | n | wall s |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, own in runs.items():
+        mean, sd = mean_sd([run["accuracy"] for run in own])
+        seconds, _ = mean_sd([run["wall_seconds"] for run in own])
+        config = own[0]["config"]
+        lines.append(
+            f"| `{name}` | {config['optimizer']['optimizer']} | "
+            f"{config['global_batch']} | {own[0]['steps']} | {100 * mean:.2f} | "
+            f"{100 * sd:.2f} | {len(own)} | {seconds:.0f} |"
+        )
+    return "\n".join([*lines, "", _origin(record)])
+
+
+def overheads() -> str:
+    """Return the table of what the package costs over what it stands on."""
+    lines = [
+        "| what | ratio, median | mean | sd | n |",
+        "|---|---|---|---|---|",
+    ]
+    names = {
+        "loop_overhead": "`fit` over its compiled steps alone, digits",
+        "import_time": "`import lars_jax` over `import jax, optax`",
+    }
+    for name, text in names.items():
+        ratios = read_record(name)["ratios"]
+        mean, sd = mean_sd(ratios)
+        median = ratios[len(ratios) // 2]
+        lines.append(
+            f"| {text} | {median:.3f} | {mean:.3f} | {sd:.3f} | {len(ratios)} |"
+        )
+    return "\n".join([*lines, "", _origin(read_record("loop_overhead"))])
+
+
+def cifar10() -> str:
+    """Return the table of training throughput beside PyTorch's."""
+    lines = [
+        "| network | global batch | images/s | PyTorch images/s | ratio | n |",
+        "|---|---|---|---|---|---|",
+    ]
+    records = [
+        read_record(path.stem)
+        for path in sorted(RECORDS.glob("cifar10_throughput_*.json"))
+    ]
+    for record in records:
+        lines.extend(_throughput_row(row) for row in record["rows"])
+    return "\n".join([*lines, "", *(_origin(record) for record in records[:1])])
+
+
+def compared() -> str:
+    """Return the table of a comparison of optimizers over batch sizes."""
+    record = read_record("compare_digits")
+    return record["table"] + "\n" + _origin(record)
+
+
+def presets() -> str:
+    """Return the table of all presets."""
+    lines = [
+        "| preset | reproduces | expected | status | note |",
+        "|---|---|---|---|---|",
+    ]
+    for name, preset in PRESETS.items():
+        expected = preset.expected
+        if preset.source.startswith("http"):
+            expected = f"[{expected}]({preset.source})"
+        lines.append(
+            f"| `{name}` | {preset.reproduces} | {expected} | {preset.status} | "
+            f"{preset.note} |"
+        )
+    return "\n".join(lines)
+
+
+TABLES: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {
+        "digits": digits,
+        "overheads": overheads,
+        "cifar10": cifar10,
+        "compare": compared,
+    },
+    "experiments/lars/README.md": {"presets": presets},
+}
+
+
+def fill(text: str, tables: dict[str, Callable[[], str]]) -> str:
+    """Return a text with every table between its marks made anew."""
+    for name, table in tables.items():
+        marks = f"<!-- table {name} -->", f"<!-- end {name} -->"
+        pattern = re.escape(marks[0]) + ".*?" + re.escape(marks[1])
+        body = f"{marks[0]}\n{table()}\n{marks[1]}"
+        text, count = re.subn(pattern, lambda _, body=body: body, text, flags=re.S)
+        if count != 1:
+            raise SystemExit(f"a README must hold {marks[0]} once; found {count}")
+    return text
+
+
+def main() -> None:
+    """Fill the tables in, or fail where `--check` finds them out of date."""
+    for name, tables in TABLES.items():
+        path = ROOT / name
+        text = path.read_text()
+        filled = fill(text, tables)
+        if "--check" not in sys.argv[1:]:
+            write_text(path, filled)
+        elif filled != text:
+            sys.exit(f"{name} is not what the records say: run benchmarks.readme")
+
+
+def _throughput_row(row: dict[str, Any]) -> str:
+    return (
+        f"| {row['network']} | {row['batch']} | {row['images_per_second']:.0f} | "
+        f"{row['torch_images_per_second']:.0f} | {row['ratio']:.2f} | {row['n']} |"
+    )
+
+
+def _origin(record: dict[str, Any]) -> str:
+    found = record["environment"]
+    return (
+        f"`{record['command']}` on {record['machine']}; Python {found['python']}, "
+        f"jax {found['jax']}, optax {found['optax']}, flax {found['flax']}."
+    )
+
+
+if __name__ == "__main__":
+    main()
