@@ -244,7 +244,8 @@ def _parse(kind: type[T], words: list[str], verb: str, default: T | None = None)
     try:
         with contextlib.redirect_stderr(printed):
             return tyro.cli(
-                tyro.conf.OmitArgPrefixes[kind],  # pyright: ignore[reportInvalidTypeArguments]
+                kind,
+                config=(tyro.conf.OmitArgPrefixes,),
                 args=words,
                 prog=f"{PROGRAM} {verb}",
                 description=kind.__doc__,

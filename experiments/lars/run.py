@@ -9,6 +9,7 @@ mistakes.npz     what the trained network got wrong
 report.html      all of it to look at
 """
 
+import contextlib
 import datetime
 import sys
 import time
@@ -175,9 +176,11 @@ class _Session:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._progress.close()
-        for part in (self._metrics, self._layers, self._events, self._checkpoints):
-            part.close()
+        # Each is closed even where another cannot be, as on a full disk.
+        with contextlib.ExitStack() as stack:
+            for part in (self._checkpoints, self._events, self._layers, self._metrics):
+                stack.callback(part.close)
+            self._progress.close()
 
     def run(self, interrupt: Interrupt) -> None:
         """Train to the end, or until interrupted."""
@@ -255,6 +258,7 @@ class _Session:
             for name, value in self.trainer.evaluate(state).items()
         }
         self._write({"step": step, **self.evaluation})
+        self._events.flush()
         self._progress.say(
             f"step {step}/{self._total}: accuracy "
             f"{100 * self.evaluation['eval/accuracy']:.2f} % of "

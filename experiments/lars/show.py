@@ -6,7 +6,6 @@ laptop in seconds.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -79,8 +78,11 @@ def residual_bytes(config: Config) -> int:
 
     def backward(state: TrainState, part: Any, key: jax.Array) -> Any:
         loss = make_loss(config, facts, network, {"key": key})
-        of_params = partial(loss, model_state=state.model_state, batch=part, key=key)
-        return jax.vjp(of_params, state.params, has_aux=True)[1]
+        return jax.vjp(
+            lambda params: loss(params, state.model_state, part, key),
+            state.params,
+            has_aux=True,
+        )[1]
 
     return tree_bytes(jax.eval_shape(backward, before, part, key))
 

@@ -95,7 +95,7 @@ def scale_by_lars(
         return ScaleByLarsState(zeros, zeros, zeros)
 
     def update(
-        updates: Any, state: ScaleByLarsState, params: Params | None = None
+        updates: Any, state: optax.OptState, params: Params | None = None
     ) -> tuple[Any, ScaleByLarsState]:
         del state
         if params is None:

@@ -4,11 +4,12 @@ They are written in `jax.numpy` throughout, so that peak, length and warm-up may
 traced values: one compiled step then serves every rate of a sweep.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import optax
+from jax.typing import ArrayLike
 
 Scalar = float | jax.Array
 
@@ -22,7 +23,7 @@ def warmup_polynomial(
     start: Scalar = 0.0,
     end: Scalar = 0.0,
     decay_from: Literal["start", "warmup"] = "start",
-) -> optax.Schedule:
+) -> Callable[[ArrayLike], jax.Array]:
     """Return a linear warm-up joined to a polynomial decay.
 
     For step t, warm-up W and total T:
@@ -54,7 +55,7 @@ def warmup_polynomial(
     [0.0, 1.0, 1.62, 0.5, 0.0]
     """
 
-    def schedule(count: jax.typing.ArrayLike) -> jax.Array:
+    def schedule(count: ArrayLike) -> jax.Array:
         step = jnp.asarray(count, jnp.float32)
         warmup = jnp.asarray(warmup_steps, jnp.float32)
         total = jnp.asarray(total_steps, jnp.float32)

@@ -67,11 +67,11 @@ def record_norms() -> optax.GradientTransformation:
         return RecordNormsState(zeros, zeros, ones)
 
     def update(
-        updates: Any, state: RecordNormsState, params: Any | None = None
+        updates: Any, state: optax.OptState, params: Any | None = None
     ) -> tuple[Any, RecordNormsState]:
-        return updates, state._replace(
-            weight_norm=norms(params), gradient_norm=norms(updates)
-        )
+        del state
+        ones = jax.tree.map(lambda _: jnp.ones((), jnp.float32), params)
+        return updates, RecordNormsState(norms(params), norms(updates), ones)
 
     return optax.GradientTransformation(init, update)
 

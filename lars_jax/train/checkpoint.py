@@ -5,10 +5,13 @@ restores a flipped byte without a word, so a checksum of every leaf is kept besi
 the arrays and compared after reading.
 """
 
+import contextlib
+import errno
 import logging
+import os
 import shutil
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +40,8 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, *, best: str):
-        # Orbax reports every save at INFO and warnings of its own making.
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        # Orbax logs every save, and errors with their traceback that it raises as well.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
         self._best = best
         policy = preservation_policy.AnyPreservationPolicy(
             [
@@ -81,13 +84,11 @@ class Checkpoints:
             return
         leaves = _describe(jax.device_get(state), checksums=True)
         meta = {"format": FORMAT, "metrics": dict(metrics), "leaves": leaves}
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
-            ),
-            metrics=dict(metrics),
+        arguments = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
         )
+        with self._disk_errors():
+            self._manager.save(step, args=arguments, metrics=dict(metrics))
 
     def restore(self, step: int, like: Any) -> Any:
         """Return the state saved after `step`.
@@ -126,11 +127,25 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Block until every save that was started is on disk."""
-        self._manager.wait_until_finished()
+        with self._disk_errors():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Wait for saves and let go of the directory."""
-        self._manager.close()
+        with self._disk_errors():
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        """Raise the `OSError` of a full disk, which Orbax words as a ValueError."""
+        try:
+            yield
+        except ValueError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise OSError(
+                errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._directory)
+            ) from error
 
     def _path(self, step: int) -> Path:
         return self._directory / str(step)
@@ -185,6 +200,6 @@ def _describe(tree: Any, *, checksums: bool = False) -> Leaves:
     for path, leaf in jax.tree.leaves_with_path(tree):
         row: dict[str, Any] = {"shape": [str(leaf.dtype), *leaf.shape]}
         if checksums:
-            row["crc32"] = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8))
+            row["crc32"] = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).data)
         leaves[jax.tree_util.keystr(path)] = row
     return leaves

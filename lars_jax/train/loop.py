@@ -191,7 +191,9 @@ def _check_finite(
     bad = np.flatnonzero(nonfinite)
     if not len(bad) and np.isfinite(loss):
         return
-    names = [leaf_names[i] if i < len(leaf_names) else f"leaf {i}" for i in bad]
+    names = [
+        leaf_names[i] if i < len(leaf_names) else f"leaf {i}" for i in bad.tolist()
+    ]
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else "")
     raise NonFiniteError(
         f"training must stay finite; at step {step} the loss was {loss} and the "

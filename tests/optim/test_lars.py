@@ -1,5 +1,9 @@
 """LARS against a float64 NumPy oracle, hand numbers and its invariances."""
 
+# Optax types every tree as a union of all that a tree may be.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportCallIssue=false, reportIndexIssue=false
+
 import jax
 import jax.numpy as jnp
 import numpy as np

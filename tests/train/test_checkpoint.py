@@ -81,6 +81,8 @@ def largest(directory: Path) -> Path:
     return max(files, key=lambda path: path.stat().st_size)
 
 
+@pytest.mark.usefixtures("abandoned_coroutines")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "empty"])
 def test_damage_is_noticed(checkpoints, tmp_path, damage):
     checkpoints.save(1, some_state(), {})

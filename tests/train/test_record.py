@@ -4,10 +4,12 @@ import io
 import json
 
 import pytest
+from tensorboardX.proto.event_pb2 import Event
 
 from lars_jax import InputError
 from lars_jax.train.progress import Progress
 from lars_jax.train.record import (
+    Events,
     JsonLines,
     environment,
     read_json,
@@ -96,3 +98,28 @@ def test_progress_on_a_terminal_shows_where_the_run_is():
     assert "50/100" in shown
     assert "loss 0.500 lr 2 100 images/s wait 25.0%" in shown
     assert "ETA" in shown
+
+
+def scalars(directory):
+    """Return what the event files of a directory hold, as (step, name, value)."""
+    found = []
+    for path in sorted(directory.glob("events.*")):
+        data = path.read_bytes()
+        while data:
+            # TFRecord: length, its checksum, the record, its checksum.
+            length = int.from_bytes(data[:8], "little")
+            event = Event.FromString(data[12 : 12 + length])
+            data = data[12 + length + 4 :]
+            found.extend(
+                (event.step, value.tag, value.simple_value)
+                for value in event.summary.value
+            )
+    return found
+
+
+def test_events_hold_the_finite_numbers_of_each_row(tmp_path):
+    events = Events(tmp_path)
+    events.write({"step": 3, "train/loss": 0.5, "learning_rate": 2, "note": "x"})
+    events.write({"step": 4, "train/loss": float("nan")})
+    events.close()
+    assert scalars(tmp_path) == [(3, "train/loss", 0.5), (3, "learning_rate", 2.0)]

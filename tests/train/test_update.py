@@ -83,8 +83,9 @@ def test_accumulation_keeps_one_microbatch_in_memory(key):
                 loss_fn, tx, state, batch, key, microbatches=parts
             )
         )
-        compiled = step.lower(state, batch).compile()
-        return compiled.memory_analysis().temp_size_in_bytes
+        analysis = step.lower(state, batch).compile().memory_analysis()
+        assert analysis is not None
+        return analysis.temp_size_in_bytes
 
     assert temporary_bytes(16) < temporary_bytes(1) / 4
 
