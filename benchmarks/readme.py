@@ -61,16 +61,22 @@ def overheads() -> str:
 def cifar10() -> str:
     """Return the table of training throughput beside PyTorch's."""
     lines = [
-        "| network | global batch | images/s | PyTorch images/s | ratio | n |",
-        "|---|---|---|---|---|---|",
+        "| device | network | batch | images/s | PyTorch images/s | ratio | spread | n |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    records = [
-        read_record(path.stem)
-        for path in sorted(RECORDS.glob("cifar10_throughput_*.json"))
-    ]
-    for record in records:
-        lines.extend(_throughput_row(row) for row in record["rows"])
-    return "\n".join([*lines, "", *(_origin(record) for record in records[:1])])
+    origin = ""
+    for path in sorted(RECORDS.glob("cifar10_throughput_*.json")):
+        for row in read_record(path.stem).values():
+            lines.append(_throughput_row(row))
+            origin = _origin(
+                {
+                    "command": "python -m benchmarks.cifar10_throughput",
+                    "machine": f"{row['machine']['processor']}, "
+                    f"{row['machine']['cores']} cores",
+                    "environment": row["environment"],
+                }
+            )
+    return "\n".join([*lines, "", origin])
 
 
 def compared() -> str:
@@ -132,9 +138,12 @@ def main() -> None:
 
 
 def _throughput_row(row: dict[str, Any]) -> str:
+    ours, theirs = (row["images_per_second"][name] for name in ("lars_jax", "torch"))
+    ratio = row["ratio"]
     return (
-        f"| {row['network']} | {row['batch']} | {row['images_per_second']:.0f} | "
-        f"{row['torch_images_per_second']:.0f} | {row['ratio']:.2f} | {row['n']} |"
+        f"| {row['machine']['device_kind']} | {row['network']} | {row['batch']} | "
+        f"{ours['median']:.0f} | {theirs['median']:.0f} | {ratio['median']:.2f} | "
+        f"{ratio['lowest']:.2f} to {ratio['highest']:.2f} | {ratio['n']} |"
     )
 
 

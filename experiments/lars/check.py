@@ -99,6 +99,11 @@ def check_crop(config: Config, shape: tuple[int, ...]) -> None:
 
 def _check_sizes(config: Config) -> None:
     data, span = config.data, config.model.bn_span
+    if data.augmentation == "random_resized_crop" and data.placement == "device":
+        raise InputError(
+            "random_resized_crop is cut on the host; got placement device: leave "
+            "--placement out, or choose --augmentation crop"
+        )
     if config.global_batch % config.microbatches:
         raise InputError(
             f"microbatches must divide global_batch; got {config.microbatches} of "

@@ -35,6 +35,7 @@ from lars_jax.train.record import (
     environment,
     plain,
     read_json,
+    read_lines,
     write_json,
 )
 
@@ -215,7 +216,9 @@ class _Session:
     def finish(self) -> None:
         """Write what can only be written at the end."""
         if not self.evaluation:
-            self._evaluate(self.step, self.state)
+            # Nothing was left to train: the run had finished before it was resumed.
+            rows = read_lines(self.directory / "metrics.jsonl")
+            self.evaluation = [row for row in rows if "eval/accuracy" in row][-1]
         save_mistakes(self.directory, self.trainer, self.state)
         path = write_run_report(self.directory)
         self._progress.say(f"report: {path}")

@@ -47,6 +47,13 @@ CASES = {
         ["train", "--bn-span", "48", "--global-batch", "256"],
         "bn_span must divide a micro-batch; got 48 of 256",
     ),
+    "random boxes on the device": (
+        [
+            *("train", "--augmentation", "random_resized_crop"),
+            *("--placement", "device"),
+        ],
+        "random_resized_crop is cut on the host",
+    ),
     "resize below the crop": (["train", "--resize", "4"], "resize must be at least"),
     "batch larger than the data": (
         ["train", "--global-batch", "2000", "--devices", "1"],

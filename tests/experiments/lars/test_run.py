@@ -108,6 +108,14 @@ def test_report_is_written_again_from_the_files(finished, tmp_path, capsys):
     assert str(copy / "report.html") in capsys.readouterr().out
 
 
+def test_finished_run_that_is_resumed_stays_as_it_was(finished, tmp_path):
+    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+    before = last_state(copy)
+    assert main([*SMOKE, "--run-dir", str(copy), "--resume"]) == 0
+    assert rows(copy) == rows(finished)
+    assert last_state(copy) == before
+
+
 def test_eval_gives_the_accuracy_of_the_run(finished, capsys):
     assert main(["eval", str(finished)]) == 0
     last = [row for row in rows(finished) if "eval/accuracy" in row][-1]
