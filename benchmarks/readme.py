@@ -61,7 +61,7 @@ def overheads() -> str:
 def cifar10() -> str:
     """Return the table of training throughput beside PyTorch's."""
     lines = [
-        "| device | network | batch | images/s | PyTorch images/s | ratio | spread | n |",
+        "| device | network | batch | images/s | PyTorch's | ratio | spread | n |",
         "|---|---|---|---|---|---|---|---|",
     ]
     origin = ""

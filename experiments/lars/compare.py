@@ -145,7 +145,6 @@ def _row(
     config: Config, phase: str, rate: float, seed: int, accuracy: float
 ) -> dict[str, Any]:
     return {
-        "step": 0,
         "phase": phase,
         "optimizer": config.optimizer.optimizer,
         "global_batch": config.global_batch,

@@ -114,7 +114,18 @@ def load_config(directory: Path) -> Config:
     Raises:
         InputError: there is none, or another version wrote it.
     """
-    return from_json(Config, read_json(directory / "config.json")["config"])
+    return from_json(Config, _recorded(directory))
+
+
+def _recorded(directory: Path) -> dict[str, Any]:
+    path = directory / "config.json"
+    record = read_json(path)
+    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+        raise InputError(
+            f"{path} must hold the configuration of a run; it does not: name a "
+            "directory that `train` has written"
+        )
+    return record["config"]
 
 
 def _check_directory(config: Config, directory: Path, *, resume: bool) -> None:
@@ -126,7 +137,7 @@ def _check_directory(config: Config, directory: Path, *, resume: bool) -> None:
                 "leave --resume out, or name another --run-dir"
             )
         return
-    changes = difference(read_json(path)["config"], to_json(config))
+    changes = difference(_recorded(directory), to_json(config))
     if changes:
         raise InputError(
             f"a run directory holds one configuration; in {directory} "
@@ -160,7 +171,9 @@ class _Session:
         self.trainer = trainer
         self.directory = directory
         self.evaluation: dict[str, float] = {}
+        self._evaluated_at = 0
         self._total = trainer.inputs.total_steps
+        self._layers_due = every(max(1, self._total // LAYER_ROWS), self._total)
         self._started = time.perf_counter()
         self._checkpoints = Checkpoints(directory / "checkpoints", best="eval/accuracy")
         self.state, self.step = trainer.initial_state(), 0
@@ -191,7 +204,6 @@ class _Session:
             return max(1, round(epochs * inputs.steps_per_epoch))
 
         self._announce()
-        self._layers_due = every(max(1, self._total // LAYER_ROWS), self._total)
         hooks = [
             Hook(every(steps(config.eval_every), self._total), self._evaluate),
             Hook(every(steps(config.checkpoint_every), self._total), self._save),
@@ -271,7 +283,7 @@ class _Session:
         self._evaluated_at = step
 
     def _save(self, step: int, state: TrainState) -> None:
-        fresh = getattr(self, "_evaluated_at", None) == step
+        fresh = self._evaluated_at == step
         self._checkpoints.save(step, state, self.evaluation if fresh else {})
 
     def _write(self, row: dict[str, Any]) -> None:

@@ -102,7 +102,7 @@ class DataParallel:
             )
 
     def compile(self, step: Step) -> Step:
-        """Return the step over the mesh, its state donated.
+        """Return the step over the mesh.
 
         Args:
             step: `(state, batch, shared) -> (state, metrics)`, pure. `batch` is split
@@ -111,7 +111,8 @@ class DataParallel:
 
         Returns:
             A function of the same signature that takes what `replicate` and `shard`
-            return. The state given to it must not be used again.
+            return. The state given to it must not be used again: `jit` gives its memory
+            to the new one.
         """
         if self.backend == "pmap":
             return jax.pmap(

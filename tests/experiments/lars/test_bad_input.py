@@ -148,6 +148,13 @@ def test_configuration_that_is_not_json(run, capsys):
     assert "must hold JSON" in complain(["eval", run], capsys)
 
 
+@pytest.mark.parametrize("text", ["[]", "{}", '{"config": 3}'])
+def test_configuration_that_is_none(run, capsys, text):
+    (run / "config.json").write_text(text)
+    assert "must hold the configuration of a run" in complain(["eval", run], capsys)
+    assert "must hold" in complain([*SMOKE, "--run-dir", run, "--resume"], capsys)
+
+
 def test_configuration_of_another_version(run, capsys):
     record = json.loads((run / "config.json").read_text())
     record["config"]["warp"] = 9
