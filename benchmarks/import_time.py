@@ -5,6 +5,7 @@
 Fresh processes in turn, A B A B; the ratio is taken pair by pair.
 """
 
+import statistics
 import subprocess
 import sys
 import time
@@ -36,9 +37,9 @@ def main(asked: ImportTime) -> None:
         (seconds("import lars_jax"), seconds("import jax, optax"))
         for _ in range(asked.rounds + 1)
     ][1:]
-    ratios = sorted(ours / theirs for ours, theirs in pairs)
+    ratios = [ours / theirs for ours, theirs in pairs]
     mean, sd = mean_sd(ratios)
-    median = ratios[len(ratios) // 2]
+    median = statistics.median(ratios)
     print(f"import ratio: median {median:.3f}, mean {mean:.3f}, sd {sd:.3f}")
     command = "python -m benchmarks.import_time"
     print(write_record("import_time", command, ratios=ratios, seconds=pairs))

@@ -7,6 +7,7 @@ through `Trainer.fit` with metrics logged at every step, the other in a bare loo
 waits once in eight steps, as it must on a CPU. The ratio is taken pair by pair.
 """
 
+import statistics
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -70,9 +71,9 @@ def main(asked: Overhead) -> None:
         (loop_seconds(trainer), bare_seconds(trainer, batches))
         for _ in range(asked.rounds + 1)
     ][1:]
-    ratios = sorted(loop / bare for loop, bare in pairs)
+    ratios = [loop / bare for loop, bare in pairs]
     mean, sd = mean_sd(ratios)
-    median = ratios[len(ratios) // 2]
+    median = statistics.median(ratios)
     print(f"fit over steps alone: median {median:.3f}, mean {mean:.3f}, sd {sd:.3f}")
     command = "python -m benchmarks.loop_overhead"
     content = {"preset": asked.preset, "steps": asked.steps, "seconds": pairs}

@@ -4,6 +4,7 @@ python -m benchmarks.readme [--check]
 """
 
 import re
+import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +52,7 @@ def overheads() -> str:
     for name, text in names.items():
         ratios = read_record(name)["ratios"]
         mean, sd = mean_sd(ratios)
-        median = ratios[len(ratios) // 2]
+        median = statistics.median(ratios)
         lines.append(
             f"| {text} | {median:.3f} | {mean:.3f} | {sd:.3f} | {len(ratios)} |"
         )

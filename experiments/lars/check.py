@@ -56,6 +56,10 @@ def check(config: Config) -> Config:
     _require(data.holdout >= 0, "holdout", "0 or more", data.holdout)
     span = model.bn_span
     _require(span is None or span > 0, "bn_span", "above 0, or left out", span)
+    length = config.epochs if config.steps is None else math.inf
+    _require(
+        optimizer.warmup_epochs < length, "warmup_epochs", "below epochs", optimizer
+    )
     _check_sizes(config)
     return config
 

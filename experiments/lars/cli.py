@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader, `head` perhaps, has seen enough; Python must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 128 + signal.SIGPIPE
     except OSError as error:
         if error.errno not in _PLAIN_ERRORS:
             raise
@@ -234,6 +235,11 @@ def _preset_of(words: list[str]) -> tuple[str, list[str]]:
     """Split off the preset's name, which comes first if it comes at all."""
     if words and not words[0].startswith("-"):
         return words[0], words[1:]
+    if words and words[-1] in PRESETS and (len(words) < 2 or words[-2][:2] != "--"):
+        raise InputError(
+            f"PRESET comes right after the verb; got {words[-1]} at the end: move it "
+            "to the front"
+        )
     return "digits", words
 
 
@@ -247,7 +253,7 @@ def _parse(kind: type[T], words: list[str], verb: str, default: T | None = None)
                 kind,
                 config=(tyro.conf.OmitArgPrefixes,),
                 args=words,
-                prog=f"{PROGRAM} {verb}",
+                prog=f"{PROGRAM} {verb}{'' if default is None else ' [PRESET]'}",
                 description=kind.__doc__,
                 **extra,
             )
@@ -261,7 +267,8 @@ def _one_line(box: str) -> str:
     """Return the words of a message that was drawn as a box with rules and a title."""
     rows = [row.strip(" │") for row in box.splitlines() if row[:1] not in "╭╰"]
     parts = re.split(r"\s+[─-]{5,}\s+", " ".join(rows))
-    return "; ".join(" ".join(part.split()) for part in parts)
+    told = [" ".join(part.split()) for part in parts]
+    return "; ".join(part for part in told if not part.startswith("Argument helptext"))
 
 
 def _complain(line: str) -> int:

@@ -6,21 +6,24 @@ every seed on all training examples and evaluated once on the test split. A rate
 traced, so a cell compiles once however many rates it tries.
 """
 
+import contextlib
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
-from experiments.lars.check import check
+from experiments.lars.check import check, check_data
 from experiments.lars.config import Config, replace
 from experiments.lars.trainer import Trainer
+from lars_jax.data import load_source
 from lars_jax.errors import InputError
 from lars_jax.report import accuracy_by_batch_figure
 from lars_jax.train import NonFiniteError
-from lars_jax.train.progress import Progress
 from lars_jax.train.record import JsonLines, environment, write_json, write_text
 
 CENTRES = {"lars": 4.0, "sgd": 0.1, "nesterov": 0.1}
@@ -52,20 +55,24 @@ def compare(config: Config, grid: Grid, directory: Path) -> str:
         InputError: an empty grid, or a cell that cannot run.
     """
     _check_grid(config, grid, directory)
+    directory.mkdir(parents=True, exist_ok=True)
     record = {"config": asdict(config), "grid": asdict(grid)}
     write_json(directory / "config.json", record | {"environment": environment()})
-    results = JsonLines(directory / "results.jsonl")
     cells = [(name, batch) for name in grid.optimizers for batch in grid.batches]
-    progress = Progress(len(cells))
     rows = []
-    for name, batch in cells:
-        cell = replace(config, optimizer=name, global_batch=batch)
-        runs = list(_run_cell(cell, grid, progress))
-        for run in runs:
-            results.append(run)
-        rows.append(_summarise(name, batch, runs))
-    results.close()
-    progress.close()
+    with (
+        contextlib.closing(JsonLines(directory / "results.jsonl")) as results,
+        tqdm(total=len(cells) * (grid.trials + grid.seeds), unit="run") as progress,
+    ):
+        for name, batch in cells:
+            cell = replace(config, optimizer=name, global_batch=batch)
+            runs = []
+            for run in _run_cell(cell, grid):
+                results.append(run)
+                runs.append(run)
+                progress.update()
+            rows.append(_summarise(name, batch, runs))
+            tqdm.write(markdown(rows[-1:]).splitlines()[-1], file=sys.stderr)
     table = markdown(rows)
     write_text(directory / "table.md", table)
     figure = accuracy_by_batch_figure(rows)
@@ -111,9 +118,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _run_cell(
-    config: Config, grid: Grid, progress: Progress
-) -> Iterator[dict[str, Any]]:
+def _run_cell(config: Config, grid: Grid) -> Iterator[dict[str, Any]]:
     """Yield a row for each trial and each seed of one optimizer at one batch size."""
     name, batch = config.optimizer.optimizer, config.global_batch
     tuning = Trainer.create(replace(config, holdout=grid.tuning_holdout))
@@ -126,9 +131,6 @@ def _run_cell(
     for seed in range(grid.seeds):
         accuracy = _accuracy(final, learning_rate=best, seed=seed)
         yield _row(config, "test", best, seed, accuracy)
-        progress.say(
-            f"{name} batch {batch} rate {best:.4g} seed {seed}: {100 * accuracy:.2f} %"
-        )
 
 
 def _accuracy(trainer: Trainer, **numbers: Any) -> float:
@@ -168,17 +170,23 @@ def _summarise(name: str, batch: int, runs: list[dict[str, Any]]) -> dict[str, A
 
 
 def _check_grid(config: Config, grid: Grid, directory: Path) -> None:
-    for name in ("optimizers", "batches", "seeds", "trials", "tuning_holdout"):
-        if not getattr(grid, name):
-            flag = "--" + name.replace("_", "-")
-            raise InputError(f"compare needs at least one of {name}: mend {flag}")
-    if grid.rate_span < 1:
+    for name in ("seeds", "trials", "tuning_holdout"):
+        value = getattr(grid, name)
+        if value < 1:
+            raise InputError(f"compare needs at least one of {name}; got {value}")
+    for name in ("optimizers", "batches"):
+        values = getattr(grid, name)
+        if not values or len(set(values)) < len(values):
+            raise InputError(f"compare needs {name}, each once; got {values}")
+    if not 1 <= grid.rate_span < math.inf:
         raise InputError(f"rate_span must be 1 or more; got {grid.rate_span}")
+    data = config.data
+    source = load_source(data.dataset, data.train_split, data_dir=data.data_dir)
     for batch in grid.batches:
-        check(replace(config, global_batch=batch))
+        cell = check(replace(config, global_batch=batch))
+        check_data(cell, len(source) - grid.tuning_holdout)
     if (directory / "config.json").exists():
         raise InputError(
-            f"a comparison needs a directory of its own; {directory} holds one: name "
+            f"a comparison needs a directory of its own; {directory} holds a run: name "
             "another --run-dir"
         )
-    directory.mkdir(parents=True, exist_ok=True)

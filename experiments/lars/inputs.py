@@ -5,6 +5,7 @@ one is decoded on the host and fed. Either way the batch of a step is a function
 seed and the step alone.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -93,8 +94,7 @@ class Inputs:
     def calibration_batches(self, *, seed: int) -> Iterator[Any]:
         """Yield the training batches that batch statistics are estimated from."""
         examples = min(CALIBRATION_EXAMPLES, len(self.train))
-        part = self.config.global_batch // self.config.microbatches
-        batch = _whole(min(part, CALIBRATION_BATCH), self.parallel.num_devices)
+        batch = self._calibration_batch()
         steps = max(1, examples // batch)
         for rows in self._train_rows(batch, start=0, stop=steps, seed=seed):
             yield jax.device_put(rows, self.parallel.sharded)
@@ -130,6 +130,15 @@ class Inputs:
         images = read_batch(source, index.tolist(), resize=data.resize).image
         return center_crop(images, data.image_size)
 
+    def _calibration_batch(self) -> int:
+        part = self.config.global_batch // self.config.microbatches
+        span = self.config.model.bn_span
+        if span is not None and span >= min(part, CALIBRATION_BATCH):
+            return part
+        # Whole spans on whole devices, as a training batch has them.
+        unit = math.lcm(self.parallel.num_devices, span or 1)
+        return _whole(min(part, CALIBRATION_BATCH), unit)
+
     def _train_rows(
         self, batch: int, *, start: int, stop: int, seed: int
     ) -> Iterator[dict[str, np.ndarray]]:
@@ -163,7 +172,8 @@ def load_inputs(config: Config, parallel: DataParallel) -> Inputs:
     else:
         evaluation = load_source(data.dataset, data.test_split, data_dir=data.data_dir)
     check_data(config, len(train))
-    check_crop(config, np.shape(train[0][0]))
+    for source in (train, evaluation):
+        check_crop(config, np.shape(source[0][0]))
     parallel.check_divides(config.global_batch // config.microbatches)
     placed = _place(config, parallel, train), _place(config, parallel, evaluation)
     return Inputs(
@@ -220,7 +230,7 @@ def _statistics(config: Config, source: Source, split: Split) -> ChannelStatisti
     return channel_statistics(read_batch(source, sample, resize=side).image)
 
 
-def _whole(size: int, devices: int, *, up: bool = False) -> int:
-    """Return the multiple of `devices` below `size`, or above it."""
-    rounded = -(-size // devices) if up else size // devices
-    return max(1, rounded) * devices
+def _whole(size: int, unit: int, *, up: bool = False) -> int:
+    """Return the multiple of `unit` below `size`, or above it."""
+    rounded = -(-size // unit) if up else size // unit
+    return max(1, rounded) * unit

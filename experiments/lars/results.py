@@ -69,13 +69,30 @@ def load_mistakes(directory: Path) -> Mistakes | None:
     return Mistakes(**arrays, class_names=names)
 
 
+def read_run(directory: Path) -> dict[str, Any]:
+    """Return what `config.json` of a run holds: preset, configuration, environment.
+
+    Raises:
+        InputError: there is no such file, or it is not that of a run.
+    """
+    path = directory / "config.json"
+    record = read_json(path)
+    needed = {"preset", "config", "environment"}
+    if not isinstance(record, dict) or not needed <= record.keys():
+        raise InputError(
+            f"{path} must hold the configuration of a run; it does not: name a "
+            "directory that `train` has written"
+        )
+    return record
+
+
 def write_run_report(directory: Path) -> Path:
     """Write `report.html` from the files of a run directory, finished or not.
 
     Raises:
         InputError: the directory holds no run.
     """
-    record = read_json(directory / "config.json")
+    record = read_run(directory)
     rows = list(read_lines(directory / "metrics.jsonl"))
     path = directory / "report.html"
     write_report(

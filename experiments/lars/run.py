@@ -21,7 +21,7 @@ import jax
 
 from experiments.lars.check import check
 from experiments.lars.config import Config
-from experiments.lars.results import save_mistakes, write_run_report
+from experiments.lars.results import read_run, save_mistakes, write_run_report
 from experiments.lars.trainer import Trainer
 from lars_jax.errors import InputError
 from lars_jax.optim import FIELDS, leaf_names
@@ -33,14 +33,18 @@ from lars_jax.train.record import (
     Events,
     JsonLines,
     environment,
+    lock,
     plain,
-    read_json,
     read_lines,
     write_json,
 )
 
 LAYER_ROWS = 100
-"""Rows of layer telemetry that a run of any length leaves."""
+"""Rows of layer telemetry that a run leaves, or all that it logs where that is less."""
+
+
+BEST = "eval/accuracy"
+"""Metric whose best checkpoint is kept."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,16 @@ class Outcome:
     status: int
     step: int
     evaluation: dict[str, float]
+
+
+def layer_interval(total: int, log_every: int) -> int:
+    """Return the steps between rows of layer telemetry, a multiple of `log_every`.
+
+    >>> layer_interval(1000, 1), layer_interval(1000, 7), layer_interval(50, 10)
+    (10, 14, 10)
+    """
+    wanted = max(1, total // LAYER_ROWS)
+    return -(-wanted // log_every) * log_every
 
 
 def default_directory(name: str) -> Path:
@@ -83,7 +97,8 @@ def train(
                 session.stop()
                 return Outcome(interrupt.exit_status, session.step, {})
             session.finish()
-            return Outcome(0, session.step, session.evaluation)
+            # Heard while the report was being written: there is nothing left to stop.
+            return Outcome(interrupt.exit_status, session.step, session.evaluation)
 
 
 def evaluate(directory: Path, *, which: str = "last") -> dict[str, float]:
@@ -94,7 +109,7 @@ def evaluate(directory: Path, *, which: str = "last") -> dict[str, float]:
     """
     config = load_config(directory)
     trainer = Trainer.create(config)
-    checkpoints = Checkpoints(directory / "checkpoints", best="eval/accuracy")
+    checkpoints = Checkpoints(directory / "checkpoints", best=BEST)
     try:
         step = checkpoints.best_step() if which == "best" else checkpoints.last_step()
         if step is None:
@@ -114,18 +129,7 @@ def load_config(directory: Path) -> Config:
     Raises:
         InputError: there is none, or another version wrote it.
     """
-    return from_json(Config, _recorded(directory))
-
-
-def _recorded(directory: Path) -> dict[str, Any]:
-    path = directory / "config.json"
-    record = read_json(path)
-    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
-        raise InputError(
-            f"{path} must hold the configuration of a run; it does not: name a "
-            "directory that `train` has written"
-        )
-    return record["config"]
+    return from_json(Config, read_run(directory)["config"])
 
 
 def _check_directory(config: Config, directory: Path, *, resume: bool) -> None:
@@ -137,7 +141,7 @@ def _check_directory(config: Config, directory: Path, *, resume: bool) -> None:
                 "leave --resume out, or name another --run-dir"
             )
         return
-    changes = difference(_recorded(directory), to_json(config))
+    changes = difference(read_run(directory)["config"], to_json(config))
     if changes:
         raise InputError(
             f"a run directory holds one configuration; in {directory} "
@@ -173,28 +177,35 @@ class _Session:
         self.evaluation: dict[str, float] = {}
         self._evaluated_at = 0
         self._total = trainer.inputs.total_steps
-        self._layers_due = every(max(1, self._total // LAYER_ROWS), self._total)
+        self._layers_due = every(
+            layer_interval(self._total, trainer.config.log_every), self._total
+        )
         self._started = time.perf_counter()
-        self._checkpoints = Checkpoints(directory / "checkpoints", best="eval/accuracy")
         self.state, self.step = trainer.initial_state(), 0
-        if resume:
-            self._restore()
-        self._names = leaf_names(self.state.params)
-        kept = self.step if resume else None
-        self._metrics = JsonLines(directory / "metrics.jsonl", keep_to=kept)
-        self._layers = JsonLines(directory / "layers.jsonl", keep_to=kept)
-        self._events = Events(directory, resumed_from=kept)
-        self._progress = Progress(self._total, start=self.step)
+        # Closes what is open even where another part cannot be opened or closed.
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(lock(directory))
+            self._checkpoints = Checkpoints(directory / "checkpoints", best=BEST)
+            stack.callback(self._checkpoints.close)
+            if resume:
+                self._restore()
+            self._names = leaf_names(self.state.params)
+            kept = self.step if resume else None
+            self._metrics = JsonLines(directory / "metrics.jsonl", keep_to=kept)
+            stack.callback(self._metrics.close)
+            self._layers = JsonLines(directory / "layers.jsonl", keep_to=kept)
+            stack.callback(self._layers.close)
+            self._events = Events(directory, resumed_from=kept)
+            stack.callback(self._events.close)
+            self._progress = Progress(self._total, start=self.step)
+            stack.callback(self._progress.close)
+            self._opened = stack.pop_all()
 
     def __enter__(self) -> "_Session":
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        # Each is closed even where another cannot be, as on a full disk.
-        with contextlib.ExitStack() as stack:
-            for part in (self._checkpoints, self._events, self._layers, self._metrics):
-                stack.callback(part.close)
-            self._progress.close()
+        self._opened.close()
 
     def run(self, interrupt: Interrupt) -> None:
         """Train to the end, or until interrupted."""
@@ -228,12 +239,18 @@ class _Session:
     def finish(self) -> None:
         """Write what can only be written at the end."""
         if not self.evaluation:
-            # Nothing was left to train: the run had finished before it was resumed.
-            rows = read_lines(self.directory / "metrics.jsonl")
-            self.evaluation = [row for row in rows if "eval/accuracy" in row][-1]
+            self._recall()
         save_mistakes(self.directory, self.trainer, self.state)
         path = write_run_report(self.directory)
         self._progress.say(f"report: {path}")
+
+    def _recall(self) -> None:
+        """Take the last evaluation from the record: the run had already finished."""
+        for row in read_lines(self.directory / "metrics.jsonl"):
+            if row["step"] == self.step and "eval/accuracy" in row:
+                self.evaluation = {k: row[k] for k in row if k.startswith("eval/")}
+                return
+        self._evaluate(self.step, self.state)
 
     def _announce(self) -> None:
         inputs, config = self.trainer.inputs, self.trainer.config

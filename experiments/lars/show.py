@@ -102,6 +102,8 @@ def describe(config: Config) -> Iterator[str]:
     """Yield the lines of `show`: settings, parameter table, memory estimate."""
     for name, value in flatten(to_json(config)).items():
         yield f"{name:30} {value}"
+    if config.data.dataset not in CLASSES:
+        yield f"({config.data.dataset} is not opened: taken to be like ImageNet)"
     found = shapes(config)
     params = found.before.params
     yield ""

@@ -29,9 +29,9 @@ move in ten updates by the time it is evaluated; in a run of sixty they move thr
 class Trainer:
     """A configuration with its data and its program.
 
-    The numbers of a configuration (rates, decay, momentum, length, seed) are in the
-    state, so `fit` and `evaluate` of one trainer serve every configuration that
-    differs from its own in those alone.
+    The numbers of a configuration (rates, decay, momentum, seed) are in the state, so
+    `fit` and `evaluate` of one trainer serve every configuration that differs from its
+    own in those alone; the length of a run is the trainer's own.
     """
 
     config: Config

@@ -141,8 +141,9 @@ def lars(
     instead and so is another optimizer wherever beta > 0.
 
     Args:
-        learning_rate: gamma, a number or a schedule of the step. Because lambda is near
-            eta, a useful gamma is of order 1 to 30, a hundred times that of SGD.
+        learning_rate: gamma, a number or a schedule of the step. Without momentum a
+            step moves a leaf by at most gamma * eta of its norm, so with eta = 0.001 a
+            useful gamma is of order 1 to 30, not the 0.1 of SGD.
         weight_decay: beta.
         weight_decay_mask: leaves that decay.
         trust_coefficient: eta.

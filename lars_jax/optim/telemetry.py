@@ -70,6 +70,11 @@ def record_norms() -> optax.GradientTransformation:
         updates: Any, state: optax.OptState, params: Any | None = None
     ) -> tuple[Any, RecordNormsState]:
         del state
+        if params is None:
+            raise ValueError(
+                "record_norms needs the parameters to measure them; got params=None: "
+                "call tx.update(gradients, state, params)"
+            )
         ones = jax.tree.map(lambda _: jnp.ones((), jnp.float32), params)
         return updates, RecordNormsState(norms(params), norms(updates), ones)
 

@@ -197,6 +197,6 @@ def _check_finite(
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else "")
     raise NonFiniteError(
         f"training must stay finite; at step {step} the loss was {loss} and the "
-        f"gradient was not finite in {shown or 'no leaf'}: lower the learning rate or "
-        "lengthen the warm-up, and go on from the last checkpoint"
+        f"gradient was not finite in {shown or 'no leaf'}: start a new run with a "
+        "lower learning rate or a longer warm-up"
     )

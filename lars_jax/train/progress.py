@@ -1,5 +1,6 @@
 """A progress bar on a terminal, a line now and then elsewhere."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Mapping
@@ -45,8 +46,9 @@ class Progress:
     def update(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Show the metrics of a step."""
         text = describe(metrics)
-        self._bar.set_postfix_str(text, refresh=False)
-        self._bar.update(step - self._bar.n)
+        with _without_reader():
+            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.update(step - self._bar.n)
         quiet_for = time.monotonic() - self._spoke
         if self._bar.disable and quiet_for >= self._seconds:
             self.say(f"step {step}/{self._total} {text}")
@@ -54,12 +56,19 @@ class Progress:
     def say(self, line: str) -> None:
         """Print a line, above the bar if there is one."""
         self._spoke = time.monotonic()
-        tqdm.write(line, file=self._file)
-        self._file.flush()
+        with _without_reader():
+            tqdm.write(line, file=self._file)
+            self._file.flush()
 
     def close(self) -> None:
         """Leave the bar as it stands."""
-        self._bar.close()
+        with _without_reader():
+            self._bar.close()
+
+
+def _without_reader() -> contextlib.suppress:
+    """Go on where nobody reads any more: a run is worth more than its progress."""
+    return contextlib.suppress(BrokenPipeError)
 
 
 def describe(metrics: Mapping[str, Any]) -> str:

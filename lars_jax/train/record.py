@@ -5,6 +5,8 @@ grows is a JSON object a line, each flushed, so that what was written before a c
 can be read after it.
 """
 
+import contextlib
+import fcntl
 import importlib.metadata
 import json
 import math
@@ -36,7 +38,7 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in PACKAGES},
-        "platform": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "cpu_count": os.cpu_count(),
         "device_kind": device.device_kind,
         "device_count": jax.device_count(),
@@ -83,6 +85,24 @@ def read_json(path: Path) -> Any:
         raise InputError(
             f"{path} must hold JSON; {error}: restore it or start a new run"
         ) from error
+
+
+@contextlib.contextmanager
+def lock(directory: Path) -> Iterator[None]:
+    """Hold a directory for this process alone, for as long as the block runs.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    with (directory / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"a run directory is written by one process at a time; another is at "
+                f"work in {directory}: wait for it, or name another --run-dir"
+            ) from error
+        yield
 
 
 class JsonLines:
@@ -146,27 +166,31 @@ class Events:
 
     def __init__(self, directory: Path, *, resumed_from: int | None = None):
         from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.proto import event_pb2
 
         self._writer = EventsWriter(str(directory / "events"))
         if resumed_from is not None:
-            start = SessionLog(status=SessionLog.START)  # pyright: ignore[reportAttributeAccessIssue]
-            self._writer.write_event(Event(step=resumed_from + 1, session_log=start))
+            # Protobuf makes its classes on import, so type checkers know none of them.
+            protos: Any = event_pb2
+            log = protos.SessionLog(status=protos.SessionLog.START)
+            event = protos.Event(step=resumed_from + 1, session_log=log)
+            self._writer.write_event(event)
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Write every finite number of a row at the row's step."""
-        from tensorboardX.proto.event_pb2 import Event
-        from tensorboardX.proto.summary_pb2 import Summary
+        from tensorboardX.proto import event_pb2, summary_pb2
 
+        events: Any = event_pb2
+        summaries: Any = summary_pb2
         values = [
-            Summary.Value(tag=name, simple_value=value)
+            summaries.Summary.Value(tag=name, simple_value=value)
             for name, value in row.items()
             if name != "step"
             and isinstance(value, int | float)
             and math.isfinite(value)
         ]
-        summary = Summary(value=values)
-        event = Event(step=row["step"], wall_time=time.time(), summary=summary)
+        summary = summaries.Summary(value=values)
+        event = events.Event(step=row["step"], wall_time=time.time(), summary=summary)
         self._writer.write_event(event)
 
     def flush(self) -> None:
@@ -197,16 +221,23 @@ def _line(row: Mapping[str, Any]) -> str:
 
 
 def _git_revision() -> str | None:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    """Return the revision of the checkout this file belongs to, if it is in one."""
+    here = Path(__file__)
     try:
-        found = subprocess.run(
-            command,
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        # Installed into an environment inside some checkout, it is not part of that.
+        _git("ls-files", "--error-unmatch", here.name, cwd=here.parent)
+        return _git("describe", "--always", "--dirty", "--abbrev=12", cwd=here.parent)
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def _git(*words: str, cwd: Path) -> str:
+    found = subprocess.run(
+        ["git", *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=True,
+    )
     return found.stdout.strip()

@@ -2,9 +2,10 @@
 
 import io
 import json
+from typing import Any
 
 import pytest
-from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto import event_pb2
 
 from lars_jax import InputError
 from lars_jax.train.progress import Progress
@@ -17,6 +18,9 @@ from lars_jax.train.record import (
     write_json,
     write_text,
 )
+
+# Protobuf makes its classes on import, so type checkers know none of them.
+EVENT: Any = vars(event_pb2)["Event"]
 
 
 def test_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -108,7 +112,7 @@ def scalars(directory):
         while data:
             # TFRecord: length, its checksum, the record, its checksum.
             length = int.from_bytes(data[:8], "little")
-            event = Event.FromString(data[12 : 12 + length])
+            event = EVENT.FromString(data[12 : 12 + length])
             data = data[12 + length + 4 :]
             found.extend(
                 (event.step, value.tag, value.simple_value)

@@ -35,6 +35,10 @@ CASES = {
     "negative rate": (["train", "--learning-rate", "-1"], "learning_rate must be 0"),
     "momentum of one": (["train", "--momentum", "1"], "momentum must be in [0, 1)"),
     "negative decay": (["train", "--weight-decay", "-1e-4"], "weight_decay"),
+    "nothing but warm-up": (
+        ["train", "--warmup-epochs", "9", "--epochs", "9"],
+        "warmup_epochs must be below epochs; got 9.0",
+    ),
     "negative seed": (["train", "--seed", "-1"], "seed must be in"),
     "smoothing everything": (["train", "--label-smoothing", "1"], "label_smoothing"),
     "negative padding": (["train", "--crop-padding", "-1"], "crop_padding"),
@@ -92,6 +96,13 @@ CASES = {
     "show an unknown preset": (["show", "resnet"], "resnet"),
     "list with arguments": (["list", "all"], "list takes no arguments"),
     "compare nothing": (["compare", "--seeds", "0"], "at least one of seeds"),
+    "compare fewer than no seeds": (["compare", "--seeds", "-1"], "got -1"),
+    "compare one batch twice": (["compare", "--batches", "64", "64"], "each once"),
+    "compare with too little to train on": (
+        ["compare", "--batches", "1300", "--tuning-holdout", "200"],
+        "got 1300 of 1237",
+    ),
+    "preset at the end": (["train", "--seed=1", "digits"], "right after the verb"),
     "compare over no span": (["compare", "--rate-span", "0.5"], "rate_span"),
 }
 
@@ -148,7 +159,7 @@ def test_configuration_that_is_not_json(run, capsys):
     assert "must hold JSON" in complain(["eval", run], capsys)
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '{"config": 3}'])
+@pytest.mark.parametrize("text", ["[]", "{}", '{"config": {}}'])
 def test_configuration_that_is_none(run, capsys, text):
     (run / "config.json").write_text(text)
     assert "must hold the configuration of a run" in complain(["eval", run], capsys)

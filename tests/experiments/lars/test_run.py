@@ -16,11 +16,11 @@ import pytest
 from experiments.lars import program
 from experiments.lars.cli import main
 from experiments.lars.config import Config, replace
-from experiments.lars.presets import get_preset
-from experiments.lars.run import load_config
+from experiments.lars.presets import PRESETS, get_preset
+from experiments.lars.run import layer_interval, load_config
 from experiments.lars.trainer import Trainer
 from lars_jax.train.checkpoint import Checkpoints
-from lars_jax.train.record import read_json, read_lines
+from lars_jax.train.record import lock, read_json, read_lines
 from tests.experiments.lars.conftest import SMOKE
 
 ROOT = Path(__file__).parents[3]
@@ -114,6 +114,20 @@ def test_finished_run_that_is_resumed_stays_as_it_was(finished, tmp_path):
     assert main([*SMOKE, "--run-dir", str(copy), "--resume"]) == 0
     assert rows(copy) == rows(finished)
     assert last_state(copy) == before
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_layers_are_recorded_often_enough_to_draw(name):
+    total, log_every = 12_345, PRESETS[name].config.log_every
+    logged = total // log_every
+    assert total // layer_interval(total, log_every) >= min(45, logged)
+
+
+def test_two_processes_may_not_write_one_run(finished, tmp_path, capsys):
+    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+    with lock(copy):
+        assert main([*SMOKE, "--run-dir", str(copy), "--resume"]) == 2
+    assert "another is at work" in capsys.readouterr().err
 
 
 def test_eval_gives_the_accuracy_of_the_run(finished, capsys):

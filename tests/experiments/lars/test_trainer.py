@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from experiments.lars.config import replace
+from experiments.lars.inputs import load_inputs
 from experiments.lars.presets import get_preset
 from experiments.lars.trainer import Trainer
+from lars_jax.train import DataParallel, data_mesh
 
 BASE = replace(
     get_preset("smoke").config, global_batch=32, steps=20, learning_rate=0.5, devices=1
@@ -57,6 +59,14 @@ def test_images_that_are_fed_train_like_those_on_the_device(alone):
     found = train(replace(BASE, placement="host"))
     assert_same(found, alone["lars"], 1e-6)
     assert found[2] == alone["lars"][2]
+
+
+@pytest.mark.parametrize(("batch", "span"), [(1200, 100), (1280, 640), (1400, 1400)])
+def test_estimate_takes_whole_spans(batch, span):
+    config = replace(BASE, global_batch=batch, bn_span=span, batch_statistics="running")
+    inputs = load_inputs(config, DataParallel(data_mesh(1)))
+    sizes = {len(rows["index"]) for rows in inputs.calibration_batches(seed=0)}
+    assert all(size % span == 0 or size <= span for size in sizes)
 
 
 def test_held_out_examples_are_evaluated_in_place_of_the_test_split():
