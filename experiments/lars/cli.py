@@ -235,7 +235,9 @@ def _preset_of(words: list[str]) -> tuple[str, list[str]]:
     """Split off the preset's name, which comes first if it comes at all."""
     if words and not words[0].startswith("-"):
         return words[0], words[1:]
-    if words and words[-1] in PRESETS and (len(words) < 2 or words[-2][:2] != "--"):
+    value_of = words[-2] if len(words) > 1 else ""
+    is_value = value_of.startswith("--") and "=" not in value_of
+    if words and words[-1] in PRESETS and not is_value:
         raise InputError(
             f"PRESET comes right after the verb; got {words[-1]} at the end: move it "
             "to the front"
