@@ -10,15 +10,16 @@ sides run in this process in alternating rounds; the number to read is the ratio
 pair of rounds, ours over PyTorch's, above 1 where ours is faster.
 
 Results, median (lowest to highest) of rounds, ResNet-20 in float32 on two cores of an
-AMD EPYC that others were using too (load 6), jax 0.10.2, flax 0.12.8, torch 2.13.0:
+AMD EPYC, jax 0.10.2, flax 0.12.8, torch 2.13.0 (its compiled channels_last variant):
 
     batch   ours, images/s   torch, images/s    ratio               rounds
-      128   160 (144..167)   403 (352..408)     0.40 (0.37..0.42)   9
-      512    98 ( 91..108)   403 (344..427)     0.24 (0.21..0.31)   5
+      128   257 (242..271)   581 (542..650)     0.43 (0.42..0.47)   7
+      512   154 (134..160)   523 (517..560)     0.29 (0.26..0.30)   5
 
-Of our step at batch 128, gather and augmentation take 0.1 %, the optimizer 0.3 %, the
-forward pass 16 %; the rest is the backward pass, in a trace more than half of it for
-the gradients of kernels. Ratios hold for that machine; speeds are of a busy one.
+Gather and augmentation take 0.1 % of our step at batch 128, the optimizer 0.2 %, the
+forward pass 21 %; the rest is the backward pass, in a trace more than half of it for
+the gradients of kernels. Without the barrier before each convolution (`models/layers`)
+our step took 1.15 and 1.22 times as long in two pairs of runs at batch 128.
 """
 
 import dataclasses

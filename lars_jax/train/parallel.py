@@ -17,6 +17,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from lars_jax.errors import InputError
 
 AXIS = "data"
+CPU_OPTIONS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
+"""Keeps optimisation barriers until after fusion, where CPUs have a use for them."""
+
 Backend = Literal["jit", "pmap"]
 Step = Callable[[Any, Any, Any], tuple[Any, Any]]
 
@@ -122,11 +125,13 @@ class DataParallel:
                 out_axes=(None, None),  # pyright: ignore[reportArgumentType]
                 devices=list(self.mesh.devices.flat),
             )
+        on_cpu = self.mesh.devices.flat[0].platform == "cpu"
         return jax.jit(
             step,
             in_shardings=(self.replicated, self.sharded, self.replicated),
             out_shardings=(self.replicated, self.replicated),
             donate_argnums=0,
+            compiler_options=CPU_OPTIONS if on_cpu else None,
         )
 
     def compile_pure(self, function: Callable[..., Any]) -> Callable[..., Any]:
