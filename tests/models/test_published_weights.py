@@ -61,7 +61,7 @@ def weights():
 
 
 @pytest.fixture
-def test_images():
+def cifar10_test():
     if "TFDS_DATA_DIR" not in os.environ:
         pytest.skip("TFDS_DATA_DIR is unset: no CIFAR-10")
     import tensorflow_datasets as tfds
@@ -72,7 +72,7 @@ def test_images():
     return images, np.array([example["label"] for example in examples])
 
 
-def test_resnet20_is_as_accurate_as_published(weights, test_images):
+def test_resnet20_is_as_accurate_as_published(weights, cifar10_test):
     network = resnet(10, depth=20)
     params, model_state = variables_from(weights)
     shapes = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
@@ -80,7 +80,7 @@ def test_resnet20_is_as_accurate_as_published(weights, test_images):
     assert jax.tree.map(jnp.shape, (params, model_state)) == jax.tree.map(
         jnp.shape, expected
     )
-    images, labels = test_images
+    images, labels = cifar10_test
     apply = jax.jit(lambda x: network.apply(params, model_state, x)[0])
     predictions = [
         np.argmax(apply((batch / np.float32(255) - MEAN) / STD), axis=-1)
