@@ -6,9 +6,17 @@ none of them is imported until asked for.
 
 from lars_jax.errors import InputError
 from lars_jax.optim import (
+    STATIC_ARGUMENTS,
+    VARIANTS,
     ScaleByLarsState,
+    Variant,
     exclude,
+    exclude_vectors,
+    group_by_module,
+    lamb,
     lars,
+    lars_mlperf,
+    lars_report,
     layer_norms,
     path_labels,
     path_mask,
@@ -20,12 +28,20 @@ from lars_jax.train import TrainState, fit, update
 __version__ = "0.1.0"
 
 __all__ = [
+    "STATIC_ARGUMENTS",
+    "VARIANTS",
     "InputError",
     "ScaleByLarsState",
     "TrainState",
+    "Variant",
     "exclude",
+    "exclude_vectors",
     "fit",
+    "group_by_module",
+    "lamb",
     "lars",
+    "lars_mlperf",
+    "lars_report",
     "layer_norms",
     "path_labels",
     "path_mask",

@@ -7,7 +7,9 @@ import pytest
 
 SURFACE = {
     "lars_jax": {
-        *("InputError", "ScaleByLarsState", "TrainState", "exclude", "fit", "lars"),
+        *("InputError", "STATIC_ARGUMENTS", "ScaleByLarsState", "TrainState"),
+        *("VARIANTS", "Variant", "exclude", "exclude_vectors", "fit"),
+        *("group_by_module", "lamb", "lars", "lars_mlperf", "lars_report"),
         *("layer_norms", "path_labels", "path_mask", "scale_by_lars", "update"),
         "warmup_polynomial",
     },

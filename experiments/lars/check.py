@@ -1,9 +1,9 @@
 """Refuse a configuration that cannot run, before anything is loaded or written."""
 
 import math
-from typing import Any
+from typing import Any, get_args
 
-from experiments.lars.config import Config
+from experiments.lars.config import Config, OptimizerConfig, OptimizerName, VariantName
 from lars_jax.errors import InputError
 
 _POSITIVE = (
@@ -48,6 +48,7 @@ def check(config: Config) -> Config:
     _require(
         0 <= _finite(optimizer, "momentum") < 1, "momentum", "in [0, 1)", optimizer
     )
+    _check_rule(optimizer)
     smoothing = _finite(config, "label_smoothing")
     _require(0 <= smoothing < 1, "label_smoothing", "in [0, 1)", smoothing)
     _require(0 <= config.seed < 2**31, "seed", "in [0, 2^31)", config.seed)
@@ -98,6 +99,18 @@ def check_crop(config: Config, shape: tuple[int, ...]) -> None:
         raise InputError(
             f"image_size must not exceed the images; got {data.image_size} for images "
             f"of {shape[0]}x{shape[1]}: lower --image-size or set --resize"
+        )
+
+
+def _check_rule(optimizer: OptimizerConfig) -> None:
+    for name, kind in (("optimizer", OptimizerName), ("variant", VariantName)):
+        names = get_args(kind)
+        known = getattr(optimizer, name) in names
+        _require(known, name, f"one of {', '.join(names)}", optimizer)
+    if optimizer.variant != "paper" and optimizer.optimizer != "lars":
+        raise InputError(
+            f"variant is a form of LARS; got {optimizer.variant} with optimizer "
+            f"{optimizer.optimizer}: leave --variant out, or choose --optimizer lars"
         )
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from experiments.lars.config import Config
+from experiments.lars.config import Config, OptimizerName, VariantName
 from experiments.lars.presets import PRESETS, get_preset
 from lars_jax.errors import InputError
 from lars_jax.train import NonFiniteError
@@ -81,8 +81,8 @@ class Compare:
     """Compare optimizers over batch sizes and seeds with an equal tuning budget."""
 
     config: Annotated[Config, tyro.conf.arg(name="")]
-    optimizers: tuple[Literal["lars", "sgd", "nesterov"], ...] = ("lars", "nesterov")
-    """Optimizers to compare."""
+    optimizers: tuple[Literal[OptimizerName, VariantName], ...] = ("lars", "nesterov")
+    """Optimizers to compare; the name of a variant is LARS in that form."""
     batches: tuple[int, ...] = (64, 256, 1024)
     """Global batch sizes."""
     seeds: int = 3

@@ -1,33 +1,36 @@
 """Optimizers over batch sizes and seeds, each with the same budget for tuning.
 
 For every optimizer and batch size the same number of learning rates is tried, on one
-seed and on training examples held out for the purpose; the best is then trained with
-every seed on all training examples and evaluated once on the test split. A rate is
-traced, so a cell compiles once however many rates it tries.
+seed and on training examples held out for the purpose; the best, by accuracy and of
+equals by loss, is then trained with every seed on all training examples and evaluated
+once on the test split. A rate is traced, so a cell compiles once however many rates it
+tries.
 """
 
 import contextlib
+import itertools
 import math
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from tqdm import tqdm
 
 from experiments.lars.check import check, check_data
-from experiments.lars.config import Config, replace
+from experiments.lars.config import Config, OptimizerName, replace
 from experiments.lars.trainer import Trainer
 from lars_jax.data import load_source
 from lars_jax.errors import InputError
+from lars_jax.optim import VARIANTS
 from lars_jax.report import accuracy_by_batch_figure
 from lars_jax.train import NonFiniteError
 from lars_jax.train.record import JsonLines, environment, write_json, write_text
 
-CENTRES = {"lars": 4.0, "sgd": 0.1, "nesterov": 0.1}
-"""Middle of the rates tried at a batch of 256."""
+CENTRES = {"lars": 4.0, "sgd": 0.1, "nesterov": 0.2, "lamb": 0.03}
+"""Middle of the rates tried at a batch of 256, for LARS at eta = 0.001."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Grid:
     """What is compared, and how much tuning each cell may have."""
 
     optimizers: tuple[str, ...]
+    """Names of optimizers, or of variants of LARS."""
     batches: tuple[int, ...]
     seeds: int
     trials: int
@@ -65,9 +69,8 @@ def compare(config: Config, grid: Grid, directory: Path) -> str:
         tqdm(total=len(cells) * (grid.trials + grid.seeds), unit="run") as progress,
     ):
         for name, batch in cells:
-            cell = replace(config, optimizer=name, global_batch=batch)
             runs = []
-            for run in _run_cell(cell, grid):
+            for run in _run_cell(cell_config(config, name, batch), name, grid):
                 results.append(run)
                 runs.append(run)
                 progress.update()
@@ -80,20 +83,64 @@ def compare(config: Config, grid: Grid, directory: Path) -> str:
     return table
 
 
-def learning_rates(grid: Grid, name: str, batch: int) -> list[float]:
+def cell_config(config: Config, name: str, batch: int) -> Config:
+    """Return the configuration of a cell.
+
+    Args:
+        config: what all cells share; `lars` is of its variant.
+        name: an optimizer, or a variant of LARS.
+        batch: global batch.
+
+    >>> cell_config(Config(), "byol", 64).optimizer.variant
+    'byol'
+    """
+    if name == "lars":
+        rule = {"optimizer": "lars"}
+    elif name in get_args(OptimizerName):
+        rule = {"optimizer": name, "variant": "paper"}
+    else:
+        rule = {"optimizer": "lars", "variant": name}
+    return replace(config, global_batch=batch, **rule)
+
+
+def middle_rate(config: Config) -> float:
+    """Return the middle of the rates that a cell tries.
+
+    It grows with the square root of the batch for every optimizer alike. LARS moves by
+    gamma * eta, so its middle goes with 1 / eta. Where a ratio is clipped, gamma is the
+    highest rate of a layer, as it is with SGD; where it is measured on the momentum,
+    which is longer than a gradient, it is smaller: about four times on digits.
+
+    >>> middle_rate(Config(global_batch=1024))
+    8.0
+    """
+    rule, variant = config.optimizer, VARIANTS[config.optimizer.variant]
+    if rule.optimizer != "lars":
+        centre = CENTRES[rule.optimizer]
+    elif variant.clip:
+        centre = CENTRES["sgd"]
+    else:
+        centre = CENTRES["lars"] * 1e-3 / rule.trust_coefficient
+        centre *= 4.0 if variant.denominator == "momentum" else 1.0
+    return centre * math.sqrt(config.global_batch / 256)
+
+
+def learning_rates(config: Config, trials: int, span: float) -> list[float]:
     """Return the rates that a cell tries, evenly spaced in the logarithm.
 
-    The middle grows with the square root of the batch for every optimizer alike.
+    Args:
+        config: of the cell.
+        trials: number of rates.
+        span: ratio of the highest to the lowest.
 
-    >>> grid = Grid(("lars",), (1024,), 1, 3, 0, 4.0)
-    >>> learning_rates(grid, "lars", 1024)
+    >>> learning_rates(Config(global_batch=1024), 3, 4.0)
     [4.0, 8.0, 16.0]
     """
-    centre = CENTRES[name] * math.sqrt(batch / 256)
-    if grid.trials == 1:
+    centre = middle_rate(config)
+    if trials == 1:
         return [centre]
-    exponents = np.linspace(-0.5, 0.5, grid.trials)
-    return [float(round(centre * grid.rate_span**e, 6)) for e in exponents]
+    exponents = np.linspace(-0.5, 0.5, trials)
+    return [float(round(centre * span**e, 6)) for e in exponents]
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
@@ -118,38 +165,40 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _run_cell(config: Config, grid: Grid) -> Iterator[dict[str, Any]]:
+def _run_cell(config: Config, name: str, grid: Grid) -> Iterator[dict[str, Any]]:
     """Yield a row for each trial and each seed of one optimizer at one batch size."""
-    name, batch = config.optimizer.optimizer, config.global_batch
+    batch = config.global_batch
     tuning = Trainer.create(replace(config, holdout=grid.tuning_holdout))
     scores = {}
-    for rate in learning_rates(grid, name, batch):
-        scores[rate] = _accuracy(tuning, learning_rate=rate)
-        yield _row(config, "tune", rate, config.seed, scores[rate])
+    for rate in learning_rates(config, grid.trials, grid.rate_span):
+        scores[rate] = _score(tuning, learning_rate=rate)
+        accuracy, _ = scores[rate]
+        yield _row(name, batch, "tune", rate, config.seed, accuracy)
     best = max(scores, key=lambda rate: scores[rate])
     final = Trainer.create(config)
     for seed in range(grid.seeds):
-        accuracy = _accuracy(final, learning_rate=best, seed=seed)
-        yield _row(config, "test", best, seed, accuracy)
+        accuracy, _ = _score(final, learning_rate=best, seed=seed)
+        yield _row(name, batch, "test", best, seed, accuracy)
 
 
-def _accuracy(trainer: Trainer, **numbers: Any) -> float:
-    """Train once and return the accuracy; a run that diverges scores nothing."""
+def _score(trainer: Trainer, **numbers: Any) -> tuple[float, float]:
+    """Train once and return accuracy and negative loss; divergence scores nothing."""
     config = replace(trainer.config, **numbers)
     try:
         state, _ = trainer.fit(trainer.initial_state(config), seed=config.seed)
     except NonFiniteError:
-        return 0.0
-    return trainer.evaluate(state)["accuracy"]
+        return 0.0, -math.inf
+    found = trainer.evaluate(state)
+    return found["accuracy"], -found["loss"]
 
 
 def _row(
-    config: Config, phase: str, rate: float, seed: int, accuracy: float
+    name: str, batch: int, phase: str, rate: float, seed: int, accuracy: float
 ) -> dict[str, Any]:
     return {
         "phase": phase,
-        "optimizer": config.optimizer.optimizer,
-        "global_batch": config.global_batch,
+        "optimizer": name,
+        "global_batch": batch,
         "rate": rate,
         "seed": seed,
         "accuracy": accuracy,
@@ -180,10 +229,15 @@ def _check_grid(config: Config, grid: Grid, directory: Path) -> None:
             raise InputError(f"compare needs {name}, each once; got {values}")
     if not 1 <= grid.rate_span < math.inf:
         raise InputError(f"rate_span must be 1 or more; got {grid.rate_span}")
+    if config.optimizer.trust_coefficient == 0:
+        raise InputError(
+            "compare needs a trust_coefficient above 0; got 0, with which LARS stands "
+            "still: mend --trust-coefficient"
+        )
     data = config.data
     source = load_source(data.dataset, data.train_split, data_dir=data.data_dir)
-    for batch in grid.batches:
-        cell = check(replace(config, global_batch=batch))
+    for name, batch in itertools.product(grid.optimizers, grid.batches):
+        cell = check(cell_config(config, name, batch))
         check_data(cell, len(source) - grid.tuning_holdout)
     if (directory / "config.json").exists():
         raise InputError(

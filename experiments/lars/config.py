@@ -25,6 +25,20 @@ NetworkName = Literal[
     "resnet110",
 ]
 
+OptimizerName = Literal["lars", "sgd", "nesterov", "lamb"]
+VariantName = Literal[
+    "paper",
+    "optax",
+    "larc_clip",
+    "larc_apex_clip",
+    "larc_apex_scale",
+    "mlperf_scaled",
+    "tf_contrib",
+    "simclr_popular",
+    "byol",
+]
+"""The names of `lars_jax.optim.VARIANTS`."""
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -91,8 +105,11 @@ class ModelConfig:
 class OptimizerConfig:
     """The optimizer and its schedule: linear warm-up, then polynomial decay."""
 
-    optimizer: Literal["lars", "sgd", "nesterov"] = "lars"
-    """`lars` is Algorithm 1 of the paper; the other two are controls."""
+    optimizer: OptimizerName = "lars"
+    """`lars` is Algorithm 1 of the paper; the other three are controls."""
+
+    variant: VariantName = "paper"
+    """Published form of LARS, one of `lars_jax.VARIANTS`; for `lars` alone."""
 
     learning_rate: float = 2.0
     """Peak global learning rate (gamma), for the global batch as configured."""
@@ -113,13 +130,13 @@ class OptimizerConfig:
     """Learning rate at step 0 of the warm-up."""
 
     momentum: float = 0.9
-    """Momentum m."""
+    """Momentum m; for `lamb` the decay b1 of its first moment."""
 
     weight_decay: float = 5e-4
-    """Weight decay beta."""
+    """Weight decay beta; `lamb` adds it to Adam's direction, which wants more."""
 
     trust_coefficient: float = 1e-3
-    """Trust coefficient eta."""
+    """Trust coefficient eta; for `lars` alone."""
 
     excluded: Literal["none", "bias_and_norm"] = "none"
     """Leaves neither adapted nor decayed: none (paper), or biases and BN (MLPerf)."""

@@ -13,6 +13,7 @@ from experiments.lars.config import OptimizerConfig
 from lars_jax.optim import (
     BIAS_AND_NORM,
     exclude,
+    lamb,
     lars,
     record_norms,
     warmup_polynomial,
@@ -22,7 +23,7 @@ from lars_jax.optim import (
 def make_optimizer(
     config: OptimizerConfig, *, total_steps: int, steps_per_epoch: float
 ) -> optax.GradientTransformation:
-    """Return LARS, or a control that is the same chain with every trust ratio one.
+    """Return LARS, or a control with the same schedule and the same leaves left out.
 
     Args:
         config: the optimizer's section of a run's configuration.
@@ -35,7 +36,6 @@ def make_optimizer(
     >>> print(learning_rate(OptimizerConfig(), state, jnp.array(50)))
     0.5
     """
-    mask = exclude(BIAS_AND_NORM) if config.excluded == "bias_and_norm" else True
 
     def factory(
         learning_rate: float,
@@ -57,21 +57,7 @@ def make_optimizer(
             end=end_learning_rate,
             decay_from=config.decay_from,
         )
-        if config.optimizer == "lars":
-            return lars(
-                schedule,
-                weight_decay,
-                mask,
-                trust_coefficient,
-                trust_ratio_mask=mask,
-                momentum=momentum,
-            )
-        return optax.chain(
-            record_norms(),
-            optax.add_decayed_weights(weight_decay, None if mask is True else mask),
-            optax.scale_by_learning_rate(schedule),
-            optax.trace(momentum, nesterov=config.optimizer == "nesterov"),
-        )
+        return _rule(config, schedule, momentum, weight_decay, trust_coefficient)
 
     return optax.inject_hyperparams(factory)(
         learning_rate=config.learning_rate,
@@ -101,3 +87,32 @@ def learning_rate(
         decay_from=config.decay_from,
     )
     return schedule(step)
+
+
+def _rule(
+    config: OptimizerConfig,
+    schedule: optax.Schedule,
+    momentum: float,
+    weight_decay: float,
+    trust_coefficient: float,
+) -> optax.GradientTransformation:
+    mask = exclude(BIAS_AND_NORM) if config.excluded == "bias_and_norm" else True
+    if config.optimizer == "lars":
+        return lars(
+            schedule,
+            weight_decay,
+            mask,
+            trust_coefficient,
+            trust_ratio_mask=mask,
+            momentum=momentum,
+            variant=config.variant,
+        )
+    if config.optimizer == "lamb":
+        return lamb(schedule, weight_decay, mask, mask, b1=momentum)
+    # The chain of LARS with every trust ratio one.
+    return optax.chain(
+        record_norms(schedule),
+        optax.add_decayed_weights(weight_decay, None if mask is True else mask),
+        optax.scale_by_learning_rate(schedule),
+        optax.trace(momentum, nesterov=config.optimizer == "nesterov"),
+    )

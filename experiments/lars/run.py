@@ -2,7 +2,7 @@
 
 config.json      the configuration, and the environment it first ran in
 metrics.jsonl    a row for each logged step and each evaluation
-layers.jsonl     norms and trust ratio of every layer, now and then
+layers.jsonl     norms, trust ratio and rate of every layer, now and then
 events.*         the same scalars for TensorBoard
 checkpoints/     the last two states and the best
 mistakes.npz     what the trained network got wrong

@@ -114,8 +114,10 @@ class Trainer:
         if not jax.tree.leaves(state.model_state) or not self._estimates():
             return state
         shared = self.inputs.shared(self.inputs.train, self.config.seed)
+        # One at a time: several programs in flight, each with its collectives, can
+        # wait for one another for ever where many virtual devices share few threads.
         parts = [
-            self.program.statistics(state, batch, shared)
+            jax.block_until_ready(self.program.statistics(state, batch, shared))
             for batch in self.inputs.calibration_batches(seed=self.config.seed)
         ]
         return state._replace(model_state=merge_statistics(parts))

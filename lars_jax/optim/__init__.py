@@ -1,26 +1,48 @@
 """LARS as Optax transformations, with schedules, masks and telemetry."""
 
-from lars_jax.optim.lars import ScaleByLarsState, lars, scale_by_lars
+from lars_jax.optim.lamb import lamb
+from lars_jax.optim.lars import lars, lars_mlperf
+from lars_jax.optim.layers import group_by_module, layer_names, leaf_names, path_name
 from lars_jax.optim.masks import (
     BIAS_AND_NORM,
     exclude,
-    leaf_names,
+    exclude_vectors,
     path_labels,
     path_mask,
-    path_name,
     resolve_mask,
 )
+from lars_jax.optim.momentum import trace
+from lars_jax.optim.norms import leaf_norm
+from lars_jax.optim.scaling import STATIC_ARGUMENTS, ScaleByLarsState, scale_by_lars
 from lars_jax.optim.schedules import scale_linearly, warmup_polynomial
-from lars_jax.optim.telemetry import FIELDS, layer_norms, record_norms
+from lars_jax.optim.telemetry import (
+    FIELDS,
+    LarsReport,
+    lars_report,
+    layer_norms,
+    record_norms,
+)
+from lars_jax.optim.variants import VARIANTS, Variant
 
 __all__ = [
     "BIAS_AND_NORM",
     "FIELDS",
+    "STATIC_ARGUMENTS",
+    "VARIANTS",
+    "LarsReport",
     "ScaleByLarsState",
+    "Variant",
     "exclude",
+    "exclude_vectors",
+    "group_by_module",
+    "lamb",
     "lars",
+    "lars_mlperf",
+    "lars_report",
+    "layer_names",
     "layer_norms",
     "leaf_names",
+    "leaf_norm",
     "path_labels",
     "path_mask",
     "path_name",
@@ -28,5 +50,6 @@ __all__ = [
     "resolve_mask",
     "scale_by_lars",
     "scale_linearly",
+    "trace",
     "warmup_polynomial",
 ]

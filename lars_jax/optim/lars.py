@@ -13,147 +13,84 @@ What the paper leaves open is decided here as follows. A leaf whose weights or g
 have norm zero takes lambda = 1, as the authors' own code does. A leaf outside
 `trust_ratio_mask` takes lambda = 1; one outside `weight_decay_mask` takes beta = 0, in
 the step and in the denominator. Norms and ratios are float32 or wider, whatever the
-dtype of the leaf.
+dtype of the leaf. Other published decisions are `VARIANTS`.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lars_jax.optim.masks import Mask, Params, resolve_mask
-from lars_jax.optim.telemetry import at_least_float32, leaf_norm
-
-Scalar = float | jax.Array
-
-
-class ScaleByLarsState(NamedTuple):
-    """What the last update measured, one float32 scalar for each leaf.
-
-    Kept in the state because it costs nothing there and every plot of the paper needs
-    it; read it with `lars_jax.optim.telemetry`.
-    """
-
-    weight_norm: Any
-    gradient_norm: Any
-    trust_ratio: Any
-
-
-class _Measured(NamedTuple):
-    update: jax.Array | None
-    weight_norm: jax.Array
-    gradient_norm: jax.Array
-    trust_ratio: jax.Array
-
-
-def scale_by_lars(
-    trust_coefficient: Scalar = 1e-3,
-    weight_decay: Scalar = 0.0,
-    eps: Scalar = 0.0,
-    *,
-    weight_decay_mask: Mask = True,
-    trust_ratio_mask: Mask = True,
-) -> optax.GradientTransformation:
-    """Turn gradients g into lambda * (g + beta * w), with lambda of Equation 6.
-
-    lambda = eta * ||w|| / (||g|| + beta * ||w|| + eps)
-
-    Args:
-        trust_coefficient: eta, dimensionless; how far a layer may move in one step,
-            relative to its own norm. May be traced.
-        weight_decay: beta, in units of gradient over weight. May be traced.
-        eps: added to the denominator; the paper has none.
-        weight_decay_mask: leaves that decay: a bool, a tree of bools, or a function of
-            the parameters that returns one (see `path_mask`).
-        trust_ratio_mask: leaves that are adapted; the others take lambda = 1.
-
-    Returns:
-        A transformation whose updates have the dtype of the gradients and whose state
-        holds ||w||, ||g|| and lambda of every leaf, in float32.
-
-    Raises:
-        ValueError: `update` was called without `params`.
-
-    Reference:
-        You, Gitman, Ginsburg: Large Batch Training of Convolutional Networks, 2017,
-        Section 4, https://arxiv.org/abs/1708.03888
-
-    Example, with ||w|| = 5, ||g|| = 1 and beta = 0.5: lambda = 0.001 * 5 / (1 + 2.5).
-
-    >>> import jax.numpy as jnp
-    >>> w, g = jnp.array([3.0, 4.0]), jnp.array([-1.0, 0.0])
-    >>> tx = scale_by_lars(weight_decay=0.5)
-    >>> update, state = tx.update(g, tx.init(w), w)
-    >>> print(f"{state.trust_ratio:.6f} {update[1]:.6f}")
-    0.001429 0.002857
-    """
-
-    def init(params: Params) -> ScaleByLarsState:
-        zeros = jax.tree.map(lambda _: jnp.zeros((), jnp.float32), params)
-        return ScaleByLarsState(zeros, zeros, zeros)
-
-    def update(
-        updates: Any, state: optax.OptState, params: Params | None = None
-    ) -> tuple[Any, ScaleByLarsState]:
-        del state
-        if params is None:
-            raise ValueError(
-                "LARS needs the parameters to measure their norms; got params=None: "
-                "call tx.update(gradients, state, params)"
-            )
-
-        def scale(w: jax.Array, g: jax.Array | None, adapt: bool, decay: bool):
-            beta = weight_decay if decay else 0.0
-            return _scale_leaf(
-                w, g, eta=trust_coefficient, beta=beta, eps=eps, adapt=adapt
-            )
-
-        measured = jax.tree.map(
-            scale,
-            params,
-            updates,
-            resolve_mask(trust_ratio_mask, params),
-            resolve_mask(weight_decay_mask, params),
-        )
-        scaled, *norms = _transpose(measured)
-        return scaled, ScaleByLarsState(*norms)
-
-    return optax.GradientTransformation(init, update)
+from lars_jax.optim.masks import (
+    Mask,
+    Params,
+    exclude_vectors,
+    resolve_mask,
+)
+from lars_jax.optim.momentum import trace
+from lars_jax.optim.norms import at_least_float32
+from lars_jax.optim.scaling import in_gradient_dtype, scale_by_lars
+from lars_jax.optim.trust import Scalar
+from lars_jax.optim.variants import Variant, resolve_variant
 
 
 def lars(
     learning_rate: optax.ScalarOrSchedule,
     weight_decay: Scalar = 0.0,
     weight_decay_mask: Mask = True,
-    trust_coefficient: Scalar = 1e-3,
+    trust_coefficient: Scalar = 0.001,
     eps: Scalar = 0.0,
     trust_ratio_mask: Mask = True,
     momentum: Scalar = 0.9,
     nesterov: bool = False,
+    *,
+    variant: str | Variant = "paper",
+    stacked_axes: Any = None,
+    axis_names: Any = None,
+    layer_groups: Any = None,
+    accumulator_dtype: Any | None = None,
+    norms: Literal["scaled", "plain"] = "scaled",
+    telemetry: bool = True,
 ) -> optax.GradientTransformation:
-    """SGD with LARS: Algorithm 1, a chain of `scale_by_lars` and plain Optax links.
+    """SGD with LARS: Algorithm 1, a chain of `scale_by_lars`, a rate and momentum.
 
     v <- m * v + gamma_t * lambda * (g + beta * w);  w <- w - v
 
-    The arguments stand in the order of `optax.lars`, which divides by ||g + beta * w||
-    instead and so is another optimizer wherever beta > 0.
+    The positional arguments are those of `optax.lars`, in its order. `optax.lars`
+    divides by ||g + beta * w|| instead, and so is another optimizer wherever beta > 0;
+    `variant="optax"` gives it.
 
     Args:
         learning_rate: gamma, a number or a schedule of the step. Without momentum a
             step moves a leaf by at most gamma * eta of its norm, so with eta = 0.001 a
             useful gamma is of order 1 to 30, not the 0.1 of SGD.
         weight_decay: beta.
-        weight_decay_mask: leaves that decay.
+        weight_decay_mask: leaves that decay: a bool, a tree (prefix) of bools, or a
+            function of the parameters such as `path_mask` and `exclude` return.
         trust_coefficient: eta.
-        eps: added to the denominator of lambda.
+        eps: added to the denominator of lambda, beside the variant's own.
         trust_ratio_mask: leaves that are adapted; the others take the plain gamma.
-        momentum: m.
+        momentum: m. The number 0 keeps no buffer.
         nesterov: look ahead by one momentum step.
+        variant: a name of `VARIANTS` or a `Variant` with choices of your own.
+        stacked_axes: axis that counts layers in leaves that stack several (`nn.scan`,
+            ensembles): an int, None, or a tree (prefix) of these.
+        axis_names: inside `shard_map` or `pmap`, mesh axes over which leaves are split;
+            not needed under `jit`. See `scale_by_lars`.
+        layer_groups: labels of leaves that make one layer together, for instance
+            `group_by_module`.
+        accumulator_dtype: dtype of the momentum buffer; None: that of the parameter.
+        norms: "scaled", or "plain" to save the check of their range.
+        telemetry: keep norms, ratios and effective rates in the state.
 
     Returns:
-        A transformation to be used like any other of Optax.
+        A transformation to be used like any other of Optax. Updates have the dtype of
+        the gradients; the state has one structure for constant and scheduled rates.
+
+    Raises:
+        ValueError: as `scale_by_lars` does.
 
     Reference:
         Algorithm 1 of https://arxiv.org/abs/1708.03888
@@ -167,58 +104,132 @@ def lars(
     >>> print(optax.apply_updates(w, updates))
     [2.9928572 3.9714286]
     """
-    return optax.chain(
-        scale_by_lars(
-            trust_coefficient,
-            weight_decay,
-            eps,
-            weight_decay_mask=weight_decay_mask,
-            trust_ratio_mask=trust_ratio_mask,
-        ),
-        optax.scale_by_learning_rate(learning_rate),
-        optax.trace(decay=momentum, nesterov=nesterov),  # pyright: ignore[reportArgumentType]
+    choices = resolve_variant(variant)
+    after_momentum = choices.denominator == "momentum"
+    around_momentum = choices.rates == "outside" and not after_momentum
+    velocity = _velocity(momentum, nesterov, accumulator_dtype)
+    scale = scale_by_lars(
+        trust_coefficient,
+        0.0 if after_momentum else weight_decay,
+        eps,
+        weight_decay_mask=weight_decay_mask,
+        trust_ratio_mask=trust_ratio_mask,
+        variant=choices,
+        learning_rate=learning_rate,
+        stacked_axes=stacked_axes,
+        axis_names=axis_names,
+        layer_groups=layer_groups,
+        norms=norms,
+        telemetry=telemetry,
+        inner=velocity if around_momentum else None,
+        wide_updates=True,
+    )
+    rate = _scale_by_rate(learning_rate)
+    if after_momentum:
+        kept = True if choices.decay_excluded else trust_ratio_mask
+        decay = _decayed(weight_decay, weight_decay_mask, kept)
+        links = [decay, velocity, scale, rate]
+    elif around_momentum:
+        links = [scale, rate]
+    elif choices.rates == "local_inside":
+        links = [scale, velocity, rate]
+    else:
+        links = [scale, rate, velocity]
+    return in_gradient_dtype(optax.chain(*(link for link in links if link is not None)))
+
+
+def lars_mlperf(
+    learning_rate: optax.ScalarOrSchedule,
+    weight_decay: Scalar = 0.0,
+    trust_coefficient: Scalar = 0.001,
+    eps: Scalar = 0.0,
+    momentum: Scalar = 0.9,
+    nesterov: bool = False,
+    *,
+    stacked_axes: Any = None,
+    axis_names: Any = None,
+    layer_groups: Any = None,
+    accumulator_dtype: Any | None = None,
+    norms: Literal["scaled", "plain"] = "scaled",
+    telemetry: bool = True,
+) -> optax.GradientTransformation:
+    """Return `lars` as every record run has used it: matrices only.
+
+    Paper arithmetic; leaves of rank one and less, which biases and the parameters of
+    normalisation are, are neither adapted nor decayed. An axis of `stacked_axes` does
+    not count for the rank. The arguments are those of `lars`, masks and variant aside.
+
+    Reference:
+        MLPerf Training v0.7, ResNet-50, reference and JAX submissions: gamma 25 to 31
+        and beta 1e-4 to 2e-4 at batches of 16K to 32K.
+
+    >>> import jax.numpy as jnp
+    >>> params = {"kernel": jnp.full((2, 2), 2.0), "bias": jnp.ones(2)}
+    >>> tx = lars_mlperf(1.0, momentum=0.0)
+    >>> updates, _ = tx.update(params, tx.init(params), params)
+    >>> print(updates["bias"], updates["kernel"][0])
+    [-1. -1.] [-0.002 -0.002]
+    """
+    matrices = exclude_vectors(stacked_axes)
+    return lars(
+        learning_rate,
+        weight_decay,
+        weight_decay_mask=matrices,
+        trust_coefficient=trust_coefficient,
+        eps=eps,
+        trust_ratio_mask=matrices,
+        momentum=momentum,
+        nesterov=nesterov,
+        stacked_axes=stacked_axes,
+        axis_names=axis_names,
+        layer_groups=layer_groups,
+        accumulator_dtype=accumulator_dtype,
+        norms=norms,
+        telemetry=telemetry,
     )
 
 
-def _scale_leaf(
-    w: jax.Array,
-    g: jax.Array | None,
-    *,
-    eta: Scalar,
-    beta: Scalar,
-    eps: Scalar,
-    adapt: bool,
-) -> _Measured:
-    weight_norm = leaf_norm(w)
-    if g is None:
-        zero = jnp.zeros((), jnp.float32)
-        return _Measured(None, weight_norm.astype(jnp.float32), zero, zero)
-    gradient_norm = leaf_norm(g)
-    real = np.promote_types(weight_norm.dtype, gradient_norm.dtype)
-    eta, beta, eps = (jnp.asarray(value, real) for value in (eta, beta, eps))
-    weight_norm, gradient_norm = weight_norm.astype(real), gradient_norm.astype(real)
-    ratio = jnp.ones((), real)
-    if adapt:
-        measurable = (weight_norm > 0) & (gradient_norm > 0)
-        denominator = gradient_norm + beta * weight_norm + eps
-        # Dividing by one where the branch is not taken keeps gradients through an
-        # update with a zero leaf from becoming NaN.
-        quotient = eta * weight_norm / jnp.where(measurable, denominator, 1.0)
-        ratio = jnp.where(measurable, quotient, ratio)
-    wide = np.promote_types(at_least_float32(g.dtype), real)
-    direction = g.astype(wide) + beta.astype(wide) * w.astype(wide)
-    update = (ratio.astype(wide) * direction).astype(g.dtype)
-    kept = (norm.astype(jnp.float32) for norm in (weight_norm, gradient_norm, ratio))
-    return _Measured(update, *kept)
+def _velocity(
+    momentum: Scalar, nesterov: bool, accumulator_dtype: Any | None
+) -> optax.GradientTransformation | None:
+    if isinstance(momentum, int | float) and momentum == 0:
+        return None
+    return trace(momentum, nesterov=nesterov, accumulator_dtype=accumulator_dtype)
 
 
-def _transpose(measured: Any) -> list[Any]:
-    """Turn a tree of `_Measured` into one tree for each of its fields."""
-    return [
-        jax.tree.map(
-            lambda leaf, field=field: getattr(leaf, field),
-            measured,
-            is_leaf=lambda leaf: isinstance(leaf, _Measured),
-        )
-        for field in _Measured._fields
-    ]
+def _decayed(weight_decay: Scalar, *masks: Mask) -> optax.GradientTransformation:
+    def update(updates: Any, state: Any, params: Params | None = None) -> Any:
+        if params is None:
+            raise ValueError(
+                "LARS needs the parameters; got params=None: call tx.update(gradients, "
+                "state, params)"
+            )
+
+        def add(w: Any, g: Any, *decays: bool) -> Any:
+            if g is None:
+                return None
+            wide = at_least_float32(np.promote_types(jnp.result_type(g), w.dtype))
+            g = jnp.asarray(g).astype(wide)
+            return (
+                g + jnp.asarray(weight_decay, wide) * w.astype(wide)
+                if all(decays)
+                else g
+            )
+
+        weights = jax.tree.map(jnp.asarray, params)
+        trees = (resolve_mask(mask, params) for mask in masks)
+        return jax.tree.map(add, weights, updates, *trees), state
+
+    return optax.GradientTransformation(optax.init_empty_state, update)
+
+
+def _scale_by_rate(
+    learning_rate: optax.ScalarOrSchedule,
+) -> optax.GradientTransformation:
+    # A constant is a schedule too, so that the state has the same structure for both
+    # and a checkpoint of the one restores into the other.
+    def negative_rate(count: Any) -> Any:
+        rate = learning_rate(count) if callable(learning_rate) else learning_rate
+        return -jnp.asarray(rate)
+
+    return optax.scale_by_schedule(negative_rate)

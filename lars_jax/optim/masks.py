@@ -5,37 +5,21 @@ same spelling comes out of Flax, Equinox and plain dictionaries, and it is what 
 plots and error messages of this package call a layer's parameter.
 """
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+
+from lars_jax.optim.layers import leaf_names, path_name, resolve_stacked_axes
 
 Params = Any
 Mask = bool | Any | Callable[[Params], Any]
 
 BIAS_AND_NORM = r"(^|/)(bias|scale)$"
 """Biases, and the scales of normalisation layers, as Flax names them."""
-
-
-def path_name(path: tuple[Any, ...]) -> str:
-    """Return the slash-joined name of a key path of `jax.tree_util`.
-
-    >>> import jax
-    >>> [(path, _)] = jax.tree.leaves_with_path({"conv1": {"kernel": 1.0}})
-    >>> path_name(path)
-    'conv1/kernel'
-    """
-    return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
-def leaf_names(tree: Params) -> tuple[str, ...]:
-    """Return the path names of a tree's leaves, in the tree's order.
-
-    >>> leaf_names({"fc": {"kernel": 1.0, "bias": 2.0}})
-    ('fc/bias', 'fc/kernel')
-    """
-    return tuple(path_name(path) for path, _ in jax.tree.leaves_with_path(tree))
 
 
 def path_mask(*patterns: str) -> Callable[[Params], Any]:
@@ -97,6 +81,30 @@ def path_labels(rules: Mapping[str, str]) -> Callable[[Params], Any]:
     return labels
 
 
+def exclude_vectors(stacked_axes: Any = None) -> Callable[[Params], Any]:
+    """Return a mask function: False for scalars and vectors, as biases and norms are.
+
+    Args:
+        stacked_axes: axes that count layers, as `lars` takes them; they do not count.
+
+    >>> mask = exclude_vectors()
+    >>> mask({"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)})
+    {'bias': False, 'kernel': True}
+    """
+
+    def mask(params: Params) -> Any:
+        _refuse_step_count(params)
+        leaves, structure = jax.tree.flatten(params)
+        axes = resolve_stacked_axes(stacked_axes, params)
+        ranks = [
+            jnp.ndim(leaf) - (axis is not None)
+            for leaf, axis in zip(leaves, axes, strict=True)
+        ]
+        return structure.unflatten([rank > 1 for rank in ranks])
+
+    return mask
+
+
 def resolve_mask(mask: Mask, tree: Params) -> Any:
     """Return a tree of bools with the structure of `tree` from any form of mask.
 
@@ -104,12 +112,68 @@ def resolve_mask(mask: Mask, tree: Params) -> Any:
         mask: one bool for all leaves, a tree (or tree prefix) of bools, or a function
             of the tree that returns either.
         tree: parameters, or updates of the same structure.
+
+    Raises:
+        ValueError: a mask of arrays, which is what becomes of a mask that was taken
+            for a number or a schedule.
     """
     if callable(mask):
         mask = mask(tree)
-    return jax.tree.map(
-        lambda flag, subtree: jax.tree.map(lambda _: bool(flag), subtree), mask, tree
-    )
+
+    def spread(flag: Any, subtree: Any) -> Any:
+        if isinstance(flag, jax.Array):
+            raise ValueError(
+                "a mask must be made of plain bools, known before a step is compiled; "
+                f"got {type(flag).__name__} of {flag.dtype}: {_PASS_STATIC}"
+            )
+        return jax.tree.map(lambda _: bool(flag), subtree)
+
+    return jax.tree.map(spread, mask, tree)
+
+
+def refuse_schedules(names: tuple[str, ...]) -> None:
+    """Refuse to be built by `inject_hyperparams` with a mask taken for a schedule.
+
+    `inject_hyperparams` calls every callable argument with the step count. A mask
+    function then sees a number in place of the parameters, answers False, and LARS
+    silently becomes plain SGD. What arrives is a bool like any other, so the injector's
+    own list of schedules, further up the stack, is the only witness. It knows arguments
+    by their names: a factory that renames a mask is beyond this check.
+
+    Args:
+        names: arguments that are no schedules.
+
+    Raises:
+        ValueError: one of them is among the injected schedules.
+    """
+    taken: set[str] = set()
+    frame = inspect.currentframe()
+    while frame:
+        if {"inner_factory", "sched_hps"} <= set(frame.f_code.co_freevars):
+            taken |= set(frame.f_locals["sched_hps"])
+        frame = frame.f_back
+    wrong = [name for name in names if name in taken]
+    if wrong:
+        raise ValueError(
+            f"a mask must be called with parameters; got {wrong} taken for schedules "
+            f"of the step by inject_hyperparams: {_PASS_STATIC}"
+        )
+
+
+_PASS_STATIC = (
+    "build with optax.inject_hyperparams(factory, "
+    "static_args=lars_jax.STATIC_ARGUMENTS)"
+)
+
+
+def _refuse_step_count(params: Params) -> None:
+    leaves = jax.tree.leaves(params)
+    bare = len(leaves) == 1 and leaves[0] is params
+    if bare and jnp.issubdtype(jnp.result_type(params), jnp.integer):
+        raise ValueError(
+            "a mask function must be called with parameters; got one integer, as "
+            f"schedules do: {_PASS_STATIC}"
+        )
 
 
 def _compiled_mask(
@@ -118,6 +182,7 @@ def _compiled_mask(
     compiled = [re.compile(pattern) for pattern in patterns]
 
     def mask(params: Params) -> Any:
+        _refuse_step_count(params)
         names = leaf_names(params)
         for regex in compiled:
             if not any(regex.search(name) for name in names):

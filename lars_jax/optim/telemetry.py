@@ -1,115 +1,143 @@
-"""Layer norms and trust ratios, read out of the state of any optimizer.
+"""Norms, trust ratios and effective rates of layers, read out of an optimizer's state.
 
 `scale_by_lars` leaves them in its own state. An optimizer without layer-wise ratios
 gets the same telemetry by putting `record_norms` first in its chain.
 """
 
-from typing import Any, NamedTuple
+import html
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-FIELDS = ("weight_norm", "gradient_norm", "trust_ratio")
+from lars_jax.optim.layers import layer_names
+from lars_jax.optim.scaling import scale_by_lars
+
+FIELDS = ("weight_norm", "gradient_norm", "trust_ratio", "effective_rate")
 """What is known of a layer, in the order of the last axis of `layer_norms`."""
 
 
-class RecordNormsState(NamedTuple):
-    """The norms of the last update; `trust_ratio` is one, for nothing is adapted."""
+def record_norms(
+    learning_rate: optax.ScalarOrSchedule = 1.0, *, stacked_axes: Any = None
+) -> optax.GradientTransformation:
+    """Pass gradients through unchanged and keep ||w|| and ||g|| of every layer.
 
-    weight_norm: Any
-    gradient_norm: Any
-    trust_ratio: Any
-
-
-def leaf_norm(x: jax.Array) -> jax.Array:
-    """Return the Euclidean norm of an array, in float32 or wider.
-
-    ||x|| = sqrt(sum(|x|^2)), the squares summed in at least float32.
-
-    >>> import jax.numpy as jnp
-    >>> float(leaf_norm(jnp.array([3.0, 4.0], jnp.bfloat16)))
-    5.0
-    """
-    magnitude = jnp.abs(x.astype(at_least_float32(x.dtype)))
-    return jnp.sqrt(jnp.sum(jnp.square(magnitude)))
-
-
-def at_least_float32(dtype: Any) -> np.dtype:
-    """Return float32, or the dtype itself where that is wider.
-
-    NumPy's promotion, because JAX refuses to promote bfloat16 in its strict mode.
-
-    >>> at_least_float32("bfloat16")
-    dtype('float32')
-    """
-    return np.promote_types(jnp.dtype(dtype), np.float32)
-
-
-def record_norms() -> optax.GradientTransformation:
-    """Pass gradients through unchanged and keep ||w|| and ||g|| of every leaf.
+    Args:
+        learning_rate: what the effective rate of every layer is, the ratio being one.
+        stacked_axes: axes that count layers, as `lars` takes them.
 
     >>> import jax.numpy as jnp
     >>> w, g = jnp.array([3.0, 4.0]), jnp.array([0.0, 2.0])
     >>> tx = record_norms()
     >>> _, state = tx.update(g, tx.init(w), w)
-    >>> print(float(state.weight_norm), float(state.gradient_norm))
-    5.0 2.0
+    >>> print(state.weight_norm, state.gradient_norm)
+    [5.] [2.]
     """
-
-    def norms(tree: Any) -> Any:
-        return jax.tree.map(lambda leaf: leaf_norm(leaf).astype(jnp.float32), tree)
-
-    def init(params: Any) -> RecordNormsState:
-        zeros = jax.tree.map(lambda _: jnp.zeros((), jnp.float32), params)
-        ones = jax.tree.map(lambda _: jnp.ones((), jnp.float32), params)
-        return RecordNormsState(zeros, zeros, ones)
-
-    def update(
-        updates: Any, state: optax.OptState, params: Any | None = None
-    ) -> tuple[Any, RecordNormsState]:
-        del state
-        if params is None:
-            raise ValueError(
-                "record_norms needs the parameters to measure them; got params=None: "
-                "call tx.update(gradients, state, params)"
-            )
-        ones = jax.tree.map(lambda _: jnp.ones((), jnp.float32), params)
-        return updates, RecordNormsState(norms(params), norms(updates), ones)
-
-    return optax.GradientTransformation(init, update)
+    return scale_by_lars(
+        learning_rate=learning_rate, trust_ratio_mask=False, stacked_axes=stacked_axes
+    )
 
 
 def layer_norms(opt_state: Any) -> jax.Array | None:
-    """Return the last ||w||, ||g|| and trust ratio of every leaf as one array.
+    """Return the last norms, ratio and effective rate of every layer as one array.
 
     One array means one transfer to the host, however many layers there are; the rows
-    are in the order of `leaf_names(params)`.
+    are in the order of `layer_names(params)`.
 
     Args:
-        opt_state: state of a chain that has `scale_by_lars` or `record_norms` in it.
+        opt_state: state of a chain that has `scale_by_lars` or `record_norms` in it;
+            of several, the first that keeps telemetry.
 
     Returns:
-        float32 [L, 3], columns as in `FIELDS`, or None where the state has no norms.
+        float32 [L, 4], columns as in `FIELDS`, or None where the state has no norms.
 
     >>> import jax.numpy as jnp
     >>> from lars_jax.optim import lars
     >>> w, g = {"w": jnp.array([3.0, 4.0])}, {"w": jnp.array([1.0, 0.0])}
-    >>> tx = lars(1.0)
+    >>> tx = lars(2.0)
     >>> print(layer_norms(tx.update(g, tx.init(w), w)[1]))
-    [[5.    1.    0.005]]
+    [[5.    1.    0.005 0.01 ]]
     """
-    # Looked up in the first state that has all three, so that a chain may hold several.
     found = _find(opt_state)
     if found is None:
         return None
-    columns = [jnp.stack(jax.tree.leaves(getattr(found, name))) for name in FIELDS]
-    return jnp.stack(columns, axis=-1)
+    return jnp.stack([getattr(found, name) for name in FIELDS], axis=-1)
+
+
+@dataclass(frozen=True, repr=False)
+class LarsReport:
+    """What the last step did to every layer; prints as a table, in notebooks as HTML.
+
+    Attributes:
+        names: of L layers.
+        values: float32 [L, 4], columns as in `FIELDS`.
+    """
+
+    names: tuple[str, ...]
+    values: np.ndarray
+
+    def __str__(self) -> str:
+        width = max(len("layer"), *map(len, self.names), 0)
+        header = f"{'layer':<{width}}" + "".join(f"  {name:>14}" for name in FIELDS)
+        lines = [
+            f"{name:<{width}}" + "".join(f"  {value:>14.6g}" for value in row)
+            for name, row in zip(self.names, self.values, strict=True)
+        ]
+        return "\n".join([header, *lines])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{name}</th>" for name in ("layer", *FIELDS))
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            + "".join(f"<td>{value:.6g}</td>" for value in row)
+            + "</tr>"
+            for name, row in zip(self.names, self.values, strict=True)
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def lars_report(opt_state: Any, params: Any, stacked_axes: Any = None) -> LarsReport:
+    """Return the table of what the last update measured and applied, layer by layer.
+
+    Args:
+        opt_state: state of a chain that has `scale_by_lars` or `record_norms` in it.
+        params: the parameters, or their shapes; only names and shapes are read.
+        stacked_axes: as given to `lars`.
+
+    Raises:
+        ValueError: the state keeps no telemetry, or that of other parameters.
+
+    >>> import jax.numpy as jnp
+    >>> from lars_jax.optim import lars
+    >>> w, g = {"w": jnp.array([3.0, 4.0])}, {"w": jnp.array([1.0, 0.0])}
+    >>> tx = lars(2.0)
+    >>> print(lars_report(tx.update(g, tx.init(w), w)[1], w))
+    layer     weight_norm   gradient_norm     trust_ratio  effective_rate
+    w                   5               1           0.005            0.01
+    """
+    values = layer_norms(opt_state)
+    if values is None:
+        raise ValueError(
+            "a report needs a state that keeps telemetry; got one without: put "
+            "lars(..., telemetry=True) or record_norms() in the chain"
+        )
+    names = layer_names(params, stacked_axes)
+    if len(names) != len(values):
+        raise ValueError(
+            f"a report needs the parameters that LARS sees; the state has "
+            f"{len(values)} layers and the parameters {len(names)}: pass the masked "
+            "tree, or the stacked_axes that were given to lars"
+        )
+    return LarsReport(names, np.asarray(values))
 
 
 def _find(state: Any) -> Any | None:
-    if all(hasattr(state, name) for name in FIELDS):
+    if all(getattr(state, name, None) is not None for name in FIELDS):
         return state
     if isinstance(state, dict):
         state = tuple(state.values())

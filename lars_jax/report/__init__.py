@@ -14,6 +14,7 @@ from lars_jax.report.figures import (
 )
 from lars_jax.report.heat_map import trust_ratio_figure
 from lars_jax.report.page import write_report
+from lars_jax.report.trust_ratios import plot_trust_ratios
 
 __all__ = [
     "Mistakes",
@@ -22,6 +23,7 @@ __all__ = [
     "contact_sheet",
     "learning_rate_figure",
     "loss_figure",
+    "plot_trust_ratios",
     "trust_ratio_figure",
     "write_report",
 ]

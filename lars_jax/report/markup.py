@@ -102,13 +102,25 @@ def measurement_table(
     spans = "".join(
         text("th", name, colspan=str(span), scope="colgroup") for name, span in groups
     )
-    heads = "".join(text("th", column, scope="col") for column in columns)
+    starts = {sum(span for _, span in groups[:count]) for count in range(len(groups))}
+
+    def cell(tag: str, column: int, content: str, **attributes: str) -> str:
+        if column in starts:
+            attributes["class_"] = "first"
+        return text(tag, content, **attributes)
+
+    heads = "".join(
+        cell("th", column, name, scope="col") for column, name in enumerate(columns)
+    )
     head = element("thead", element("tr", spans) + element("tr", heads))
     lines = [
         element(
             "tr",
             text("th", name, scope="row")
-            + "".join(text("td", measured(number)) for number in numbers),
+            + "".join(
+                cell("td", column, measured(number))
+                for column, number in enumerate(numbers, start=1)
+            ),
         )
         for name, numbers in rows
     ]

@@ -70,7 +70,8 @@ def write_report(
         metrics: rows with `step` and any of `train/loss`, `train/accuracy`,
             `eval/loss`, `eval/accuracy`, `learning_rate`; accuracies as fractions.
         layers: rows with `step` and `layers`, a mapping from a parameter's path to its
-            `weight_norm`, `gradient_norm` and `trust_ratio`; may be empty.
+            `weight_norm`, `gradient_norm`, `trust_ratio` and, in newer records,
+            `effective_rate`; may be empty.
         mistakes: what the evaluation got wrong, or None where that is not known.
         environment: what the numbers depend on besides the configuration.
 

@@ -18,7 +18,8 @@ from lars_jax.report.markup import (
     settings_table,
     text,
 )
-from lars_jax.report.rows import Row, layer_table, series
+from lars_jax.report.rows import LayerTable, Row, layer_table, series
+from lars_jax.report.trust_ratios import plot_trust_ratios
 
 OPEN_UNTIL = 40
 """Layers up to which their table is shown unasked."""
@@ -106,30 +107,65 @@ def _ratios(layers: Sequence[Row]) -> str:
     excluded = len(table.names) - adapted
     words = (
         "The local learning rate of each layer is its trust ratio times the global "
-        "rate. Colour is on a logarithmic scale; blank means that no positive ratio "
-        "was recorded."
+        "rate. Colour and height are on logarithmic scales; what is blank had no "
+        "positive ratio."
     )
     if excluded:
         words += f" Left out: {excluded} of {len(table.names)} that are not adapted."
     about = "Heat map of the trust ratio of each layer over the steps"
-    drawn = inline_svg(trust_ratio_figure(layers), "ratio", about)
+    drawn = [_wide(inline_svg(trust_ratio_figure(layers), "ratio", about))]
+    drawn.append(_lines(table, "Trust ratio of each layer, as lines", "lines"))
+    rates = layer_table(layers, "effective_rate")
+    if adapted_rows(rates).size:
+        title = "Effective rate of each layer: global rate times trust ratio"
+        drawn.append(_lines(_adapted_alone(rates, table), title, "rates"))
+    return text("p", words, class_="note") + join(drawn)
+
+
+def _adapted_alone(table: LayerTable, ratios: LayerTable) -> LayerTable:
+    # Beside a global rate of ten all adapted layers would lie at the foot of a figure.
+    rows = adapted_rows(ratios)
+    names = tuple(table.names[row] for row in rows)
+    return LayerTable(names, table.step, table.value[rows])
+
+
+def _lines(table: LayerTable, title: str, name: str) -> str:
+    figure = plot_trust_ratios(table.step, table.value.T, table.names, title=title)
+    about = f"{title}, one line a layer over the steps"
+    return _wide(inline_svg(figure, name, about))
+
+
+def _wide(drawn: str) -> str:
+    """Return a figure that keeps its size where a narrow screen scrolls it."""
     scroll = element("div", drawn, class_="scroll map", tabindex="0")
-    return text("p", words, class_="note") + element("figure", scroll)
+    return element("figure", scroll, class_="wide")
 
 
 def _norms(layers: Sequence[Row]) -> str:
-    fields = ("weight_norm", "gradient_norm", "trust_ratio")
-    weight, gradient, ratio = (layer_table(layers, field) for field in fields)
+    weight, gradient, ratio, rate = (
+        layer_table(layers, field)
+        for field in ("weight_norm", "gradient_norm", "trust_ratio", "effective_rate")
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         quotient = weight.value / gradient.value
     moments = [0] if len(weight.step) == 1 else [0, -1]
-    columns = [weight.value, gradient.value, quotient, ratio.value]
+    columns = {
+        "‖w‖": weight.value,
+        "‖g‖": gradient.value,
+        "‖w‖ / ‖g‖": quotient,
+        "trust ratio": ratio.value,
+        "rate": rate.value,
+    }
+    if np.isnan(rate.value).all():
+        # Records from before there was such a rate.
+        del columns["rate"]
     rows = [
-        (name, [column[row, moment] for moment in moments for column in columns])
+        (name, [c[row, moment] for moment in moments for c in columns.values()])
         for row, name in enumerate(weight.names)
     ]
-    groups = [("", 1)] + [(f"step {int(weight.step[m]):,}", 4) for m in moments]
-    heads = ["parameter"] + ["‖w‖", "‖g‖", "‖w‖ / ‖g‖", "trust ratio"] * len(moments)
+    width = len(columns)
+    groups = [("", 1)] + [(f"step {int(weight.step[m]):,}", width) for m in moments]
+    heads = ["parameter"] + [*columns] * len(moments)
     table = measurement_table(groups, heads, rows)
     if len(rows) > OPEN_UNTIL:
         label = text("summary", f"Norms of all {len(rows)} parameters")
@@ -142,7 +178,10 @@ def _spread(names: tuple[str, ...], quotient: np.ndarray, step: int) -> str:
     """Say how far apart the layers are: the observation that LARS starts from."""
     finite = np.isfinite(quotient) & (quotient > 0)
     known = sorted((float(quotient[row]), names[row]) for row in np.flatnonzero(finite))
-    words = "What Table 2 of the paper lists after the first step. "
+    words = (
+        "What Table 2 of the paper lists after the first step; the rate is the global "
+        "one times the trust ratio. "
+    )
     if len(known) > 1:
         (least, low), (most, high) = known[0], known[-1]
         words += (

@@ -4,9 +4,11 @@ Figures are drawn in the light colours; the page replaces each of them by a vari
 its style sheet, so that the same drawing follows the reader's light or dark scheme.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -35,6 +37,10 @@ Ito), and each stands out from the paper by the contrast that WCAG 2.1 asks for.
 SERIES = ("blue", "orange", "green", "violet")
 """Colours of the lines of a figure, in order."""
 
+GRADATION = ("#2b7fc4", "#9b64b4", "#c9621c")
+"""Colours of what is counted, from the first to the last. They are equally light, half
+way between paper and dark screen, and so need no counterpart there."""
+
 TEXT_SIZE = 9.0
 """Points; figures are drawn narrow so that this survives the width of a phone."""
 
@@ -46,6 +52,22 @@ def light(name: str) -> str:
     '#ffffff'
     """
     return PALETTE[name].light
+
+
+def gradation(place: float) -> str:
+    """Return a colour between the first, at 0, and the last, at 1, as #rrggbb.
+
+    >>> gradation(0.0), gradation(0.5)
+    ('#2b7fc4', '#9b64b4')
+    """
+    parts = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in GRADATION]
+    left = min(int(place * (len(parts) - 1)), len(parts) - 2)
+    share = place * (len(parts) - 1) - left
+    mixed = [
+        round((1 - share) * a + share * b)
+        for a, b in zip(parts[left], parts[left + 1], strict=True)
+    ]
+    return "#" + "".join(f"{part:02x}" for part in mixed)
 
 
 def new_axes(width: float, height: float, title: str) -> "tuple[Figure, Axes]":
@@ -89,9 +111,17 @@ def new_axes(width: float, height: float, title: str) -> "tuple[Figure, Axes]":
     return figure, axes
 
 
-def legend_above(axes: "Axes") -> None:
-    """Put the legend over the right end of the axes, where it hides no data."""
+def legend_above(axes: "Axes", handles: "Sequence[Artist] | None" = None) -> None:
+    """Put the legend over the right end of the axes, where it hides no data.
+
+    Args:
+        axes: that get a legend.
+        handles: artists to show with their labels; None: all of the axes that have one.
+    """
+    if handles is None:
+        handles, _ = axes.get_legend_handles_labels()
     legend = axes.legend(
+        handles=handles,
         loc="lower right",
         bbox_to_anchor=(1.01, 1.01),
         ncols=4,

@@ -225,7 +225,7 @@ def test_layer_norms_are_those_of_the_last_update_in_leaf_order():
     tx = optax.chain(optax.identity(), lars(1.0, trust_coefficient=0.1))
     _, state = tx.update(gradients, tx.init(weights), weights)
     rows = layer_norms(state)
-    np.testing.assert_allclose(rows, [[2, 4, 0.05], [5, 1, 0.5]], rtol=1e-6)
+    np.testing.assert_allclose(rows, [[2, 4, 0.05, 0.05], [5, 1, 0.5, 0.5]], rtol=1e-6)
 
 
 def test_state_without_norms_has_none():

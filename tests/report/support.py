@@ -38,7 +38,7 @@ def evaluation(step: int, accuracy: float) -> dict[str, Any]:
 
 
 def layers(step: int, ratios: dict[str, float]) -> dict[str, Any]:
-    """A row whose norms are such that eta = 0.001 gives the ratios."""
+    """A row whose norms are such that eta = 0.001 gives the ratios, at rate 2."""
     return {
         "step": step,
         "layers": {
@@ -46,6 +46,7 @@ def layers(step: int, ratios: dict[str, float]) -> dict[str, Any]:
                 "weight_norm": 1000 * ratio,
                 "gradient_norm": 1.0,
                 "trust_ratio": ratio,
+                "effective_rate": 2 * ratio,
             }
             for name, ratio in ratios.items()
         },

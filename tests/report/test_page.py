@@ -45,6 +45,8 @@ def test_page_shows_every_part_of_a_run(tmp_path):
         "evaluation, 98.00 %",
         "Learning rate",
         "Trust ratio of each layer",
+        "Trust ratio of each layer, as lines",
+        "Effective rate of each layer: global rate times trust ratio",
         "is cat",
         "dog",
         "75 %",
@@ -52,7 +54,7 @@ def test_page_shows_every_part_of_a_run(tmp_path):
         "0.10.2",
     ):
         assert words in page.texts, words
-    assert page.tags["svg"] == 4
+    assert page.tags["svg"] == 6
 
 
 def test_page_asks_for_nothing_outside_itself(tmp_path):
@@ -113,10 +115,46 @@ def test_norms_of_the_first_and_the_last_record_are_told(tmp_path):
     page = Page(report(tmp_path))
     start = page.texts.index("conv/kernel", page.texts.index("step 1"))
     # ||w|| = 5, ||g|| = 1 at first; ||w|| = 2 at last.
-    assert page.texts[start + 1 : start + 9] == [
-        *("5.00", "1.00", "5.00", "0.00500"),
-        *("2.00", "1.00", "2.00", "0.00200"),
+    assert page.texts[start + 1 : start + 11] == [
+        *("5.00", "1.00", "5.00", "0.00500", "0.0100"),
+        *("2.00", "1.00", "2.00", "0.00200", "0.00400"),
     ]
+
+
+def test_record_from_before_effective_rates_is_shown_without_them(tmp_path):
+    rows = [layers(1, {"a": 0.5, "b": 0.1}), layers(2, {"a": 0.4, "b": 0.2})]
+    for row in rows:
+        for norms in row["layers"].values():
+            del norms["effective_rate"]
+    page = Page(report(tmp_path, layers=rows))
+    assert "Trust ratio of each layer, as lines" in page.texts
+    assert not any("Effective rate" in text for text in page.texts)
+    assert "rate" not in page.texts
+    start = page.texts.index("a", page.texts.index("step 1"))
+    assert page.texts[start + 4 : start + 6] == ["0.500", "400"]
+
+
+def test_columns_of_a_moment_begin_apart_from_those_before(tmp_path):
+    source = report(tmp_path)
+    row = re.search(r'<tr><th scope="row">conv/kernel</th>(.*?)</tr>', source)
+    assert row is not None
+    classes = ["first" in cell for cell in re.findall(r"<td[^>]*>", row[1])]
+    assert classes == ([True] + [False] * 4) * 2
+
+
+def test_effective_rates_are_drawn_of_adapted_layers_alone(tmp_path):
+    ratios = {"a": 0.1, "b": 0.2, "excluded": 1.0}
+    page = Page(report(tmp_path, layers=[layers(1, ratios)]))
+    # In the table; were it drawn, the excluded layer would be named beside the lines.
+    assert page.texts.count("excluded") == 1
+    assert page.texts.count("a") == 4
+
+
+def test_first_step_of_a_warm_up_from_zero_has_no_effective_rate(tmp_path):
+    row = layers(1, {"a": 0.1})
+    row["layers"]["a"]["effective_rate"] = 0.0
+    page = Page(report(tmp_path, layers=[row]))
+    assert not any("Effective rate" in text for text in page.texts)
 
 
 def test_spread_of_the_first_step_is_put_in_words(tmp_path):

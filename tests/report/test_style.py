@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from lars_jax.report.style import PALETTE, SERIES, new_axes
+from lars_jax.report.style import PALETTE, SERIES, gradation, new_axes
 
 
 def luminance(colour: str) -> float:
@@ -26,6 +26,18 @@ def contrast(one: str, other: str) -> float:
 def test_colours_are_readable_on_their_ground(use, ground, scheme):
     colours = {name: getattr(colour, scheme) for name, colour in PALETTE.items()}
     assert contrast(colours[use], colours[ground]) >= 4.5
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("place", [0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0])
+def test_lines_of_a_gradation_stand_out_in_both_schemes(place, scheme):
+    # WCAG 2.1 asks 3 of graphics.
+    assert contrast(gradation(place), getattr(PALETTE["paper"], scheme)) >= 3.5
+
+
+def test_gradation_never_meets_a_colour_that_becomes_a_variable():
+    fixed = {colour.light for colour in PALETTE.values()}
+    assert not fixed & {gradation(place / 500) for place in range(501)}
 
 
 def test_light_colours_are_distinct_so_that_each_has_one_variable():

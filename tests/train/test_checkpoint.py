@@ -105,7 +105,7 @@ def test_damage_is_noticed(checkpoints, tmp_path, damage):
 def test_checkpoint_of_another_shape_is_refused(checkpoints):
     checkpoints.save(1, some_state(size=8), {})
     checkpoints.wait()
-    with pytest.raises(InputError, match="of the same model; .* 2 of 13 leaves"):
+    with pytest.raises(InputError, match="of the same model; .* 2 of 16 leaves"):
         checkpoints.restore(1, some_state(size=9))
 
 

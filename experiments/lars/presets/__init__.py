@@ -10,12 +10,14 @@ Names read network, batch, optimizer, then what sets the row apart:
   both places under `reproduces`.
 * `mlperf`: the ten reference convergence points of MLPerf Training 2.0 for ResNet-50,
   the learning rates that later practice settled on.
+* `controls`: ResNet-50 at 32,768 with LARS, Nesterov momentum and LAMB.
 """
 
 import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from experiments.lars.presets.controls import CONTROLS
 from experiments.lars.presets.local import LOCAL
 from experiments.lars.presets.mlperf import MLPERF
 from experiments.lars.presets.paper import PAPER
@@ -25,7 +27,7 @@ from lars_jax.errors import InputError
 __all__ = ["PRESETS", "Preset", "get_preset"]
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
-    {preset.name: preset for preset in (*LOCAL, *PAPER, *MLPERF)}
+    {preset.name: preset for preset in (*LOCAL, *PAPER, *MLPERF, *CONTROLS)}
 )
 """Every preset by name: what runs here first, then the paper in its own order."""
 

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.lars.check import check
 from experiments.lars.cli import main
+from experiments.lars.config import Config, replace
+from lars_jax.errors import InputError
 from tests.experiments.lars.conftest import SMOKE
 
 NOWHERE = "/nonexistent-directory"
@@ -24,6 +27,15 @@ CASES = {
     "fraction of a batch": (["train", "--global-batch", "2.5"], "--global-batch"),
     "unknown network": (["train", "--network", "resnet19"], "resnet19"),
     "unknown optimizer": (["train", "--optimizer", "adam"], "adam"),
+    "unknown variant": (["train", "--variant", "lards"], "lards"),
+    "variant of SGD": (
+        ["train", "--optimizer", "sgd", "--variant", "byol"],
+        "variant is a form of LARS; got byol with optimizer sgd",
+    ),
+    "variant of LAMB": (
+        ["train", "digits_lamb", "--variant", "simclr_popular"],
+        "got simclr_popular with optimizer lamb",
+    ),
     "unknown back-end": (["train", "--backend", "magic"], "magic"),
     "unknown dtype": (["train", "--dtype", "float16"], "float16"),
     "negative batch": (["train", "--global-batch", "-4"], "global_batch"),
@@ -34,6 +46,10 @@ CASES = {
     "rate is not a number": (["train", "--learning-rate", "nan"], "learning_rate"),
     "negative rate": (["train", "--learning-rate", "-1"], "learning_rate must be 0"),
     "momentum of one": (["train", "--momentum", "1"], "momentum must be in [0, 1)"),
+    "first moment of LAMB that never forgets": (
+        ["train", "--optimizer", "lamb", "--momentum", "1"],
+        "momentum must be in [0, 1)",
+    ),
     "negative decay": (["train", "--weight-decay", "-1e-4"], "weight_decay"),
     "nothing but warm-up": (
         ["train", "--warmup-epochs", "9", "--epochs", "9"],
@@ -103,6 +119,15 @@ CASES = {
         "got 1300 of 1237",
     ),
     "preset at the end": (["train", "--seed=1", "digits"], "right after the verb"),
+    "compare an unknown optimizer": (["compare", "--optimizers", "adam"], "adam"),
+    "compare without a coefficient": (
+        ["compare", "--trust-coefficient", "0"],
+        "trust_coefficient above 0",
+    ),
+    "compare a cell that cannot run": (
+        ["compare", "--optimizers", "lamb", "--batches", "64", "--microbatches", "3"],
+        "microbatches must divide global_batch; got 3 of 64",
+    ),
     "compare over no span": (["compare", "--rate-span", "0.5"], "rate_span"),
 }
 
@@ -123,6 +148,13 @@ def test_one_line_and_status_two(arguments, says, capsys, tmp_path, monkeypatch)
     monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
     assert says in complain(arguments, capsys)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("field", ["optimizer", "variant"])
+def test_name_that_no_command_line_has_seen_is_refused(field):
+    # A Config can be made in Python, where nothing holds a Literal to its names.
+    with pytest.raises(InputError, match=f"{field} must be one of .*; got adam"):
+        check(replace(Config(), **{field: "adam"}))
 
 
 @pytest.fixture

@@ -5,8 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from experiments.lars import compare
 from experiments.lars.cli import main
-from experiments.lars.compare import Grid, learning_rates
+from experiments.lars.compare import cell_config, learning_rates, middle_rate
+from experiments.lars.config import Config, replace
+from lars_jax.train import NonFiniteError
 from lars_jax.train.record import read_lines
 
 
@@ -33,9 +36,38 @@ def test_the_rate_that_tuned_best_is_the_one_tested(compared):
     rows = list(read_lines(compared / "results.jsonl"))
     for name in ("lars", "sgd"):
         own = [row for row in rows if row["optimizer"] == name]
-        best = max(own[:2], key=lambda row: row["accuracy"])
-        assert {row["rate"] for row in own[2:]} == {best["rate"]}
+        best = max(row["accuracy"] for row in own[:2])
+        (rate,) = {row["rate"] for row in own[2:]}
+        assert rate in [row["rate"] for row in own[:2] if row["accuracy"] == best]
         assert [row["seed"] for row in own[2:]] == [0, 1]
+
+
+class Trained:
+    """Stands in for a trainer: what a run gives depends on its rate alone."""
+
+    results = {1.0: (0.9, 0.4), 2.0: (0.9, 0.3), 4.0: (0.9, 0.5), 8.0: (0.8, 0.1)}
+
+    def __init__(self, config):
+        self.config = config
+
+    def initial_state(self, config):
+        return config.optimizer.learning_rate
+
+    def fit(self, state, seed):
+        if state == 16.0:
+            raise NonFiniteError("diverged")
+        return state, 1
+
+    def evaluate(self, state):
+        return dict(zip(("accuracy", "loss"), self.results[state], strict=True))
+
+
+def test_of_equal_accuracies_the_lower_loss_wins_and_divergence_loses(monkeypatch):
+    monkeypatch.setattr(compare.Trainer, "create", Trained)
+    grid = compare.Grid(("lars",), (256,), 1, 5, 100, 16.0)
+    runs = list(compare._run_cell(Config(), "lars", grid))
+    assert [run["accuracy"] for run in runs[:5]] == [0.9, 0.9, 0.9, 0.8, 0.0]
+    assert runs[5]["rate"] == 2.0
 
 
 def test_table_holds_mean_and_sd_of_the_seeds(compared):
@@ -60,7 +92,60 @@ def test_same_directory_is_not_used_twice(compared, capsys):
 
 
 def test_rates_of_a_cell_are_spaced_evenly_around_its_centre():
-    grid = Grid(("sgd",), (256,), 1, 5, 100, 16.0)
-    rates = learning_rates(grid, "sgd", 256)
+    config = cell_config(Config(), "sgd", 256)
+    rates = learning_rates(config, 5, 16.0)
     np.testing.assert_allclose(rates, [0.025, 0.05, 0.1, 0.2, 0.4])
-    np.testing.assert_allclose(learning_rates(grid, "sgd", 1024), np.multiply(rates, 2))
+    larger = learning_rates(cell_config(Config(), "sgd", 1024), 5, 16.0)
+    np.testing.assert_allclose(larger, np.multiply(rates, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "centre", "with_larger_coefficient"),
+    [
+        ("lars", 4.0, 0.2),
+        ("paper", 4.0, 0.2),
+        ("byol", 4.0, 0.2),
+        ("simclr_popular", 16.0, 0.8),
+        ("larc_clip", 0.1, 0.1),
+        ("larc_apex_clip", 0.1, 0.1),
+        ("sgd", 0.1, 0.1),
+        ("nesterov", 0.2, 0.2),
+        ("lamb", 0.03, 0.03),
+    ],
+)
+def test_centre_follows_what_the_rate_of_an_optimizer_means(
+    name, centre, with_larger_coefficient
+):
+    config = cell_config(Config(), name, 256)
+    assert middle_rate(config) == pytest.approx(centre)
+    larger = replace(config, trust_coefficient=0.02)
+    assert middle_rate(larger) == pytest.approx(with_larger_coefficient)
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer", "variant"),
+    [
+        ("lars", "lars", "byol"),
+        ("paper", "lars", "paper"),
+        ("tf_contrib", "lars", "tf_contrib"),
+        ("lamb", "lamb", "paper"),
+    ],
+)
+def test_cell_is_an_optimizer_or_a_variant(name, optimizer, variant):
+    cell = cell_config(replace(Config(), variant="byol"), name, 64).optimizer
+    assert (cell.optimizer, cell.variant) == (optimizer, variant)
+
+
+def test_variants_and_lamb_are_compared_under_their_own_names(tmp_path):
+    words = [
+        *("compare", "smoke", "--devices", "1", "--steps", "2", "--batches", "16"),
+        *("--optimizers", "lamb", "simclr_popular", "--seeds", "1", "--trials", "1"),
+        *("--tuning-holdout", "100", "--run-dir", str(tmp_path / "run")),
+    ]
+    assert main(words) == 0
+    rows = list(read_lines(tmp_path / "run" / "results.jsonl"))
+    assert [row["optimizer"] for row in rows] == ["lamb"] * 2 + ["simclr_popular"] * 2
+    assert rows[0]["rate"] == pytest.approx(0.03 / 4)
+    lines = (tmp_path / "run" / "table.md").read_text().splitlines()
+    assert lines[2].startswith("| lamb | 16 | 0.0075 |")
+    assert lines[3].startswith("| simclr_popular | 16 | 4 |")

@@ -3,7 +3,9 @@ import re
 
 import pytest
 
+from experiments.lars.compare import learning_rates
 from experiments.lars.presets import PRESETS, Preset, get_preset
+from experiments.lars.presets.controls import CONTROLS
 from experiments.lars.presets.local import LOCAL
 from experiments.lars.presets.mlperf import MLPERF
 from experiments.lars.presets.paper import PAPER
@@ -104,7 +106,7 @@ def test_every_row_of_the_paper_is_a_preset(place: str):
 
 
 def test_presets_have_one_name_and_one_configuration_each():
-    everything = [*LOCAL, *PAPER, *MLPERF]
+    everything = [*LOCAL, *PAPER, *MLPERF, *CONTROLS]
     assert len(PAPER) == PAPER_RUNS
     assert len(MLPERF) == 10
     assert len(PRESETS) == len(everything)
@@ -144,8 +146,12 @@ def test_names_are_regular(name: str):
         rf"(alexnet|alexnet_bn|resnet50)_{batch}_"
         r"(lars|sgd)(_lr[\d.]+|_\d+ep|_1step)?"
     )
-    local = r"smoke|digits(_\d+|_sgd)?|cifar10_(resnet20|alexnet_bn)(_sgd)?_\d+"
-    assert re.fullmatch(rf"{paper}|{local}|mlperf_\d+", name)
+    local = (
+        r"smoke|digits(_\d+|_sgd|_nesterov|_lamb)?|"
+        r"cifar10_(resnet20|alexnet_bn)(_sgd)?_\d+"
+    )
+    controls = r"resnet50_32k_(lars_mlperf07|nesterov|lamb)"
+    assert re.fullmatch(rf"{paper}|{local}|{controls}|mlperf_\d+", name)
 
 
 @pytest.mark.parametrize("preset", PAPER, ids=lambda preset: preset.name)
@@ -254,6 +260,46 @@ def test_mlperf_points_are_those_published(
     assert config.data.augmentation == "random_resized_crop"
 
 
+# From train.py of the submission to MLPerf 0.7, and from run.sh and optimization.py of
+# the first author of LAMB; the rate of Nesterov momentum is 0.1 for 256 examples.
+@pytest.mark.parametrize(
+    ("name", "rate", "momentum", "decay", "warmup", "power", "end", "span", "steps"),
+    [
+        ("lars_mlperf07", 29.0, 0.929, 1e-4, 18, 2, 1e-4, 64, 2512),
+        ("nesterov", 12.8, 0.929, 1e-4, 18, 2, 1e-4, 64, 2512),
+        ("lamb", 0.04, 0.9, 1.5, 20, 1, 0.0, 128, 3519),
+    ],
+)
+def test_controls_at_32k_are_those_published(
+    name: str,
+    rate: float,
+    momentum: float,
+    decay: float,
+    warmup: float,
+    power: float,
+    end: float,
+    span: int,
+    steps: int,
+):
+    config = get_preset(f"resnet50_32k_{name}").config
+    optimizer = config.optimizer
+    assert optimizer.optimizer == name.split("_")[0]
+    assert (optimizer.learning_rate, optimizer.momentum) == (rate, momentum)
+    assert (optimizer.weight_decay, optimizer.warmup_epochs) == (decay, warmup)
+    assert (optimizer.decay_power, optimizer.end_learning_rate) == (power, end)
+    assert (config.global_batch, config.microbatches) == (32768, 4)
+    assert (config.model.bn_span, config.steps) == (span, steps)
+    assert (optimizer.excluded, optimizer.decay_from) == ("bias_and_norm", "warmup")
+    assert (config.model.stride_in, config.label_smoothing) == ("3x3", 0.1)
+    assert config.data.augmentation == "random_resized_crop"
+
+
+def test_nesterov_at_32k_says_what_was_not_verified():
+    note = get_preset("resnet50_32k_nesterov").note
+    assert note.startswith("not tuned")
+    assert "could not be verified" in note
+
+
 @pytest.mark.parametrize(
     ("batch", "log_every"), [(256, 50), (4096, 31), (8192, 15), (32768, 3), (2**18, 1)]
 )
@@ -263,16 +309,43 @@ def test_long_batches_log_ten_rows_an_epoch(batch: int, log_every: int):
 
 def test_only_what_needs_no_download_is_marked_as_run():
     run_here = [p.name for p in PRESETS.values() if p.status == "run here"]
-    assert run_here == ["digits", "digits_1024", "digits_sgd", "smoke"]
+    assert run_here == [
+        "digits",
+        "digits_1024",
+        "digits_sgd",
+        "digits_nesterov",
+        "digits_lamb",
+        "smoke",
+    ]
     assert all(PRESETS[name].config.data.dataset == "digits" for name in run_here)
 
 
-def test_sgd_control_differs_from_lars_in_the_rule_and_the_rate_alone():
-    lars, sgd = get_preset("digits").config, get_preset("digits_sgd").config
-    assert sgd.optimizer != lars.optimizer
-    rule = {"optimizer": "lars", "learning_rate": lars.optimizer.learning_rate}
-    assert dataclasses.replace(sgd.optimizer, **rule) == lars.optimizer
-    assert dataclasses.replace(sgd, optimizer=lars.optimizer) == lars
+@pytest.mark.parametrize(
+    ("lars", "control"),
+    [
+        ("digits", "digits_sgd"),
+        ("digits", "digits_nesterov"),
+        ("digits", "digits_lamb"),
+        ("resnet50_32k_lars_mlperf07", "resnet50_32k_nesterov"),
+    ],
+)
+def test_control_differs_from_lars_in_the_rule_and_the_rate_alone(
+    lars: str, control: str
+):
+    ours, theirs = get_preset(lars).config, get_preset(control).config
+    assert theirs.optimizer != ours.optimizer
+    rule = {"optimizer": "lars", "learning_rate": ours.optimizer.learning_rate}
+    assert dataclasses.replace(theirs.optimizer, **rule) == ours.optimizer
+    assert dataclasses.replace(theirs, optimizer=ours.optimizer) == ours
+
+
+@pytest.mark.parametrize("name", ["digits", "digits_nesterov", "digits_lamb"])
+def test_rate_of_digits_is_among_the_five_that_compare_tries(name: str):
+    preset = get_preset(name)
+    tried = learning_rates(preset.config, 5, 16.0)
+    assert preset.config.optimizer.learning_rate in tried[1:4]
+    words = [f"{rate:g}" for rate in tried]
+    assert preset.note == f"best of {', '.join(words[:4])} and {words[4]}"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A run leaves what it promises, stops when asked, and goes on bit for bit."""
 
+import json
 import os
 import re
 import shutil
@@ -91,6 +92,9 @@ def test_layer_rows_name_every_parameter(finished):
     expected = 1e-3 * kernel["weight_norm"]
     expected /= kernel["gradient_norm"] + decay * kernel["weight_norm"]
     assert kernel["trust_ratio"] == pytest.approx(expected, rel=1e-5)
+    rate = rows(finished)[0]["learning_rate"]
+    expected = rate * kernel["trust_ratio"]
+    assert kernel["effective_rate"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_report_needs_nothing_but_itself(finished):
@@ -98,6 +102,20 @@ def test_report_needs_nothing_but_itself(finished):
     assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", text)
     assert "@import" not in text
     assert "conv1/kernel" in text
+
+
+def test_report_of_a_run_from_before_effective_rates_is_written(finished, tmp_path):
+    copy = shutil.copytree(finished, tmp_path / "run")
+    old = rows(copy, "layers.jsonl")
+    for row in old:
+        for norms in row["layers"].values():
+            del norms["effective_rate"]
+    (copy / "layers.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in old))
+    assert main(["report", str(copy)]) == 0
+    text = (copy / "report.html").read_text()
+    assert "Trust ratio of each layer, as lines" in text
+    assert "Effective rate" not in text
+    assert "Effective rate" in (finished / "report.html").read_text()
 
 
 def test_report_is_written_again_from_the_files(finished, tmp_path, capsys):
@@ -152,6 +170,25 @@ def test_step_is_traced_once_in_a_run_with_schedule_evaluation_and_checkpoints(
     assert main([*SMOKE, *often, "--run-dir", str(tmp_path / "run")]) == 0
     assert len([r for r in rows(tmp_path / "run") if "eval/accuracy" in r]) >= 6
     assert len(traces) == 1
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [["--optimizer", "lamb"], ["--variant", "simclr_popular"]],
+    ids=["lamb", "simclr_popular"],
+)
+def test_control_and_variant_go_on_bit_for_bit(tmp_path, rule):
+    rule = [*rule, "--learning-rate", "0.02"]
+    often = ["--eval-every", "1", "--checkpoint-every", "0.04", "--steps", "8"]
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    assert main([*SMOKE, *rule, *often, "--run-dir", str(straight)]) == 0
+    shutil.copytree(straight, broken)
+    shutil.rmtree(broken / "checkpoints" / "8")
+    assert [path.name for path in (broken / "checkpoints").glob("[0-9]*")] == ["4"]
+    assert main([*SMOKE, *rule, *often, "--run-dir", str(broken), "--resume"]) == 0
+    assert rows(broken) == rows(straight)
+    assert rows(broken, "layers.jsonl") == rows(straight, "layers.jsonl")
+    assert last_state(broken) == last_state(straight)
 
 
 def test_one_trainer_serves_every_rate_with_one_trace(monkeypatch):

@@ -1,10 +1,12 @@
 """The same run on any mesh, by either back-end, fed or from the device."""
 
+from typing import get_args
+
 import jax
 import numpy as np
 import pytest
 
-from experiments.lars.config import replace
+from experiments.lars.config import VariantName, replace
 from experiments.lars.inputs import load_inputs
 from experiments.lars.presets import get_preset
 from experiments.lars.trainer import Trainer
@@ -31,6 +33,35 @@ def alone():
     """Return what one device makes of the run, for each optimizer."""
     sgd = replace(BASE, optimizer="sgd", learning_rate=0.02)
     return {"lars": train(BASE), "sgd": train(sgd)}
+
+
+# A clip makes the rate the highest that a layer may have.
+RATES = dict.fromkeys(get_args(VariantName), 0.5)
+RATES |= {"larc_clip": 0.1, "larc_apex_clip": 0.1}
+RULES = {
+    name: {"variant": name, "learning_rate": rate} for name, rate in RATES.items()
+} | {"lamb": {"optimizer": "lamb", "learning_rate": 0.02}}
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
+def test_every_rule_trains(rule):
+    config = replace(BASE, steps=6, **rule)
+    trainer = Trainer.create(config)
+    losses, norms = [], []
+
+    def record(step, row):
+        losses.append(float(row["loss"]))
+        norms.append(np.asarray(row["layer_norms"]))
+
+    before = trainer.initial_state()
+    weights = jax.device_get(before.params)
+    state, _ = trainer.fit(before, on_metrics=record)
+    assert np.isfinite(losses).all()
+    assert np.isfinite(norms).all()
+    assert np.shape(norms)[0] == 6
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), weights, state.params)
+    assert all(distance > 0 for distance in jax.tree.leaves(moved))
+    assert trainer.evaluate(state)["count"] == 360
 
 
 def assert_same(found, expected, tolerance):

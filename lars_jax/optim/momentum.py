@@ -1,0 +1,74 @@
+"""Momentum whose buffer keeps the dtype that it was given at the start."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+Scalar = float | jax.Array
+
+
+def trace(
+    decay: Scalar, *, nesterov: bool = False, accumulator_dtype: Any | None = None
+) -> optax.GradientTransformation:
+    """Accumulate updates with momentum, as `optax.trace`, in a buffer of one dtype.
+
+    v <- m v + u;  the update is v, or u + m v with Nesterov's look-ahead.
+
+    `optax.trace` lets the buffer take the dtype of what is added to it, so that
+    bfloat16 parameters with float32 gradients change the state's type after one step,
+    which `scan` and `cond` refuse and `jit` answers with a second compilation.
+
+    Args:
+        decay: m; may be traced.
+        nesterov: look ahead by one step.
+        accumulator_dtype: dtype of the buffer; None: that of the parameter.
+
+    Returns:
+        A transformation with an `optax.TraceState`; the sum is formed in the wider of
+        the two dtypes.
+
+    >>> import jax.numpy as jnp
+    >>> tx = trace(0.5)
+    >>> state = tx.init(jnp.zeros(1, jnp.bfloat16))
+    >>> u, state = tx.update(jnp.ones(1), state)
+    >>> u, state = tx.update(jnp.ones(1), state)
+    >>> print(u, state.trace.dtype)
+    [1.5] bfloat16
+    """
+
+    def init(params: Any) -> optax.TraceState:
+        return optax.TraceState(
+            jax.tree.map(lambda p: jnp.zeros(jnp.shape(p), _dtype(p)), params)
+        )
+
+    def _dtype(parameter: Any) -> Any:
+        return accumulator_dtype or jnp.result_type(parameter)
+
+    def add(buffer: jax.Array, update: jax.Array | None) -> Any:
+        if update is None:
+            return None
+        wide = np.promote_types(buffer.dtype, update.dtype)
+        m = jnp.asarray(decay, wide)
+        return m * buffer.astype(wide) + update.astype(wide)
+
+    def keep(buffer: jax.Array, summed: jax.Array | None) -> jax.Array:
+        return buffer if summed is None else summed.astype(buffer.dtype)
+
+    def look_ahead(update: jax.Array, summed: jax.Array) -> jax.Array:
+        m = jnp.asarray(decay, summed.dtype)
+        return update.astype(summed.dtype) + m * summed
+
+    def update(
+        updates: Any, state: optax.OptState, params: Any | None = None
+    ) -> tuple[Any, optax.TraceState]:
+        del params
+        assert isinstance(state, optax.TraceState)
+        summed = jax.tree.map(add, state.trace, updates)
+        buffers = jax.tree.map(keep, state.trace, summed)
+        moved = jax.tree.map(look_ahead, updates, summed) if nesterov else summed
+        return moved, optax.TraceState(buffers)
+
+    return optax.GradientTransformation(init, update)

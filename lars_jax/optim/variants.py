@@ -1,0 +1,146 @@
+"""The published forms of LARS, as choices in one record.
+
+The word LARS does not settle what is in the denominator, which of the two rates stand
+inside the momentum, whether the local rate is clipped, what a zero norm means, or
+whether an excluded leaf decays. Each published implementation settles them its own way,
+and `docs/which_lars.md` tells what follows for learning rates.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Literal, get_args
+
+Denominator = Literal["split", "fused", "gradient", "momentum"]
+Rates = Literal["inside", "local_inside", "outside"]
+ZeroNorm = Literal["one", "undecayed", "coefficient"]
+Decay = Literal["step", "norm"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What distinguishes one published LARS from another.
+
+    In the formulas g is the gradient, w the weights, u = g + beta w, v the momentum
+    buffer, m the momentum, gamma the global rate and lambda the trust ratio.
+
+    Raises:
+        ValueError: a choice that is none of those listed, or two that exclude each
+            other.
+
+    >>> Variant(denominator="fused", rates="local_inside") == VARIANTS["byol"]
+    False
+    """
+
+    denominator: Denominator = "split"
+    """`split`: ||g|| + beta ||w|| (Equation 6); `fused`: ||u||; `gradient`: ||g||;
+    `momentum`: ||v||, which is measured once the momentum is in."""
+
+    rates: Rates = "inside"
+    """`inside`: v = m v + gamma lambda u, w -= v (Algorithm 1);
+    `local_inside`: v = m v + lambda u, w -= gamma v;
+    `outside`: v = m v + u, w -= gamma lambda v."""
+
+    clip: bool = False
+    """Take min(gamma, lambda) in place of gamma lambda, so that a leaf never moves
+    faster than it would without LARS."""
+
+    zero_norm: ZeroNorm = "one"
+    """What a leaf takes whose weights or gradient have norm zero. `one`: lambda = 1;
+    `undecayed`: lambda = 1, neither clipped nor decayed; `coefficient`: eta."""
+
+    decay: Decay = "step"
+    """`step`: beta w is part of the step; `norm`: it is in the denominator only."""
+
+    decay_excluded: bool = True
+    """Whether leaves outside `trust_ratio_mask` still decay."""
+
+    eps: float = 0.0
+    """Added to the denominator, beside the `eps` of the call."""
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise ValueError(
+                    f"{name} must be one of {list(choices)}; got {value!r}"
+                )
+        if self.denominator == "momentum" and self.rates != "outside":
+            raise ValueError(
+                "a ratio measured on the momentum can only stand outside of it; got "
+                f"denominator='momentum' with rates={self.rates!r}: use "
+                "rates='outside'"
+            )
+        if self.denominator == "momentum" and self.decay == "norm":
+            raise ValueError(
+                "the norm of the momentum has no decay of its own; got "
+                "denominator='momentum' with decay='norm': use decay='step'"
+            )
+        if self.denominator == "momentum" and self.zero_norm == "undecayed":
+            raise ValueError(
+                "zero_norm='undecayed' takes the decay back out of a step, which is "
+                "too late once momentum holds it; got denominator='momentum': use "
+                "zero_norm='one'"
+            )
+
+
+_CHOICES = {
+    "denominator": get_args(Denominator),
+    "rates": get_args(Rates),
+    "zero_norm": get_args(ZeroNorm),
+    "decay": get_args(Decay),
+}
+
+VARIANTS: Mapping[str, Variant] = MappingProxyType(
+    {
+        "paper": Variant(),
+        "optax": Variant(denominator="fused"),
+        "larc_clip": Variant(denominator="gradient", clip=True),
+        "larc_apex_clip": Variant(
+            rates="local_inside", clip=True, zero_norm="undecayed", eps=1e-8
+        ),
+        "larc_apex_scale": Variant(
+            rates="local_inside", zero_norm="undecayed", eps=1e-8
+        ),
+        "mlperf_scaled": Variant(rates="outside", decay_excluded=False),
+        "tf_contrib": Variant(rates="outside", decay="norm"),
+        "simclr_popular": Variant(denominator="momentum", rates="outside"),
+        "byol": Variant(
+            denominator="fused", rates="local_inside", decay_excluded=False
+        ),
+    }
+)
+"""Published implementations by name.
+
+- `paper`: Algorithm 1; also flax.optim.LARS and the MLPerf references.
+- `optax`: optax.lars and SimCLR's default.
+- `larc_clip`: the authors' later LARC in nvcaffe.
+- `larc_apex_clip`, `larc_apex_scale`: NVIDIA apex LARC with and without its clip; the
+  second is also Lightning Bolts, and timm but for zero leaves, which decay there. The
+  usual coefficient of apex is 0.02.
+- `mlperf_scaled`: "scaled" momentum, with the decay in the step and excluded leaves
+  left without it, as in MLPerf.
+- `tf_contrib`: tf.contrib.opt.LARSOptimizer.
+- `simclr_popular`: SimCLR with classic_momentum=False.
+- `byol`: BYOL, MoCo v3, MAE and Barlow Twins.
+"""
+
+
+def resolve_variant(variant: str | Variant) -> Variant:
+    """Return the variant of that name, or the variant itself.
+
+    Raises:
+        ValueError: a name that is none of `VARIANTS`.
+
+    >>> resolve_variant("optax").denominator
+    'fused'
+    """
+    if isinstance(variant, Variant):
+        return variant
+    if variant not in VARIANTS:
+        choices = ", ".join(field.name for field in fields(Variant))
+        raise ValueError(
+            f"variant must be one of {list(VARIANTS)}; got {variant!r}: pick one, or "
+            f"pass a Variant with its own {choices}"
+        )
+    return VARIANTS[variant]

@@ -1,0 +1,800 @@
+"""Every transformation under everything that Optax, JAX and their users wrap around it.
+
+A table of optimizers crossed with properties, as Optax tests its own aliases.
+"""
+
+# Optax types every tree as a union of all that a tree may be.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportCallIssue=false, reportIndexIssue=false
+
+import dataclasses
+import functools
+import inspect
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from flax.training.train_state import TrainState
+
+from lars_jax.optim import (
+    BIAS_AND_NORM,
+    STATIC_ARGUMENTS,
+    VARIANTS,
+    exclude,
+    exclude_vectors,
+    group_by_module,
+    lamb,
+    lars,
+    lars_mlperf,
+    path_mask,
+    record_norms,
+    scale_by_lars,
+    trace,
+)
+from lars_jax.train.checkpoint import Checkpoints
+
+
+def negated(rate: Any) -> Any:
+    schedule = rate if callable(rate) else optax.constant_schedule(rate)
+    return lambda count: -jnp.asarray(schedule(count))
+
+
+def chained(rate, **arguments):
+    return optax.chain(
+        scale_by_lars(learning_rate=rate, **arguments),
+        trace(0.9),
+        optax.scale_by_schedule(negated(rate)),
+    )
+
+
+def recorded(rate):
+    return optax.chain(
+        record_norms(rate), trace(0.9), optax.scale_by_schedule(negated(rate))
+    )
+
+
+# Name to a function of the rate. Each keeps its state in a way of its own.
+FACTORIES = {
+    "inside": lars,
+    "local inside": functools.partial(lars, variant="byol"),
+    "outside": functools.partial(lars, variant="mlperf_scaled"),
+    "of the momentum": functools.partial(lars, variant="simclr_popular"),
+    "clipped": functools.partial(lars, variant="larc_clip"),
+    "nesterov": functools.partial(lars, nesterov=True),
+    "no momentum": functools.partial(lars, momentum=0.0),
+    "no telemetry": functools.partial(lars, telemetry=False),
+    "lars_mlperf": lars_mlperf,
+    "chained": chained,
+    "recorded": recorded,
+    "lamb": lamb,
+}
+every_factory = pytest.mark.parametrize("factory", FACTORIES.values(), ids=FACTORIES)
+OURS = {name: factory for name, factory in FACTORIES.items() if name != "lamb"}
+# The moments of optax.scale_by_adam take the dtype of the gradients and want one for
+# every parameter.
+every_factory_of_ours = pytest.mark.parametrize("factory", OURS.values(), ids=OURS)
+# Where each costs a compilation.
+DIFFERENT = ["paper", "optax", "larc_apex_clip", "mlperf_scaled", "simclr_popular"]
+some_factories = pytest.mark.parametrize(
+    "factory",
+    [FACTORIES[name] for name in ("inside", "outside", "of the momentum", "lamb")],
+    ids=["inside", "outside", "of the momentum", "lamb"],
+)
+
+
+def some_params():
+    random = np.random.default_rng(0)
+    return {
+        "conv": {
+            "kernel": jnp.asarray(random.normal(size=(3, 4)), jnp.float32),
+            "bias": jnp.asarray(random.normal(size=4), jnp.float32),
+        },
+        "scale": jnp.ones(2),
+    }
+
+
+def some_gradients(seed=1):
+    random = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda p: jnp.asarray(random.normal(size=p.shape), jnp.float32), some_params()
+    )
+
+
+def cast(tree, dtype):
+    return jax.tree.map(lambda x: x.astype(dtype), tree)
+
+
+def avals(tree):
+    """Return what a compiled step is keyed by: structure, shapes, dtypes, weakness."""
+    return jax.tree.map(lambda x: jax.typeof(x), tree)
+
+
+def assert_close(found, expected):
+    """Compare leaves relative to their largest entry, which is what float32 keeps."""
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        largest = np.max(np.abs(b), initial=0.0)
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * largest)
+
+
+def static_arguments(factory):
+    return [n for n in STATIC_ARGUMENTS if n in inspect.signature(factory).parameters]
+
+
+# Optimisation
+
+# A ratio of this gradient's norm on a buffer of past ones has no bound where the
+# gradient vanishes: with the usual momentum it throws the iterate back out.
+SCALED = {"momentum": 0.3}
+DESCENDING = {
+    **{
+        f"{variant}{', nesterov' if nesterov else ''}": (
+            functools.partial(
+                lars,
+                variant=variant,
+                nesterov=nesterov,
+                **(SCALED if variant in ("mlperf_scaled", "tf_contrib") else {}),
+            ),
+            5.0,
+        )
+        for variant in VARIANTS
+        for nesterov in (False, True)
+    },
+    "no momentum": (functools.partial(lars, momentum=0.0), 20.0),
+    "lars_mlperf": (lars_mlperf, 1e-3),  # To it these leaves are biases.
+    "lamb": (lamb, 1e-2),
+    "chained": (chained, 5.0),
+    "recorded": (recorded, 1e-3),
+}
+
+
+def valley(w):
+    """Rosenbrock's function."""
+    return (1 - w[0]) ** 2 + 100 * (w[1] - w[0] ** 2) ** 2
+
+
+@pytest.mark.parametrize(("factory", "peak"), DESCENDING.values(), ids=DESCENDING)
+def test_descends_to_the_minimum(factory, peak):
+    # One leaf a problem. None starts from zero, where a leaf takes the whole rate.
+    target = {
+        "parabola": jnp.array([1.0, -1.0, 1.0]),
+        "complex": jnp.array([1.0 + 1.0j, -1.0 - 1.0j, 1.0 + 1.0j], jnp.complex64),
+        "rosenbrock": jnp.ones(2),
+    }
+    start = {
+        "parabola": jnp.array([-1.0, 10.0, 1.0]),
+        "complex": jnp.array([-1.0, 10.0, 1.0], jnp.complex64),
+        "rosenbrock": jnp.array([0.5, 0.5]),
+    }
+
+    def objective(w):
+        parabolas = ("parabola", "complex")
+        away = [jnp.sum(jnp.abs(w[name] - target[name]) ** 2) for name in parabolas]
+        return sum(away) + valley(w["rosenbrock"])
+
+    # Steps of a length that is relative to the weights end where the rate does.
+    steps = 4000
+    tx = factory(optax.polynomial_schedule(peak, 0.0, 2, steps))
+
+    def step(_, carry):
+        w, state = carry
+        gradients = jax.tree.map(jnp.conj, jax.grad(objective)(w))
+        updates, state = tx.update(gradients, state, w)
+        return optax.apply_updates(w, updates), state
+
+    run = jax.jit(lambda w: jax.lax.fori_loop(0, steps, step, (w, tx.init(w)))[0])
+    found = run(start)
+    for name in target:
+        # As near as Optax asks of its own.
+        np.testing.assert_allclose(found[name], target[name], atol=3e-2, err_msg=name)
+
+
+# Types
+
+
+@every_factory
+@pytest.mark.parametrize(
+    "dtype", [jnp.float32, jnp.bfloat16, jnp.float16, jnp.complex64]
+)
+def test_updates_have_the_dtype_of_the_gradients(factory, dtype):
+    tx, params = factory(0.1), cast(some_params(), dtype)
+    updates, _ = jax.eval_shape(tx.update, params, tx.init(params), params)
+    assert avals(updates) == avals(params)
+
+
+PAIRS = {
+    "float32": (jnp.float32, jnp.float32),
+    "bfloat16": (jnp.bfloat16, jnp.bfloat16),
+    "narrow parameters": (jnp.bfloat16, jnp.float32),
+    "narrow gradients": (jnp.float32, jnp.bfloat16),
+}
+
+
+RATES = {
+    "number": lambda: 0.1,
+    "array": lambda: jnp.float32(0.1),
+    "schedule": lambda: optax.constant_schedule(0.1),
+}
+every_rate = pytest.mark.parametrize("rate", RATES.values(), ids=RATES)
+
+
+@every_factory_of_ours
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
+@every_rate
+def test_state_keeps_its_type_through_scan_and_cond(factory, pair, rate):
+    # Tracing finds every change of type; nothing needs to be compiled.
+    tx = factory(rate())
+    params, gradients = (cast(some_params(), dtype) for dtype in pair)
+    state = tx.init(params)
+
+    def step(state, _):
+        def move(state):
+            return tx.update(gradients, state, params)[1]
+
+        return jax.lax.cond(jnp.array(True), move, lambda state: state, state), None
+
+    after, _ = jax.eval_shape(lambda s: jax.lax.scan(step, s, length=3), state)
+    assert avals(after) == avals(state)
+
+
+@some_factories
+def test_scan_equals_a_loop(factory):
+    tx, params, gradients = factory(0.1), some_params(), some_gradients()
+
+    def step(carry, _):
+        params, state = carry
+        updates, state = tx.update(gradients, state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    looped = carry = (params, tx.init(params))
+    compiled = jax.jit(step)
+    for _ in range(3):
+        looped, _ = compiled(looped, None)
+    scanned, _ = jax.lax.scan(step, carry, length=3)
+    assert_close(scanned, looped)
+
+
+@every_factory
+def test_state_is_the_same_for_a_constant_and_a_scheduled_rate(factory):
+    params = some_params()
+    states = [avals(factory(rate()).init(params)) for rate in RATES.values()]
+    assert states[0] == states[1] == states[2]
+
+
+@every_factory
+def test_init_needs_shapes_only(factory):
+    tx, params = factory(0.1), some_params()
+    expected = avals(tx.init(params))
+    assert avals(jax.eval_shape(tx.init, params)) == expected
+    assert avals(tx.init(jax.eval_shape(lambda: params))) == expected
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_buffer_keeps_the_dtype_asked_for(variant, dtype):
+    params = cast(some_params(), jnp.bfloat16 if dtype == jnp.float32 else jnp.float32)
+    tx = lars(0.1, variant=variant, accumulator_dtype=dtype)
+    _, state = jax.eval_shape(tx.update, params, tx.init(params), params)
+    buffers = [x for x in jax.tree.leaves(state) if x.shape == (3, 4)]
+    assert [x.dtype for x in buffers] == [dtype]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_without_momentum_there_is_no_buffer(variant):
+    params = some_params()
+    state = lars(0.1, momentum=0.0, variant=variant).init(params)
+    assert not [x for x in jax.tree.leaves(state) if x.shape == (3, 4)]
+
+
+@pytest.mark.parametrize("variant", DIFFERENT)
+def test_gradients_through_an_update_of_zeros_are_finite(variant):
+    tx = lars(0.1, 0.01, variant=variant)
+
+    @jax.jit
+    @functools.partial(jax.grad, argnums=(0, 1))
+    def sensitivity(w, g):
+        updates, _ = tx.update(g, tx.init(w), w)
+        return sum(jnp.sum(u) for u in updates.values())
+
+    zero, one = jnp.zeros(3), jnp.ones(3)
+    w = {"neither": zero, "no weights": zero, "no gradient": one}
+    g = {"neither": zero, "no weights": one, "no gradient": zero}
+    for leaf in jax.tree.leaves(sensitivity(w, g)):
+        assert jnp.all(jnp.isfinite(leaf))
+
+
+# Hyperparameters
+
+
+@pytest.mark.parametrize("factory", [lars, lars_mlperf])
+def test_schedules_of_rate_decay_and_coefficient_compile_once(factory):
+    ramp = optax.linear_schedule(0.1, 1.0, 5)
+    tx = optax.inject_hyperparams(factory, static_args=static_arguments(factory))(
+        learning_rate=ramp,
+        weight_decay=optax.linear_schedule(1e-4, 1e-3, 5),
+        trust_coefficient=optax.linear_schedule(1e-3, 1e-2, 5),
+        momentum=optax.linear_schedule(0.8, 0.9, 5),
+    )
+    traces = []
+
+    @jax.jit
+    def step(params, state):
+        traces.append(None)
+        updates, state = tx.update(some_gradients(), state, params)
+        return optax.apply_updates(params, updates), state
+
+    params, state = some_params(), tx.init(some_params())
+    for _ in range(5):
+        params, state = step(params, state)
+    assert len(traces) == 1
+    np.testing.assert_allclose(state.hyperparams["learning_rate"], ramp(4), rtol=1e-6)
+
+
+@pytest.mark.parametrize("variant", DIFFERENT)
+def test_injected_schedules_equal_the_numbers_of_each_step(variant):
+    numbers = {
+        "learning_rate": [0.5, 0.25],
+        "weight_decay": [0.1, 0.2],
+        "trust_coefficient": [0.01, 0.02],
+    }
+    tx = optax.inject_hyperparams(lars, static_args=STATIC_ARGUMENTS)(
+        **{k: optax.linear_schedule(*v, 1) for k, v in numbers.items()},
+        variant=variant,
+    )
+    params, gradients = some_params(), some_gradients()
+    found, state = tx.update(gradients, tx.init(params), params)
+    first, second = (
+        lars(**{k: v[t] for k, v in numbers.items()}, variant=variant) for t in (0, 1)
+    )
+    expected, inner = first.update(gradients, first.init(params), params)
+    assert_close(found, expected)
+    found, _ = tx.update(gradients, state, params)
+    expected, _ = second.update(gradients, inner, params)
+    assert_close(found, expected)
+
+
+MASKS = {
+    "path_mask": path_mask("kernel$"),
+    "exclude": exclude(BIAS_AND_NORM),
+    "exclude_vectors": exclude_vectors(),
+    "lambda": lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
+    "constant": lambda params: True,
+}
+every_mask = pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+both_arguments = pytest.mark.parametrize(
+    "argument", ["weight_decay_mask", "trust_ratio_mask"]
+)
+
+
+@every_mask
+@both_arguments
+def test_injected_mask_function_is_right_when_declared_static(mask, argument):
+    params, gradients = some_params(), some_gradients()
+    injected = optax.inject_hyperparams(lars, static_args=STATIC_ARGUMENTS)
+    tx, plain = (make(0.1, 0.5, **{argument: mask}) for make in (injected, lars))
+    found, _ = tx.update(gradients, tx.init(params), params)
+    expected, _ = plain.update(gradients, plain.init(params), params)
+    assert_close(found, expected)
+
+
+@every_mask
+@both_arguments
+@pytest.mark.parametrize("factory", [lars, lamb, scale_by_lars])
+def test_injected_mask_function_is_refused_when_not(mask, argument, factory):
+    tx = optax.inject_hyperparams(factory)(0.1, 0.5, **{argument: mask})
+    with pytest.raises(ValueError, match="static_args"):
+        tx.init(some_params())
+
+
+@every_mask
+def test_injected_mask_function_is_refused_through_a_factory_of_the_users(mask):
+    def factory(learning_rate, trust_ratio_mask):
+        return lars(learning_rate, trust_ratio_mask=trust_ratio_mask)
+
+    tx = optax.inject_hyperparams(factory)(0.1, mask)
+    with pytest.raises(ValueError, match="static_args"):
+        tx.init(some_params())
+
+
+@pytest.mark.parametrize("factory", [lars, lars_mlperf])
+@pytest.mark.parametrize("argument", ["stacked_axes", "axis_names", "layer_groups"])
+def test_injected_function_of_the_layers_is_refused_when_not_static(factory, argument):
+    per_leaf = group_by_module if argument == "layer_groups" else lambda params: None
+    tx = optax.inject_hyperparams(factory)(0.1, **{argument: per_leaf})
+    with pytest.raises(ValueError, match="static_args"):
+        tx.init(some_params())
+
+
+@both_arguments
+@pytest.mark.parametrize("factory", [lars, scale_by_lars])
+def test_mask_functions_see_the_parameters_and_nothing_else(factory, argument):
+    seen = []
+
+    def mask(params):
+        seen.append(params)
+        return jax.tree.map(lambda p: p.ndim > 1, params)
+
+    params = jax.tree.map(lambda p: jnp.full_like(p, 7.0), some_params())
+    tx = factory(0.1, 0.5, **{argument: mask})
+    tx.update(some_gradients(), tx.init(params), params)
+    assert seen
+    for tree in seen:
+        assert_close(tree, params)
+
+
+# Wrappers
+
+
+@every_factory
+def test_extra_arguments_are_ignored(factory):
+    tx, params = factory(0.1), some_params()
+    tolerant = optax.with_extra_args_support(tx)
+    found, _ = tolerant.update(params, tx.init(params), params, value=1.0, loss=2.0)
+    expected, _ = tx.update(params, tx.init(params), params)
+    assert_close(found, expected)
+
+
+@every_factory
+def test_buffers_are_found_by_map_params(factory):
+    # How Optax users shard a state: whatever is like the parameters takes their tree.
+    params = some_params()
+    state = factory(0.1).init(params)
+    names = jax.tree.map_with_path(lambda path, _: jax.tree_util.keystr(path), params)
+    mapped = optax.tree.map_params(
+        factory(0.1),
+        lambda _, name: name,
+        state,
+        names,
+        transform_non_params=lambda x: None,
+    )
+    wanted = [x for x in jax.tree.leaves(state) if x.shape == (3, 4)]
+    found = [x for x in jax.tree.leaves(mapped) if x == "['conv']['kernel']"]
+    assert len(found) == len(wanted)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"stacked_axes": {"conv": 0, "scale": None}},
+        {"stacked_axes": lambda params: {"conv": 0, "scale": None}},
+        {"weight_decay_mask": {"conv": True, "scale": False}},
+        {"trust_ratio_mask": exclude(BIAS_AND_NORM)},
+        {"layer_groups": group_by_module},
+        {"axis_names": {"conv": "x", "scale": None}},
+    ],
+    ids=lambda arguments: next(iter(arguments)),
+)
+def test_buffers_are_found_where_arguments_name_the_leaves(arguments):
+    params, tx = some_params(), lars(0.1, 0.1, **arguments)
+    ones = optax.tree.map_params(tx, jnp.ones_like, tx.init(params))
+    buffers = [x for x in jax.tree.leaves(ones) if x.shape == (3, 4)]
+    assert [float(x.sum()) for x in buffers] == [12.0]
+
+
+@every_factory
+def test_two_links_of_a_chain_are_the_one_after_the_other(factory):
+    params, gradients = some_params(), some_gradients()
+    tx = factory(0.1)
+    chain = optax.chain(optax.scale(3.0), tx)
+    found, _ = chain.update(gradients, chain.init(params), params)
+    thrice = jax.tree.map(lambda g: 3.0 * g, gradients)
+    expected, _ = tx.update(thrice, tx.init(params), params)
+    assert_close(found, expected)
+
+
+@every_factory
+def test_masked_leaves_are_as_if_they_were_absent(factory):
+    params, gradients = some_params(), some_gradients()
+    tx = factory(0.1)
+    masked = optax.masked(tx, {"conv": True, "scale": False})
+    found, _ = masked.update(gradients, masked.init(params), params)
+    alone, _ = tx.update(gradients["conv"], tx.init(params["conv"]), params["conv"])
+    assert_close(found, {"conv": alone, "scale": gradients["scale"]})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"stacked_axes": {"conv": {"kernel": -1, "bias": 0}, "scale": None}},
+        {"weight_decay_mask": {"conv": False, "scale": True}},
+        {"trust_ratio_mask": exclude("bias$")},
+        {"layer_groups": group_by_module},
+        {"layer_groups": {"conv": "one", "scale": "two"}},
+    ],
+)
+def test_arguments_for_the_whole_tree_fit_a_masked_part_of_it(arguments):
+    params, gradients = some_params(), some_gradients()
+    tx = lars(0.1, 0.1, **arguments)
+    masked = optax.masked(tx, {"conv": True, "scale": False})
+    found, _ = masked.update(gradients, masked.init(params), params)
+    whole, _ = tx.update(gradients, tx.init(params), params)
+    assert_close(found["conv"], whole["conv"])
+
+
+@every_factory
+def test_partitions_are_optimized_apart(factory):
+    params, gradients = some_params(), some_gradients()
+    tx = factory(0.1)
+    parted = optax.partition(
+        {"ours": tx, "theirs": optax.sgd(1.0)}, {"conv": "ours", "scale": "theirs"}
+    )
+    found, _ = parted.update(gradients, parted.init(params), params)
+    alone, _ = tx.update(gradients["conv"], tx.init(params["conv"]), params["conv"])
+    assert_close(found, {"conv": alone, "scale": -gradients["scale"]})
+
+
+@some_factories
+def test_four_mini_steps_are_one_of_their_mean(factory):
+    params, each = some_params(), [some_gradients(seed) for seed in range(8)]
+    tx = factory(0.1)
+    accumulated = optax.MultiSteps(tx, 4)
+    state, expected_state = accumulated.init(params), tx.init(params)
+    with jax.numpy_dtype_promotion("standard"):  # MultiSteps needs it.
+        step = jax.jit(accumulated.update)
+        for t, gradients in enumerate(each):
+            found, state = step(gradients, state, params)
+            if t % 4 == 3:
+                mean = jax.tree.map(lambda *g: sum(g) / 4, *each[t - 3 : t + 1])
+                expected, expected_state = tx.update(mean, expected_state, params)
+                assert_close(found, expected)
+            else:
+                assert_close(found, optax.tree.zeros_like(params))
+    assert_close(state.inner_opt_state, expected_state)
+
+
+@every_factory_of_ours
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
+def test_mini_steps_keep_the_type_of_the_state(factory, pair):
+    params, gradients = (cast(some_params(), dtype) for dtype in pair)
+    accumulated = optax.MultiSteps(factory(0.1), 4)
+    state = accumulated.init(params)
+    with jax.numpy_dtype_promotion("standard"):  # MultiSteps needs it.
+        _, after = jax.eval_shape(accumulated.update, gradients, state, params)
+    assert avals(after.inner_opt_state) == avals(state.inner_opt_state)
+
+
+@some_factories
+def test_gradient_that_is_nan_leaves_the_state_alone(factory):
+    params, gradients = some_params(), some_gradients()
+    tx = optax.apply_if_finite(factory(0.1), 3)
+    step = jax.jit(tx.update)
+    _, before = step(gradients, tx.init(params), params)
+    gradients["conv"]["bias"] = gradients["conv"]["bias"].at[1].set(jnp.nan)
+    updates, after = step(gradients, before, params)
+    assert_close(updates, optax.tree.zeros_like(params))
+    assert_close(after.inner_state, before.inner_state)
+
+
+# Transformations of JAX
+
+
+@some_factories
+def test_ensemble_under_vmap_equals_its_members(factory):
+    tx = factory(0.1)
+    members = [(some_gradients(s), some_gradients(s + 10)) for s in range(3)]
+    params, gradients = jax.tree.map(lambda *x: jnp.stack(x), *members)
+    found = jax.vmap(tx.update)(gradients, jax.vmap(tx.init)(params), params)
+    each = [tx.update(g, tx.init(p), p) for p, g in members]
+    assert_close(found, jax.tree.map(lambda *x: jnp.stack(x), *each))
+
+
+WRAPPERS = {
+    "alone": lambda tx: tx,
+    # These two return the old state as well, so that all of it reaches the step.
+    "apply_if_finite": lambda tx: optax.apply_if_finite(tx, 3),
+    "MultiSteps": lambda tx: optax.MultiSteps(tx, 2),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+@pytest.mark.parametrize("name", ["inside", "outside"])
+def test_parameters_and_state_may_be_donated(name, wrap):
+    tx, params = wrap(FACTORIES[name](0.1)), some_params()
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def step(params, state, gradients):
+        updates, state = tx.update(gradients, state, params)
+        return optax.apply_updates(params, updates), state
+
+    first, state = params, tx.init(params)
+    with jax.numpy_dtype_promotion("standard"):  # MultiSteps needs it.
+        for _ in range(2):
+            params, state = step(params, state, some_gradients())
+    jax.block_until_ready(params)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(first))
+
+
+# Trees
+
+
+class Layer(NamedTuple):
+    kernel: jax.Array
+    bias: jax.Array
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["kernel", "bias"],
+    meta_fields=["name"],
+)
+@dataclasses.dataclass(frozen=True)
+class Module:
+    """A layer as Equinox makes them: arrays beside what is no array."""
+
+    kernel: jax.Array
+    bias: jax.Array | None
+    name: str = "module"
+
+
+def kernel_and_bias():
+    params, gradients = some_params()["conv"], some_gradients()["conv"]
+    return (params["kernel"], params["bias"]), (gradients["kernel"], gradients["bias"])
+
+
+TREES = {
+    "tuple": lambda kernel, bias: (kernel, bias),
+    "list": lambda kernel, bias: [kernel, [bias]],
+    "named tuple": Layer,
+    "dataclass": Module,
+    "nested": lambda kernel, bias: {"a": [Layer(kernel, bias)], "b": {}, "c": None},
+}
+
+
+@some_factories
+def test_any_tree_is_updated_as_a_dictionary_is(factory):
+    tx = factory(0.1)
+    params, gradients = kernel_and_bias()
+    expected, _ = tx.update(gradients, tx.init(params), params)
+    for make in TREES.values():
+        found, _ = tx.update(make(*gradients), tx.init(make(*params)), make(*params))
+        assert_close(found, make(*expected))
+
+
+@pytest.mark.parametrize("make", [Layer, Module])
+def test_masks_read_paths_of_attributes(make):
+    params, gradients = kernel_and_bias()
+    mask = exclude(BIAS_AND_NORM)
+    tx = lars(1.0, trust_ratio_mask=mask, momentum=0.0)
+    found, _ = tx.update(make(*gradients), tx.init(make(*params)), make(*params))
+    np.testing.assert_allclose(found.bias, -gradients[1])
+    assert jnp.abs(found.kernel).max() < 0.01
+
+
+@every_factory
+def test_empty_tree_has_an_empty_update(factory):
+    tx = factory(0.1)
+    updates, state = tx.update({}, tx.init({}), {})
+    assert updates == {}
+    assert avals(state) == avals(tx.init({}))
+
+
+@every_factory
+def test_leaf_without_elements_is_updated_by_none(factory):
+    tx, params = factory(0.1), {"empty": jnp.zeros((0, 3)), "full": jnp.ones(3)}
+    updates, _ = tx.update(params, tx.init(params), params)
+    assert updates["empty"].shape == (0, 3)
+    assert jnp.all(jnp.isfinite(updates["full"]))
+
+
+@every_factory_of_ours
+def test_parameter_without_gradient_is_left_alone(factory):
+    params, gradients = some_params(), some_gradients()
+    tx = factory(0.1)
+    rest = {"conv": gradients["conv"], "scale": None}
+    updates, state = tx.update(rest, tx.init(params), params)
+    assert updates["scale"] is None
+    assert avals(state) == avals(tx.init(params))
+    expected, _ = tx.update(gradients, tx.init(params), params)
+    assert_close(updates["conv"], expected["conv"])
+
+
+@every_factory_of_ours
+def test_numbers_of_python_are_leaves(factory):
+    tx = factory(0.1)
+    found, _ = tx.update({"w": 0.5}, tx.init({"w": 2.0}), {"w": 2.0})
+    w, g = {"w": jnp.float32(2.0)}, {"w": jnp.float32(0.5)}
+    expected, _ = tx.update(g, tx.init(w), w)
+    assert_close(found, expected)
+
+
+@pytest.mark.parametrize("factory", [lars, lars_mlperf, scale_by_lars])
+def test_leaf_of_integers_is_refused_by_name(factory):
+    with pytest.raises(ValueError, match="counter/steps"):
+        factory(0.1).init({"w": jnp.ones(2), "counter": {"steps": jnp.array(3)}})
+
+
+# Frameworks
+
+
+def plainly(tx, params, gradients, steps=2):
+    state = tx.init(params)
+    for _ in range(steps):
+        updates, state = tx.update(gradients, state, params)
+        params = optax.apply_updates(params, updates)
+    return params
+
+
+@some_factories
+def test_train_state_of_flax(factory):
+    tx, params, gradients = factory(0.1), some_params(), some_gradients()
+    state = TrainState.create(apply_fn=lambda x: x, params=params, tx=tx)
+    for _ in range(2):
+        state = state.apply_gradients(grads=gradients)
+    assert_close(state.params, plainly(tx, params, gradients))
+
+
+class Dense(nnx.Module):
+    def __init__(self, kernel, bias):
+        self.kernel, self.bias = nnx.Param(kernel), nnx.Param(bias)
+
+
+def rows_of_matrices(params):
+    return jax.tree.map(lambda p: 0 if p.ndim > 1 else None, params)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lars,
+        lamb,
+        functools.partial(lars, trust_ratio_mask=exclude(BIAS_AND_NORM)),
+        functools.partial(lars, layer_groups=group_by_module),
+        functools.partial(lars, stacked_axes=rows_of_matrices),
+    ],
+    ids=["lars", "lamb", "mask", "groups", "stacked"],
+)
+def test_optimizer_of_nnx(make):
+    (kernel, bias), (kernel_gradient, bias_gradient) = kernel_and_bias()
+    tx = make(0.1)
+    model = Dense(kernel, bias)
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+
+    def loss(model):
+        return jnp.sum(model.kernel * kernel_gradient) + jnp.sum(
+            model.bias * bias_gradient
+        )
+
+    for _ in range(2):
+        optimizer.update(model, nnx.grad(loss)(model))
+    found = {"kernel": model.kernel[...], "bias": model.bias[...]}
+    expected = plainly(
+        tx,
+        {"kernel": kernel, "bias": bias},
+        {"kernel": kernel_gradient, "bias": bias_gradient},
+    )
+    assert_close(found, expected)
+
+
+# Checkpoints
+
+
+@pytest.mark.parametrize("name", ["inside", "outside", "lamb", "recorded"])
+def test_state_is_restored_from_a_checkpoint_bit_by_bit(name, tmp_path):
+    tx, params = FACTORIES[name](0.1), some_params()
+    _, state = tx.update(some_gradients(), tx.init(params), params)
+    checkpoints = Checkpoints(tmp_path, best="top1")
+    checkpoints.save(1, state, {"top1": 0.5})
+    checkpoints.wait()
+    restored = checkpoints.restore(1, like=tx.init(params))
+    checkpoints.close()
+    assert jax.tree.structure(restored) == jax.tree.structure(state)
+    jax.tree.map(np.testing.assert_array_equal, restored, state)
+
+
+def test_state_of_a_constant_rate_is_restored_for_a_schedule(tmp_path):
+    params, gradients = some_params(), some_gradients()
+    constant = lars(0.1)
+    _, state = constant.update(gradients, constant.init(params), params)
+    checkpoints = Checkpoints(tmp_path, best="top1")
+    checkpoints.save(1, state, {"top1": 0.5})
+    checkpoints.wait()
+    scheduled = lars(lambda count: jnp.where(count == 1, 0.1, 0.0))
+    restored = checkpoints.restore(1, like=scheduled.init(params))
+    checkpoints.close()
+    found, _ = scheduled.update(gradients, restored, params)
+    expected, _ = constant.update(gradients, state, params)
+    assert_close(found, expected)

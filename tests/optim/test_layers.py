@@ -1,0 +1,433 @@
+"""Layers that are slices of a leaf, or several leaves, against the same apart."""
+
+# Optax types every tree as a union of all that a tree may be.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportCallIssue=false, reportIndexIssue=false
+# pyright: reportOptionalMemberAccess=false, reportOperatorIssue=false
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from lars_jax.optim import (
+    VARIANTS,
+    exclude_vectors,
+    group_by_module,
+    lars,
+    lars_mlperf,
+    layer_names,
+    layer_norms,
+    path_labels,
+    scale_by_lars,
+)
+
+every_variant = pytest.mark.parametrize("variant", VARIANTS)
+
+
+def some_layers(shape=(3, 2), scales=(1.0, 10.0, 0.1, 0.0)):
+    """Layers of very different scale and gradients of much the same."""
+    random = np.random.default_rng(0)
+    weights = [scale * random.normal(size=shape) for scale in scales]
+    gradients = [random.normal(size=shape) for _ in scales]
+    return np.float32(weights), np.float32(gradients)
+
+
+def steps(tx, params, gradients, count=2):
+    """Return parameters and telemetry after a few steps."""
+    state = tx.init(params)
+    for _ in range(count):
+        updates, state = tx.update(gradients, state, params)
+        params = optax.apply_updates(params, updates)
+    return params, layer_norms(state)
+
+
+def assert_near(found, expected, rtol=1e-6):
+    """Compare arrays relative to the largest entry, which is what float32 keeps."""
+    found, expected = np.float64(found), np.float64(expected)
+    assert np.abs(found - expected).max() <= rtol * np.abs(expected).max()
+
+
+# Stacked axes
+
+
+@pytest.mark.parametrize(
+    ("variant", "axis"),
+    [*((variant, 0) for variant in VARIANTS), ("paper", 1), ("paper", -1)],
+)
+def test_slices_are_as_if_they_were_leaves(variant, axis):
+    weights, gradients = some_layers()
+    tx = lars(0.5, 0.01, variant=variant, trust_coefficient=0.1)
+    apart = {f"{i}": w for i, w in enumerate(weights)}
+    gradients_apart = {f"{i}": g for i, g in enumerate(gradients)}
+    expected, expected_rows = steps(tx, apart, gradients_apart)
+    stacked = lars(0.5, 0.01, variant=variant, trust_coefficient=0.1, stacked_axes=axis)
+    found, rows = steps(
+        stacked, np.moveaxis(weights, 0, axis), np.moveaxis(gradients, 0, axis)
+    )
+    for i, layer in enumerate(np.moveaxis(found, axis, 0)):
+        assert_near(layer, expected[f"{i}"])
+    np.testing.assert_allclose(rows, expected_rows, rtol=1e-6)
+
+
+@every_variant
+def test_slices_are_as_if_mapped_over(variant):
+    params, gradients = some_layers()
+    tx = lars(0.5, 0.01, variant=variant)
+    ensemble = jax.vmap(tx.update)
+    expected, _ = ensemble(gradients, jax.vmap(tx.init)(params), params)
+    stacked = lars(0.5, 0.01, variant=variant, stacked_axes=0)
+    found, _ = stacked.update(gradients, stacked.init(params), params)
+    assert_near(found, expected)
+
+
+def test_slices_have_ratios_of_their_own():
+    # ||w|| of the slices: 5 and 10; ||g||: 1 and 4.
+    w = jnp.array([[3.0, 4.0], [6.0, 8.0]])
+    g = jnp.array([[1.0, 0.0], [0.0, 4.0]])
+    tx = lars(2.0, trust_coefficient=0.1, stacked_axes=0)
+    updates, state = tx.update(g, tx.init(w), w)
+    rows = [[5, 1, 0.5, 1.0], [10, 4, 0.25, 0.5]]
+    np.testing.assert_allclose(layer_norms(state), rows, rtol=1e-6)
+    np.testing.assert_allclose(updates, [[-1.0, 0.0], [0.0, -2.0]], rtol=1e-6)
+
+
+class Block(nn.Module):
+    @nn.compact
+    def __call__(self, x, _):
+        return nn.relu(nn.Dense(8)(x)), None
+
+
+class Scanned(nn.Module):
+    depth: int = 6
+
+    @nn.compact
+    def __call__(self, x):
+        blocks = nn.scan(
+            Block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            length=self.depth,
+        )
+        x, _ = blocks(name="blocks")(x, None)
+        return nn.Dense(1, name="head")(x)
+
+
+@pytest.fixture(scope="module")
+def scanned():
+    """Six layers in one leaf, the last scaled down, and gradients for them."""
+    init_key, x_key = jax.random.split(jax.random.key(0))
+    x = jax.random.normal(x_key, (16, 8))
+    model = Scanned()
+    params = jax.jit(model.init)(init_key, x)["params"]
+    scale = jnp.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.05]).reshape(6, 1, 1)
+    dense = params["blocks"]["Dense_0"]
+    params["blocks"]["Dense_0"] = {**dense, "kernel": dense["kernel"] * scale}
+
+    @jax.jit
+    @jax.grad
+    def gradients(params):
+        return jnp.mean(model.apply({"params": params}, x) ** 2)
+
+    return params, gradients(params)
+
+
+def unrolled(tree):
+    layers = [jax.tree.map(lambda x, i=i: x[i], tree["blocks"]) for i in range(6)]
+    return {"layers": layers, "head": tree["head"]}
+
+
+def test_scanned_layers_move_as_unrolled_ones_do(scanned):
+    params, gradients = scanned
+    tx = lars(1.0, 1e-4)
+    expected, _ = steps(tx, unrolled(params), unrolled(gradients))
+    stacked = lars(1.0, 1e-4, stacked_axes={"blocks": 0, "head": None})
+    found, _ = steps(stacked, params, gradients)
+    jax.tree.map(assert_near, unrolled(found), expected)
+
+
+def test_scanned_layers_all_move_by_the_same_part_of_themselves(scanned):
+    params, gradients = scanned
+    kernels = params["blocks"]["Dense_0"]["kernel"]
+
+    def relative_steps(stacked_axes):
+        tx = lars(1.0, momentum=0.0, stacked_axes=stacked_axes)
+        updates, _ = tx.update(gradients, tx.init(params), params)
+        moved = updates["blocks"]["Dense_0"]["kernel"]
+        norms = [jnp.linalg.norm(x, axis=(1, 2)) for x in (moved, kernels)]
+        return norms[0] / norms[1]
+
+    apart = relative_steps({"blocks": 0, "head": None})
+    np.testing.assert_allclose(apart, [1e-3] * 6, rtol=1e-6)
+    # Taken for one layer, the last moves much too far and the others hardly at all.
+    together = relative_steps(None)
+    assert together[5] > 10e-3
+    assert together[0] < 0.5e-3
+
+
+def some_tree():
+    random = np.random.default_rng(0)
+
+    def leaf(*shape):
+        return jnp.asarray(random.normal(size=shape), jnp.float32)
+
+    return {
+        "blocks": {"kernel": leaf(3, 4, 2), "bias": leaf(3, 2)},
+        "head": {"kernel": leaf(2, 3), "bias": leaf(3)},
+    }
+
+
+AXES = {
+    "prefix": {"blocks": 0, "head": None},
+    "whole tree": {
+        "blocks": {"kernel": 0, "bias": 0},
+        "head": {"kernel": None, "bias": None},
+    },
+    "negative": {"blocks": {"kernel": -3, "bias": -2}, "head": None},
+    "function": lambda params: {"blocks": 0, "head": None},
+}
+
+
+@pytest.mark.parametrize("axes", AXES.values(), ids=AXES)
+def test_axes_are_told_by_trees_prefixes_and_functions(axes):
+    params = some_tree()
+    tx = scale_by_lars(stacked_axes=axes)
+    _, state = tx.update(params, tx.init(params), params)
+    by_hand = [
+        *jnp.linalg.norm(params["blocks"]["bias"], axis=1),
+        *jnp.linalg.norm(params["blocks"]["kernel"], axis=(1, 2)),
+        jnp.linalg.norm(params["head"]["bias"]),
+        jnp.linalg.norm(params["head"]["kernel"]),
+    ]
+    np.testing.assert_allclose(state.weight_norm, by_hand, rtol=1e-6)
+
+
+def test_first_layers_may_be_stacked_by_another_axis_than_the_rest():
+    # Several first layers on one trunk: axis 0 in one leaf, the last axis in the other.
+    params = {"first": some_tree()["blocks"]["kernel"], "trunk": jnp.ones((5, 2))}
+    tx = scale_by_lars(stacked_axes={"first": 0, "trunk": -1})
+    updates, state = tx.update(params, tx.init(params), params)
+    assert state.trust_ratio.shape == (3 + 2,)
+    # A gradient equal to the weights has eta for its ratio in every layer.
+    np.testing.assert_allclose(state.trust_ratio, [1e-3] * 5, rtol=1e-6)
+    assert jax.tree.map(jnp.shape, updates) == jax.tree.map(jnp.shape, params)
+
+
+def test_vector_of_stacked_scalars_has_a_ratio_for_each():
+    w, g = jnp.array([1.0, 2.0, 0.0]), jnp.array([2.0, -2.0, 3.0])
+    tx = scale_by_lars(0.1, stacked_axes=0)
+    updates, _ = tx.update(g, tx.init(w), w)
+    np.testing.assert_allclose(updates, [0.1, -0.2, 3.0], rtol=1e-6)
+
+
+def test_slices_of_low_rank_count_as_vectors_to_mlperf():
+    params = some_tree()
+    tx = lars_mlperf(1.0, 0.5, stacked_axes={"blocks": 0, "head": None}, momentum=0.0)
+    updates, _ = tx.update(params, tx.init(params), params)
+    for module in params:
+        # Neither adapted nor decayed: the gradient itself.
+        bias = params[module]["bias"]
+        np.testing.assert_array_equal(updates[module]["bias"], -bias)
+    # eta / (1 + beta) * (1 + beta) = eta
+    kernel = params["blocks"]["kernel"]
+    np.testing.assert_allclose(updates["blocks"]["kernel"], -1e-3 * kernel, rtol=1e-6)
+
+
+def test_excluded_vectors_do_not_count_the_stacked_axis():
+    mask = exclude_vectors({"blocks": 0, "head": None})(some_tree())
+    assert mask == {"blocks": {"bias": False, "kernel": True}} | {
+        "head": {"bias": False, "kernel": True}
+    }
+
+
+def test_names_of_slices_carry_their_number():
+    assert layer_names(some_tree(), {"blocks": 0, "head": None}) == (
+        *(f"blocks/bias[{i}]" for i in range(3)),
+        *(f"blocks/kernel[{i}]" for i in range(3)),
+        "head/bias",
+        "head/kernel",
+    )
+
+
+@pytest.mark.parametrize("axes", AXES.values(), ids=AXES)
+def test_every_row_of_telemetry_has_a_name(axes):
+    params = some_tree()
+    state = lars(1.0, stacked_axes=axes).init(params)
+    assert len(layer_names(params, axes)) == len(layer_norms(state))
+
+
+@pytest.mark.parametrize("axis", [3, -4, 0])
+def test_axis_that_a_leaf_does_not_have_is_refused_by_name(axis):
+    params = {"ok": jnp.ones((2, 2, 2, 2)), "flat": jnp.ones(())}
+    with pytest.raises(ValueError, match="'flat'"):
+        scale_by_lars(stacked_axes=axis).init(params)
+
+
+def test_axis_beyond_the_rank_is_refused_with_the_shape():
+    with pytest.raises(ValueError, match=r"2 for 'w' of\s+shape \(3, 4\)"):
+        scale_by_lars(stacked_axes=2).init({"w": jnp.ones((3, 4))})
+
+
+def test_tree_of_axes_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="structure"):
+        scale_by_lars(stacked_axes={"other": 0}).init({"w": jnp.ones((3, 4))})
+
+
+@every_variant
+def test_leaf_without_slices_moves_by_nothing(variant):
+    params = {"none": jnp.zeros((0, 3)), "some": jnp.ones((2, 3))}
+    tx = lars(0.1, variant=variant, stacked_axes=0)
+    updates, state = tx.update(params, tx.init(params), params)
+    assert updates["none"].shape == (0, 3)
+    assert layer_norms(state).shape == (2, 4)
+
+
+# Groups
+
+
+def kernel_and_bias():
+    """Return a module of norm 5 with a gradient of norm 1."""
+    params = {"fc": {"kernel": jnp.array([[3.0, 0.0]]), "bias": jnp.array([4.0])}}
+    gradients = {"fc": {"kernel": jnp.array([[0.0, 0.6]]), "bias": jnp.array([0.8])}}
+    return params, gradients
+
+
+def test_kernel_and_bias_of_a_group_share_one_ratio():
+    params, gradients = kernel_and_bias()
+    tx = scale_by_lars(0.1, layer_groups=group_by_module)
+    updates, state = tx.update(gradients, tx.init(params), params)
+    np.testing.assert_allclose(state.trust_ratio, [0.5, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(updates["fc"]["bias"], [0.4], rtol=1e-6)
+    np.testing.assert_allclose(updates["fc"]["kernel"], [[0.0, 0.3]], rtol=1e-6)
+
+
+def test_decay_of_a_group_is_that_of_its_leaves_that_decay():
+    # ||g|| + beta ||kernel|| = 1 + 0.5 * 3; the bias does not decay.
+    params, gradients = kernel_and_bias()
+    tx = scale_by_lars(
+        0.1,
+        0.5,
+        weight_decay_mask=exclude_vectors(),
+        layer_groups=group_by_module,
+    )
+    updates, state = tx.update(gradients, tx.init(params), params)
+    np.testing.assert_allclose(state.trust_ratio, [0.2, 0.2], rtol=1e-6)
+    np.testing.assert_allclose(updates["fc"]["bias"], [0.16], rtol=1e-6)
+    np.testing.assert_allclose(updates["fc"]["kernel"], [[0.3, 0.12]], rtol=1e-6)
+
+
+@every_variant
+def test_group_moves_as_its_leaves_in_one_array_do(variant):
+    weights, gradients = some_layers(scales=(1.0, 10.0))
+    one, one_gradient = (x.reshape(1, -1) for x in (weights, gradients))
+    expected, _ = steps(lars(0.5, 0.01, variant=variant), one, one_gradient)
+    tx = lars(0.5, 0.01, variant=variant, layer_groups={"a": "both", "b": "both"})
+    found, _ = steps(
+        tx,
+        {"a": weights[0], "b": weights[1]},
+        {"a": gradients[0], "b": gradients[1]},
+    )
+    assert_near(jnp.stack([found["a"], found["b"]]).reshape(1, -1), expected)
+
+
+@pytest.mark.parametrize("variant", ["paper", "simclr_popular"])
+def test_leaf_alone_in_its_group_is_as_without(variant):
+    params = some_tree()
+    alone = {
+        "blocks": {"kernel": "a", "bias": "b"},
+        "head": {"kernel": "c", "bias": None},
+    }
+    found, _ = steps(
+        lars(0.5, 0.01, variant=variant, layer_groups=alone), params, params
+    )
+    expected, _ = steps(lars(0.5, 0.01, variant=variant), params, params)
+    jax.tree.map(assert_near, found, expected)
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        group_by_module,
+        {"blocks": "x", "head": "y"},
+        path_labels({"^blocks": "first", ".*": "second"}),
+    ],
+)
+def test_groups_are_told_by_functions_trees_and_rules(groups):
+    params = some_tree()
+    gradients = jax.tree.map(jnp.ones_like, params)
+    tx = scale_by_lars(layer_groups=groups)
+    _, state = tx.update(gradients, tx.init(params), params)
+    ratios = np.asarray(state.trust_ratio)
+    assert ratios[0] == ratios[1] != ratios[2] == ratios[3]
+
+
+def test_groups_of_stacked_leaves_share_slice_by_slice():
+    params = some_tree()
+    axes = {"blocks": 0, "head": None}
+    gradients = jax.tree.map(jnp.ones_like, params)
+    tx = scale_by_lars(stacked_axes=axes, layer_groups=group_by_module)
+    _, state = tx.update(gradients, tx.init(params), params)
+    blocks = params["blocks"]
+    norms = [
+        np.sqrt(np.sum(kernel**2) + np.sum(bias**2))
+        for kernel, bias in zip(*map(np.asarray, blocks.values()), strict=True)
+    ]
+    expected = 1e-3 * np.array(norms) / np.sqrt(8 + 2)
+    np.testing.assert_allclose(state.trust_ratio[:3], expected, rtol=1e-6)
+    np.testing.assert_allclose(state.trust_ratio[3:6], expected, rtol=1e-6)
+
+
+def test_group_of_leaves_that_stack_different_numbers_is_refused():
+    params = {"a": jnp.ones((3, 2)), "b": jnp.ones((2, 2))}
+    tx = scale_by_lars(stacked_axes=0, layer_groups={"a": "one", "b": "one"})
+    with pytest.raises(ValueError, match="'one'"):
+        tx.update(params, tx.init(params), params)
+
+
+def test_group_of_a_stacked_leaf_and_a_plain_one_is_refused():
+    params = {"a": jnp.ones((3, 2)), "b": jnp.ones((2, 2))}
+    tx = scale_by_lars(
+        stacked_axes={"a": 0, "b": None}, layer_groups={"a": "one", "b": "one"}
+    )
+    with pytest.raises(ValueError, match="'one'"):
+        tx.update(params, tx.init(params), params)
+
+
+def test_excluded_leaf_is_in_no_group():
+    params, gradients = kernel_and_bias()
+    tx = scale_by_lars(
+        0.1, trust_ratio_mask=exclude_vectors(), layer_groups=group_by_module
+    )
+    updates, _ = tx.update(gradients, tx.init(params), params)
+    np.testing.assert_array_equal(updates["fc"]["bias"], gradients["fc"]["bias"])
+    # The kernel alone: 0.1 * 3 / 0.6.
+    np.testing.assert_allclose(updates["fc"]["kernel"], [[0.0, 0.3]], rtol=1e-6)
+
+
+def test_leaf_without_gradient_is_in_no_group():
+    params, gradients = kernel_and_bias()
+    gradients["fc"]["bias"] = None
+    tx = scale_by_lars(0.1, layer_groups=group_by_module)
+    updates, _ = tx.update(gradients, tx.init(params), params)
+    assert updates["fc"]["bias"] is None
+    np.testing.assert_allclose(updates["fc"]["kernel"], [[0.0, 0.3]], rtol=1e-6)
+
+
+def test_group_of_a_zero_leaf_is_measured_as_a_whole():
+    # A bias of zeros no longer takes the whole rate: 0.1 * 3 / 1.
+    params = {"fc": {"kernel": jnp.array([[3.0]]), "bias": jnp.zeros(1)}}
+    gradients = {"fc": {"kernel": jnp.array([[0.6]]), "bias": jnp.array([0.8])}}
+    tx = scale_by_lars(0.1, layer_groups=group_by_module)
+    updates, _ = tx.update(gradients, tx.init(params), params)
+    np.testing.assert_allclose(updates["fc"]["bias"], [0.24], rtol=1e-6)
+
+
+def test_leaves_of_different_dtype_may_share_a_ratio():
+    params = {"a": jnp.array([3.0], jnp.bfloat16), "b": jnp.array([4.0])}
+    gradients = {"a": jnp.array([0.0], jnp.bfloat16), "b": jnp.array([1.0])}
+    tx = scale_by_lars(0.1, layer_groups={"a": "one", "b": "one"})
+    updates, state = tx.update(gradients, tx.init(params), params)
+    np.testing.assert_allclose(state.trust_ratio, [0.5, 0.5], rtol=1e-6)
+    assert updates["a"].dtype == jnp.bfloat16

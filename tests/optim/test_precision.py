@@ -1,0 +1,219 @@
+"""Norms at the edges of float32, in half precision, and around what is not finite."""
+
+# Optax types every tree as a union of all that a tree may be.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportCallIssue=false, reportIndexIssue=false
+# pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lars_jax.optim import VARIANTS, lars, layer_norms, scale_by_lars
+
+ETA = 1e-3
+DECADES = [10.0**exponent for exponent in range(-30, 31)]
+
+
+def directions():
+    """Two fixed arrays of norm one, in float64."""
+    random = np.random.default_rng(0)
+    w, g = random.normal(size=(2, 8, 8))
+    return w / np.linalg.norm(w), g / np.linalg.norm(g)
+
+
+def norm(x):
+    wide = np.complex128 if np.iscomplexobj(x) else np.float64
+    return np.linalg.norm(np.asarray(x).astype(wide).ravel())
+
+
+def stepped(tx, w, g):
+    return tx.update(g, tx.init(w), w)
+
+
+@pytest.mark.parametrize("scaled", ["weights", "gradient", "both"])
+@pytest.mark.parametrize("beta", [0.0, 0.1])
+def test_a_norm_of_any_decade_is_right_to_six_digits(scaled, beta):
+    tx = scale_by_lars(ETA, beta)
+    step = jax.jit(tx.update)
+    w_of_one, g_of_one = directions()
+    for size in DECADES:
+        w = np.float32(w_of_one * (size if scaled != "gradient" else 1.0))
+        g = np.float32(g_of_one * (size if scaled != "weights" else 1.0))
+        update, state = step(jnp.asarray(g), tx.init(w), jnp.asarray(w))
+        ratio = ETA * norm(w) / (norm(g) + beta * norm(w))
+        expected = ratio * (np.float64(g) + beta * np.float64(w))
+        found = [state.weight_norm[0], state.gradient_norm[0], state.trust_ratio[0]]
+        np.testing.assert_allclose(
+            found, [norm(w), norm(g), ratio], rtol=1e-6, err_msg=f"at {size:g}"
+        )
+        error = np.abs(np.float64(update) - expected).max()
+        assert error <= 1e-6 * np.abs(expected).max(), f"at {size:g}"
+
+
+@pytest.mark.parametrize("variant", ["optax", "simclr_popular"])
+@pytest.mark.parametrize("size", [1e-30, 1e-20, 1e20, 1e30])
+def test_denominators_that_are_norms_of_sums_keep_their_range(variant, size):
+    w, g = np.asarray(directions(), np.float32)
+    g *= np.float32(size)
+    tx = lars(1.0, trust_coefficient=ETA, momentum=0.0, variant=variant)
+    update, _ = stepped(tx, jnp.asarray(w), jnp.asarray(g))
+    np.testing.assert_allclose(norm(update), ETA, rtol=1e-6)
+
+
+def test_one_huge_entry_does_not_freeze_its_leaf():
+    # The square of 1e20 is no float32.
+    w, g = jnp.array([3.0, 4.0, 0.0]), jnp.array([1.0, 1e20, -1.0])
+    update, state = stepped(scale_by_lars(ETA), w, g)
+    np.testing.assert_allclose(state.gradient_norm, [1e20], rtol=1e-6)
+    np.testing.assert_allclose(update, [5e-23, 5e-3, -5e-23], rtol=1e-6)
+
+
+def test_small_entries_count_beside_large_ones_as_far_as_float32_carries():
+    # A hundred entries of 1e19 weigh as much together as the one of 1e20.
+    g = jnp.concatenate([jnp.full(100, 1e19), jnp.full(1, 1e20)])
+    _, state = stepped(scale_by_lars(ETA), jnp.ones(101), g)
+    np.testing.assert_allclose(state.gradient_norm, [2**0.5 * 1e20], rtol=1e-6)
+
+
+@pytest.mark.parametrize("far", [0.0, 1e-25, 1e25])
+def test_leaf_in_range_has_the_same_bits_whatever_the_others_are(far):
+    # Devices that hold a shard out of range must agree with those that do not.
+    random = np.random.default_rng(0)
+    w = {"far": jnp.ones(4), "near": jnp.asarray(random.normal(size=9999), jnp.float32)}
+    tx = scale_by_lars(ETA, 0.01)
+    step = jax.jit(tx.update)
+    state = tx.init(w)
+    _, expected = step({"far": jnp.ones(4), "near": 0.1 * w["near"]}, state, w)
+    _, found = step({"far": jnp.full(4, far), "near": 0.1 * w["near"]}, state, w)
+    np.testing.assert_array_equal(layer_norms(found)[1], layer_norms(expected)[1])
+
+
+def test_slices_of_one_leaf_keep_their_own_range():
+    g = jnp.array([[3e25, 4e25], [3e-25, 4e-25], [3.0, 4.0], [0.0, 0.0]])
+    tx = scale_by_lars(ETA, stacked_axes=0)
+    _, state = stepped(tx, jnp.ones((4, 2)), g)
+    np.testing.assert_allclose(state.gradient_norm, [5e25, 5e-25, 5, 0], rtol=1e-6)
+
+
+def test_a_group_joins_norms_that_no_square_could_hold():
+    w = {"a": jnp.ones(2), "b": jnp.ones(2)}
+    g = {"a": jnp.array([3e25, 0.0]), "b": jnp.array([0.0, 4e25])}
+    tx = scale_by_lars(ETA, layer_groups={"a": "one", "b": "one"})
+    _, state = stepped(tx, w, g)
+    np.testing.assert_allclose(state.trust_ratio, [ETA * 2 / 5e25] * 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-4, 300.0])
+def test_float16_leaf_whose_squares_are_no_float16(size):
+    # ||w|| = 5120 has a square beyond 65504; those of 1e-4 vanish; ||g|| = 76800 itself
+    # is beyond.
+    w = jnp.full((256, 256), 20.0, jnp.float16)
+    g = jnp.full((256, 256), size, jnp.float16)
+    update, state = stepped(scale_by_lars(ETA), w, g)
+    np.testing.assert_allclose(state.trust_ratio, ETA * norm(w) / norm(g), rtol=1e-6)
+    # The step is 1e-3 * 20 in every entry, in units of float16's 2**-11.
+    assert update.dtype == jnp.float16
+    np.testing.assert_allclose(np.float64(update), 0.02, rtol=2**-11)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_half_precision_leaves_are_measured_in_float32(variant):
+    random = np.random.default_rng(0)
+    wide = random.normal(size=(2, 64, 32)).astype(np.float32)
+    dtypes = {"brain": jnp.bfloat16, "half": jnp.float16}
+    w, g = ({k: jnp.asarray(x, d) for k, d in dtypes.items()} for x in wide)
+    tx = lars(1.0, 0.01, momentum=0.0, variant=variant)
+    _, narrow = stepped(tx, w, g)
+    as_float32 = [jax.tree.map(lambda x: x.astype(jnp.float32), t) for t in (w, g)]
+    _, expected = stepped(tx, *as_float32)
+    rows = layer_norms(narrow)
+    assert rows.dtype == jnp.float32
+    np.testing.assert_allclose(rows, layer_norms(expected), rtol=1e-6)
+
+
+def test_float64_leaf_is_measured_in_float64():
+    with jax.enable_x64(True):
+        w = jnp.asarray(np.linspace(1.0, 2.0, 7))
+        g = jnp.asarray(np.linspace(-1.0, 3.0, 7))
+        update, _ = stepped(scale_by_lars(ETA), w, g)
+        assert update.dtype == jnp.float64
+        expected = ETA * norm(w) / norm(g) * np.asarray(g)
+        # The coefficient itself may be a float32: 6e-8.
+        np.testing.assert_allclose(update, expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_leaves_of_zeros_take_a_finite_step(variant):
+    zero, one = jnp.zeros(3), jnp.ones(3)
+    w = {"neither": zero, "no weights": zero, "no gradient": one}
+    g = {"neither": zero, "no weights": one, "no gradient": zero}
+    found = stepped(lars(0.5, 0.1, variant=variant), w, g)
+    assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(found))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_is_not_finite_stays_in_its_leaf(variant):
+    poisons = {"inf": jnp.inf, "minus inf": -jnp.inf, "nan": jnp.nan}
+    fine = jnp.array([1.0, 2.0, 3.0])
+    w = {name: jnp.ones(3) for name in [*poisons, "good"]}
+    g = {name: fine.at[1].set(poison) for name, poison in poisons.items()}
+    tx = lars(0.5, 0.1, variant=variant)
+    update, _ = stepped(tx, w, g | {"good": fine})
+    alone, _ = stepped(tx, w["good"], fine)
+    np.testing.assert_array_equal(update["good"], alone)
+    assert not any(jnp.all(jnp.isfinite(update[name])) for name in poisons)
+
+
+def test_infinite_entry_stops_its_leaf_and_shows_itself():
+    # The norm is infinite and the ratio zero; zero times infinity is NaN.
+    g = jnp.array([1.0, jnp.inf, 2.0])
+    update, state = stepped(scale_by_lars(ETA), jnp.ones(3), g)
+    np.testing.assert_array_equal(update, [0.0, jnp.nan, 0.0])
+    np.testing.assert_array_equal(state.gradient_norm, [jnp.inf])
+
+
+def test_nan_entry_makes_its_whole_leaf_nan():
+    g = jnp.array([1.0, jnp.nan, 2.0])
+    update, _ = stepped(scale_by_lars(ETA), jnp.ones(3), g)
+    np.testing.assert_array_equal(update, [jnp.nan] * 3)
+
+
+@pytest.mark.parametrize("size", [1e-12, 1.0, 1e12])
+def test_plain_norms_are_the_same_where_squares_fit(size):
+    w, g = jnp.asarray(directions(), jnp.float32)
+    g *= size
+    plain, state = stepped(scale_by_lars(ETA, 0.1, norms="plain"), w, g)
+    scaled, expected = stepped(scale_by_lars(ETA, 0.1), w, g)
+    np.testing.assert_allclose(plain, scaled, rtol=1e-6)
+    np.testing.assert_allclose(state.trust_ratio, expected.trust_ratio, rtol=1e-6)
+
+
+def test_plain_norms_take_a_square_that_vanishes_for_zero():
+    g = jnp.full(4, 1e-25)
+    _, state = stepped(scale_by_lars(ETA, norms="plain"), jnp.ones(4), g)
+    np.testing.assert_array_equal(state.trust_ratio, [1.0])
+
+
+@pytest.mark.parametrize("jit", [True, False])
+def test_four_million_elements_are_summed_to_six_digits(jit):
+    random = np.random.default_rng(0)
+    w = random.uniform(0.5, 1.5, 2**22).astype(np.float32)
+    g = random.normal(size=2**22).astype(np.float32)
+    tx = scale_by_lars(ETA)
+    step = jax.jit(tx.update) if jit else tx.update
+    _, state = step(jnp.asarray(g), tx.init(w), jnp.asarray(w))
+    np.testing.assert_allclose(state.weight_norm, [norm(w)], rtol=1e-6)
+    np.testing.assert_allclose(state.gradient_norm, [norm(g)], rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-25, 1.0, 1e25])
+def test_complex_leaf_is_measured_by_its_magnitudes(size):
+    w = jnp.array([3.0 + 4.0j, 0.0], jnp.complex64)
+    g = jnp.array([size, 2j * size], jnp.complex64)
+    update, state = stepped(scale_by_lars(ETA), w, g)
+    np.testing.assert_allclose(state.weight_norm, [5.0], rtol=1e-6)
+    np.testing.assert_allclose(state.gradient_norm, [5**0.5 * size], rtol=1e-6)
+    assert update.dtype == jnp.complex64
+    np.testing.assert_allclose(update, [5**0.5 * ETA, 5**0.5 * 2j * ETA], rtol=1e-6)

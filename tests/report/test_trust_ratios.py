@@ -1,0 +1,198 @@
+import io
+
+import numpy as np
+import pytest
+from matplotlib.text import Annotation, Text
+
+from lars_jax.errors import InputError
+from lars_jax.report import plot_trust_ratios
+from lars_jax.report.style import gradation
+from lars_jax.report.trust_ratios import LONGEST_LABEL, MOST_LABELS, MOST_TICKS
+from tests.report.support import resnet152
+
+NAMES = ("conv2/kernel", "conv10/kernel", "fc/bias")
+RATIOS = np.array([[0.1, 0.01, 1e-4], [0.2, 0.02, 2e-4], [0.4, 0.04, 4e-4]])
+
+
+def lines(figure) -> dict[str, list[float]]:
+    """Colour to height of each line."""
+    return {
+        line.get_color(): np.asarray(line.get_ydata()).tolist()
+        for line in figure.axes[0].lines
+    }
+
+
+def named(figure) -> list[Annotation]:
+    return [text for text in figure.axes[0].texts if isinstance(text, Annotation)]
+
+
+def labels(figure) -> list[str]:
+    return [text.get_text() for text in named(figure)]
+
+
+def drawn(figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def test_every_layer_is_one_line_on_a_logarithmic_scale():
+    figure = plot_trust_ratios([1, 2, 3], RATIOS, NAMES)
+    axes = figure.axes[0]
+    assert axes.get_yscale() == "log"
+    steps = [line.get_xdata() for line in axes.lines]
+    np.testing.assert_array_equal(steps, [[1, 2, 3]] * 3)
+    np.testing.assert_array_equal(list(lines(figure).values()), RATIOS.T)
+    assert drawn(figure)
+
+
+def test_colour_follows_the_order_that_people_count_in():
+    figure = plot_trust_ratios([1, 2, 3], RATIOS[:, ::-1], NAMES[::-1])
+    shown = lines(figure)
+    assert list(shown) == [gradation(place) for place in (0.0, 0.5, 1.0)]
+    assert shown[gradation(0.0)] == RATIOS[:, 0].tolist()
+    assert shown[gradation(0.5)] == RATIOS[:, 1].tolist()
+
+
+def test_names_stand_beside_the_lines_from_the_highest_down():
+    assert labels(plot_trust_ratios([1, 2, 3], RATIOS, NAMES)) == list(NAMES)
+
+
+@pytest.mark.parametrize("count", [1, 2, MOST_LABELS, MOST_LABELS + 1, 161, 467])
+def test_few_layers_are_named_and_their_names_do_not_overlap(count):
+    names = resnet152()[:count]
+    ratios = np.full((2, count), 0.01) * np.linspace(1, 1.01, count)
+    figure = plot_trust_ratios([1, 2], ratios, names)
+    assert len(figure.axes[0].lines) == count
+    found = labels(figure)
+    assert len(found) == len(set(found)) == min(count, MOST_LABELS)
+    assert names[-1] in found
+    assert names[0] in found
+    drawn(figure)
+    inches = figure.axes[0].get_window_extent().height / figure.dpi
+    heights = [inches * text.xyann[1] for text in named(figure)]
+    # Nine points of text are an eighth of an inch high.
+    assert (-np.diff(heights) > 0.125).all()
+    assert 0 <= min(heights) <= max(heights) <= inches
+
+
+def test_names_and_legend_stay_off_the_lines_and_on_the_paper():
+    names = [f"{'encoder/' * 20}layer{number}/kernel" for number in range(40)]
+    figure = plot_trust_ratios([1, 2], np.geomspace(1, 1e-3, 80).reshape(2, 40), names)
+    drawn(figure)
+    axes = figure.axes[0]
+    box = axes.get_window_extent()
+    legend = axes.get_legend()
+    assert legend is not None
+    assert legend.get_window_extent().y0 > box.y1
+    assert box.width > 0.4 * figure.bbox.width
+    for text in named(figure):
+        letters = text.get_text()
+        assert len(letters) == LONGEST_LABEL
+        assert letters.startswith("…")
+        assert letters.endswith("/kernel")
+        assert text.xyann[0] > 1
+        assert Text.get_window_extent(text).x1 <= figure.bbox.x1
+
+
+@pytest.mark.parametrize("broken", [0.0, -1.0, np.nan, np.inf])
+def test_value_without_a_logarithm_leaves_a_gap(broken):
+    ratios = RATIOS.copy()
+    ratios[1, 0] = broken
+    figure = plot_trust_ratios([1, 2, 3], ratios, NAMES)
+    first = figure.axes[0].lines[0]
+    np.testing.assert_array_equal(first.get_ydata(), [0.1, np.nan, 0.4])
+    # What stands alone between gaps is marked, what is part of a line is not.
+    assert first.get_markevery() == [0, 2]
+    assert figure.axes[0].lines[1].get_markevery() == []
+
+
+def test_layer_that_is_never_positive_has_no_name():
+    ratios = RATIOS.copy()
+    ratios[:, 1] = 0
+    figure = plot_trust_ratios([1, 2, 3], ratios, NAMES)
+    assert labels(figure) == ["conv2/kernel", "fc/bias"]
+    assert drawn(figure)
+
+
+def test_layer_that_dies_is_named_at_its_last_value():
+    ratios = RATIOS.copy()
+    ratios[1:, 0] = np.nan
+    figure = plot_trust_ratios([1, 2, 3], ratios, NAMES)
+    ends = {text.get_text(): text.xy for text in named(figure)}
+    assert ends["conv2/kernel"] == (1.0, 0.1)
+    assert ends["fc/bias"] == (3.0, 4e-4)
+
+
+def test_excluded_layers_are_left_out():
+    ratios = np.concatenate([RATIOS, np.ones((3, 1))], axis=1)
+    figure = plot_trust_ratios([1, 2, 3], ratios, [*NAMES, "fc/scale"])
+    assert labels(figure) == list(NAMES)
+
+
+def test_pattern_chooses_layers():
+    figure = plot_trust_ratios([1, 2, 3], RATIOS, NAMES, pattern=r"^conv\d+/kernel$")
+    assert labels(figure) == ["conv2/kernel", "conv10/kernel"]
+    assert len(figure.axes[0].lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"), [("scale$", "matches none"), ("(", "regular expression")]
+)
+def test_pattern_that_chooses_nothing_is_refused(pattern, words):
+    with pytest.raises(InputError, match=words):
+        plot_trust_ratios([1, 2, 3], RATIOS, NAMES, pattern=pattern)
+
+
+def test_steps_come_in_any_order():
+    figure = plot_trust_ratios([3, 1, 2], RATIOS[[2, 0, 1]], NAMES)
+    np.testing.assert_array_equal(figure.axes[0].lines[0].get_xdata(), [1, 2, 3])
+    np.testing.assert_array_equal(list(lines(figure).values()), RATIOS.T)
+
+
+@pytest.mark.parametrize(
+    ("steps", "ratios", "names"),
+    [
+        ([1, 2], RATIOS, NAMES),
+        ([1, 2, 3], RATIOS.T[:2], NAMES),
+        ([1, 2, 3], RATIOS, NAMES[:2]),
+        ([1, 2, 3], RATIOS[..., np.newaxis], NAMES),
+        (1, RATIOS[0], NAMES),
+    ],
+)
+def test_shapes_that_do_not_belong_together_are_refused(steps, ratios, names):
+    with pytest.raises(InputError, match="ratios"):
+        plot_trust_ratios(steps, ratios, names)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, np.nan])
+def test_nothing_to_draw_is_refused(value):
+    with pytest.raises(InputError, match="got none in 3 layers at 2 steps"):
+        plot_trust_ratios([1, 2], np.full((2, 3), value), NAMES)
+
+
+def test_no_steps_are_refused():
+    with pytest.raises(InputError, match="got none"):
+        plot_trust_ratios([], np.zeros((0, 3)), NAMES)
+
+
+def test_single_step_is_a_mark():
+    figure = plot_trust_ratios([7], RATIOS[:1], NAMES)
+    assert [line.get_markevery() for line in figure.axes[0].lines] == [[0]] * 3
+    assert figure.axes[0].get_xticks().tolist() == [7]
+
+
+@pytest.mark.parametrize("span", [0.0, 0.3, 1.0, 3.0, 30.0])
+def test_scale_has_a_readable_number_of_marks(span):
+    figure = plot_trust_ratios([1], 10.0 ** np.array([[-span - 1, -1]]), ["a", "b"])
+    marks = figure.axes[0].get_yticks()
+    low, high = figure.axes[0].get_ylim()
+    assert 2 <= len(marks) <= MOST_TICKS
+    assert low <= marks[0] < marks[-1] <= high
+
+
+def test_jax_arrays_are_taken_as_they_are():
+    import jax.numpy as jnp
+
+    figure = plot_trust_ratios(jnp.arange(3), jnp.asarray(RATIOS), NAMES, title="Rate")
+    assert figure.axes[0].get_title(loc="left") == "Rate"
