@@ -1,0 +1,61 @@
+"""What the pages under docs/ show is what their examples print."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import jax
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+EXAMPLE = re.compile(
+    r"^```python\n(?P<code>.*?)^```\n(?:\n^```text\n(?P<output>.*?)^```\n)?",
+    re.M | re.S,
+)
+
+
+def examples(page: Path) -> list[tuple[int, str, str]]:
+    """Return line, code and shown output of each example; "" where none is shown."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        (text[: match.start()].count("\n") + 2, match["code"], match["output"] or "")
+        for match in EXAMPLE.finditer(text)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_print_what_the_page_shows(page):
+    names: dict[str, object] = {}
+    # A reader has JAX as it comes, not as strict as these tests have it.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        for line, code, output in examples(page):
+            printed = io.StringIO()
+            # So that a traceback names the line of the page.
+            code = compile("\n" * (line - 1) + code, str(page), "exec")
+            with contextlib.redirect_stdout(printed):
+                exec(code, names)
+            assert printed.getvalue() == output, f"{page.name}:{line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_example_is_overlooked(page):
+    text = page.read_text(encoding="utf-8")
+    found = examples(page)
+    assert text.count("```python") == len(found)
+    assert text.count("```text") == sum(bool(output) for _, _, output in found)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_within_the_repository_leads_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_lines_outside_tables_are_no_longer_than_code(page):
+    for line in page.read_text(encoding="utf-8").splitlines():
+        assert line.startswith("|") or len(line) <= 88, line
