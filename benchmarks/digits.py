@@ -24,7 +24,10 @@ from lars_jax.train.record import read_json, read_lines
 class Digits:
     """Presets of the digits, n seeds each."""
 
-    presets: tuple[str, ...] = ("digits", "digits_1024", "digits_sgd")
+    presets: tuple[str, ...] = (
+        *("digits", "digits_1024"),
+        *("digits_sgd", "digits_nesterov", "digits_lamb"),
+    )
     """Presets to run."""
     seeds: int = 3
     """Seeds 0 to n - 1."""

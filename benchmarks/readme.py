@@ -86,6 +86,45 @@ def compared() -> str:
     return record["table"] + "\n" + _origin(record)
 
 
+def variants() -> str:
+    """Return the table of what separates each variant from its float64 oracle."""
+    record = read_record("variant_errors")
+    lines = [
+        "| variant | cases | float32, largest error | in case | float64 |",
+        "|---|---|---|---|---|",
+    ]
+    for name, cases in record["errors"].items():
+        worst = max(cases, key=lambda case: cases[case]["float32"])
+        wide = max(errors["float64"] for errors in cases.values())
+        lines.append(
+            f"| `{name}` | {len(cases)} | {cases[worst]['float32']:.1e} | {worst} | "
+            f"{wide:.1e} |"
+        )
+    return "\n".join([*lines, "", _origin(record)])
+
+
+def optimizer_step() -> str:
+    """Return the table of what a step of LARS costs beside other optimizers."""
+    record = read_record("optimizer_step")
+    lines = [
+        "| network | optimizer | ms | over optax.sgd | over optax.lars | compile s | "
+        "modelled bytes | temporary MB | kernels |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for network, found in record["networks"].items():
+        size = 4 * found["parameters"]
+        for name, row in found["programs"].items():
+            lines.append(f"| {network} | {name} | " + _step_row(row, size))
+        for name, floor in found["floors"].items():
+            lines.append(
+                f"| {network} | {name} at the bandwidth of a copy | "
+                f"{1000 * floor['seconds']:.1f} | | | | {name} | | |"
+            )
+    rounds = record["settings"]["rounds"]
+    lines += ["", f"Medians of n = {rounds} alternating rounds. " + _origin(record)]
+    return "\n".join(lines)
+
+
 def presets() -> str:
     """Return the table of all presets."""
     lines = [
@@ -109,6 +148,8 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
         "overheads": overheads,
         "cifar10": cifar10,
         "compare": compared,
+        "variants": variants,
+        "optimizer_step": optimizer_step,
     },
     "experiments/lars/README.md": {"presets": presets},
 }
@@ -145,6 +186,22 @@ def _throughput_row(row: dict[str, Any]) -> str:
         f"| {row['machine']['device_kind']} | {row['network']} | {row['batch']} | "
         f"{ours['median']:.0f} | {theirs['median']:.0f} | {ratio['median']:.2f} | "
         f"{ratio['lowest']:.2f} to {ratio['highest']:.2f} | {ratio['n']} |"
+    )
+
+
+def _step_row(row: dict[str, Any], size: int) -> str:
+    over_sgd, over_optax = row["over_sgd"], row["over_optax_lars"]
+    text = (
+        f"{1000 * row['seconds']['median']:.1f} | {over_sgd['median']:.2f} "
+        f"({over_sgd['lowest']:.2f} to {over_sgd['highest']:.2f}) | "
+        f"{over_optax['median']:.2f} | "
+    )
+    if "kernels" not in row:
+        return text + "| | | |"
+    return text + (
+        f"{row['compile_seconds']['median']:.2f} | "
+        f"{row['modelled_bytes'] / size:.1f}N | "
+        f"{row['temporary_bytes'] / 1e6:.1f} | {row['kernels']} |"
     )
 
 
