@@ -1,7 +1,6 @@
 """Tests run in a stricter JAX than users do."""
 
 import atexit
-import gc
 import os
 import shutil
 import tempfile
@@ -24,16 +23,6 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_legacy_prng_key", "error")
-
-
-@pytest.fixture
-def abandoned_coroutines():
-    """Collect, within the test, what Orbax leaves behind when it cannot read a file.
-
-    A test that uses this ignores `pytest.PytestUnraisableExceptionWarning`.
-    """
-    yield
-    gc.collect()
 
 
 @pytest.fixture

@@ -2,11 +2,14 @@
 
 Orbax writes asynchronously, to a temporary name that it renames when all is on disk. It
 restores a flipped byte without a word, so a checksum of every leaf is kept beside
-the arrays and compared after reading.
+the arrays and compared after reading. Of a file that it cannot read at all it abandons
+its other reads, which then print tracebacks from threads of their own whenever they
+end; so every file has a checksum too, and Orbax is given none that differs.
 """
 
 import contextlib
 import errno
+import json
 import logging
 import os
 import shutil
@@ -22,8 +25,11 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from lars_jax.errors import InputError
 
-FORMAT = 1
+FORMAT = 2
 """Version of what a checkpoint holds; raised when an old one can no longer be read."""
+
+FILE_LIST = "files.json"
+"""Beside the arrays of a checkpoint, the checksums of all files that hold them."""
 
 
 Leaves = dict[str, dict[str, Any]]
@@ -52,6 +58,7 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policy,
             enable_async_checkpointing=True,
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._list_files),
         )
         self._directory = directory.absolute()
         self._manager = ocp.CheckpointManager(self._directory, options=options)
@@ -102,6 +109,7 @@ class Checkpoints:
             InputError: the checkpoint cannot be read, fits another model, or its bytes
                 are not those that were saved.
         """
+        self._require_whole_files(step)
         saved = self._meta(step)["leaves"]
         # Compared first: Orbax would cast another dtype without a word, and answer
         # another shape with a page of tracebacks.
@@ -147,6 +155,29 @@ class Checkpoints:
                 errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._directory)
             ) from error
 
+    def _list_files(self) -> None:
+        """Write the file list, just before Orbax gives a checkpoint its name."""
+        for unnamed in self._directory.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
+            path = unnamed / FILE_LIST
+            path.write_text(json.dumps({"crc32": _checksums(unnamed)}))
+
+    def _require_whole_files(self, step: int) -> None:
+        directory = self._path(step)
+        try:
+            saved = json.loads((directory / FILE_LIST).read_text())["crc32"]
+            found = _checksums(directory)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"a checkpoint must be whole; {directory} is not "
+                f"({type(error).__name__}: {error})"
+            ) from error
+        broken = [name for name in sorted(saved) if found.get(name) != saved[name]]
+        if broken:
+            raise InputError(
+                f"a checkpoint must be whole; of {directory} {len(broken)} of "
+                f"{len(saved)} files are not as they were written, such as {broken[0]}"
+            )
+
     def _path(self, step: int) -> Path:
         return self._directory / str(step)
 
@@ -188,6 +219,24 @@ class Checkpoints:
                 f"a checkpoint must {rule}; {self._path(step)} differs in "
                 f"{len(differing)} of {len(names)} leaves, such as {differing[0]}"
             )
+
+
+def _checksums(directory: Path) -> dict[str, int]:
+    """Return the checksum of every file in the items of a checkpoint, by path."""
+    return {
+        path.relative_to(directory).as_posix(): _checksum(path)
+        for item in ("state", "meta")
+        for path in (directory / item).rglob("*")
+        if path.is_file()
+    }
+
+
+def _checksum(path: Path) -> int:
+    value = 0
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            value = zlib.crc32(block, value)
+    return value
 
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -10,7 +10,7 @@ import pytest
 
 from lars_jax import InputError, TrainState, lars
 from lars_jax.train import DataParallel, data_mesh
-from lars_jax.train.checkpoint import Checkpoints
+from lars_jax.train.checkpoint import FILE_LIST, Checkpoints
 
 
 def some_state(seed=0, size=4096):
@@ -81,8 +81,6 @@ def largest(directory: Path) -> Path:
     return max(files, key=lambda path: path.stat().st_size)
 
 
-@pytest.mark.usefixtures("abandoned_coroutines")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "empty"])
 def test_damage_is_noticed(checkpoints, tmp_path, damage):
     checkpoints.save(1, some_state(), {})
@@ -100,6 +98,30 @@ def test_damage_is_noticed(checkpoints, tmp_path, damage):
         data.unlink()
     with pytest.raises(InputError, match="a checkpoint must"):
         checkpoints.restore(1, some_state(1))
+
+
+@pytest.mark.parametrize("damage", ["empty", "delete", "flip"])
+def test_damage_to_any_file_is_noticed_before_orbax_reads(
+    checkpoints, tmp_path, monkeypatch, damage
+):
+    checkpoints.save(1, some_state(size=8), {})
+    checkpoints.wait()
+    items = tmp_path / "checkpoints" / "1"
+    files = [path for path in items.glob("*/**/*") if path.stat().st_size]
+    files = [path for path in files if path.is_file()] + [items / FILE_LIST]
+    assert len(files) > 5
+    monkeypatch.setattr(checkpoints, "_read", None)
+    for file in files:
+        content = file.read_bytes()
+        if damage == "delete":
+            file.unlink()
+        else:
+            file.write_bytes(
+                b"" if damage == "empty" else bytes([content[0] ^ 1]) + content[1:]
+            )
+        with pytest.raises(InputError, match="a checkpoint must be whole"):
+            checkpoints.restore(1, some_state(size=8))
+        file.write_bytes(content)
 
 
 def test_checkpoint_of_another_shape_is_refused(checkpoints):

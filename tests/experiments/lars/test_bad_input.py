@@ -212,8 +212,6 @@ def largest_file(directory):
     )
 
 
-@pytest.mark.usefixtures("abandoned_coroutines")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("damage", ["truncate", "flip", "delete"])
 def test_damaged_checkpoint_is_not_evaluated(run, capsys, damage):
     data = largest_file(run / "checkpoints")
@@ -228,8 +226,6 @@ def test_damaged_checkpoint_is_not_evaluated(run, capsys, damage):
     assert "a checkpoint must" in complain(["eval", run], capsys)
 
 
-@pytest.mark.usefixtures("abandoned_coroutines")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_damaged_only_checkpoint_stops_a_resume_and_loses_nothing(run, capsys):
     largest_file(run / "checkpoints").write_bytes(b"")
     before = contents(run)

@@ -305,5 +305,6 @@ def test_damaged_newest_checkpoint_is_set_aside_for_the_one_before(straight, tmp
     done = run_to_end(directory, "--resume")
     assert done.returncode == 0, done.stderr
     assert f"broken-checkpoint-{kept[-1]}" in done.stderr
+    assert "Traceback" not in done.stderr
     assert rows(directory) == rows(straight)
     assert last_state(directory) == last_state(straight)
