@@ -10,8 +10,9 @@ ratios within a round: on a shared machine they vary much less than the times.
 
 The floors are what a step would need that reads weights, gradients and momentum once
 and writes weights and momentum (5N), or reads weights and gradients once more for their
-norms (7N), at the bandwidth of a copy that is timed in the same rounds. Compilation is
-timed with every cache off; its processor seconds count all threads.
+norms (7N): 5N at the bandwidth of a copy, 2N at that of a sum of squares, both timed in
+the same rounds. Compilation is timed with every cache off; its processor seconds count
+all threads.
 """
 
 import dataclasses
@@ -33,8 +34,8 @@ from benchmarks.step_programs import (
     OURS,
     SGD,
     WITHOUT_TELEMETRY,
-    Copy,
     Program,
+    Stream,
     compiled_step,
     drawn,
     optimizers,
@@ -44,8 +45,10 @@ from benchmarks.step_programs import (
 
 NetworkName = Literal["resnet50", "alexnet", "vgg16"]
 
-COPY = "copy"
-FLOORS = {"5N": 5, "7N": 7}
+STREAMS = {"copy": Stream.copy, "read": Stream.read}
+"""Passes over memory that the floors are reckoned from."""
+
+FLOORS = {"5N": {"copy": 5}, "7N": {"copy": 5, "read": 2}}
 """Passes over the parameters of a step without and with a pass for the norms."""
 
 
@@ -61,8 +64,8 @@ class Settings:
     """Steps of one round of one program, after one that is not counted."""
     compiles: int = 3
     """Times that each program is traced and compiled."""
-    copy_megabytes: int = 256
-    """Size of the array whose copy gives the bandwidth."""
+    stream_megabytes: int = 256
+    """Size of the array that gives the bandwidth."""
     torch: bool = True
     """Time PyTorch as well, where it is installed."""
     record: bool = False
@@ -81,11 +84,16 @@ def measure(settings: Settings, shapes: Any) -> dict[str, Any]:
     for name, tx in optimizers().items():
         programs[name], facts[name] = compiled_step(tx, shapes, settings.compiles)
     programs |= torch_programs() if settings.torch else {}
-    copy = Copy.of(settings.copy_megabytes)
+    streams = {
+        name: stream(settings.stream_megabytes) for name, stream in STREAMS.items()
+    }
     taken = timed(
-        programs | {COPY: copy}, drawn(shapes, 0.05), drawn(shapes, 0.01), settings
+        programs | streams, drawn(shapes, 0.05), drawn(shapes, 0.01), settings
     )
-    bandwidth = [copy.moved_bytes / s for s in taken.pop(COPY)]
+    bandwidths = {
+        name: Summary.of([stream.moved_bytes / s for s in taken.pop(name)])
+        for name, stream in streams.items()
+    }
     size = 4 * network_shapes.count(shapes)
     return {
         "parameters": network_shapes.count(shapes),
@@ -100,11 +108,16 @@ def measure(settings: Settings, shapes: Any) -> dict[str, Any]:
             for name, times in taken.items()
         },
         "telemetry": _plain(ratios(taken[OURS], taken[WITHOUT_TELEMETRY])),
-        "copy_bytes_per_second": _plain(bandwidth),
+        "bytes_per_second": {
+            name: dataclasses.asdict(found) for name, found in bandwidths.items()
+        },
         "floors": {
             name: {
-                "bytes": passes * size,
-                "seconds": passes * size / Summary.of(bandwidth).median,
+                "bytes": sum(passes.values()) * size,
+                "seconds": sum(
+                    count * size / bandwidths[stream].median
+                    for stream, count in passes.items()
+                ),
             }
             for name, passes in FLOORS.items()
         },
@@ -128,10 +141,12 @@ def timed(
 
 def table(network: str, found: dict[str, Any]) -> str:
     """Return what was found of a network as lines to read."""
-    bandwidth = found["copy_bytes_per_second"]["median"] / 1e9
+    copy, read = (
+        found["bytes_per_second"][name]["median"] / 1e9 for name in ("copy", "read")
+    )
     lines = [
         f"{network}: {found['parameters']:,} parameters in {found['leaves']} leaves; "
-        f"a copy runs at {bandwidth:.0f} GB/s",
+        f"a copy runs at {copy:.0f} GB/s, a read at {read:.0f}",
         f"{'':30}{'ms':>9}{'/ sgd':>7}{'spread':>14}{'/ optax':>9}{'trace':>7}"
         f"{'compile':>9}{'cpu':>7}{'model':>8}{'temp MB':>9}{'peak MB':>9}"
         f"{'kernels':>9}{'state':>7}",

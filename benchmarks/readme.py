@@ -117,7 +117,7 @@ def optimizer_step() -> str:
             lines.append(f"| {network} | {name} | " + _step_row(row, size))
         for name, floor in found["floors"].items():
             lines.append(
-                f"| {network} | {name} at the bandwidth of a copy | "
+                f"| {network} | {name} at the bandwidth of memory | "
                 f"{1000 * floor['seconds']:.1f} | | | | {name} | | |"
             )
     rounds = record["settings"]["rounds"]

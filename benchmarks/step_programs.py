@@ -1,4 +1,4 @@
-"""Programs that `optimizer_step` times: steps of Optax and PyTorch, and a copy."""
+"""Programs that `optimizer_step` times: steps of Optax and PyTorch, and memory."""
 
 import dataclasses
 import importlib.util
@@ -49,35 +49,41 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Copy:
-    """A compiled copy of a large array onto itself: one read and one write."""
+class Stream:
+    """A compiled pass over a large array, whose time is that of its memory."""
 
     size: int
+    moved_bytes: int
     compiled: Any = field(repr=False)
 
     @classmethod
-    def of(cls, megabytes: int) -> "Copy":
-        """Return the copy of a float32 array of that many MiB."""
+    def copy(cls, megabytes: int) -> "Stream":
+        """Return the copy of a float32 array of that many MiB onto itself."""
+        return cls._of(megabytes, 2, lambda x: x * 2)
+
+    @classmethod
+    def read(cls, megabytes: int) -> "Stream":
+        """Return the sum of squares of a float32 array of that many MiB."""
+        return cls._of(megabytes, 1, lambda x: (x, jnp.sum(jnp.square(x))))
+
+    @classmethod
+    def _of(cls, megabytes: int, passes: int, function: Any) -> "Stream":
         size = megabytes * 2**20 // 4
         shape = jax.ShapeDtypeStruct((size,), jnp.float32)
-        compiled, _ = compile_afresh(lambda x: x * 2, (shape,), donate=(0,), times=1)
-        return cls(size, compiled)
-
-    @property
-    def moved_bytes(self) -> int:
-        """Bytes that one step reads and writes."""
-        return 2 * 4 * self.size
+        compiled, _ = compile_afresh(function, (shape,), donate=(0,), times=1)
+        return cls(size, passes * 4 * size, compiled)
 
     def start(self, params: Any, gradients: Any) -> Run:
-        """Return a function that copies an array of its own."""
+        """Return a function that passes over an array of its own."""
         del params, gradients
-        values = jnp.ones(self.size, jnp.float32)
+        found: Any = jnp.ones(self.size, jnp.float32)
 
         def run(steps: int) -> None:
-            nonlocal values
+            nonlocal found
             for _ in range(steps):
-                values = self.compiled(values)
-            jax.block_until_ready(values)
+                values = found[0] if isinstance(found, tuple | list) else found
+                found = self.compiled(values)
+            jax.block_until_ready(found)
 
         return run
 

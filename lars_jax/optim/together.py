@@ -2,8 +2,8 @@
 
 A network has hundreds of leaves, most of them small, and a kernel of its own for each
 step of the arithmetic of each leaf is what an optimizer's compilation, and its launches
-on an accelerator, are spent on. Here short vectors share one sum, and everything after
-the sums is arithmetic of vectors.
+on an accelerator, are spent on. Here short vectors of one length share a sum, and
+everything after the sums is arithmetic of vectors.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,10 @@ import numpy as np
 from lars_jax.optim.norms import DOWN, LOWEST_MEAN_SQUARE, UP, root
 
 LONGEST_ROW = 2048
-"""Vectors of up to this many entries are padded into the rows of one matrix."""
+"""Vectors of up to this many entries share the sum of those of the same length."""
+
+WIDTH = 16
+"""Entries that `unstack` takes out of a vector at once on a CPU."""
 
 
 def norm_vector(arrays: Sequence[Callable[[], jax.Array]]) -> jax.Array:
@@ -34,18 +37,25 @@ def norm_vector(arrays: Sequence[Callable[[], jax.Array]]) -> jax.Array:
     Array(5., dtype=float32)
     """
     sizes = np.array([array().size for array in arrays])
-    # Not small matrices: they may be sharded, and a row is whole.
-    short = np.array([array().ndim < 2 for array in arrays]) & (sizes <= LONGEST_ROW)
-    order = np.argsort(short, kind="stable")
-    large = [arrays[i] for i in order if not short[i]]
-    rows = _rows([arrays[i]() for i in order if short[i]])
+    large, rows = _by_length(arrays)
+    order = np.array([*large, *(i for row in rows for i in row)], int)
+    ends = np.cumsum([len(large), *map(len, rows)])
+    stacks = [_stack([arrays[i]() for i in row]) for row in rows]
 
     def sums(scale: jax.Array | None = None) -> jax.Array:
-        factors = [None] * len(large) if scale is None else unstack(scale[: len(large)])
-        parts = [_sum_of_squares(x(), c) for x, c in zip(large, factors, strict=True)]
-        scaled = rows if scale is None else rows * scale[len(large) :, None]
-        squares = jnp.sum(jnp.square(scaled), axis=1)
-        return jnp.concatenate([*map(jnp.atleast_1d, parts), squares])
+        if scale is None:
+            factors, columns = [None] * len(large), [None] * len(rows)
+        else:
+            first, *columns = jnp.split(scale, ends[:-1])
+            factors = unstack(first)
+        parts = [
+            jnp.atleast_1d(_sum_of_squares(arrays[i](), factor))
+            for i, factor in zip(large, factors, strict=True)
+        ]
+        for stack, column in zip(stacks, columns, strict=True):
+            scaled = stack if column is None else stack * column[:, None]
+            parts.append(jnp.sum(jnp.square(scaled), axis=1))
+        return jnp.concatenate(parts)
 
     totals = sums()
     lowest = (sizes[order] * LOWEST_MEAN_SQUARE).astype(np.float32)
@@ -62,19 +72,28 @@ def norm_vector(arrays: Sequence[Callable[[], jax.Array]]) -> jax.Array:
 def unstack(vector: jax.Array) -> list[jax.Array]:
     """Return the entries of a vector as scalars.
 
-    XLA's compiler for CPUs takes some 8 ms for each slice and a hundredth of that for
-    the sum over a constant mask; accelerators fuse the slice into what uses it, and
-    would launch a kernel for each sum.
+    XLA's compiler for CPUs takes some 8 ms for each slice, because no two kernels that
+    hold one are the same, and a hundredth of that for a sum over a constant mask; the
+    masks are short, since it sums more than 128 entries in three kernels instead of
+    one. Accelerators fuse the slice into what uses it, and would launch a kernel for
+    each sum.
 
     >>> [float(entry) for entry in unstack(jnp.array([3.0, 4.0]))]
     [3.0, 4.0]
     """
 
     def masked(vector: jax.Array) -> list[jax.Array]:
-        masks = np.eye(vector.size, dtype=bool)
-        return [
-            jnp.sum(jnp.where(mask, vector, 0), dtype=vector.dtype) for mask in masks
+        padded = jnp.pad(vector, (0, -vector.size % WIDTH)).reshape(-1, WIDTH)
+        rows = [
+            jnp.sum(jnp.where(mask[:, None], padded, 0), axis=0, dtype=vector.dtype)
+            for mask in np.eye(len(padded), dtype=bool)
         ]
+        entries = [
+            jnp.sum(jnp.where(mask, row, 0), dtype=vector.dtype)
+            for row in rows
+            for mask in np.eye(WIDTH, dtype=bool)
+        ]
+        return entries[: vector.size]
 
     def sliced(vector: jax.Array) -> list[jax.Array]:
         return [
@@ -84,12 +103,23 @@ def unstack(vector: jax.Array) -> list[jax.Array]:
     return jax.lax.platform_dependent(vector, cpu=masked, default=sliced)
 
 
-def _rows(arrays: Sequence[jax.Array]) -> jax.Array:
-    if not arrays:
-        return jnp.zeros((0, 1), jnp.float32)
-    length = max(1, *(array.size for array in arrays))
-    flat = [jnp.ravel(_magnitude(array)) for array in arrays]
-    return jnp.stack([jnp.pad(row, (0, length - row.size)) for row in flat])
+def _by_length(
+    arrays: Sequence[Callable[[], jax.Array]],
+) -> tuple[list[int], list[list[int]]]:
+    """Return positions of large arrays, and those of short vectors of each length."""
+    large: list[int] = []
+    short: dict[int, list[int]] = {}
+    for i, array in enumerate(arrays):
+        # Not small matrices: they may be sharded, and a row is whole.
+        if array().ndim < 2 and array().size <= LONGEST_ROW:
+            short.setdefault(array().size, []).append(i)
+        else:
+            large.append(i)
+    return large, list(short.values())
+
+
+def _stack(arrays: Sequence[jax.Array]) -> jax.Array:
+    return jnp.stack([jnp.ravel(_magnitude(array)) for array in arrays])
 
 
 def _sum_of_squares(x: jax.Array, scale: jax.Array | None) -> jax.Array:

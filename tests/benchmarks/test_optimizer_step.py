@@ -45,7 +45,7 @@ def test_facts_count_kernels_and_donated_memory():
 
 
 def test_all_programs_are_timed_against_sgd_and_optax():
-    settings = Settings(rounds=2, steps=1, compiles=1, copy_megabytes=1, torch=False)
+    settings = Settings(rounds=2, steps=1, compiles=1, stream_megabytes=1, torch=False)
     # Optax's own LAMB raises a float to an integer power.
     with jax.numpy_dtype_promotion("standard"):
         found = measure(settings, SHAPES)
