@@ -108,7 +108,13 @@ def _rule(
             variant=config.variant,
         )
     if config.optimizer == "lamb":
-        return lamb(schedule, weight_decay, mask, mask, b1=momentum)
+        return lamb(
+            schedule,
+            b1=momentum,
+            weight_decay=weight_decay,
+            weight_decay_mask=mask,
+            trust_ratio_mask=mask,
+        )
     # The chain of LARS with every trust ratio one.
     return optax.chain(
         record_norms(schedule),

@@ -7,41 +7,51 @@ import jax.numpy as jnp
 import optax
 
 from lars_jax.optim.masks import Mask, resolve_mask
-from lars_jax.optim.scaling import scale_by_lars
+from lars_jax.optim.scaling import negative_rate, require_params, scale_by_lars
+from lars_jax.optim.trust import Scalar
 from lars_jax.optim.variants import Variant
-
-Scalar = float | jax.Array
 
 
 def lamb(
     learning_rate: optax.ScalarOrSchedule,
-    weight_decay: Scalar = 0.0,
-    weight_decay_mask: Mask = True,
-    trust_ratio_mask: Mask = True,
     *,
     b1: Scalar = 0.9,
     b2: Scalar = 0.999,
     eps: Scalar = 1e-6,
+    weight_decay: optax.ScalarOrSchedule = 0.0,
+    weight_decay_mask: Mask = True,
+    trust_ratio_mask: Mask = True,
+    stacked_axes: Any = None,
+    axis_names: Any = None,
+    layer_groups: Any = None,
 ) -> optax.GradientTransformation:
     """Adam with a trust ratio on each layer, the numbers of `optax.lamb`.
 
     w <- w - gamma * ||w|| / ||a + beta w|| * (a + beta w),  a Adam's direction
 
-    `optax.lamb` has a mask for the decay only; here the ratio has one too, so that LAMB
-    and LARS can be compared with the same leaves left out, and the state tells norms
-    and ratios as that of `lars` does, with ||a + beta w|| for the gradient norm.
+    `optax.lamb` has a mask for the decay only; here the ratio has one too, and layers
+    may be stacked, sharded or grouped, so that LAMB and LARS can be compared on the
+    same terms. The state tells norms and ratios as that of `lars` does, with
+    ||a + beta w|| for the gradient norm.
 
     Args:
         learning_rate: gamma, a number or a schedule.
-        weight_decay: beta.
-        weight_decay_mask: leaves that decay.
-        trust_ratio_mask: leaves that are adapted.
         b1: decay of the first moment.
         b2: decay of the second moment.
         eps: added to the root of the second moment.
+        weight_decay: beta, a number or a schedule.
+        weight_decay_mask: leaves that decay.
+        trust_ratio_mask: leaves that are adapted.
+        stacked_axes: as `lars` takes it.
+        axis_names: as `lars` takes it.
+        layer_groups: as `lars` takes it.
+
+    Returns:
+        A transformation. The moments are Optax's, whose dtype is the wider of that of
+        parameters and gradients: with narrower parameters it changes in the first step.
 
     Raises:
-        ValueError: `optax.inject_hyperparams` took a mask function for a schedule.
+        ValueError: as `scale_by_lars` does.
 
     Reference:
         You et al.: Large Batch Optimization for Deep Learning, 2019,
@@ -54,30 +64,42 @@ def lamb(
     >>> print(updates.round(4))
     [-0.3536 -0.3536]
     """
-
-    def tree(mask: Mask) -> Any:
-        return lambda params: resolve_mask(mask, params)
-
-    def rate(count: Any) -> Any:
-        value = learning_rate(count) if callable(learning_rate) else learning_rate
-        return -jnp.asarray(value)
-
     chain = optax.chain(
         optax.scale_by_adam(b1=b1, b2=b2, eps=eps),  # pyright: ignore[reportArgumentType]
-        optax.add_decayed_weights(weight_decay, tree(weight_decay_mask)),
+        optax.add_decayed_weights(
+            weight_decay, lambda params: resolve_mask(weight_decay_mask, params)
+        ),
         scale_by_lars(
             1.0,
             trust_ratio_mask=trust_ratio_mask,
             variant=Variant(denominator="gradient"),
             learning_rate=learning_rate,
+            stacked_axes=stacked_axes,
+            axis_names=axis_names,
+            layer_groups=layer_groups,
         ),
-        optax.scale_by_schedule(rate),
+        optax.scale_by_schedule(negative_rate(learning_rate)),
     )
 
-    def update(updates: Any, state: Any, params: Any | None = None) -> tuple[Any, Any]:
+    def update(
+        updates: Any, state: Any, params: Any | None = None, **extra: Any
+    ) -> tuple[Any, Any]:
+        require_params(params)
+        # Adam keeps moments for every parameter; those of a frozen one stay zero.
+        whole = jax.tree.map(_filled, params, updates)
         # Optax's Adam raises a float to an integer power, which JAX's strict promotion
         # refuses.
         with jax.numpy_dtype_promotion("standard"):
-            return chain.update(updates, state, params)
+            moved, state = chain.update(whole, state, params, **extra)
+        return jax.tree.map(_emptied, params, updates, moved), state
 
-    return optax.GradientTransformation(chain.init, update)
+    return optax.GradientTransformationExtraArgs(chain.init, update)
+
+
+def _filled(parameter: Any, gradient: Any) -> Any:
+    return jnp.zeros_like(parameter) if gradient is None else gradient
+
+
+def _emptied(parameter: Any, gradient: Any, update: Any) -> Any:
+    del parameter
+    return None if gradient is None else update

@@ -31,19 +31,25 @@ from lars_jax.optim.masks import (
 )
 from lars_jax.optim.momentum import trace
 from lars_jax.optim.norms import at_least_float32
-from lars_jax.optim.scaling import in_gradient_dtype, scale_by_lars
+from lars_jax.optim.scaling import (
+    at_step,
+    in_gradient_dtype,
+    negative_rate,
+    require_params,
+    scale_by_lars,
+)
 from lars_jax.optim.trust import Scalar
 from lars_jax.optim.variants import Variant, resolve_variant
 
 
 def lars(
     learning_rate: optax.ScalarOrSchedule,
-    weight_decay: Scalar = 0.0,
+    weight_decay: optax.ScalarOrSchedule = 0.0,
     weight_decay_mask: Mask = True,
     trust_coefficient: Scalar = 0.001,
     eps: Scalar = 0.0,
     trust_ratio_mask: Mask = True,
-    momentum: Scalar = 0.9,
+    momentum: Scalar | None = 0.9,
     nesterov: bool = False,
     *,
     variant: str | Variant = "paper",
@@ -66,13 +72,13 @@ def lars(
         learning_rate: gamma, a number or a schedule of the step. Without momentum a
             step moves a leaf by at most gamma * eta of its norm, so with eta = 0.001 a
             useful gamma is of order 1 to 30, not the 0.1 of SGD.
-        weight_decay: beta.
+        weight_decay: beta, a number or a schedule of the step.
         weight_decay_mask: leaves that decay: a bool, a tree (prefix) of bools, or a
             function of the parameters such as `path_mask` and `exclude` return.
         trust_coefficient: eta.
         eps: added to the denominator of lambda, beside the variant's own.
         trust_ratio_mask: leaves that are adapted; the others take the plain gamma.
-        momentum: m. The number 0 keeps no buffer.
+        momentum: m. The number 0, or None, keeps no buffer.
         nesterov: look ahead by one momentum step.
         variant: a name of `VARIANTS` or a `Variant` with choices of your own.
         stacked_axes: axis that counts layers in leaves that stack several (`nn.scan`,
@@ -124,7 +130,7 @@ def lars(
         inner=velocity if around_momentum else None,
         wide_updates=True,
     )
-    rate = _scale_by_rate(learning_rate)
+    rate = optax.scale_by_schedule(negative_rate(learning_rate))
     if after_momentum:
         kept = True if choices.decay_excluded else trust_ratio_mask
         decay = _decayed(weight_decay, weight_decay_mask, kept)
@@ -140,10 +146,10 @@ def lars(
 
 def lars_mlperf(
     learning_rate: optax.ScalarOrSchedule,
-    weight_decay: Scalar = 0.0,
+    weight_decay: optax.ScalarOrSchedule = 0.0,
     trust_coefficient: Scalar = 0.001,
     eps: Scalar = 0.0,
-    momentum: Scalar = 0.9,
+    momentum: Scalar | None = 0.9,
     nesterov: bool = False,
     *,
     stacked_axes: Any = None,
@@ -190,46 +196,34 @@ def lars_mlperf(
 
 
 def _velocity(
-    momentum: Scalar, nesterov: bool, accumulator_dtype: Any | None
+    momentum: Scalar | None, nesterov: bool, accumulator_dtype: Any | None
 ) -> optax.GradientTransformation | None:
-    if isinstance(momentum, int | float) and momentum == 0:
+    if momentum is None or isinstance(momentum, int | float) and momentum == 0:
         return None
     return trace(momentum, nesterov=nesterov, accumulator_dtype=accumulator_dtype)
 
 
-def _decayed(weight_decay: Scalar, *masks: Mask) -> optax.GradientTransformation:
+def _decayed(
+    weight_decay: optax.ScalarOrSchedule, *masks: Mask
+) -> optax.GradientTransformation:
+    def init(params: Params) -> optax.ScaleByScheduleState:
+        del params
+        return optax.ScaleByScheduleState(jnp.zeros((), jnp.int32))
+
     def update(updates: Any, state: Any, params: Params | None = None) -> Any:
-        if params is None:
-            raise ValueError(
-                "LARS needs the parameters; got params=None: call tx.update(gradients, "
-                "state, params)"
-            )
+        require_params(params)
+        beta = at_step(weight_decay, state.count)
 
         def add(w: Any, g: Any, *decays: bool) -> Any:
             if g is None:
                 return None
             wide = at_least_float32(np.promote_types(jnp.result_type(g), w.dtype))
             g = jnp.asarray(g).astype(wide)
-            return (
-                g + jnp.asarray(weight_decay, wide) * w.astype(wide)
-                if all(decays)
-                else g
-            )
+            return g + jnp.asarray(beta, wide) * w.astype(wide) if all(decays) else g
 
         weights = jax.tree.map(jnp.asarray, params)
         trees = (resolve_mask(mask, params) for mask in masks)
-        return jax.tree.map(add, weights, updates, *trees), state
+        decayed = jax.tree.map(add, weights, updates, *trees)
+        return decayed, optax.ScaleByScheduleState(optax.safe_increment(state.count))
 
-    return optax.GradientTransformation(optax.init_empty_state, update)
-
-
-def _scale_by_rate(
-    learning_rate: optax.ScalarOrSchedule,
-) -> optax.GradientTransformation:
-    # A constant is a schedule too, so that the state has the same structure for both
-    # and a checkpoint of the one restores into the other.
-    def negative_rate(count: Any) -> Any:
-        rate = learning_rate(count) if callable(learning_rate) else learning_rate
-        return -jnp.asarray(rate)
-
-    return optax.scale_by_schedule(negative_rate)
+    return optax.GradientTransformation(init, update)

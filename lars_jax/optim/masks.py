@@ -12,11 +12,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lars_jax.optim.layers import leaf_names, path_name, resolve_stacked_axes
 
 Params = Any
-Mask = bool | Any | Callable[[Params], Any]
+Mask = bool | None | Any | Callable[[Params], Any]
 
 BIAS_AND_NORM = r"(^|/)(bias|scale)$"
 """Biases, and the scales of normalisation layers, as Flax names them."""
@@ -110,21 +111,28 @@ def resolve_mask(mask: Mask, tree: Params) -> Any:
 
     Args:
         mask: one bool for all leaves, a tree (or tree prefix) of bools, or a function
-            of the tree that returns either.
+            of the tree that returns either; None, as Optax has it, for all leaves.
         tree: parameters, or updates of the same structure.
 
     Raises:
-        ValueError: a mask of arrays, which is what becomes of a mask that was taken
-            for a number or a schedule.
+        ValueError: a mask of anything but bools, such as a pattern, or the arrays that
+            become of a mask which was taken for a number or a schedule.
     """
     if callable(mask):
         mask = mask(tree)
+    if mask is None:
+        mask = True
 
     def spread(flag: Any, subtree: Any) -> Any:
         if isinstance(flag, jax.Array):
             raise ValueError(
                 "a mask must be made of plain bools, known before a step is compiled; "
                 f"got {type(flag).__name__} of {flag.dtype}: {_PASS_STATIC}"
+            )
+        if not isinstance(flag, bool | np.bool_):
+            raise ValueError(
+                f"a mask must be made of bools; got {flag!r}: for leaves by the names "
+                "of their paths use path_mask or exclude"
             )
         return jax.tree.map(lambda _: bool(flag), subtree)
 
@@ -137,27 +145,42 @@ def refuse_schedules(names: tuple[str, ...]) -> None:
     `inject_hyperparams` calls every callable argument with the step count. A mask
     function then sees a number in place of the parameters, answers False, and LARS
     silently becomes plain SGD. What arrives is a bool like any other, so the injector's
-    own list of schedules, further up the stack, is the only witness. It knows arguments
-    by their names: a factory that renames a mask is beyond this check.
+    own schedules and their values, further up the stack, are the only witnesses.
 
     Args:
         names: arguments that are no schedules.
 
     Raises:
-        ValueError: one of them is among the injected schedules.
+        ValueError: one of them is among the injected schedules, or a schedule of
+            whatever name gave no number.
     """
-    taken: set[str] = set()
+    wrong: set[str] = set()
     frame = inspect.currentframe()
     while frame:
         if {"inner_factory", "sched_hps"} <= set(frame.f_code.co_freevars):
-            taken |= set(frame.f_locals["sched_hps"])
+            values = frame.f_locals.get("hparams", {})
+            wrong |= {
+                name
+                for name in frame.f_locals["sched_hps"]
+                if name in names or not _is_number(values.get(name, 0.0))
+            }
         frame = frame.f_back
-    wrong = [name for name in names if name in taken]
     if wrong:
         raise ValueError(
-            f"a mask must be called with parameters; got {wrong} taken for schedules "
-            f"of the step by inject_hyperparams: {_PASS_STATIC}"
+            "only numbers may follow schedules; got "
+            f"{sorted(wrong)} called with the step count by inject_hyperparams: name "
+            "them in its static_args, of which lars_jax.STATIC_ARGUMENTS are those of "
+            "lars"
         )
+
+
+def _is_number(value: Any) -> bool:
+    leaves = jax.tree.leaves(value)
+    return (
+        len(leaves) == 1
+        and leaves[0] is value
+        and jnp.issubdtype(jnp.result_type(value), jnp.number)
+    )
 
 
 _PASS_STATIC = (

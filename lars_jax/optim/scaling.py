@@ -58,7 +58,7 @@ class ScaleByLarsState(NamedTuple):
 
 def scale_by_lars(
     trust_coefficient: Scalar = 1e-3,
-    weight_decay: Scalar = 0.0,
+    weight_decay: optax.ScalarOrSchedule = 0.0,
     eps: Scalar = 0.0,
     *,
     weight_decay_mask: Mask = True,
@@ -80,7 +80,8 @@ def scale_by_lars(
     Args:
         trust_coefficient: eta, dimensionless; how far a layer may move in one step,
             relative to its own norm. May be traced.
-        weight_decay: beta, in units of gradient over weight. May be traced.
+        weight_decay: beta, in units of gradient over weight, a number or a schedule of
+            the step. May be traced.
         eps: added to the denominator; the paper has none.
         weight_decay_mask: leaves that decay: a bool, a tree of bools, or a function of
             the parameters that returns one (see `path_mask`).
@@ -139,7 +140,7 @@ def scale_by_lars(
     )
     if norms not in ("scaled", "plain"):
         raise ValueError(f"norms must be 'scaled' or 'plain'; got {norms!r}")
-    between = inner or optax.identity()
+    between = optax.with_extra_args_support(inner or optax.identity())
 
     def init(params: Params) -> Any:
         _require_floats(params)
@@ -151,24 +152,21 @@ def scale_by_lars(
         return ScaleByLarsState._make((count, *empty, between.init(params)))
 
     def update(
-        updates: Any, state: optax.OptState, params: Params | None = None
+        updates: Any, state: optax.OptState, params: Params | None = None, **extra: Any
     ) -> tuple[Any, Any]:
         assert isinstance(state, ScaleByLarsState)
-        if params is None:
-            raise ValueError(
-                "LARS needs the parameters to measure their norms; got params=None: "
-                "call tx.update(gradients, state, params)"
-            )
+        require_params(params)
         structure = jax.tree.structure(params)
-        gamma = learning_rate(state.count) if callable(learning_rate) else learning_rate
-        rule = Rule(choices, trust_coefficient, weight_decay, eps, gamma)
+        gamma = at_step(learning_rate, state.count)
+        beta = at_step(weight_decay, state.count)
+        rule = Rule(choices, trust_coefficient, beta, eps, gamma)
         leaves = selection.leaves(params, updates)
         layers, known = measure(
             leaves, rule, guard=norms == "scaled", all_leaves=telemetry
         )
         directions = map(direction, leaves, layers, [rule] * len(leaves))
         moved, inner_state = between.update(
-            structure.unflatten(list(directions)), state.inner, params
+            structure.unflatten(list(directions)), state.inner, params, **extra
         )
         moved = map(scaled, leaves, structure.flatten_up_to(moved), layers)
         columns = [*known, jnp.asarray(gamma, jnp.float32) * known[-1]]
@@ -180,7 +178,7 @@ def scale_by_lars(
             ),
         )
 
-    scale = optax.GradientTransformation(init, update)
+    scale = optax.GradientTransformationExtraArgs(init, update)
     return scale if wide_updates else in_gradient_dtype(scale)
 
 
@@ -195,13 +193,38 @@ def in_gradient_dtype(
     def narrow(update: jax.Array, gradient: Any) -> jax.Array:
         return update.astype(jnp.result_type(gradient))
 
+    tolerant = optax.with_extra_args_support(inner)
+
     def update(
-        updates: Any, state: optax.OptState, params: Params | None = None
+        updates: Any, state: optax.OptState, params: Params | None = None, **extra: Any
     ) -> tuple[Any, optax.OptState]:
-        moved, state = inner.update(updates, state, params)
+        moved, state = tolerant.update(updates, state, params, **extra)
         return jax.tree.map(narrow, moved, updates), state
 
-    return optax.GradientTransformation(inner.init, update)
+    return optax.GradientTransformationExtraArgs(inner.init, update)
+
+
+def at_step(value: optax.ScalarOrSchedule, count: Any) -> Any:
+    """Return a number, or what a schedule gives for a step."""
+    return value(count) if callable(value) else value
+
+
+def negative_rate(learning_rate: optax.ScalarOrSchedule) -> optax.Schedule:
+    """Return the schedule that turns a direction into a step down.
+
+    A constant is a schedule too, so that the state has the same structure for both and
+    a checkpoint of the one restores into the other.
+    """
+    return lambda count: -jnp.asarray(at_step(learning_rate, count))
+
+
+def require_params(params: Params | None) -> None:
+    """Refuse an update without the parameters."""
+    if params is None:
+        raise ValueError(
+            "LARS needs the parameters to measure their norms; got params=None: "
+            "call tx.update(gradients, state, params)"
+        )
 
 
 def _require_floats(params: Params) -> None:

@@ -21,13 +21,17 @@ FIELDS = ("weight_norm", "gradient_norm", "trust_ratio", "effective_rate")
 
 
 def record_norms(
-    learning_rate: optax.ScalarOrSchedule = 1.0, *, stacked_axes: Any = None
+    learning_rate: optax.ScalarOrSchedule = 1.0,
+    *,
+    stacked_axes: Any = None,
+    axis_names: Any = None,
 ) -> optax.GradientTransformation:
     """Pass gradients through unchanged and keep ||w|| and ||g|| of every layer.
 
     Args:
         learning_rate: what the effective rate of every layer is, the ratio being one.
         stacked_axes: axes that count layers, as `lars` takes them.
+        axis_names: mesh axes over which leaves are split, as `lars` takes them.
 
     >>> import jax.numpy as jnp
     >>> w, g = jnp.array([3.0, 4.0]), jnp.array([0.0, 2.0])
@@ -37,7 +41,10 @@ def record_norms(
     [5.] [2.]
     """
     return scale_by_lars(
-        learning_rate=learning_rate, trust_ratio_mask=False, stacked_axes=stacked_axes
+        learning_rate=learning_rate,
+        trust_ratio_mask=False,
+        stacked_axes=stacked_axes,
+        axis_names=axis_names,
     )
 
 

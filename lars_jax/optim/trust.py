@@ -20,6 +20,7 @@ from lars_jax.optim.together import norm_vector, unstack
 from lars_jax.optim.variants import Variant
 
 Scalar = float | jax.Array
+"""A number, which may be traced."""
 
 
 @dataclass(frozen=True)

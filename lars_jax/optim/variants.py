@@ -28,8 +28,14 @@ class Variant:
         ValueError: a choice that is none of those listed, or two that exclude each
             other.
 
-    >>> Variant(denominator="fused", rates="local_inside") == VARIANTS["byol"]
-    False
+    The step of a layer with ||w|| = 5 and ||g|| = 2, and that of one with ||w|| = 0:
+
+    >>> import jax.numpy as jnp
+    >>> from lars_jax.optim import scale_by_lars
+    >>> tx = scale_by_lars(0.1, variant=Variant(zero_norm="coefficient"))
+    >>> w, g = [jnp.array([3.0, 4.0]), jnp.zeros(2)], [jnp.array([0.0, 2.0])] * 2
+    >>> print(tx.update(g, tx.init(w), w)[1].trust_ratio)
+    [0.25 0.1 ]
     """
 
     denominator: Denominator = "split"
@@ -116,8 +122,9 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
 - `optax`: optax.lars and SimCLR's default.
 - `larc_clip`: the authors' later LARC in nvcaffe.
 - `larc_apex_clip`, `larc_apex_scale`: NVIDIA apex LARC with and without its clip; the
-  second is also Lightning Bolts, and timm but for zero leaves, which decay there. The
-  usual coefficient of apex is 0.02.
+  second is also Lightning Bolts, and timm but for zero leaves, which decay there. Both
+  of these two leave out leaves of a group without decay, masks here. The usual
+  coefficient of apex is 0.02.
 - `mlperf_scaled`: "scaled" momentum, with the decay in the step and excluded leaves
   left without it, as in MLPerf.
 - `tf_contrib`: tf.contrib.opt.LARSOptimizer.
@@ -137,7 +144,7 @@ def resolve_variant(variant: str | Variant) -> Variant:
     """
     if isinstance(variant, Variant):
         return variant
-    if variant not in VARIANTS:
+    if not isinstance(variant, str) or variant not in VARIANTS:
         choices = ", ".join(field.name for field in fields(Variant))
         raise ValueError(
             f"variant must be one of {list(VARIANTS)}; got {variant!r}: pick one, or "

@@ -385,19 +385,26 @@ def test_injected_mask_function_is_right_when_declared_static(mask, argument):
 @both_arguments
 @pytest.mark.parametrize("factory", [lars, lamb, scale_by_lars])
 def test_injected_mask_function_is_refused_when_not(mask, argument, factory):
-    tx = optax.inject_hyperparams(factory)(0.1, 0.5, **{argument: mask})
+    tx = optax.inject_hyperparams(factory)(0.1, weight_decay=0.5, **{argument: mask})
     with pytest.raises(ValueError, match="static_args"):
         tx.init(some_params())
 
 
 @every_mask
-def test_injected_mask_function_is_refused_through_a_factory_of_the_users(mask):
-    def factory(learning_rate, trust_ratio_mask):
-        return lars(learning_rate, trust_ratio_mask=trust_ratio_mask)
+@pytest.mark.parametrize("factory", [lars, lamb])
+def test_injected_mask_function_is_refused_under_any_name(mask, factory):
+    def of_the_users(learning_rate, chosen):
+        return factory(learning_rate, trust_ratio_mask=chosen)
 
-    tx = optax.inject_hyperparams(factory)(0.1, mask)
+    tx = optax.inject_hyperparams(of_the_users)(0.1, mask)
     with pytest.raises(ValueError, match="static_args"):
         tx.init(some_params())
+    named = optax.inject_hyperparams(of_the_users, static_args=["chosen"])(0.1, mask)
+    plain = of_the_users(0.1, mask)
+    params, gradients = some_params(), some_gradients()
+    found, _ = named.update(gradients, named.init(params), params)
+    expected, _ = plain.update(gradients, plain.init(params), params)
+    assert_close(found, expected)
 
 
 @pytest.mark.parametrize("factory", [lars, lars_mlperf])
@@ -426,14 +433,59 @@ def test_mask_functions_see_the_parameters_and_nothing_else(factory, argument):
         assert_close(tree, params)
 
 
+OPTAX_LARS_CALLS = {
+    "rate": ((0.1,), {}),
+    "all positional": ((0.1, 0.2, True, 0.01, 1e-6, True, 0.8, True), {}),
+    "schedules": (
+        (optax.linear_schedule(0.1, 0.2, 4), optax.linear_schedule(0.1, 0.5, 4)),
+        {},
+    ),
+    "masks": (
+        (0.1, 0.2),
+        {"weight_decay_mask": exclude_vectors(), "trust_ratio_mask": exclude("bias$")},
+    ),
+    "trees": ((0.1, 0.2, {"conv": {"kernel": True, "bias": False}, "scale": True}), {}),
+    "no mask": ((0.1, 0.2, None), {}),
+}
+
+
+@pytest.mark.parametrize("call", OPTAX_LARS_CALLS.values(), ids=OPTAX_LARS_CALLS)
+def test_every_call_of_optax_lars_is_a_call_of_ours(call):
+    arguments, keywords = call
+    params, gradients = some_params(), some_gradients()
+    steps = []
+    for tx in (
+        optax.lars(*arguments, **keywords),
+        lars(*arguments, **keywords, variant="optax"),
+    ):
+        state, moved = tx.init(params), []
+        for _ in range(3):
+            updates, state = tx.update(gradients, state, params, value=1.0)
+            moved.append(updates)
+        steps.append(moved)
+    assert_close(steps[1], steps[0])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_scheduled_decay_is_the_number_of_each_step(variant):
+    params, gradients = some_params(), some_gradients()
+    scheduled = lars(0.5, optax.linear_schedule(0.1, 0.3, 2), variant=variant)
+    state = scheduled.init(params)
+    for decay in (0.1, 0.2, 0.3):
+        constant = lars(0.5, decay, variant=variant)
+        expected, after = constant.update(gradients, state, params)
+        found, state = scheduled.update(gradients, state, params)
+        assert_close(found, expected)
+        assert_close(state, after)
+
+
 # Wrappers
 
 
 @every_factory
 def test_extra_arguments_are_ignored(factory):
     tx, params = factory(0.1), some_params()
-    tolerant = optax.with_extra_args_support(tx)
-    found, _ = tolerant.update(params, tx.init(params), params, value=1.0, loss=2.0)
+    found, _ = tx.update(params, tx.init(params), params, value=1.0, loss=2.0)
     expected, _ = tx.update(params, tx.init(params), params)
     assert_close(found, expected)
 
@@ -680,7 +732,7 @@ def test_leaf_without_elements_is_updated_by_none(factory):
     assert jnp.all(jnp.isfinite(updates["full"]))
 
 
-@every_factory_of_ours
+@every_factory
 def test_parameter_without_gradient_is_left_alone(factory):
     params, gradients = some_params(), some_gradients()
     tx = factory(0.1)

@@ -1,6 +1,7 @@
 """Masks and labels chosen by the paths of parameters."""
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from lars_jax.optim import (
@@ -59,7 +60,15 @@ def test_parameters_without_a_rule_are_listed():
         path_labels({"bias$": "bias", "scale$": "norm"})(PARAMS)
 
 
-@pytest.mark.parametrize("mask", [True, {"conv1": True, "bn1": True}, lambda p: True])
+@pytest.mark.parametrize("mask", ["bias$", {"conv1": "bias", "bn1": True}, 0.5, 1])
+def test_mask_of_anything_but_bools_is_refused(mask):
+    with pytest.raises(ValueError, match=r"made of bools; got .*path_mask"):
+        resolve_mask(mask, PARAMS)
+
+
+@pytest.mark.parametrize(
+    "mask", [True, None, np.True_, {"conv1": True, "bn1": True}, lambda p: True]
+)
 def test_any_form_of_mask_becomes_a_full_tree(mask):
     full = resolve_mask(mask, PARAMS)
     assert full == {

@@ -138,11 +138,16 @@ def test_lamb_is_the_one_of_the_package_and_momentum_its_first_moment():
     found, _ = descend(make_optimizer(config, total_steps=10, steps_per_epoch=1.0))
     mask = exclude(BIAS_AND_NORM)
     schedule = warmup_polynomial(config.learning_rate, 10)
-    expected, _ = descend(lamb(schedule, 0.1, mask, mask, b1=0.5))
+    decayed = {
+        "weight_decay": 0.1,
+        "weight_decay_mask": mask,
+        "trust_ratio_mask": mask,
+    }
+    expected, _ = descend(lamb(schedule, b1=0.5, **decayed))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-6), found, expected
     )
-    plain, _ = descend(lamb(schedule, 0.1, mask, mask))
+    plain, _ = descend(lamb(schedule, **decayed))
     assert np.abs(plain["dense"]["kernel"] - found["dense"]["kernel"]).max() > 1e-3
 
 
