@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments.lars.check import check, check_data
-from experiments.lars.config import Config, OptimizerName, replace
+from experiments.lars.config import Config, OptimizerConfig, OptimizerName, replace
 from experiments.lars.trainer import Trainer
 from lars_jax.data import load_source
 from lars_jax.errors import InputError
@@ -227,6 +227,15 @@ def _check_grid(config: Config, grid: Grid, directory: Path) -> None:
         values = getattr(grid, name)
         if not values or len(set(values)) < len(values):
             raise InputError(f"compare needs {name}, each once; got {values}")
+    rules: dict[OptimizerConfig, str] = {}
+    for name in grid.optimizers:
+        rule = cell_config(config, name, grid.batches[0]).optimizer
+        if rule in rules:
+            raise InputError(
+                f"compare needs different optimizers; {rules[rule]} and {name} are the "
+                "same here: leave one out"
+            )
+        rules[rule] = name
     if not 1 <= grid.rate_span < math.inf:
         raise InputError(f"rate_span must be 1 or more; got {grid.rate_span}")
     if config.optimizer.trust_coefficient == 0:

@@ -106,7 +106,7 @@ class OptimizerConfig:
     """The optimizer and its schedule: linear warm-up, then polynomial decay."""
 
     optimizer: OptimizerName = "lars"
-    """`lars` is Algorithm 1 of the paper; the other three are controls."""
+    """LARS in the form that `variant` names, or one of three controls."""
 
     variant: VariantName = "paper"
     """Published form of LARS, one of `lars_jax.VARIANTS`; for `lars` alone."""
@@ -185,6 +185,16 @@ class Config:
 
     checkpoint_every: float = 5.0
     """Epochs between checkpoints; the last step is always saved."""
+
+
+def rule_name(config: OptimizerConfig) -> str:
+    """Return the name of an optimizer, with its variant where that is not the paper's.
+
+    >>> rule_name(OptimizerConfig(variant="byol"))
+    'lars (byol)'
+    """
+    plain = config.optimizer != "lars" or config.variant == "paper"
+    return config.optimizer if plain else f"{config.optimizer} ({config.variant})"
 
 
 def replace(config: Config, **changes: object) -> Config:

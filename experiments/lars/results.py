@@ -119,6 +119,11 @@ def _summary(rows: list[dict[str, Any]], record: dict[str, Any]) -> dict[str, st
             f"{100 * last['eval/accuracy']:.2f} % of {last['eval/count']:.0f}"
         )
         summary["evaluation loss"] = f"{last['eval/loss']:.4f}"
+    rule = record["config"]["optimizer"]
+    summary["optimizer"] = rule["optimizer"]
+    # Records from before there were variants have none.
+    if rule["optimizer"] == "lars" and rule.get("variant", "paper") != "paper":
+        summary["optimizer"] += f" ({rule['variant']})"
     summary["global batch"] = f"{record['config']['global_batch']:,}"
     if steps:
         # The first interval holds the compilation.

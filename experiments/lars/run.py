@@ -20,7 +20,7 @@ from typing import Any
 import jax
 
 from experiments.lars.check import check
-from experiments.lars.config import Config
+from experiments.lars.config import Config, rule_name
 from experiments.lars.results import read_run, save_mistakes, write_run_report
 from experiments.lars.trainer import Trainer
 from lars_jax.errors import InputError
@@ -258,7 +258,7 @@ class _Session:
         self._progress.say(
             f"{config.model.network}, {parameters:,} parameters; "
             f"{config.data.dataset}: {len(inputs.train):,} images to train on, "
-            f"{len(inputs.evaluation):,} to evaluate; {config.optimizer.optimizer}, "
+            f"{len(inputs.evaluation):,} to evaluate; {rule_name(config.optimizer)}, "
             f"global batch {config.global_batch}, {self._total} steps on "
             f"{inputs.parallel.num_devices} x {jax.devices()[0].device_kind}"
         )

@@ -98,10 +98,16 @@ class LarsReport:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{name}</th>" for name in ("layer", *FIELDS))
+        left, right = (
+            f"style='text-align:{side};padding:0.1em 0.7em'"
+            for side in ("left", "right")
+        )
+        head = f"<th {left}>layer</th>" + "".join(
+            f"<th {right}>{name}</th>" for name in FIELDS
+        )
         rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-            + "".join(f"<td>{value:.6g}</td>" for value in row)
+            f"<tr><th {left}>{html.escape(name)}</th>"
+            + "".join(f"<td {right}>{value:.6g}</td>" for value in row)
             + "</tr>"
             for name, row in zip(self.names, self.values, strict=True)
         )

@@ -163,9 +163,18 @@ def _draw_scale(axes: "Axes", image: "AxesImage") -> None:
     assert figure is not None
     ticks = scale_ticks(*image.get_clim())
     scale = figure.colorbar(image, ax=axes, aspect=30, fraction=0.04, pad=0.015)
-    scale.set_ticks(ticks, labels=[f"{10.0**tick:.2g}" for tick in ticks])
+    scale.set_ticks(ticks, labels=[*map(tick_label, ticks)])
     scale.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     scale.ax.tick_params(length=0, labelsize=TEXT_SIZE, labelcolor=light("muted"))
+
+
+def tick_label(tick: float) -> str:
+    """Return the number at a mark of a scale of log10 values, to two digits.
+
+    >>> tick_label(2.0), tick_label(-2.0)
+    ('100', '0.01')
+    """
+    return f"{float(f'{10.0**tick:.2g}'):g}"
 
 
 def scale_ticks(low: float, high: float) -> list[float]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lars_jax.errors import InputError
-from lars_jax.report.heat_map import adapted_rows, scale_ticks
+from lars_jax.report.heat_map import adapted_rows, scale_ticks, tick_label
 from lars_jax.report.rows import LayerTable, natural_order
 from lars_jax.report.style import (
     TEXT_SIZE,
@@ -34,7 +34,7 @@ MOST_LABELS = 10
 """Layers named beside the lines; so many lines of text the height holds."""
 
 LONGEST_LABEL = 32
-"""Letters of a name that are shown; of a longer path the end."""
+"""Letters of a name that are shown; of a longer path both ends."""
 
 MOST_TICKS = 8
 """Marks of the scale; of more powers of ten some are left out."""
@@ -51,10 +51,10 @@ def plot_trust_ratios(
     """Draw one line for each layer, trust ratio or effective rate over the steps.
 
     The scale is logarithmic. Colour tells where a layer stands among the names, in the
-    order that people count in. Of many layers a few are named at their line's end,
-    evenly spaced from the highest to the lowest. A value that is missing, zero,
-    negative or not finite leaves a gap. Layers that an optimizer excludes have a ratio
-    of one throughout and are left out.
+    order that people count in, which need not be that of the network. Of many layers a
+    few are named at their line's end, evenly spaced from the highest to the lowest. A
+    value that is missing, zero, negative or not finite leaves a gap. Layers that an
+    optimizer excludes have a ratio of one throughout and are left out.
 
     Args:
         steps: [T], at which the ratios were recorded, in any order.
@@ -89,7 +89,7 @@ def plot_trust_ratios(
         )
     value = table.value[rows]
     value = np.where(np.isfinite(value) & (value > 0), value, np.nan)
-    kept = [table.names[row] for row in rows]
+    kept = short_names([table.names[row] for row in rows])
     figure, axes = new_axes(WIDTH, HEIGHT, title)
     low, high = _draw_scale(axes, value)
     labelled = _labelled(value)
@@ -106,6 +106,36 @@ def plot_trust_ratios(
     if len(kept) > 1:
         _draw_key(axes, colours)
     return figure
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Return names without the components that all share, long ones cut in the middle.
+
+    >>> short_names(["net/a/conv/kernel", "net/b/conv/kernel"])
+    ['a', 'b']
+    >>> short_names(["net/conv/kernel", "net/conv/bias"])
+    ['kernel', 'bias']
+    """
+    paths = [name.split("/") for name in names]
+    if len(set(names)) > 1:
+        spare = min(map(len, paths)) - 1
+        head = _shared(paths, spare)
+        tail = _shared([path[::-1] for path in paths], spare - head)
+        paths = [path[head : len(path) - tail] for path in paths]
+    return [_cut("/".join(path)) for path in paths]
+
+
+def _shared(paths: list[list[str]], most: int) -> int:
+    """Return how many components all paths begin with, up to a number."""
+    same = [len(set(components)) == 1 for components in zip(*paths, strict=False)]
+    return min(most, [*same, False].index(False))
+
+
+def _cut(name: str) -> str:
+    if len(name) <= LONGEST_LABEL:
+        return name
+    half = (LONGEST_LABEL - 1) // 2
+    return f"{name[: LONGEST_LABEL - 1 - half]}…{name[-half:]}"
 
 
 def _table(steps: ArrayLike, ratios: ArrayLike, names: Sequence[str]) -> LayerTable:
@@ -155,7 +185,7 @@ def _draw_scale(axes: "Axes", value: np.ndarray) -> tuple[float, float]:
     axes.set_ylim(10.0**low, 10.0**high)
     ticks = scale_ticks(low, high)
     ticks = ticks[:: -(-len(ticks) // MOST_TICKS)]
-    axes.set_yticks([10.0**tick for tick in ticks], [f"{10.0**t:.2g}" for t in ticks])
+    axes.set_yticks([10.0**tick for tick in ticks], [*map(tick_label, ticks)])
     axes.minorticks_off()
     return low, high
 
@@ -229,7 +259,7 @@ def _label(
 ) -> None:
     column, last = _last(value)
     axes.annotate(
-        name if len(name) <= LONGEST_LABEL else f"…{name[1 - LONGEST_LABEL :]}",
+        name,
         xy=(float(step[column]), last),
         xytext=(1.03, height),
         textcoords="axes fraction",
@@ -253,7 +283,7 @@ def _draw_key(axes: "Axes", colours: list[str]) -> None:
     """Put over the axes what the colours mean."""
     from matplotlib.lines import Line2D
 
-    ends = {"first": colours[0], "last layer": colours[-1]}
+    ends = {"first": colours[0], "last by name": colours[-1]}
     legend_above(
         axes,
         [Line2D([], [], color=c, linewidth=2, label=name) for name, c in ends.items()],

@@ -58,6 +58,13 @@ def test_names_stand_beside_the_lines_from_the_highest_down():
     assert labels(plot_trust_ratios([1, 2, 3], RATIOS, NAMES)) == list(NAMES)
 
 
+def test_key_says_what_the_colours_are_ordered_by():
+    legend = plot_trust_ratios([1, 2, 3], RATIOS, NAMES).axes[0].get_legend()
+    assert legend is not None
+    words = [text.get_text() for text in legend.get_texts()]
+    assert words == ["first", "last by name"]
+
+
 @pytest.mark.parametrize("count", [1, 2, MOST_LABELS, MOST_LABELS + 1, 161, 467])
 def test_few_layers_are_named_and_their_names_do_not_overlap(count):
     names = resnet152()[:count]
@@ -77,7 +84,9 @@ def test_few_layers_are_named_and_their_names_do_not_overlap(count):
 
 
 def test_names_and_legend_stay_off_the_lines_and_on_the_paper():
-    names = [f"{'encoder/' * 20}layer{number}/kernel" for number in range(40)]
+    names = [
+        f"params/encoder/block{number}/{'attention/' * 5}kernel" for number in range(39)
+    ] + ["params/encoder/final/norm/scale"]
     figure = plot_trust_ratios([1, 2], np.geomspace(1, 1e-3, 80).reshape(2, 40), names)
     drawn(figure)
     axes = figure.axes[0]
@@ -86,11 +95,12 @@ def test_names_and_legend_stay_off_the_lines_and_on_the_paper():
     assert legend is not None
     assert legend.get_window_extent().y0 > box.y1
     assert box.width > 0.4 * figure.bbox.width
+    found = labels(figure)
+    assert len(set(found)) == MOST_LABELS
+    assert found[-1] == "final/norm/scale"
+    assert len(found[0]) == LONGEST_LABEL
+    assert found[0].startswith("block0/attention…")
     for text in named(figure):
-        letters = text.get_text()
-        assert len(letters) == LONGEST_LABEL
-        assert letters.startswith("…")
-        assert letters.endswith("/kernel")
         assert text.xyann[0] > 1
         assert Text.get_window_extent(text).x1 <= figure.bbox.x1
 
@@ -132,7 +142,7 @@ def test_excluded_layers_are_left_out():
 
 def test_pattern_chooses_layers():
     figure = plot_trust_ratios([1, 2, 3], RATIOS, NAMES, pattern=r"^conv\d+/kernel$")
-    assert labels(figure) == ["conv2/kernel", "conv10/kernel"]
+    assert labels(figure) == ["conv2", "conv10"]
     assert len(figure.axes[0].lines) == 2
 
 

@@ -114,6 +114,10 @@ CASES = {
     "compare nothing": (["compare", "--seeds", "0"], "at least one of seeds"),
     "compare fewer than no seeds": (["compare", "--seeds", "-1"], "got -1"),
     "compare one batch twice": (["compare", "--batches", "64", "64"], "each once"),
+    "compare LARS with itself": (
+        ["compare", "--optimizers", "lars", "paper"],
+        "lars and paper are the same here",
+    ),
     "compare with too little to train on": (
         ["compare", "--batches", "1300", "--tuning-holdout", "200"],
         "got 1300 of 1237",
