@@ -61,7 +61,7 @@ def norms(
         For each array a scalar, or [S] for S slices, in float32 or wider.
     """
     sums = [
-        _sum_of_squares(x(), axis) for x, axis in zip(arrays, stacked_axes, strict=True)
+        sum_of_squares(x(), axis) for x, axis in zip(arrays, stacked_axes, strict=True)
     ]
     risky = [i for i, x in enumerate(arrays) if scaled and _may_leave_range(x())]
     found = [root(total) for total in sums]
@@ -117,9 +117,15 @@ def join_shards(
     return joined
 
 
-def _sum_of_squares(
-    x: jax.Array, stacked_axis: int | None, scale: jax.Array | None = None
+def sum_of_squares(
+    x: jax.Array, stacked_axis: int | None = None, scale: jax.Array | None = None
 ) -> jax.Array:
+    """Return the sum of |x|^2, or of |scale * x|^2, in float32 or wider.
+
+    >>> import jax.numpy as jnp
+    >>> print(sum_of_squares(jnp.array([[3.0, 4.0], [0.0, 2.0]]), 0))
+    [25.  4.]
+    """
     x = x.astype(at_least_float32(x.dtype))
     axes = _other_axes(x, stacked_axis)
     if scale is not None:
@@ -128,6 +134,23 @@ def _sum_of_squares(
         )
     squares = jnp.square(jnp.abs(x)) if jnp.iscomplexobj(x) else jnp.square(x)
     return jnp.sum(squares, axis=axes)
+
+
+def range_scale(total: jax.Array, lowest: Any) -> tuple[jax.Array, jax.Array]:
+    """Return whether sums of squares stayed in range, and what to scale arrays by.
+
+    Args:
+        total: float32 sums of any shape.
+        lowest: for each the least sum that has lost no square that counts in it.
+
+    >>> import jax.numpy as jnp
+    >>> fine, scale = range_scale(jnp.array([25.0, jnp.inf, 0.0]), 1e-30)
+    >>> print(fine, jnp.log2(scale))
+    [ True False False] [  0. -64.  64.]
+    """
+    fine = jnp.isfinite(total) & (total >= lowest)
+    # A power of two changes no digit.
+    return fine, jnp.where(fine, 1.0, jnp.where(total < 1, UP, DOWN))
 
 
 def _other_axes(x: jax.Array, stacked_axis: int | None) -> tuple[int, ...]:
@@ -173,18 +196,17 @@ class _Array(NamedTuple):
     @property
     def scale(self) -> jax.Array:
         """A power of two that brings the squares back into range."""
-        fine = jnp.isfinite(self.total) & (self.total >= self.lowest)
-        return jnp.where(fine, 1.0, jnp.where(self.total < 1, UP, DOWN))
+        return range_scale(self.total, self.lowest)[1]
 
     def again(self) -> jax.Array:
-        return _sum_of_squares(self.values(), self.stacked_axis, self.scale)
+        return sum_of_squares(self.values(), self.stacked_axis, self.scale)
 
 
 def _guarded(arrays: list[_Array]) -> list[jax.Array]:
     """Return norms, taking the sums again if any of them left its range."""
     totals = jnp.concatenate([jnp.ravel(array.total) for array in arrays])
     lowest = np.repeat([a.lowest for a in arrays], [a.total.size for a in arrays])
-    fine = jnp.all(jnp.isfinite(totals) & (totals >= lowest.astype(np.float32)))
+    fine = jnp.all(range_scale(totals, lowest.astype(np.float32))[0])
     sums = [array.total for array in arrays]
     if isinstance(fine, jax.core.Tracer):
         sums = jax.lax.cond(

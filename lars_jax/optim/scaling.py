@@ -100,7 +100,8 @@ def scale_by_lars(
         norms: "scaled" keeps norms right from 1e-30 to 1e30 in float32; "plain" saves
             that check and is right between about 1e-18 and 1e18. The check cannot tell
             a sum that vanished from a leaf of zeros, which costs every step a second
-            pass over all leaves: give a frozen leaf None for its gradient.
+            pass over that leaf, or over all where some are stacked, sharded or grouped:
+            give a frozen leaf None for its gradient.
         telemetry: keep norms, ratios and effective rates in the state.
         inner: a transformation of the direction, before the ratio multiplies it; the
             ratio is still measured on the gradient.

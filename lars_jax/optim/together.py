@@ -7,13 +7,19 @@ everything after the sums is arithmetic of vectors.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from lars_jax.optim.norms import DOWN, LOWEST_MEAN_SQUARE, UP, root
+from lars_jax.optim.norms import (
+    LOWEST_MEAN_SQUARE,
+    range_scale,
+    root,
+    sum_of_squares,
+)
 
 LONGEST_ROW = 2048
 """Vectors of up to this many entries share the sum of those of the same length."""
@@ -36,36 +42,31 @@ def norm_vector(arrays: Sequence[Callable[[], jax.Array]]) -> jax.Array:
     >>> norm_vector([lambda: jnp.array([3.0, 4.0]), lambda: jnp.float32(2e25)])[0]
     Array(5., dtype=float32)
     """
-    sizes = np.array([array().size for array in arrays])
     large, rows = _by_length(arrays)
     order = np.array([*large, *(i for row in rows for i in row)], int)
-    ends = np.cumsum([len(large), *map(len, rows)])
     stacks = [_stack([arrays[i]() for i in row]) for row in rows]
+    totals = jnp.concatenate(
+        [*(jnp.atleast_1d(sum_of_squares(arrays[i]())) for i in large)]
+        + [sum_of_squares(stack, 0) for stack in stacks]
+    )
+    sizes = np.array([arrays[i]().size for i in order])
+    fine, scale = range_scale(totals, np.float32(sizes * LOWEST_MEAN_SQUARE))
 
-    def sums(scale: jax.Array | None = None) -> jax.Array:
-        if scale is None:
-            factors, columns = [None] * len(large), [None] * len(rows)
-        else:
-            first, *columns = jnp.split(scale, ends[:-1])
-            factors = unstack(first)
+    def again() -> jax.Array:
+        ends = np.cumsum([len(large), *map(len, rows)])
+        first, *columns = jnp.split(scale, ends[:-1])
+        scalars = zip(unstack(totals[: len(large)]), unstack(first), strict=True)
         parts = [
-            jnp.atleast_1d(_sum_of_squares(arrays[i](), factor))
-            for i, factor in zip(large, factors, strict=True)
+            jnp.atleast_1d(_scaled_again(arrays[i], *pair))
+            for i, pair in zip(large, scalars, strict=True)
         ]
-        for stack, column in zip(stacks, columns, strict=True):
-            scaled = stack if column is None else stack * column[:, None]
-            parts.append(jnp.sum(jnp.square(scaled), axis=1))
+        parts += [
+            sum_of_squares(stack, 0, column)
+            for stack, column in zip(stacks, columns, strict=True)
+        ]
         return jnp.concatenate(parts)
 
-    totals = sums()
-    lowest = (sizes[order] * LOWEST_MEAN_SQUARE).astype(np.float32)
-    fine = jnp.isfinite(totals) & (totals >= lowest)
-    scale = jnp.where(fine, 1.0, jnp.where(totals < 1, UP, DOWN))
-    if isinstance(fine, jax.core.Tracer):
-        totals = jax.lax.cond(jnp.all(fine), lambda: totals, lambda: sums(scale))
-    elif not jnp.all(fine):
-        # Outside of jit a conditional would be compiled anew at every call.
-        totals = sums(scale)
+    totals = _choose(jnp.all(fine), lambda: totals, again)
     return (root(totals) / scale)[np.argsort(order)]
 
 
@@ -103,6 +104,27 @@ def unstack(vector: jax.Array) -> list[jax.Array]:
     return jax.lax.platform_dependent(vector, cpu=masked, default=sliced)
 
 
+def _scaled_again(
+    array: Callable[[], jax.Array], total: jax.Array, scale: jax.Array
+) -> jax.Array:
+    """Return the sum of one array's scaled squares, or the one that was in range.
+
+    Most are, where a single leaf of zeros has brought the step here.
+    """
+    return _choose(
+        scale == 1.0, lambda: total, lambda: sum_of_squares(array(), scale=scale)
+    )
+
+
+def _choose(
+    condition: jax.Array, then: Callable[[], Any], otherwise: Callable[[], Any]
+) -> Any:
+    if isinstance(condition, jax.core.Tracer):
+        return jax.lax.cond(condition, then, otherwise)
+    # Outside of jit a conditional would be compiled anew at every call.
+    return then() if condition else otherwise()
+
+
 def _by_length(
     arrays: Sequence[Callable[[], jax.Array]],
 ) -> tuple[list[int], list[list[int]]]:
@@ -120,11 +142,6 @@ def _by_length(
 
 def _stack(arrays: Sequence[jax.Array]) -> jax.Array:
     return jnp.stack([jnp.ravel(_magnitude(array)) for array in arrays])
-
-
-def _sum_of_squares(x: jax.Array, scale: jax.Array | None) -> jax.Array:
-    x = _magnitude(x)
-    return jnp.sum(jnp.square(x if scale is None else x * scale))
 
 
 def _magnitude(x: jax.Array) -> jax.Array:
