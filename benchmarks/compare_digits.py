@@ -15,7 +15,7 @@ from experiments.lars.presets import get_preset
 from lars_jax.train.record import read_json, read_lines
 
 GRID = Grid(
-    optimizers=("lars", "nesterov"),
+    optimizers=("lars", "nesterov", "lamb"),
     batches=(64, 256, 1024),
     seeds=3,
     trials=5,

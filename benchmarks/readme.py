@@ -117,11 +117,19 @@ def optimizer_step() -> str:
             lines.append(f"| {network} | {name} | " + _step_row(row, size))
         for name, floor in found["floors"].items():
             lines.append(
-                f"| {network} | {name} at the bandwidth of memory | "
-                f"{1000 * floor['seconds']:.1f} | | | | {name} | | |"
+                f"| {network} | floor: {name} | "
+                f"{1000 * floor['seconds']:.1f} | | | | {name[:2]} | | |"
             )
     rounds = record["settings"]["rounds"]
-    lines += ["", f"Medians of n = {rounds} alternating rounds. " + _origin(record)]
+    telemetry = ", ".join(
+        f"{found['telemetry']['median']:.3f} on {network}"
+        for network, found in record["networks"].items()
+    )
+    lines += [
+        "",
+        f"Medians of n = {rounds} alternating rounds. A step with telemetry over one "
+        f"without: {telemetry}. " + _origin(record),
+    ]
     return "\n".join(lines)
 
 
