@@ -1,4 +1,4 @@
-"""Write the READMEs' tables from records and presets, or check that they are current.
+"""Write the pages' tables from records and presets, or check that they are current.
 
 python -m benchmarks.readme [--check]
 """
@@ -7,6 +7,7 @@ import re
 import statistics
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,25 @@ def variants() -> str:
     return "\n".join([*lines, "", _origin(record)])
 
 
+def variant_cases(dtype: str) -> str:
+    """Return the table of the errors of every variant in every case."""
+    record = read_record("variant_errors")
+    names = list(record["errors"])
+    cases = list(record["errors"][names[0]])
+    rows = {
+        case: [record["errors"][name][case][dtype] for name in names] for case in cases
+    }
+    return _errors("case", names, rows) + "\n\n" + _origin(record)
+
+
+def layer_errors() -> str:
+    """Return the table of what sharding and stacking change."""
+    record = read_record("layer_errors")
+    ways = list(next(iter(record["errors"].values())))
+    rows = {f"`{name}`": list(found.values()) for name, found in record["errors"].items()}
+    return _errors("variant", ways, rows) + "\n\n" + _origin(record)
+
+
 def optimizer_step() -> str:
     """Return the table of what a step of LARS costs beside other optimizers."""
     record = read_record("optimizer_step")
@@ -159,6 +179,11 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
         "variants": variants,
         "optimizer_step": optimizer_step,
     },
+    "docs/errors.md": {
+        "variant_cases_float32": partial(variant_cases, "float32"),
+        "variant_cases_float64": partial(variant_cases, "float64"),
+        "layer_errors": layer_errors,
+    },
     "experiments/lars/README.md": {"presets": presets},
 }
 
@@ -185,6 +210,18 @@ def main() -> None:
             write_text(path, filled)
         elif filled != text:
             sys.exit(f"{name} is not what the records say: run benchmarks.readme")
+
+
+def _errors(corner: str, columns: list[str], rows: dict[str, list[float]]) -> str:
+    lines = [
+        f"| {corner} | " + " | ".join(columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    lines += [
+        f"| {name} | " + " | ".join(f"{error:.1e}" for error in errors) + " |"
+        for name, errors in rows.items()
+    ]
+    return "\n".join(lines)
 
 
 def _throughput_row(row: dict[str, Any]) -> str:
