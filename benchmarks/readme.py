@@ -6,6 +6,7 @@ python -m benchmarks.readme [--check]
 import re
 import statistics
 import sys
+import textwrap
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -112,15 +113,17 @@ def variant_cases(dtype: str) -> str:
     rows = {
         case: [record["errors"][name][case][dtype] for name in names] for case in cases
     }
-    return _errors("case", names, rows) + "\n\n" + _origin(record)
+    return _errors("case", names, rows, record)
 
 
 def layer_errors() -> str:
     """Return the table of what sharding and stacking change."""
     record = read_record("layer_errors")
     ways = list(next(iter(record["errors"].values())))
-    rows = {f"`{name}`": list(found.values()) for name, found in record["errors"].items()}
-    return _errors("variant", ways, rows) + "\n\n" + _origin(record)
+    rows = {
+        f"`{name}`": list(found.values()) for name, found in record["errors"].items()
+    }
+    return _errors("variant", ways, rows, record)
 
 
 def optimizer_step() -> str:
@@ -212,7 +215,12 @@ def main() -> None:
             sys.exit(f"{name} is not what the records say: run benchmarks.readme")
 
 
-def _errors(corner: str, columns: list[str], rows: dict[str, list[float]]) -> str:
+def _errors(
+    corner: str,
+    columns: list[str],
+    rows: dict[str, list[float]],
+    record: dict[str, Any],
+) -> str:
     lines = [
         f"| {corner} | " + " | ".join(columns) + " |",
         "|---" * (len(columns) + 1) + "|",
@@ -221,7 +229,7 @@ def _errors(corner: str, columns: list[str], rows: dict[str, list[float]]) -> st
         f"| {name} | " + " | ".join(f"{error:.1e}" for error in errors) + " |"
         for name, errors in rows.items()
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", textwrap.fill(_origin(record), 88)])
 
 
 def _throughput_row(row: dict[str, Any]) -> str:
