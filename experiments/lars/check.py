@@ -127,7 +127,9 @@ def _check_sizes(config: Config) -> None:
             f"{config.global_batch}: choose a divisor"
         )
     part = config.global_batch // config.microbatches
-    if span is not None and part > span and part % span:
+    # A whole batch may be less than a span; a part of one would cut it.
+    whole = config.microbatches == 1 and span is not None and span >= part
+    if span is not None and not whole and part % span:
         raise InputError(
             f"bn_span must divide a micro-batch; got {span} of {part} examples: "
             "choose a divisor"

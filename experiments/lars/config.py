@@ -168,8 +168,8 @@ class Config:
     seed: int = 0
     """Seed of initial weights, data order, augmentation and dropout."""
 
-    backend: Literal["jit", "pmap"] = "jit"
-    """How a step is spread over devices."""
+    backend: Literal["jit", "shard_map", "pmap"] = "jit"
+    """How a step is spread over devices; the three give the same numbers."""
 
     devices: int | None = None
     """Number of devices to use; None: all."""

@@ -31,6 +31,7 @@ from lars_jax.data import (
     read_batch,
     to_arrays,
 )
+from lars_jax.errors import InputError
 from lars_jax.train import DataParallel
 
 DEVICE_LIMIT = 2**30
@@ -174,7 +175,7 @@ def load_inputs(config: Config, parallel: DataParallel) -> Inputs:
     check_data(config, len(train))
     for source in (train, evaluation):
         check_crop(config, np.shape(source[0][0]))
-    parallel.check_divides(config.global_batch // config.microbatches)
+    _check_parts(config, parallel)
     placed = _place(config, parallel, train), _place(config, parallel, evaluation)
     return Inputs(
         config=config,
@@ -184,6 +185,20 @@ def load_inputs(config: Config, parallel: DataParallel) -> Inputs:
         train=placed[0],
         evaluation=placed[1],
     )
+
+
+def _check_parts(config: Config, parallel: DataParallel) -> None:
+    part, span = config.global_batch // config.microbatches, config.model.bn_span
+    parallel.check_divides(part)
+    share = part // parallel.num_devices
+    # Under jit examples may move between devices; a mapped step has only its own.
+    mapped = parallel.axis_name is not None and config.microbatches > 1
+    if mapped and span is not None and share % span:
+        raise InputError(
+            f"with micro-batches bn_span must divide a device's part of one under "
+            f"{parallel.backend}; got {span} of {share} examples: choose a divisor, or "
+            "--backend jit"
+        )
 
 
 def _place(config: Config, parallel: DataParallel, source: Source) -> Split:

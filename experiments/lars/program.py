@@ -16,7 +16,7 @@ import optax
 from experiments.lars.config import Config
 from experiments.lars.optimizer import learning_rate, make_optimizer
 from lars_jax.data import augment, center_crop, example_keys, normalize
-from lars_jax.models import Network, batch_statistics, build
+from lars_jax.models import Network, batch_statistics, build, merge_running
 from lars_jax.optim import layer_norms
 from lars_jax.train import DataParallel, TrainState, update
 from lars_jax.train.update import LossFn
@@ -90,23 +90,25 @@ def make_train_step(
     """Return the pure training step of a configuration.
 
     `shared["key"]` is the key of the seed. What an image looks like depends on it and
-    on the image's example and epoch alone; dropout depends on it and on the step.
+    on the image's example and epoch alone; what is dropped, on it, the step and the
+    example. Neither depends on devices or micro-batches.
     """
     # Of this optimizer only the rules are used: its numbers are in the state.
     tx = make_optimizer(config.optimizer, total_steps=1, steps_per_epoch=1.0)
 
     def train_step(state: TrainState, batch: Batch, shared: Shared) -> Any:
         key = jax.random.fold_in(shared["key"], state.step)
-        if axis_name is not None:
-            key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+        dropping = jax.random.fold_in(key, 0)
         rate = learning_rate(config.optimizer, state.opt_state, state.step)
         state, metrics = update(
-            make_loss(config, facts, network, shared),
+            make_loss(config, facts, network, shared, dropping),
             tx,
             state,
             batch,
             key,
             microbatches=config.microbatches,
+            unit=config.model.bn_span or 1,
+            merge=merge_running,
             axis_name=axis_name,
         )
         norms = layer_norms(state.opt_state)
@@ -116,15 +118,29 @@ def make_train_step(
 
 
 def make_loss(
-    config: Config, facts: ImageFacts, network: Network, shared: Shared
+    config: Config,
+    facts: ImageFacts,
+    network: Network,
+    shared: Shared,
+    dropping: jax.Array,
 ) -> LossFn:
-    """Return the mean softmax cross-entropy of a batch, as `update` wants it."""
+    """Return the mean softmax cross-entropy of a batch, as `update` wants it.
+
+    `dropping` is the key of the step's dropout: the same for all micro-batches, whose
+    examples tell their masks apart.
+    """
 
     def loss_fn(params: Any, model_state: Any, batch: Batch, key: jax.Array) -> Any:
+        del key
         images = prepare(config, facts, batch, shared, train=True)
         labels = pick(batch, shared, "label")
         logits, model_state = network.apply(
-            params, model_state, images, train=True, key=key
+            params,
+            model_state,
+            images,
+            train=True,
+            key=dropping,
+            examples=batch["index"],
         )
         targets = optax.smooth_labels(
             jax.nn.one_hot(labels, facts.num_classes), config.label_smoothing

@@ -77,7 +77,7 @@ def residual_bytes(config: Config) -> int:
     before = jax.eval_shape(lambda key: _initial(config, facts, network, key), key)
 
     def backward(state: TrainState, part: Any, key: jax.Array) -> Any:
-        loss = make_loss(config, facts, network, {"key": key})
+        loss = make_loss(config, facts, network, {"key": key}, key)
         return jax.vjp(
             lambda params: loss(params, state.model_state, part, key),
             state.params,

@@ -11,6 +11,7 @@ from lars_jax.models.norm import (
     BATCH_NORM_MOMENTUM,
     BatchNorm,
     batch_statistics,
+    merge_running,
     merge_statistics,
 )
 from lars_jax.models.resnet import DEPTHS, resnet
@@ -27,6 +28,7 @@ __all__ = [
     "batch_statistics",
     "build",
     "from_linen",
+    "merge_running",
     "merge_statistics",
     "resnet",
 ]

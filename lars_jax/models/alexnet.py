@@ -31,6 +31,7 @@ from lars_jax.errors import InputError
 from lars_jax.models.layers import (
     HE_FAN_IN,
     Conv,
+    Dropout,
     is_small,
     local_response_norm,
     max_pool,
@@ -137,7 +138,9 @@ class AlexNet(nn.Module):
     dropout: float = DROPOUT
 
     @nn.compact
-    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(
+        self, images: jax.Array, *, train: bool, examples: jax.Array | None = None
+    ) -> jax.Array:
         """Return logits [B, num_classes], float32, of images [B, H, W, C]."""
         small = is_small(images)
         x = images
@@ -149,7 +152,7 @@ class AlexNet(nn.Module):
             kernel_init = HE_FAN_IN if small else nn.initializers.normal(0.005)
             width = SMALL_WIDTH if small else FULL_WIDTH
             x = nn.relu(self._dense(name, width, kernel_init)(x))
-            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            x = Dropout(self.dropout)(x, examples, train=train)
         last = self._dense("fc8", self.num_classes, nn.initializers.normal(0.01))
         return last(x).astype(jnp.float32)
 

@@ -5,6 +5,7 @@ variables in one dictionary; here they are split into what the optimizer changes
 (`params`) and what the forward pass changes (`model_state`), which never mix.
 """
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -32,6 +33,7 @@ class Apply(Protocol):
         *,
         train: bool = False,
         key: jax.Array | None = None,
+        examples: jax.Array | None = None,
     ) -> tuple[jax.Array, ModelState]:
         """Return the outputs and the state after this forward pass."""
         ...
@@ -44,10 +46,11 @@ class Network(NamedTuple):
     `inputs`, which may be a `jax.ShapeDtypeStruct`. `model_state` is `{}` for a network
     that keeps none.
 
-    `apply(params, model_state, inputs, *, train=False, key=None)` returns
-    `(outputs, model_state)`. In training it normalises by the statistics of the batch,
-    returns an updated state, and drops activations by `key`; otherwise it uses the
-    running statistics and returns the state that it was given.
+    `apply(params, model_state, inputs, *, train=False, key=None, examples=None)`
+    returns `(outputs, model_state)`. In training it normalises by the statistics of the
+    batch, returns an updated state, and drops activations by `key` and, where they are
+    given, by the numbers that tell `examples` [B] apart; otherwise it uses the running
+    statistics and returns the state that it was given.
     """
 
     init: Callable[[jax.Array, Inputs], tuple[Params, ModelState]]
@@ -59,7 +62,8 @@ def from_linen(module: nn.Module) -> Network:
 
     Args:
         module: called as `module(inputs, train=bool)`; its random streams are `params`
-            and, where it drops activations, `dropout`.
+            and, where it drops activations, `dropout`. One that has an argument
+            `examples` is given the numbers of the examples, too.
 
     Returns:
         The network. Its `init` is compiled and traces the forward pass for shapes only,
@@ -86,6 +90,8 @@ def from_linen(module: nn.Module) -> Network:
     def variables(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> Any:
         return module.init({"params": key}, jnp.zeros(shape, dtype), train=False)
 
+    takes_examples = "examples" in inspect.signature(type(module).__call__).parameters
+
     def init(key: jax.Array, inputs: Inputs) -> tuple[Params, ModelState]:
         state = dict(variables(key, inputs.shape, inputs.dtype))
         params = state.pop("params", {})
@@ -98,15 +104,22 @@ def from_linen(module: nn.Module) -> Network:
         *,
         train: bool = False,
         key: jax.Array | None = None,
+        examples: jax.Array | None = None,
     ) -> tuple[jax.Array, ModelState]:
         tree = {"params": params, **model_state}
         if not train:
             outputs: Any = module.apply(tree, inputs, train=False)
             return outputs, model_state
         rngs = {} if key is None else {"dropout": key}
+        numbers: dict[str, Any] = {"examples": examples} if takes_examples else {}
         try:
             outputs, updated = module.apply(
-                tree, inputs, train=True, rngs=rngs, mutable=list(model_state)
+                tree,
+                inputs,
+                train=True,
+                rngs=rngs,
+                mutable=list(model_state),
+                **numbers,
             )
         except flax.errors.InvalidRngError:
             raise InputError(

@@ -161,8 +161,38 @@ def merge_statistics(states: Sequence[ModelState] | ModelState) -> ModelState:
     return _merge_stacked(states)
 
 
+def merge_running(mean: ModelState, variance: ModelState) -> ModelState:
+    """Return the running averages after a batch that was taken in equal parts.
+
+    Every part has moved the averages from where they stood before the batch, by
+    1 - momentum times what its own statistics differ. The mean of the parts' averages
+    is that of the batch but for one term: the variance of a batch is the mean of the
+    parts' variances plus the variance of their means,
+
+        var = mean(var_p) + var(mean_p) / (1 - momentum)
+
+    Args:
+        mean: mean of the parts' states.
+        variance: variance of the parts' states, of the same structure.
+
+    >>> import jax.numpy as jnp
+    >>> mean = {"batch_stats": {"mean": jnp.ones(1), "var": jnp.full(1, 2.0)}}
+    >>> spread = {"batch_stats": {"mean": jnp.full(1, 0.01), "var": jnp.zeros(1)}}
+    >>> print(merge_running(mean, spread)["batch_stats"]["var"])
+    [2.1]
+    """
+    if _is_statistics(mean):
+        between = variance["mean"] / (1 - BATCH_NORM_MOMENTUM)
+        return {"mean": mean["mean"], "var": mean["var"] + between}
+    return {name: merge_running(mean[name], variance[name]) for name in mean}
+
+
+def _is_statistics(node: Any) -> bool:
+    return node.keys() == {"mean", "var"} and not isinstance(node["mean"], dict)
+
+
 def _merge_stacked(node: Any) -> Any:
-    if node.keys() == {"mean", "var"} and not isinstance(node["mean"], dict):
+    if _is_statistics(node):
         mean, var = _population(node["mean"], node["var"], None)
         return {"mean": mean, "var": var}
     return {name: _merge_stacked(child) for name, child in node.items()}
@@ -223,9 +253,29 @@ def _statistics(
     d = groups.astype(jnp.float32) - shift.reshape((1,) * (groups.ndim - 1) + (-1,))
     moments = jnp.mean(d, axis=axes), jnp.mean(jnp.square(d), axis=axes)
     if axis_name is not None and runs:
-        moments = jax.lax.pmean(moments, axis_name, axis_index_groups=runs)
+        moments = _mean_of_runs(moments, axis_name, runs)
     mean, square = moments
     return mean + shift[None], jnp.maximum(square - jnp.square(mean), 0.0)
+
+
+def _mean_of_runs(values: Any, axis_name: str, runs: list[list[int]]) -> Any:
+    """Return the mean over the run of devices that this one belongs to."""
+    if len(runs) == 1:
+        return jax.lax.pmean(values, axis_name)
+    try:
+        return jax.lax.pmean(values, axis_name, axis_index_groups=runs)
+    except NotImplementedError:
+        # With the checks of `shard_map` on there are no groups of devices. Each run
+        # has a row then, to which only its own devices add.
+        place = jax.lax.axis_index(axis_name) // len(runs[0])
+        mine = jnp.arange(len(runs)) == place
+
+        def mean(value: jax.Array) -> jax.Array:
+            own = jnp.expand_dims(mine, tuple(range(1, value.ndim + 1)))
+            rows = jax.lax.psum(jnp.where(own, value[None], 0.0), axis_name)
+            return rows[place] / len(runs[0])
+
+        return jax.tree.map(mean, values)
 
 
 def _population(

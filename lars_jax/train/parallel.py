@@ -2,8 +2,9 @@
 
 The step is the same function for every back-end. Under `jit` arrays are global: the
 batch is split over the mesh, the state is on every device, and the compiler inserts
-the sums. Under `pmap` each device runs the step on its own part and `update` averages
-over the named axis; it is kept because many TPU scripts still speak it.
+the sums. Under `shard_map` and `pmap` each device runs the step on its own part and
+`update` averages over the named axis; `pmap` is kept because many TPU scripts still
+speak it.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -20,7 +22,7 @@ AXIS = "data"
 CPU_OPTIONS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 """Keeps optimisation barriers until after fusion, where CPUs have a use for them."""
 
-Backend = Literal["jit", "pmap"]
+Backend = Literal["jit", "shard_map", "pmap"]
 Step = Callable[[Any, Any, Any], tuple[Any, Any]]
 
 
@@ -60,7 +62,7 @@ class DataParallel:
     @property
     def axis_name(self) -> str | None:
         """The axis that a step must average over, or None where arrays are global."""
-        return AXIS if self.backend == "pmap" else None
+        return None if self.backend == "jit" else AXIS
 
     @property
     def num_devices(self) -> int:
@@ -114,8 +116,8 @@ class DataParallel:
 
         Returns:
             A function of the same signature that takes what `replicate` and `shard`
-            return. The state given to it must not be used again: `jit` gives its memory
-            to the new one.
+            return. The state given to it must not be used again: all but `pmap` give
+            its memory to the new one.
         """
         if self.backend == "pmap":
             return jax.pmap(
@@ -124,6 +126,15 @@ class DataParallel:
                 in_axes=(None, 0, None),
                 out_axes=(None, None),  # pyright: ignore[reportArgumentType]
                 devices=list(self.mesh.devices.flat),
+            )
+        if self.backend == "shard_map":
+            whole, split = PartitionSpec(), PartitionSpec(AXIS)
+            # With its checks on, a state that devices do not agree about is refused.
+            step = jax.shard_map(
+                _with_local_keys(step),
+                mesh=self.mesh,
+                in_specs=(whole, split, whole),
+                out_specs=(whole, whole),
             )
         on_cpu = self.mesh.devices.flat[0].platform == "cpu"
         return jax.jit(
@@ -145,3 +156,22 @@ class DataParallel:
 
     def _lead_with_devices(self, leaf: np.ndarray | jax.Array) -> Any:
         return leaf.reshape(self.num_devices, -1, *leaf.shape[1:])
+
+
+def _with_local_keys(step: Step) -> Step:
+    """Return a mapped step whose random keys vary over the devices.
+
+    `jax_debug_key_reuse` takes the conversion that JAX would insert for a use of the
+    key; of the key's words it is none.
+    """
+
+    def local(leaf: jax.Array) -> jax.Array:
+        if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return leaf
+        words = jax.lax.pcast(jax.random.key_data(leaf), AXIS, to="varying")
+        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
+
+    def wrapped(state: Any, batch: Any, shared: Any) -> tuple[Any, Any]:
+        return step(state, batch, jax.tree.map(local, shared))
+
+    return wrapped

@@ -1,20 +1,13 @@
 """The one training primitive: a pure step from a loss and a transformation."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from lars_jax.train.state import Metrics, ModelState, Params, TrainState
-
-Batch = Any
-LossFn = Callable[
-    [Params, ModelState, Batch, jax.Array],
-    tuple[jax.Array, tuple[ModelState, Metrics]],
-]
+from lars_jax.train.accumulate import Batch, LossFn, Merge, accumulate
+from lars_jax.train.state import Metrics, TrainState
 
 
 def update(
@@ -25,14 +18,14 @@ def update(
     key: jax.Array,
     *,
     microbatches: int = 1,
+    unit: int = 1,
+    merge: Merge | None = None,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Return the state after one optimizer step, and what was measured on the way.
 
     The gradient is that of the mean loss over the batch. With several micro-batches it
-    is accumulated in float32 by a scan, so memory does not grow with their number;
-    batch statistics then pass through the micro-batches in order, and each is
-    normalised by itself.
+    is accumulated in float32 by a scan, so memory does not grow with their number.
 
     Args:
         loss_fn: `(params, model_state, batch, key) -> (loss, (model_state, metrics))`,
@@ -41,16 +34,23 @@ def update(
         state: the state before the step.
         batch: tree of arrays with the examples on axis 0, B of them.
         key: random key of this step.
-        microbatches: number of equal parts, which must divide B.
-        axis_name: mapped axis to average over, inside `pmap`; None under `jit`, where
-            arrays are global and there is nothing to average.
+        microbatches: number of equal parts.
+        unit: consecutive examples that stay together in one part, as those do that are
+            normalised together; `unit * microbatches` must divide B, or a device's
+            share of it inside a mapped step.
+        merge: from the mean and the variance of the states that the parts leave, each
+            beginning with the state before the step, to the state after it; for
+            networks of `lars_jax.models` it is `merge_running`. None: each part begins
+            with the state that the one before it left.
+        axis_name: mapped axis to average over, inside `shard_map` or `pmap`; None
+            under `jit`, where arrays are global and there is nothing to average.
 
     Returns:
         The new state, and the mean metrics of the batch with `loss` and, for each leaf
         of the gradient, whether it was `nonfinite` (bool [L]).
 
     Raises:
-        ValueError: `microbatches` does not divide the batch.
+        ValueError: the batch cannot be cut into such parts.
 
     One step of w <- w - 0.5 * d/dw mean((w - x)^2):
 
@@ -65,8 +65,15 @@ def update(
     >>> print(state.params["w"], metrics["loss"], state.step)
     2.0 5.0 1
     """
-    gradients, model_state, metrics = _accumulate(
-        loss_fn, state, batch, key, microbatches
+    gradients, model_state, metrics = accumulate(
+        loss_fn,
+        _local(state.params, axis_name),
+        _local(state.model_state, axis_name),
+        batch,
+        key,
+        microbatches=microbatches,
+        unit=unit,
+        merge=merge,
     )
     if axis_name is not None:
         gradients, model_state, metrics = jax.lax.pmean(
@@ -78,54 +85,16 @@ def update(
     return TrainState(state.step + 1, params, model_state, opt_state), metrics
 
 
-def _accumulate(
-    loss_fn: LossFn, state: TrainState, batch: Batch, key: jax.Array, microbatches: int
-) -> tuple[Any, ModelState, Metrics]:
-    value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
+def _local(tree: Any, axis_name: str | None) -> Any:
+    """Return arrays that each device calls its own, inside a mapped step.
 
-    def one(model_state: ModelState, part: Batch, part_key: jax.Array):
-        (loss, (model_state, metrics)), gradients = value_and_grad(
-            state.params, model_state, part, part_key
-        )
-        return gradients, model_state, metrics | {"loss": loss}
-
-    if microbatches == 1:
-        return one(state.model_state, batch, key)
-
-    parts = jax.tree.map(lambda x: _split(x, microbatches), batch)
-    keys = jax.random.split(key, microbatches)
-
-    def add(carry: Any, part_and_key: Any) -> tuple[Any, Metrics]:
-        total, model_state = carry
-        gradients, model_state, metrics = one(model_state, *part_and_key)
-        total = jax.tree.map(lambda t, g: t + g.astype(t.dtype), total, gradients)
-        return (total, model_state), metrics
-
-    zeros = jax.tree.map(
-        lambda p: jnp.zeros(p.shape, np.promote_types(p.dtype, np.float32)),
-        state.params,
-    )
-    (total, model_state), metrics = jax.lax.scan(
-        add, (zeros, state.model_state), (parts, keys)
-    )
-    mean = jax.tree.map(
-        lambda t, p: (t / microbatches).astype(p.dtype), total, state.params
-    )
-    return mean, model_state, jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics)
-
-
-def _split(x: jax.Array, parts: int) -> jax.Array:
-    """Return [parts, B / parts, ...], example i going to part i mod parts.
-
-    Dealing examples out, rather than cutting the batch into runs, leaves each part
-    spread evenly over the devices that hold the batch, so nothing has to move.
+    With its checks on, `shard_map` sums the gradient by an array that is the same on
+    all devices, so that a mean of such gradients is as many times too large as there
+    are devices. The gradient by a device's own array is that of its own examples.
     """
-    if x.shape[0] % parts:
-        raise ValueError(
-            f"microbatches must divide the batch; got {parts} parts of {x.shape[0]} "
-            "examples on a device: choose a divisor"
-        )
-    return jnp.swapaxes(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 0, 1)
+    if axis_name is None:
+        return tree
+    return jax.tree.map(lambda x: jax.lax.pcast(x, axis_name, to="varying"), tree)
 
 
 def _nonfinite(tree: Any) -> jax.Array:

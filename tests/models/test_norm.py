@@ -187,6 +187,36 @@ def pmapped(norm, x, devices):
     return y.reshape(x.shape), state
 
 
+def shard_mapped(norm, x, devices, check_vma):
+    variables = variables_of(norm, x)
+    mesh = jax.make_mesh(
+        (devices,),
+        ("data",),
+        axis_types=(jax.sharding.AxisType.Auto,),
+        devices=jax.devices()[:devices],
+    )
+    split, whole = PartitionSpec("data"), PartitionSpec()
+    return jax.jit(
+        jax.shard_map(
+            functools.partial(train, norm, variables),
+            mesh=mesh,
+            in_specs=split,
+            # With its checks on, a state that devices do not agree about is refused.
+            out_specs=(split, whole),
+            check_vma=check_vma,
+        )
+    )(x)
+
+
+@pytest.mark.parametrize("check_vma", [True, False])
+@pytest.mark.parametrize("devices", [2, 8])
+@pytest.mark.parametrize("span", [None, 1, 2, 4, 8, 64])
+def test_shard_map_gives_the_numbers_of_one_device(span, devices, check_vma):
+    x = activations()
+    found = shard_mapped(BatchNorm(span=span, axis_name="data"), x, devices, check_vma)
+    assert_close(found, oracle(x, min(span or 16, 16)))
+
+
 @pytest.mark.parametrize("devices", [2, 8])
 @pytest.mark.parametrize("span", [None, 1, 2, 4, 8, 64])
 def test_pmap_gives_every_device_the_numbers_of_one_device(span, devices):

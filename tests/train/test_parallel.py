@@ -65,7 +65,7 @@ def train(tx, devices, backend, microbatches=1):
 
 
 @pytest.mark.parametrize("microbatches", [1, 2])
-@pytest.mark.parametrize("backend", ["jit", "pmap"])
+@pytest.mark.parametrize("backend", ["jit", "shard_map", "pmap"])
 @pytest.mark.parametrize(
     "tx", [optax.sgd(0.1, momentum=0.9), lars(3.0, 1e-4)], ids=["sgd", "lars"]
 )
@@ -108,7 +108,7 @@ def test_more_devices_than_there_are_is_refused():
         data_mesh(9)
 
 
-@pytest.mark.parametrize("backend", ["jit", "pmap"])
+@pytest.mark.parametrize("backend", ["jit", "shard_map", "pmap"])
 def test_batch_that_does_not_divide_is_refused(backend):
     parallel = DataParallel(data_mesh(8), backend)
     with pytest.raises(InputError, match="12 examples on 8 devices"):

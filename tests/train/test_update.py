@@ -67,6 +67,56 @@ def test_microbatches_that_do_not_divide_are_refused(key):
         update(quadratic, tx, start(tx), batch, key, microbatches=3)
 
 
+def batch_of_ten(params, model_state, batch, key):
+    """A loss whose state after a part is the mean of that part."""
+    del key
+    loss = jnp.mean(params["w"] * batch["x"])
+    return loss, (model_state | {"mean": jnp.mean(batch["x"])}, {})
+
+
+def test_states_of_parts_are_merged_from_their_mean_and_variance(key):
+    tx = optax.sgd(1.0)
+    state = TrainState.create({"w": jnp.zeros(())}, {"mean": jnp.float32(100.0)}, tx)
+    batch = {"x": jnp.array([1.0, 3.0, 7.0, 9.0])}
+    state, _ = update(
+        batch_of_ten,
+        tx,
+        state,
+        batch,
+        key,
+        microbatches=2,
+        unit=2,
+        merge=lambda mean, variance: {"mean": mean["mean"], "of": variance["mean"]},
+    )
+    # The parts hold 1, 3 and 7, 9.
+    assert state.model_state == {"mean": 5.0, "of": 9.0}
+
+
+@pytest.mark.parametrize(
+    ("unit", "means"), [(1, {"a": 4.0, "b": 6.0}), (2, {"a": 2.0, "b": 8.0})]
+)
+def test_units_are_dealt_out_whole(key, unit, means):
+    tx = optax.sgd(1.0)
+    state = TrainState.create({"w": jnp.zeros(())}, {"mean": jnp.float32(0.0)}, tx)
+    batch = {"x": jnp.array([1.0, 3.0, 7.0, 9.0])}
+
+    def ends(mean, variance):
+        deviation = jnp.sqrt(variance["mean"])
+        return {"a": mean["mean"] - deviation, "b": mean["mean"] + deviation}
+
+    state, _ = update(
+        batch_of_ten, tx, state, batch, key, microbatches=2, unit=unit, merge=ends
+    )
+    assert jax.tree.map(float, state.model_state) == pytest.approx(means)
+
+
+def test_units_that_do_not_fit_are_refused(key):
+    tx = optax.sgd(1.0)
+    batch = {"x": jnp.ones(6)}
+    with pytest.raises(ValueError, match="2 parts of 6 .* in units of 2"):
+        update(quadratic, tx, start(tx), batch, key, microbatches=2, unit=2)
+
+
 def test_accumulation_keeps_one_microbatch_in_memory(key):
     def loss_fn(params, model_state, batch, key):
         del key

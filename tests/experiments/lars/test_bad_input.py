@@ -114,6 +114,17 @@ CASES = {
     "compare nothing": (["compare", "--seeds", "0"], "at least one of seeds"),
     "compare fewer than no seeds": (["compare", "--seeds", "-1"], "got -1"),
     "compare one batch twice": (["compare", "--batches", "64", "64"], "each once"),
+    "span larger than a micro-batch": (
+        ["train", "--microbatches", "4", "--bn-span", "128"],
+        "bn_span must divide a micro-batch; got 128 of 64",
+    ),
+    "span larger than a device's part": (
+        [
+            *["train", "--backend", "shard_map", "--devices", "8"],
+            *["--microbatches", "2", "--bn-span", "32"],
+        ],
+        "under shard_map; got 32 of 16 examples",
+    ),
     "compare LARS with itself": (
         ["compare", "--optimizers", "lars", "paper"],
         "lars and paper are the same here",

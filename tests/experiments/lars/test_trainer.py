@@ -1,5 +1,6 @@
 """The same run on any mesh, by either back-end, fed or from the device."""
 
+import itertools
 from typing import get_args
 
 import jax
@@ -11,6 +12,7 @@ from experiments.lars.inputs import load_inputs
 from experiments.lars.presets import get_preset
 from experiments.lars.trainer import Trainer
 from lars_jax.train import DataParallel, data_mesh
+from lars_jax.train.parallel import Backend
 
 BASE = replace(
     get_preset("smoke").config, global_batch=32, steps=20, learning_rate=0.5, devices=1
@@ -76,7 +78,7 @@ def assert_same(found, expected, tolerance):
 
 @pytest.mark.parametrize(
     ("backend", "optimizer"),
-    [("jit", "lars"), ("jit", "sgd"), ("pmap", "lars"), ("pmap", "sgd")],
+    list(itertools.product(get_args(Backend), ["lars", "sgd"])),
 )
 def test_eight_devices_end_where_one_does(alone, backend, optimizer):
     rate = {"lars": 0.5, "sgd": 0.02}[optimizer]
@@ -84,6 +86,24 @@ def test_eight_devices_end_where_one_does(alone, backend, optimizer):
         BASE, devices=8, backend=backend, optimizer=optimizer, learning_rate=rate
     )
     assert_same(train(config), alone[optimizer], 2e-3)
+
+
+# Dropout, batch statistics and accumulation: what depends on the mesh if anything does.
+PARTS = replace(
+    BASE, network="alexnet_bn", bn_span=2, optimizer="sgd", learning_rate=0.01, steps=6
+)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """Return what one device makes of whole batches of AlexNet."""
+    return train(PARTS)
+
+
+@pytest.mark.parametrize("backend", get_args(Backend))
+def test_dropout_and_statistics_do_not_depend_on_mesh_or_parts(whole, backend):
+    config = replace(PARTS, devices=8, backend=backend, microbatches=2)
+    assert_same(train(config), whole, 1e-3)
 
 
 def test_images_that_are_fed_train_like_those_on_the_device(alone):
