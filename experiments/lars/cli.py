@@ -30,6 +30,7 @@ Train networks with LARS (arXiv 1708.03888).
 verbs:
   train [PRESET] [--field value ...]   train; PRESET is digits where left out
   eval RUN_DIR                         evaluate a checkpoint of a run
+  export RUN_DIR FILE                  write its weights as .npz or .safetensors
   report RUN_DIR                       write report.html of a run again
   list                                 the presets and what each reproduces
   show [PRESET] [--field value ...]    settings, parameters and memory, without running
@@ -64,6 +65,18 @@ class Evaluate:
 
     run_dir: tyro.conf.Positional[Path]
     """Directory that `train` wrote."""
+    checkpoint: Literal["last", "best"] = "last"
+    """The last state of the run, or the one that evaluated best."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write the weights of a run to a plain file, which --init-from reads."""
+
+    run_dir: tyro.conf.Positional[Path]
+    """Directory that `train` wrote."""
+    file: tyro.conf.Positional[Path]
+    """File to write, named *.npz or *.safetensors."""
     checkpoint: Literal["last", "best"] = "last"
     """The last state of the run, or the one that evaluated best."""
 
@@ -171,6 +184,15 @@ def _evaluate(words: list[str]) -> int:
     return 0
 
 
+def _export(words: list[str]) -> int:
+    from experiments.lars.run import export
+
+    asked = _parse(Export, words, "export")
+    step = export(asked.run_dir, asked.file, which=asked.checkpoint)
+    print(f"weights after step {step}: {asked.file}")
+    return 0
+
+
 def _report(words: list[str]) -> int:
     from experiments.lars.results import write_run_report
 
@@ -224,6 +246,7 @@ def _compare(words: list[str]) -> int:
 _VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "eval": _evaluate,
+    "export": _export,
     "report": _report,
     "list": _list,
     "show": _show,

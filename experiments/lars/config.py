@@ -165,6 +165,9 @@ class Config:
     label_smoothing: float = 0.0
     """Share of the target spread evenly over all classes."""
 
+    init_from: str | None = None
+    """File of weights that `export` wrote, to begin with; None: drawn from the seed."""
+
     seed: int = 0
     """Seed of initial weights, data order, augmentation and dropout."""
 

@@ -38,6 +38,7 @@ from lars_jax.train.record import (
     read_lines,
     write_json,
 )
+from lars_jax.train.weights import check_name
 
 LAYER_ROWS = 100
 """Rows of layer telemetry that a run leaves, or all that it logs where that is less."""
@@ -90,8 +91,10 @@ def train(
     with Interrupt() as interrupt:
         _check_directory(config, directory, resume=resume)
         trainer = Trainer.create(config)
+        # Before anything is written, in case weights to begin with cannot be read.
+        state = trainer.drawn_state() if resume else trainer.initial_state()
         _claim(config, directory, name)
-        with _Session(trainer, directory, resume=resume) as session:
+        with _Session(trainer, directory, state, resume=resume) as session:
             session.run(interrupt)
             if interrupt.requested:
                 session.stop()
@@ -107,6 +110,25 @@ def evaluate(directory: Path, *, which: str = "last") -> dict[str, float]:
     Raises:
         InputError: the directory holds no run or no checkpoint.
     """
+    trainer, step, state = _restored(directory, which)
+    return {"step": step} | trainer.evaluate(state)
+
+
+def export(directory: Path, path: Path, *, which: str = "last") -> int:
+    """Write the weights of a checkpoint to a plain file and return its step.
+
+    Raises:
+        InputError: the directory holds no run or no checkpoint, or the file is of
+            another kind.
+    """
+    check_name(path)
+    trainer, step, state = _restored(directory, which)
+    trainer.export(state, path)
+    return step
+
+
+def _restored(directory: Path, which: str) -> tuple[Trainer, int, TrainState]:
+    """Return the trainer of a run, and the last or the best state that it kept."""
     config = load_config(directory)
     trainer = Trainer.create(config)
     checkpoints = Checkpoints(directory / "checkpoints", best=BEST)
@@ -114,13 +136,12 @@ def evaluate(directory: Path, *, which: str = "last") -> dict[str, float]:
         step = checkpoints.best_step() if which == "best" else checkpoints.last_step()
         if step is None:
             raise InputError(
-                f"a run must have a checkpoint to evaluate; {directory} has none: "
-                "train it first"
+                f"a run must have a checkpoint to read; {directory} has none: train "
+                "it first"
             )
-        state = checkpoints.restore(step, trainer.initial_state())
+        return trainer, step, checkpoints.restore(step, trainer.drawn_state())
     finally:
         checkpoints.close()
-    return {"step": step} | trainer.evaluate(state)
 
 
 def load_config(directory: Path) -> Config:
@@ -171,7 +192,9 @@ def _claim(config: Config, directory: Path, name: str) -> None:
 class _Session:
     """The open files of a run, and the state between its start and its end."""
 
-    def __init__(self, trainer: Trainer, directory: Path, *, resume: bool):
+    def __init__(
+        self, trainer: Trainer, directory: Path, state: TrainState, *, resume: bool
+    ):
         self.trainer = trainer
         self.directory = directory
         self.evaluation: dict[str, float] = {}
@@ -181,7 +204,7 @@ class _Session:
             layer_interval(self._total, trainer.config.log_every), self._total
         )
         self._started = time.perf_counter()
-        self.state, self.step = trainer.initial_state(), 0
+        self.state, self.step = state, 0
         # Closes what is open even where another part cannot be opened or closed.
         with contextlib.ExitStack() as stack:
             stack.enter_context(lock(directory))
@@ -320,6 +343,7 @@ class _Session:
         else:
             if broken:
                 raise next(iter(broken.values()))
+            self.state = self.trainer.initial_state()
         for step, error in broken.items():
             place = self._checkpoints.set_aside(step)
             print(f"{error}; moved it to {place}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from experiments.lars.program import Program, build_program
 from lars_jax.models import merge_statistics
 from lars_jax.optim import leaf_names
 from lars_jax.train import DataParallel, Hook, TrainState, data_mesh, evaluate, fit
+from lars_jax.train.weights import load_weights, save_weights
 
 ESTIMATE_BELOW = 1000
 """Updates under which a running average lags so far that statistics are estimated.
@@ -46,12 +48,32 @@ class Trainer:
         return cls(config, inputs, build_program(config, inputs.facts, parallel))
 
     def initial_state(self, config: Config | None = None) -> TrainState:
-        """Return the state at step 0, for this configuration or one of its kin."""
+        """Return the state at step 0, for this configuration or one of its kin.
+
+        Raises:
+            InputError: `init_from` is no file of weights of this network.
+        """
         config = self.config if config is None else config
-        state = jax.jit(partial(self._initial_state, config))(
-            jax.random.key(config.seed)
-        )
+        state = self.drawn_state(config)
+        if config.init_from is None:
+            return state
+        weights = {"params": state.params, "model_state": state.model_state}
+        found = load_weights(Path(config.init_from), weights)
+        return state._replace(**self.inputs.parallel.replicate(found))
+
+    def drawn_state(self, config: Config | None = None) -> TrainState:
+        """Return the state at step 0 with weights drawn from the seed.
+
+        It is what a checkpoint is restored in the likeness of.
+        """
+        config = self.config if config is None else config
+        state = jax.jit(partial(self._drawn_state, config))(jax.random.key(config.seed))
         return self.inputs.parallel.replicate(state)
+
+    def export(self, state: TrainState, path: Path) -> None:
+        """Write weights and batch statistics, as evaluation uses them, to a file."""
+        state = self.evaluation_state(state)
+        save_weights(path, {"params": state.params, "model_state": state.model_state})
 
     def fit(
         self,
@@ -128,7 +150,7 @@ class Trainer:
             return self.inputs.total_steps < ESTIMATE_BELOW
         return choice == "estimated"
 
-    def _initial_state(self, config: Config, key: jax.Array) -> TrainState:
+    def _drawn_state(self, config: Config, key: jax.Array) -> TrainState:
         size = config.data.image_size
         images = jnp.zeros((2, size, size, self.inputs.facts.channels))
         params, model_state = self.program.network.init(key, images)

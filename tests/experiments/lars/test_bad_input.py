@@ -111,6 +111,16 @@ CASES = {
     "evaluate without a run": (["eval"], "Directory that `train` wrote"),
     "show an unknown preset": (["show", "resnet"], "resnet"),
     "list with arguments": (["list", "all"], "list takes no arguments"),
+    "begin with weights that are not there": (
+        [*SMOKE, "--run-dir", NOWHERE, "--init-from", f"{NOWHERE}.npz"],
+        "a file of weights must exist",
+    ),
+    "begin with something else": (
+        [*SMOKE, "--run-dir", NOWHERE, "--init-from", "README.md"],
+        "files named *.npz or *.safetensors; got README.md",
+    ),
+    "export to something else": (["export", NOWHERE, "weights.pt"], "*.npz or"),
+    "export nothing": (["export", NOWHERE, "w.npz"], "config.json must be readable"),
     "compare nothing": (["compare", "--seeds", "0"], "at least one of seeds"),
     "compare fewer than no seeds": (["compare", "--seeds", "-1"], "got -1"),
     "compare one batch twice": (["compare", "--batches", "64", "64"], "each once"),

@@ -295,6 +295,27 @@ def test_stopped_run_goes_on_bit_for_bit(straight, tmp_path, number, status):
     assert last_state(directory) == last_state(straight)
 
 
+@pytest.mark.parametrize("kind", ["npz", "safetensors"])
+def test_exported_weights_evaluate_alike_and_begin_another_run(
+    finished, tmp_path, capsys, kind
+):
+    file = tmp_path / f"weights.{kind}"
+    assert main(["export", str(finished), str(file)]) == 0
+    assert capsys.readouterr().out.endswith(f"{file}\n")
+    assert main(["eval", str(finished)]) == 0
+    evaluated = capsys.readouterr().out.split(": ")[1]
+    # The statistics are in the file: nothing is to be estimated anew.
+    config = replace(
+        load_config(finished), init_from=str(file), batch_statistics="running"
+    )
+    trainer = Trainer.create(config)
+    state = trainer.initial_state()
+    found = trainer.evaluate(state)
+    assert f"accuracy {100 * found['accuracy']:.2f} %" in evaluated
+    assert f"loss {found['loss']:.4f}" in evaluated
+    assert int(state.step) == 0
+
+
 @pytest.mark.slow
 def test_damaged_newest_checkpoint_is_set_aside_for_the_one_before(straight, tmp_path):
     directory = Path(shutil.copytree(straight, tmp_path / "run"))

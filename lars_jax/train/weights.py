@@ -1,0 +1,156 @@
+"""Weights in plain files, for other programs and from them.
+
+A checkpoint holds the whole state of a run, in Orbax's layout; these files hold named
+arrays and nothing else, and are read by NumPy or by safetensors.
+"""
+
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from lars_jax.errors import InputError
+
+SUFFIXES = (".npz", ".safetensors")
+"""Kinds of files, by their names."""
+
+MOST_NAMES = 5
+"""Names that a message lists."""
+
+
+def check_name(path: Path) -> None:
+    """Raise `InputError` unless a file's name says of which kind it is."""
+    if path.suffix not in SUFFIXES:
+        raise InputError(
+            f"weights are kept in files named *{' or *'.join(SUFFIXES)}; got {path}: "
+            "rename it"
+        )
+
+
+def save_weights(path: Path, tree: Any) -> None:
+    """Write a tree of arrays as named arrays, whole or not at all.
+
+    The name of a leaf is its path, joined by slashes: `params/conv1/kernel`.
+
+    Args:
+        path: a file that ends in `.npz` or `.safetensors`; replaced if it is there.
+        tree: arrays of any shapes and of NumPy's own dtypes.
+
+    Raises:
+        InputError: another kind of file, or a dtype that NumPy does not have.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "weights.npz"
+    >>> save_weights(path, {"params": {"fc": np.array([3.0, 4.0], np.float32)}})
+    >>> load_weights(path, {"params": {"fc": np.zeros(2, np.float32)}})
+    {'params': {'fc': array([3., 4.], dtype=float32)}}
+    """
+    check_name(path)
+    arrays = _named(jax.device_get(tree))
+    foreign = [
+        name for name, array in arrays.items() if array.dtype.kind not in "biufc"
+    ]
+    if foreign:
+        raise InputError(
+            "a plain file holds arrays of NumPy's own dtypes; got "
+            f"{arrays[foreign[0]].dtype} at {foreign[0]}: convert them first"
+        )
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        (_write_npz if path.suffix == ".npz" else _write_safetensors)(temporary, arrays)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_weights(path: Path, like: Any) -> Any:
+    """Return the arrays of a file in the structure of a tree.
+
+    Args:
+        path: what `save_weights` wrote, or any file of arrays with these names.
+        like: a tree of arrays or of `jax.ShapeDtypeStruct`.
+
+    Returns:
+        NumPy arrays in the structure of `like`.
+
+    Raises:
+        InputError: the file cannot be read, or its names, shapes or dtypes are not
+            those of `like`.
+    """
+    check_name(path)
+    found = _read(path)
+    expected, structure = jax.tree.flatten(like)
+    names = _names(like)
+    _refuse(path, "hold every array", [n for n in names if n not in found])
+    _refuse(path, "hold no others", [n for n in found if n not in set(names)])
+    wrong = [
+        f"{name} {found[name].dtype}{list(found[name].shape)} for "
+        f"{leaf.dtype}{list(leaf.shape)}"
+        for name, leaf in zip(names, expected, strict=True)
+        if (found[name].dtype, found[name].shape) != (leaf.dtype, leaf.shape)
+    ]
+    _refuse(path, "have their shapes and dtypes", wrong)
+    return structure.unflatten([found[name] for name in names])
+
+
+def _write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    # Spread as Any: a name may be that of one of NumPy's own arguments.
+    named: dict[str, Any] = dict(arrays)
+    np.savez(path, **named)
+
+
+def _write_safetensors(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    from safetensors.numpy import save_file
+
+    # The format has no strides.
+    save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, path)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        with path.open("rb") as file:
+            if path.suffix == ".safetensors":
+                return load(file.read())
+            with np.load(file, allow_pickle=False) as arrays:
+                return dict(arrays)
+    except FileNotFoundError:
+        raise InputError(
+            f"a file of weights must exist; {path} does not: name another"
+        ) from None
+    except (*_BROKEN, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"a file of weights must be whole; {path} is not "
+            f"({type(error).__name__}: {reason})"
+        ) from error
+
+
+_BROKEN = (OSError, ValueError, EOFError, zipfile.BadZipFile)
+
+
+def _names(tree: Any) -> list[str]:
+    return [
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, _ in jax.tree.leaves_with_path(tree)
+    ]
+
+
+def _named(tree: Any) -> dict[str, np.ndarray]:
+    leaves = map(np.asarray, jax.tree.leaves(tree))
+    return dict(zip(_names(tree), leaves, strict=True))
+
+
+def _refuse(path: Path, rule: str, wrong: list[str]) -> None:
+    if wrong:
+        more = f" and {len(wrong) - MOST_NAMES} more" if wrong[MOST_NAMES:] else ""
+        raise InputError(
+            f"a file of weights must {rule} of the network; in {path} it is not so for "
+            f"{', '.join(wrong[:MOST_NAMES])}{more}: take the file of the same network"
+        )
