@@ -35,6 +35,7 @@ from lars_jax.optim.scaling import (
     at_step,
     in_gradient_dtype,
     negative_rate,
+    require_number,
     require_params,
     scale_by_lars,
 )
@@ -111,6 +112,8 @@ def lars(
     [2.9928572 3.9714286]
     """
     choices = resolve_variant(variant)
+    require_number("weight_decay", weight_decay)
+    require_number("momentum", 0.0 if momentum is None else momentum, below=1.0)
     after_momentum = choices.denominator == "momentum"
     around_momentum = choices.rates == "outside" and not after_momentum
     velocity = _velocity(momentum, nesterov, accumulator_dtype)

@@ -5,6 +5,7 @@ same spelling comes out of Flax, Equinox and plain dictionaries, and it is what 
 plots and error messages of this package call a layer's parameter.
 """
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -148,7 +149,7 @@ def refuse_schedules(names: tuple[str, ...]) -> None:
     own schedules and their values, further up the stack, are the only witnesses.
 
     Args:
-        names: arguments that are no schedules.
+        names: arguments of this package's factories that are no schedules.
 
     Raises:
         ValueError: one of them is among the injected schedules, or a schedule of
@@ -159,19 +160,25 @@ def refuse_schedules(names: tuple[str, ...]) -> None:
     while frame:
         if {"inner_factory", "sched_hps"} <= set(frame.f_code.co_freevars):
             values = frame.f_locals.get("hparams", {})
+            static = names if _is_ours(frame.f_locals["inner_factory"]) else ()
             wrong |= {
                 name
                 for name in frame.f_locals["sched_hps"]
-                if name in names or not _is_number(values.get(name, 0.0))
+                if name in static or not _is_number(values.get(name, 0.0))
             }
         frame = frame.f_back
     if wrong:
         raise ValueError(
             "only numbers may follow schedules; got "
             f"{sorted(wrong)} called with the step count by inject_hyperparams: name "
-            "them in its static_args, of which lars_jax.STATIC_ARGUMENTS are those of "
-            "lars"
+            "them in its static_args (for lars: lars_jax.STATIC_ARGUMENTS)"
         )
+
+
+def _is_ours(factory: Any) -> bool:
+    while isinstance(factory, functools.partial):
+        factory = factory.func
+    return getattr(factory, "__module__", "").startswith("lars_jax.")
 
 
 def _is_number(value: Any) -> bool:
@@ -184,8 +191,8 @@ def _is_number(value: Any) -> bool:
 
 
 _PASS_STATIC = (
-    "build with optax.inject_hyperparams(factory, "
-    "static_args=lars_jax.STATIC_ARGUMENTS)"
+    "name the mask's argument in static_args of optax.inject_hyperparams (for lars: "
+    "lars_jax.STATIC_ARGUMENTS)"
 )
 
 
@@ -207,7 +214,8 @@ def _compiled_mask(
     def mask(params: Params) -> Any:
         _refuse_step_count(params)
         names = leaf_names(params)
-        for regex in compiled:
+        # Optax initialises with an empty stand-in for the parameters.
+        for regex in compiled if names else []:
             if not any(regex.search(name) for name in names):
                 raise ValueError(
                     f"a mask pattern must match some parameter; {regex.pattern!r} "

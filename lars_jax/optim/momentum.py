@@ -24,7 +24,11 @@ def trace(
     Args:
         decay: m; may be traced.
         nesterov: look ahead by one step.
-        accumulator_dtype: dtype of the buffer; None: that of the parameter.
+        accumulator_dtype: dtype of the buffer, its complex kin for complex parameters;
+            None: that of the parameter.
+
+    Raises:
+        ValueError: an `accumulator_dtype` of integers.
 
     Returns:
         A transformation with an `optax.TraceState`; the sum is formed in the wider of
@@ -38,14 +42,25 @@ def trace(
     >>> print(u, state.trace.dtype)
     [1.5] bfloat16
     """
+    given = None if accumulator_dtype is None else jnp.dtype(accumulator_dtype)
+    if given is not None and not jnp.issubdtype(given, jnp.inexact):
+        raise ValueError(
+            f"accumulator_dtype must be floating or complex; got {given}: momentum "
+            "would lose its fractions"
+        )
 
     def init(params: Any) -> optax.TraceState:
+        # Like the parameter, so as to lie where it lies on a mesh.
         return optax.TraceState(
-            jax.tree.map(lambda p: jnp.zeros(jnp.shape(p), _dtype(p)), params)
+            jax.tree.map(lambda p: jnp.zeros_like(p, dtype=_dtype(p)), params)
         )
 
     def _dtype(parameter: Any) -> Any:
-        return accumulator_dtype or jnp.result_type(parameter)
+        dtype = jnp.result_type(parameter)
+        if given is None:
+            return dtype
+        is_complex = jnp.issubdtype(dtype, jnp.complexfloating)
+        return np.promote_types(given, np.complex64) if is_complex else given
 
     def add(buffer: jax.Array, update: jax.Array | None) -> Any:
         if update is None:

@@ -136,6 +136,18 @@ def sum_of_squares(
     return jnp.sum(squares, axis=axes)
 
 
+def replicated(x: jax.Array) -> jax.Array:
+    """Return an array whole, where a mesh of type Explicit says that it is split.
+
+    >>> import jax.numpy as jnp
+    >>> print(replicated(jnp.ones(2)))
+    [1. 1.]
+    """
+    if all(entry is None for entry in jax.typeof(x).sharding.spec):
+        return x
+    return jax.sharding.reshard(x, jax.P(*[None] * x.ndim))
+
+
 def range_scale(total: jax.Array, lowest: Any) -> tuple[jax.Array, jax.Array]:
     """Return whether sums of squares stayed in range, and what to scale arrays by.
 
@@ -204,7 +216,7 @@ class _Array(NamedTuple):
 
 def _guarded(arrays: list[_Array]) -> list[jax.Array]:
     """Return norms, taking the sums again if any of them left its range."""
-    totals = jnp.concatenate([jnp.ravel(array.total) for array in arrays])
+    totals = jnp.concatenate([jnp.ravel(replicated(a.total)) for a in arrays])
     lowest = np.repeat([a.lowest for a in arrays], [a.total.size for a in arrays])
     fine = jnp.all(range_scale(totals, lowest.astype(np.float32))[0])
     sums = [array.total for array in arrays]

@@ -4,6 +4,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from lars_jax.optim.layers import leaf_names, resolve_stacked_axes
@@ -112,9 +113,10 @@ def scale_by_lars(
         A transformation whose updates have the dtype of the gradients.
 
     Raises:
-        ValueError: `update` was called without `params`; a leaf is of integers; an
-            unknown variant; an axis that a leaf does not have; `inject_hyperparams`
-            has taken a mask function for a schedule.
+        ValueError: `update` was called without `params`, or with gradients of other
+            shapes; a leaf is of integers; an unknown variant; a negative number; an
+            axis that a leaf does not have; `inject_hyperparams` has taken a mask
+            function for a schedule.
 
     Reference:
         You, Gitman, Ginsburg: Large Batch Training of Convolutional Networks, 2017,
@@ -130,6 +132,9 @@ def scale_by_lars(
     0.001429 0.002857
     """
     refuse_schedules(STATIC_ARGUMENTS)
+    numbers = {"trust_coefficient": trust_coefficient, "eps": eps}
+    for name, value in (numbers | {"weight_decay": weight_decay}).items():
+        require_number(name, value)
     choices = resolve_variant(variant)
     selection = Selection(
         trust_ratio_mask,
@@ -155,7 +160,11 @@ def scale_by_lars(
     def update(
         updates: Any, state: optax.OptState, params: Params | None = None, **extra: Any
     ) -> tuple[Any, Any]:
-        assert isinstance(state, ScaleByLarsState)
+        if not isinstance(state, ScaleByLarsState):
+            raise ValueError(
+                "LARS needs the state that its own init returned; got "
+                f"{type(state).__name__}: call tx.init(params)"
+            )
         require_params(params)
         structure = jax.tree.structure(params)
         gamma = at_step(learning_rate, state.count)
@@ -192,7 +201,11 @@ def in_gradient_dtype(
     """
 
     def narrow(update: jax.Array, gradient: Any) -> jax.Array:
-        return update.astype(jnp.result_type(gradient))
+        dtype = jnp.result_type(gradient)
+        # Decay of complex weights has an imaginary part, whatever the gradient has.
+        if jnp.iscomplexobj(update):
+            dtype = np.promote_types(dtype, np.complex64)
+        return update.astype(dtype)
 
     tolerant = optax.with_extra_args_support(inner)
 
@@ -217,6 +230,18 @@ def negative_rate(learning_rate: optax.ScalarOrSchedule) -> optax.Schedule:
     a checkpoint of the one restores into the other.
     """
     return lambda count: -jnp.asarray(at_step(learning_rate, count))
+
+
+def require_number(name: str, value: Any, *, below: float = float("inf")) -> None:
+    """Refuse what is no number from zero on; traced values are not looked at."""
+    if callable(value) or isinstance(value, jax.Array | np.ndarray):
+        return
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not number or not 0 <= value < below:
+        bound = "" if below == float("inf") else f" and below {below:g}"
+        raise ValueError(
+            f"{name} must be a finite number, at least 0{bound}; got {value!r}: mend it"
+        )
 
 
 def require_params(params: Params | None) -> None:

@@ -130,11 +130,13 @@ def _by_length(
 ) -> tuple[list[int], list[list[int]]]:
     """Return positions of large arrays, and those of short vectors of each length."""
     large: list[int] = []
-    short: dict[int, list[int]] = {}
+    short: dict[Any, list[int]] = {}
     for i, array in enumerate(arrays):
         # Not small matrices: they may be sharded, and a row is whole.
         if array().ndim < 2 and array().size <= LONGEST_ROW:
-            short.setdefault(array().size, []).append(i)
+            # On a mesh of type Explicit only what is sharded alike may be stacked.
+            kind = array().size, jax.typeof(array()).sharding
+            short.setdefault(kind, []).append(i)
         else:
             large.append(i)
     return large, list(short.values())

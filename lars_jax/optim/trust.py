@@ -10,12 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from lars_jax.optim.layers import (
+    leaf_names,
     resolve_groups,
     resolve_mesh_axes,
     resolve_stacked_axes,
 )
 from lars_jax.optim.masks import Mask, Params, resolve_mask
-from lars_jax.optim.norms import at_least_float32, join, join_shards, norms
+from lars_jax.optim.norms import (
+    at_least_float32,
+    join,
+    join_shards,
+    norms,
+    replicated,
+)
 from lars_jax.optim.together import norm_vector, unstack
 from lars_jax.optim.variants import Variant
 
@@ -74,12 +81,15 @@ class Selection:
     def leaves(self, params: Params, gradients: Any) -> list[Leaf]:
         """Return all that a step knows of each leaf, in the order of the tree."""
         weights, structure = jax.tree.flatten(params)
+        found = structure.flatten_up_to(gradients)
+        for name, *pair in zip(leaf_names(params), weights, found, strict=True):
+            _check_gradient(name, *pair)
         stacked = resolve_stacked_axes(self.stacked_axes, params)
         adapted = jax.tree.leaves(resolve_mask(self.trust_ratio_mask, params))
         decayed = jax.tree.leaves(resolve_mask(self.weight_decay_mask, params))
         columns = zip(
             map(jnp.asarray, weights),
-            structure.flatten_up_to(gradients),
+            found,
             adapted,
             [
                 d and (a or self.decay_excluded)
@@ -91,6 +101,18 @@ class Selection:
             strict=True,
         )
         return [Leaf(*fields) for fields in columns]
+
+
+def _check_gradient(name: str, weights: Any, gradient: Any) -> None:
+    if gradient is None:
+        return
+    dtype, shape = jnp.result_type(gradient), jnp.shape(gradient)
+    if not jnp.issubdtype(dtype, jnp.inexact) or shape != jnp.shape(weights):
+        raise ValueError(
+            "a gradient must be floating or complex and have the shape of its "
+            f"parameter; got {dtype}{list(shape)} for {list(jnp.shape(weights))} at "
+            f"{name or 'the root'!r}: pass what jax.grad returns"
+        )
 
 
 @dataclass(frozen=True)
@@ -237,7 +259,7 @@ def _apart(
     for members in _groups([leaves[i] for i in wanted]):
         inside = [leaves[wanted[k]] for k in members]
         norms_of, layer = _layer(inside, [found[k] for k in members], rule)
-        row = [jnp.atleast_1d(value) for value in (*norms_of, layer.ratio)]
+        row = [jnp.atleast_1d(replicated(v)) for v in (*norms_of, layer.ratio)]
         for k in members:
             layers[wanted[k]] = layer
             rows[wanted[k]] = [value.astype(jnp.float32) for value in row]

@@ -71,6 +71,12 @@ class Variant:
                 raise ValueError(
                     f"{name} must be one of {list(choices)}; got {value!r}"
                 )
+        for name in ("clip", "decay_excluded"):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise ValueError(f"{name} must be True or False; got {value!r}")
+        if not 0 <= self.eps < float("inf"):
+            raise ValueError(f"eps must be finite, at least 0; got {self.eps!r}")
         if self.denominator == "momentum" and self.rates != "outside":
             raise ValueError(
                 "a ratio measured on the momentum can only stand outside of it; got "

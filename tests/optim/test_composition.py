@@ -407,6 +407,17 @@ def test_injected_mask_function_is_refused_under_any_name(mask, factory):
     assert_close(found, expected)
 
 
+def test_injected_schedule_of_the_users_may_bear_one_of_our_names():
+    def clipped(learning_rate, norms):
+        return optax.chain(optax.clip_by_global_norm(norms), lars(learning_rate))
+
+    tx = optax.inject_hyperparams(clipped)(0.1, optax.constant_schedule(1e9))
+    params, gradients = some_params(), some_gradients()
+    found, _ = tx.update(gradients, tx.init(params), params)
+    expected, _ = lars(0.1).update(gradients, lars(0.1).init(params), params)
+    assert_close(found, expected)
+
+
 @pytest.mark.parametrize("factory", [lars, lars_mlperf])
 @pytest.mark.parametrize("argument", ["stacked_axes", "axis_names", "layer_groups"])
 def test_injected_function_of_the_layers_is_refused_when_not_static(factory, argument):

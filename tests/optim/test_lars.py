@@ -243,3 +243,54 @@ def test_sharded_leaf_has_the_norm_of_the_whole():
     split_w, split_g = jax.device_put((w, g), rows)
     found, _ = jax.jit(tx.update)(split_g, tx.init(split_w), split_w)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("gradient", "words"),
+    [
+        (jnp.ones((4, 3), int), r"got int32\[4, 3\]"),
+        (jnp.ones((1, 3)), r"got float32\[1, 3\] for \[4, 3\] at 'fc/kernel'"),
+    ],
+)
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_gradient_of_another_kind_is_refused(gradient, words, momentum):
+    params = {"fc": {"kernel": jnp.ones((4, 3))}}
+    tx = lars(1.0, momentum=momentum)
+    with pytest.raises(ValueError, match=words):
+        tx.update({"fc": {"kernel": gradient}}, tx.init(params), params)
+
+
+def test_decay_of_complex_weights_keeps_its_imaginary_part():
+    w, g = jnp.array([1.0 + 2.0j], jnp.complex64), jnp.ones(1)
+    tx = lars(1.0, 0.5, trust_ratio_mask=False, momentum=0.0)
+    updates, _ = tx.update(g, tx.init(w), w)
+    np.testing.assert_allclose(updates, [-1.5 - 1.0j])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"weight_decay": -0.1}, "weight_decay must be a finite number"),
+        ({"weight_decay": "0.1"}, "got '0.1'"),
+        ({"trust_coefficient": float("nan")}, "trust_coefficient"),
+        ({"eps": -1e-8}, "eps"),
+        ({"momentum": 1.0}, "at least 0 and below 1"),
+        ({"momentum": True}, "got True"),
+        ({"accumulator_dtype": jnp.int32}, "floating or complex; got int32"),
+    ],
+)
+def test_argument_out_of_range_is_refused(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        lars(0.1, **arguments)
+
+
+def test_state_of_another_optimizer_is_refused():
+    tx = scale_by_lars()
+    with pytest.raises(ValueError, match=r"its own init returned; got EmptyState"):
+        tx.update(jnp.ones(2), optax.EmptyState(), jnp.ones(2))
+
+
+def test_buffer_of_complex_weights_is_complex_whatever_was_asked_for():
+    w = jnp.ones(2, jnp.complex64)
+    state = lars(0.1, accumulator_dtype=jnp.float32).init(w)
+    assert [x.dtype for x in jax.tree.leaves(state) if x.shape == (2,)] == [w.dtype]

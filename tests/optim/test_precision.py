@@ -217,3 +217,21 @@ def test_complex_leaf_is_measured_by_its_magnitudes(size):
     np.testing.assert_allclose(state.gradient_norm, [5**0.5 * size], rtol=1e-6)
     assert update.dtype == jnp.complex64
     np.testing.assert_allclose(update, [5**0.5 * ETA, 5**0.5 * 2j * ETA], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("size", [1.0, 0.0, 1e25])
+def test_narrow_leaves_take_the_same_step_in_x64_mode(dtype, size):
+    tx = lars(0.5, 0.1)
+
+    def step():
+        w = {"k": jnp.ones((2, 3), dtype), "b": jnp.ones(3, dtype)}
+        g = jax.tree.map(lambda x: x * jnp.asarray(size, dtype), w)
+        return jax.jit(tx.update)(g, tx.init(w), w)
+
+    expected = step()
+    with jax.enable_x64(True):
+        found = step()
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(np.float32(a), np.float32(b), rtol=1e-6)

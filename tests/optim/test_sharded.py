@@ -324,3 +324,56 @@ def test_stacked_leaf_split_between_its_layers_beside_others():
     update = mapped(tx, params, specs, mesh_of(GRID))
     found, _ = update(params, tx.init(params), params)
     assert_equal_steps((found, 0), (expected, 0))
+
+
+# States and meshes
+
+
+@pytest.mark.parametrize("variant", ["paper", "mlperf_scaled"])
+def test_buffers_lie_where_their_parameters_do(variant):
+    sharding = NamedSharding(mesh_of(LINE), P("x"))
+    w = jax.device_put(jnp.ones((16, 2)), sharding)
+    buffers = [
+        x for x in jax.tree.leaves(lars(0.1, variant=variant).init(w)) if x.ndim == 2
+    ]
+    assert [x.sharding.is_equivalent_to(sharding, 2) for x in buffers] == [True]
+
+
+def test_steps_may_be_initialised_and_scanned_inside_shard_map():
+    tx, w = lars(0.5, 0.1, axis_names="x"), some_tree(0)["rows"]
+
+    def run(w):
+        def step(carry, _):
+            w, state = carry
+            updates, state = tx.update(w, state, w)
+            return (optax.apply_updates(w, updates), state), None
+
+        return jax.lax.scan(step, (w, tx.init(w)), length=3)[0][0]
+
+    mapped = jax.shard_map(run, mesh=mesh_of(LINE), in_specs=P("x"), out_specs=P("x"))
+    whole = lars(0.5, 0.1)
+    state, expected = whole.init(w), w
+    for _ in range(3):
+        updates, state = whole.update(expected, state, expected)
+        expected = optax.apply_updates(expected, updates)
+    np.testing.assert_allclose(jax.jit(mapped)(w), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize(
+    "stacked_axes", [None, {"split": 0, "whole": None}], ids=["plain", "stacked"]
+)
+def test_explicit_mesh_equals_one_device(stacked_axes, compiled):
+    tx = lars(0.5, 0.1, stacked_axes=stacked_axes)
+    params = {"split": jnp.arange(1.0, 9.0), "whole": jnp.arange(2.0, 10.0)}
+    expected, _ = jax.jit(tx.update)(params, tx.init(params), params)
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        specs = {"split": P("x"), "whole": P()}
+        shardings = {name: NamedSharding(mesh, spec) for name, spec in specs.items()}
+        placed = jax.device_put(params, shardings)
+        update = jax.jit(tx.update) if compiled else tx.update
+        found, _ = update(placed, tx.init(placed), placed)
+        found = jax.device_get(found)
+    for name, leaf in expected.items():
+        np.testing.assert_allclose(found[name], leaf, rtol=1e-6)
