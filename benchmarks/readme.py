@@ -126,6 +126,27 @@ def layer_errors() -> str:
     return _errors("variant", ways, rows, record)
 
 
+def mesh_errors() -> str:
+    """Return the table of what back-end, devices and micro-batches change."""
+    record = read_record("mesh_errors")
+    parts = sorted({row["microbatches"] for row in record["rows"]})
+    groups: dict[str, dict[int, list[float]]] = {}
+    for row in record["rows"]:
+        cells = groups.setdefault(f"{row['backend']}, {row['devices']}", {})
+        cells.setdefault(row["microbatches"], []).append(row["error"])
+    lines = [
+        "| back-end, devices | parts: " + " | ".join(map(str, parts)) + " |",
+        "|---" * (len(parts) + 1) + "|",
+    ]
+    for name, cells in groups.items():
+        worst = [
+            f"{max(cells[n]):.1e} ({len(cells[n])})" if n in cells else "refused"
+            for n in parts
+        ]
+        lines.append(f"| {name} | " + " | ".join(worst) + " |")
+    return "\n".join([*lines, "", textwrap.fill(_origin(record), 88)])
+
+
 def optimizer_step() -> str:
     """Return the table of what a step of LARS costs beside other optimizers."""
     record = read_record("optimizer_step")
@@ -186,6 +207,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
         "variant_cases_float32": partial(variant_cases, "float32"),
         "variant_cases_float64": partial(variant_cases, "float64"),
         "layer_errors": layer_errors,
+        "mesh_errors": mesh_errors,
     },
     "experiments/lars/README.md": {"presets": presets},
 }

@@ -1,0 +1,159 @@
+"""How far a run on a mesh, in parts, is from the run of whole batches on one device.
+
+    python -m benchmarks.mesh_errors
+
+A small network with batch normalisation of an explicit span and dropout takes twenty
+steps by every back-end, on one to eight virtual devices, in one to sixteen
+micro-batches, with SGD and with LARS: LARS forgives a gradient that is N times too
+large, SGD does not. An error is the largest difference of a parameter or of a running
+statistic after the last step, relative to how far its leaf has moved. Where a span
+would cut through a device's part of a micro-batch, the mapped back-ends refuse.
+"""
+
+import itertools
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from benchmarks.records import write_record
+from lars_jax import TrainState, lars, update
+from lars_jax.models import BatchNorm, from_linen, merge_running
+from lars_jax.models.layers import Dropout
+from lars_jax.train import DataParallel, data_mesh
+from lars_jax.train.parallel import Backend
+
+BATCH, FEATURES, CLASSES, STEPS = 128, 16, 4, 20
+DEVICES, MICROBATCHES = (1, 2, 4, 8), (1, 4, 16)
+# Of two examples normalisation leaves nothing but a sign, and hardly a gradient.
+SPANS = (4, 8, None)
+OPTIMIZERS = {"sgd": optax.sgd(0.05, momentum=0.9), "lars": lars(2.0, 1e-4)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to take the same steps."""
+
+    optimizer: str
+    span: int | None
+    backend: Backend = "jit"
+    devices: int = 1
+    microbatches: int = 1
+
+    @property
+    def possible(self) -> bool:
+        """Whether the parts hold whole spans, where the back-end needs them."""
+        share, rest = divmod(BATCH, self.devices * self.microbatches)
+        if self.span is None:
+            # Without a span each micro-batch is normalised by itself.
+            return self.microbatches == 1
+        alone = self.backend == "jit" or self.microbatches == 1
+        return not rest and (alone or share % self.span == 0)
+
+
+class Network(nn.Module):
+    """Two linear layers with all between them that might depend on a mesh."""
+
+    span: int | None
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, *, train: bool, examples: jax.Array | None = None
+    ) -> jax.Array:
+        """Return logits [B, CLASSES] of `x` [B, FEATURES]."""
+        norm = BatchNorm(span=self.span, axis_name=self.axis_name)
+        # No bias: normalisation takes it out again, and only rounding would move it.
+        x = nn.relu(norm(nn.Dense(32, use_bias=False)(x), train=train))
+        return nn.Dense(CLASSES)(Dropout(0.5)(x, examples, train=train))
+
+
+def trained(case: Case) -> tuple[Any, Any]:
+    """Return parameters and running statistics before and after all steps."""
+    parallel = DataParallel(data_mesh(case.devices), case.backend)
+    network = from_linen(Network(case.span, parallel.axis_name))
+    alone = from_linen(Network(case.span, None))
+    tx = OPTIMIZERS[case.optimizer]
+
+    def step(state: TrainState, batch: Any, shared: Any) -> Any:
+        key = jax.random.fold_in(shared["key"], state.step)
+        dropping = jax.random.fold_in(key, 0)
+
+        def loss_fn(params: Any, model_state: Any, part: Any, key: jax.Array) -> Any:
+            del key
+            logits, model_state = network.apply(
+                params,
+                model_state,
+                part["x"],
+                train=True,
+                key=dropping,
+                examples=part["index"],
+            )
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, part["y"])
+            return jnp.mean(losses), (model_state, {})
+
+        return update(
+            loss_fn,
+            tx,
+            state,
+            batch,
+            key,
+            microbatches=case.microbatches,
+            unit=case.span or 1,
+            merge=merge_running,
+            axis_name=parallel.axis_name,
+        )
+
+    params, model_state = alone.init(jax.random.key(0), jnp.zeros((1, FEATURES)))
+    start = jax.device_get((params, model_state))
+    state = parallel.replicate(TrainState.create(params, model_state, tx))
+    shared = parallel.replicate({"key": jax.random.key(1)})
+    compiled = parallel.compile(step)
+    for number in range(STEPS):
+        state, _ = compiled(state, parallel.shard(_batch(number)), shared)
+        jax.block_until_ready(state)
+    return start, jax.device_get((state.params, state.model_state))
+
+
+def largest_error(found: Any, expected: Any, start: Any) -> float:
+    """Return the largest difference of any leaf, relative to how far it moved."""
+
+    def error(a: np.ndarray, b: np.ndarray, before: np.ndarray) -> float:
+        return float(np.abs(a - b).max() / np.abs(b - before).max())
+
+    return max(jax.tree.leaves(jax.tree.map(error, found, expected, start)))
+
+
+def main() -> None:
+    """Measure all and write `records/mesh_errors.json`."""
+    jax.config.update("jax_num_cpu_devices", max(DEVICES))
+    rows = []
+    for optimizer, span in itertools.product(OPTIMIZERS, SPANS):
+        start, expected = trained(Case(optimizer, span))
+        for place in itertools.product(get_args(Backend), DEVICES, MICROBATCHES):
+            case = Case(optimizer, span, *place)
+            if not case.possible:
+                continue
+            _, found = trained(case)
+            rows.append(asdict(case) | {"error": largest_error(found, expected, start)})
+        worst = max(row["error"] for row in rows)
+        print(f"{optimizer}, span {span}: worst so far {worst:.1e}", flush=True)
+    command = "python -m benchmarks.mesh_errors"
+    print(write_record("mesh_errors", command, steps=STEPS, batch=BATCH, rows=rows))
+
+
+def _batch(number: int) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(number)
+    return {
+        "x": random.normal(size=(BATCH, FEATURES)).astype(np.float32),
+        "y": random.integers(CLASSES, size=BATCH).astype(np.int32),
+        "index": random.permutation(BATCH).astype(np.int32),
+    }
+
+
+if __name__ == "__main__":
+    main()
