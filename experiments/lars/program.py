@@ -58,7 +58,7 @@ class Program:
 def build_program(config: Config, facts: ImageFacts, parallel: DataParallel) -> Program:
     """Return the steps of a run, not yet compiled."""
     network = make_network(config, facts)
-    # Only inside pmap is there an axis for batch normalisation to average over.
+    # Only a mapped step has an axis for batch normalisation to average over.
     mapped = make_network(config, facts, parallel.axis_name)
     evaluating = DataParallel(parallel.mesh, "jit")
 
@@ -204,7 +204,7 @@ def make_network(
     Args:
         config: the run.
         facts: gives the number of classes.
-        axis_name: mapped axis over which batch normalisation averages, under `pmap`.
+        axis_name: mapped axis over which batch normalisation averages, if any.
     """
     model = config.model
     return build(

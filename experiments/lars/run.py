@@ -38,7 +38,7 @@ from lars_jax.train.record import (
     read_lines,
     write_json,
 )
-from lars_jax.train.weights import check_name
+from lars_jax.train.weights import check_place
 
 LAYER_ROWS = 100
 """Rows of layer telemetry that a run leaves, or all that it logs where that is less."""
@@ -121,7 +121,7 @@ def export(directory: Path, path: Path, *, which: str = "last") -> int:
         InputError: the directory holds no run or no checkpoint, or the file is of
             another kind.
     """
-    check_name(path)
+    check_place(path)
     trainer, step, state = _restored(directory, which)
     trainer.export(state, path)
     return step

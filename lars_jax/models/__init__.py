@@ -52,7 +52,8 @@ def build(
         stride_in: where a bottleneck halves the image (see `resnet`); the networks
             without bottlenecks have no such choice.
         bn_span: examples that one batch normalisation sees; None: the whole batch.
-        axis_name: mapped axis over which the batch is spread, inside `pmap`.
+        axis_name: mapped axis over which the batch is spread, inside `shard_map` or
+            `pmap`.
 
     Raises:
         InputError: a name that is not one of `NETWORKS`.

@@ -97,7 +97,8 @@ def alexnet(
         dtype: dtype of activations and products; parameters, batch statistics and
             logits are float32.
         bn_span: examples that one batch normalisation sees; None: the whole batch.
-        axis_name: mapped axis over which the batch is spread, inside `pmap`.
+        axis_name: mapped axis over which the batch is spread, inside `shard_map` or
+            `pmap`.
 
     Returns:
         A network from images [B, H, W, C] to logits [B, num_classes], with dropout. The

@@ -22,12 +22,17 @@ MOST_NAMES = 5
 """Names that a message lists."""
 
 
-def check_name(path: Path) -> None:
-    """Raise `InputError` unless a file's name says of which kind it is."""
+def check_place(path: Path) -> None:
+    """Raise `InputError` unless a file may be written there, and of a known kind."""
     if path.suffix not in SUFFIXES:
         raise InputError(
             f"weights are kept in files named *{' or *'.join(SUFFIXES)}; got {path}: "
             "rename it"
+        )
+    if not path.parent.is_dir():
+        raise InputError(
+            f"a file of weights needs a directory to lie in; {path.parent} is none: "
+            "make it, or name another"
         )
 
 
@@ -41,7 +46,8 @@ def save_weights(path: Path, tree: Any) -> None:
         tree: arrays of any shapes and of NumPy's own dtypes.
 
     Raises:
-        InputError: another kind of file, or a dtype that NumPy does not have.
+        InputError: another kind of file, no directory for it, or a dtype that NumPy
+            does not have.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "weights.npz"
@@ -49,7 +55,7 @@ def save_weights(path: Path, tree: Any) -> None:
     >>> load_weights(path, {"params": {"fc": np.zeros(2, np.float32)}})
     {'params': {'fc': array([3., 4.], dtype=float32)}}
     """
-    check_name(path)
+    check_place(path)
     arrays = _named(jax.device_get(tree))
     foreign = [
         name for name, array in arrays.items() if array.dtype.kind not in "biufc"
@@ -81,7 +87,7 @@ def load_weights(path: Path, like: Any) -> Any:
         InputError: the file cannot be read, or its names, shapes or dtypes are not
             those of `like`.
     """
-    check_name(path)
+    check_place(path)
     found = _read(path)
     expected, structure = jax.tree.flatten(like)
     names = _names(like)

@@ -15,7 +15,7 @@ from lars_jax.errors import InputError
 from tests.data.support import encoded, numbered_source, write_digits
 
 
-def same(left, right):
+def assert_same(left, right):
     left, right = list(left), list(right)
     assert len(left) == len(right)
     for one, other in zip(left, right, strict=True):
@@ -34,10 +34,10 @@ def test_index_batches_are_the_batches_of_the_order():
 
 def test_run_that_starts_later_continues_the_same_batches():
     whole = list(index_batches(50, seed=3, batch=20, steps=6))
-    same(index_batches(50, seed=3, batch=20, start=4, steps=6), whole[4:])
+    assert_same(index_batches(50, seed=3, batch=20, start=4, steps=6), whole[4:])
     source = numbered_source(50)
     whole = list(image_batches(source, seed=3, batch=20, steps=6))
-    same(image_batches(source, seed=3, batch=20, start=4, steps=6), whole[4:])
+    assert_same(image_batches(source, seed=3, batch=20, start=4, steps=6), whole[4:])
 
 
 def test_run_that_is_over_yields_nothing():
@@ -91,8 +91,8 @@ def test_number_of_threads_changes_nothing(tmp_path, crop):
         )
 
     runs = [run(threads) for threads in (0, 1, 4)]
-    same(runs[0], runs[1])
-    same(runs[0], runs[2])
+    assert_same(runs[0], runs[1])
+    assert_same(runs[0], runs[2])
     assert runs[0][0]["image"].shape == (40, 6, 6, 3)
 
 

@@ -93,6 +93,11 @@ def test_absent_file_is_refused(tmp_path):
         load_weights(tmp_path / "weights.npz", some_tree())
 
 
+def test_directory_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(InputError, match="needs a directory"):
+        save_weights(tmp_path / "none" / "weights.npz", some_tree())
+
+
 @pytest.mark.parametrize("name", ["weights", "weights.pt"])
 def test_other_kind_of_file_is_refused(tmp_path, name):
     with pytest.raises(InputError, match=r"\*\.npz or \*\.safetensors"):

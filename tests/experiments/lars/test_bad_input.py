@@ -120,6 +120,10 @@ CASES = {
         "files named *.npz or *.safetensors; got README.md",
     ),
     "export to something else": (["export", NOWHERE, "weights.pt"], "*.npz or"),
+    "export to nowhere": (
+        ["export", NOWHERE, f"{NOWHERE}/weights.npz"],
+        "needs a directory to lie in",
+    ),
     "export nothing": (["export", NOWHERE, "w.npz"], "config.json must be readable"),
     "compare nothing": (["compare", "--seeds", "0"], "at least one of seeds"),
     "compare fewer than no seeds": (["compare", "--seeds", "-1"], "got -1"),
