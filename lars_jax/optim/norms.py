@@ -165,6 +165,21 @@ def range_scale(total: jax.Array, lowest: Any) -> tuple[jax.Array, jax.Array]:
     return fine, jnp.where(fine, 1.0, jnp.where(total < 1, UP, DOWN))
 
 
+def choose(
+    condition: jax.Array, then: Callable[[], Any], otherwise: Callable[[], Any]
+) -> Any:
+    """Return the result of one of two functions, computing no other.
+
+    >>> import jax.numpy as jnp
+    >>> choose(jnp.array(True), lambda: 1, lambda: 2)
+    1
+    """
+    if isinstance(condition, jax.core.Tracer):
+        return jax.lax.cond(condition, then, otherwise)
+    # Outside of jit a conditional would be compiled anew at every call.
+    return then() if condition else otherwise()
+
+
 def _other_axes(x: jax.Array, stacked_axis: int | None) -> tuple[int, ...]:
     kept = None if stacked_axis is None else stacked_axis % x.ndim
     return tuple(axis for axis in range(x.ndim) if axis != kept)
@@ -220,13 +235,7 @@ def _guarded(arrays: list[_Array]) -> list[jax.Array]:
     lowest = np.repeat([a.lowest for a in arrays], [a.total.size for a in arrays])
     fine = jnp.all(range_scale(totals, lowest.astype(np.float32))[0])
     sums = [array.total for array in arrays]
-    if isinstance(fine, jax.core.Tracer):
-        sums = jax.lax.cond(
-            fine, lambda sums: sums, lambda _: [a.again() for a in arrays], sums
-        )
-    elif not fine:
-        # Outside of jit a conditional would be compiled anew at every call.
-        sums = [array.again() for array in arrays]
+    sums = choose(fine, lambda: sums, lambda: [array.again() for array in arrays])
     # The scales are formed anew out here: as results of the branches they would be
     # hundreds of scalars more to hand over.
     return [

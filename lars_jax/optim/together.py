@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.core
 import jax.numpy as jnp
 import numpy as np
 
 from lars_jax.optim.norms import (
     LOWEST_MEAN_SQUARE,
+    choose,
     range_scale,
     root,
     sum_of_squares,
@@ -66,7 +66,7 @@ def norm_vector(arrays: Sequence[Callable[[], jax.Array]]) -> jax.Array:
         ]
         return jnp.concatenate(parts)
 
-    totals = _choose(jnp.all(fine), lambda: totals, again)
+    totals = choose(jnp.all(fine), lambda: totals, again)
     return (root(totals) / scale)[np.argsort(order)]
 
 
@@ -111,18 +111,9 @@ def _scaled_again(
 
     Most are, where a single leaf of zeros has brought the step here.
     """
-    return _choose(
+    return choose(
         scale == 1.0, lambda: total, lambda: sum_of_squares(array(), scale=scale)
     )
-
-
-def _choose(
-    condition: jax.Array, then: Callable[[], Any], otherwise: Callable[[], Any]
-) -> Any:
-    if isinstance(condition, jax.core.Tracer):
-        return jax.lax.cond(condition, then, otherwise)
-    # Outside of jit a conditional would be compiled anew at every call.
-    return then() if condition else otherwise()
 
 
 def _by_length(

@@ -62,66 +62,75 @@ def accumulate(
 
     parts = jax.tree.map(lambda x: _split(x, microbatches, unit), batch)
     keys = jax.random.split(key, microbatches)
-    states = _Threaded(model_state) if merge is None else _Moments.of(model_state)
+    states = _threaded() if merge is None else _merged(model_state, microbatches, merge)
 
     def add(carry: Any, part_and_key: Any) -> tuple[Any, Metrics]:
-        total, states = carry
-        before = states.last if merge is None else model_state
-        gradients, after, metrics = one(before, *part_and_key)
+        total, kept = carry
+        gradients, after, metrics = one(states.before(kept), *part_and_key)
         total = jax.tree.map(lambda t, g: t + g.astype(t.dtype), total, gradients)
-        states = _Threaded(after) if merge is None else states.add(model_state, after)
-        return (total, states), metrics
+        return (total, states.add(kept, after)), metrics
 
     # Made of the parameters, so as to vary over the devices that those vary over.
     zeros = jax.tree.map(_wide_zeros, params)
-    (total, states), metrics = jax.lax.scan(add, (zeros, states), (parts, keys))
+    start = zeros, states.start(model_state)
+    (total, kept), metrics = jax.lax.scan(add, start, (parts, keys))
     mean = jax.tree.map(lambda t, p: (t / microbatches).astype(p.dtype), total, params)
-    if merge is None:
-        model_state = states.last
-    else:
-        model_state = merge(*states.moments(model_state, microbatches))
-    return mean, model_state, jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics)
+    metrics = jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics)
+    return mean, states.end(kept), metrics
 
 
-class _Threaded(NamedTuple):
-    """The state that the last part left, which the next one begins with."""
+class _States(NamedTuple):
+    """What becomes of the states of the parts, by what a scan carries of them."""
 
-    last: ModelState
+    start: Callable[[ModelState], Any]
+    """From the state before the step to what is carried."""
+    before: Callable[[Any], ModelState]
+    """The state that the next part begins with."""
+    add: Callable[[Any, ModelState], Any]
+    """What is carried once a part has left its state."""
+    end: Callable[[Any], ModelState]
+    """The state after the step."""
 
 
-class _Moments(NamedTuple):
-    """Sums of d and d^2, where d is how far a part has moved the state."""
+def _threaded() -> _States:
+    """Hand the state that a part left to the next."""
+    return _States(
+        start=lambda state: state,
+        before=lambda kept: kept,
+        add=lambda kept, after: after,
+        end=lambda kept: kept,
+    )
 
-    first: ModelState
-    second: ModelState
 
-    @classmethod
-    def of(cls, model_state: ModelState) -> "_Moments":
-        zeros = jax.tree.map(_wide_zeros, model_state)
-        return cls(zeros, zeros)
+def _merged(before: ModelState, parts: int, merge: Merge) -> _States:
+    """Begin every part alike; merge by the sums of d and d^2, d how far each moved."""
 
-    def add(self, before: ModelState, after: ModelState) -> "_Moments":
+    def add(kept: Any, after: ModelState) -> Any:
+        first, second = kept
         moved = jax.tree.map(
-            lambda sum_, b, a: (a - b).astype(sum_.dtype), self.first, before, after
+            lambda sum_, b, a: (a - b).astype(sum_.dtype), first, before, after
         )
-        return _Moments(
-            jax.tree.map(jnp.add, self.first, moved),
-            jax.tree.map(lambda sum_, d: sum_ + jnp.square(d), self.second, moved),
+        return (
+            jax.tree.map(jnp.add, first, moved),
+            jax.tree.map(lambda sum_, d: sum_ + jnp.square(d), second, moved),
         )
 
-    def moments(self, before: ModelState, parts: int) -> tuple[ModelState, ModelState]:
-        """Return mean and variance of the states that the parts left."""
+    def variance(first: jax.Array, second: jax.Array) -> jax.Array:
+        return jnp.maximum(second / parts - jnp.square(first / parts), 0.0)
+
+    def end(kept: Any) -> ModelState:
+        first, second = kept
         mean = jax.tree.map(
-            lambda b, sum_: (b + sum_ / parts).astype(b.dtype), before, self.first
+            lambda b, sum_: (b + sum_ / parts).astype(b.dtype), before, first
         )
-        variance = jax.tree.map(
-            lambda first, second: jnp.maximum(
-                second / parts - jnp.square(first / parts), 0.0
-            ),
-            self.first,
-            self.second,
-        )
-        return mean, variance
+        return merge(mean, jax.tree.map(variance, first, second))
+
+    return _States(
+        start=lambda state: (jax.tree.map(_wide_zeros, state),) * 2,
+        before=lambda kept: before,
+        add=add,
+        end=end,
+    )
 
 
 def _wide_zeros(x: jax.Array) -> jax.Array:
