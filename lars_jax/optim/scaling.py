@@ -132,9 +132,11 @@ def scale_by_lars(
     0.001429 0.002857
     """
     refuse_schedules(STATIC_ARGUMENTS)
-    numbers = {"trust_coefficient": trust_coefficient, "eps": eps}
-    for name, value in (numbers | {"weight_decay": weight_decay}).items():
-        require_number(name, value)
+    require_number("trust_coefficient", trust_coefficient)
+    require_number("weight_decay", weight_decay)
+    require_number("eps", eps)
+    if norms not in ("scaled", "plain"):
+        raise ValueError(f"norms must be 'scaled' or 'plain'; got {norms!r}")
     choices = resolve_variant(variant)
     selection = Selection(
         trust_ratio_mask,
@@ -144,8 +146,6 @@ def scale_by_lars(
         axis_names,
         layer_groups,
     )
-    if norms not in ("scaled", "plain"):
-        raise ValueError(f"norms must be 'scaled' or 'plain'; got {norms!r}")
     between = optax.with_extra_args_support(inner or optax.identity())
 
     def init(params: Params) -> Any:
@@ -160,15 +160,10 @@ def scale_by_lars(
     def update(
         updates: Any, state: optax.OptState, params: Params | None = None, **extra: Any
     ) -> tuple[Any, Any]:
-        if not isinstance(state, ScaleByLarsState):
-            raise ValueError(
-                "LARS needs the state that its own init returned; got "
-                f"{type(state).__name__}: call tx.init(params)"
-            )
         require_params(params)
+        count, *_, inner_state = _own(state)
         structure = jax.tree.structure(params)
-        gamma = at_step(learning_rate, state.count)
-        beta = at_step(weight_decay, state.count)
+        gamma, beta = (at_step(x, count) for x in (learning_rate, weight_decay))
         rule = Rule(choices, trust_coefficient, beta, eps, gamma)
         leaves = selection.leaves(params, updates)
         layers, known = measure(
@@ -176,17 +171,13 @@ def scale_by_lars(
         )
         directions = map(direction, leaves, layers, [rule] * len(leaves))
         moved, inner_state = between.update(
-            structure.unflatten(list(directions)), state.inner, params, **extra
+            structure.unflatten(list(directions)), inner_state, params, **extra
         )
         moved = map(scaled, leaves, structure.flatten_up_to(moved), layers)
         columns = [*known, jnp.asarray(gamma, jnp.float32) * known[-1]]
-        count = optax.safe_increment(state.count)
-        return (
-            structure.unflatten(list(moved)),
-            ScaleByLarsState._make(
-                (count, *(columns if telemetry else [None] * 4), inner_state)
-            ),
-        )
+        kept = columns if telemetry else [None] * 4
+        after = optax.safe_increment(count), *kept, inner_state
+        return structure.unflatten(list(moved)), ScaleByLarsState._make(after)
 
     scale = optax.GradientTransformationExtraArgs(init, update)
     return scale if wide_updates else in_gradient_dtype(scale)
@@ -251,6 +242,15 @@ def require_params(params: Params | None) -> None:
             "LARS needs the parameters to measure their norms; got params=None: "
             "call tx.update(gradients, state, params)"
         )
+
+
+def _own(state: Any) -> ScaleByLarsState:
+    if isinstance(state, ScaleByLarsState):
+        return state
+    raise ValueError(
+        "LARS needs the state that its own init returned; got "
+        f"{type(state).__name__}: call tx.init(params)"
+    )
 
 
 def _require_floats(params: Params) -> None:
