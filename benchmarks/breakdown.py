@@ -11,6 +11,7 @@ from benchmarks.rounds import Run, Summary, alternate, ratios, steps_for
 from experiments.lars.optimizer import make_optimizer
 from experiments.lars.program import Batch, Shared, prepare
 from experiments.lars.trainer import Trainer
+from lars_jax.train import Interrupt
 from lars_jax.train.parallel import CPU_OPTIONS
 
 STEP = "whole step"
@@ -47,7 +48,10 @@ def _parts(trainer: Trainer) -> dict[str, Callable[[], Any]]:
     """Return what computes each part once, on a fixed batch and state."""
     config, facts, inputs = trainer.config, trainer.inputs.facts, trainer.inputs
     shared = inputs.shared(inputs.train, config.seed)
-    batch = next(inputs.train_batches(start=0, stop=1, seed=config.seed))
+    batches = inputs.train_batches(
+        start=0, stop=1, seed=config.seed, interrupt=Interrupt()
+    )
+    batch = next(batches)
     state = trainer.initial_state()
     tx = make_optimizer(config.optimizer, total_steps=1, steps_per_epoch=1.0)
     key = shared["key"]

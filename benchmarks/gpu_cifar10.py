@@ -86,7 +86,7 @@ def train(settings: Settings, name: str) -> tuple[dict[str, Any], int]:
     directory = settings.out / name
     resume = (directory / "config.json").exists()
     started = time.perf_counter()
-    outcome = run.train(config, directory, name=name, resume=resume)
+    outcome = run.train(config, directory, name=name, resume="if_any")
     return {
         "accuracy": outcome.evaluation.get("eval/accuracy"),
         "loss": outcome.evaluation.get("eval/loss"),

@@ -19,6 +19,7 @@ from benchmarks.records import mean_sd, write_record
 from experiments.lars.config import replace
 from experiments.lars.presets import get_preset
 from experiments.lars.trainer import Trainer
+from lars_jax.train import Interrupt
 from lars_jax.train.loop import MAX_IN_FLIGHT
 
 
@@ -66,7 +67,11 @@ def main(asked: Overhead) -> None:
         get_preset(asked.preset).config, steps=asked.steps, log_every=1, devices=1
     )
     trainer = Trainer.create(config)
-    batches = list(trainer.inputs.train_batches(start=0, stop=asked.steps, seed=0))
+    batches = list(
+        trainer.inputs.train_batches(
+            start=0, stop=asked.steps, seed=0, interrupt=Interrupt()
+        )
+    )
     pairs = [
         (loop_seconds(trainer), bare_seconds(trainer, batches))
         for _ in range(asked.rounds + 1)

@@ -1,8 +1,7 @@
 """`python -m experiments.lars`."""
 
-import sys
-
 from experiments.lars.cli import main
+from lars_jax.train.interrupt import end
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

@@ -62,6 +62,7 @@ def check(config: Config) -> Config:
         optimizer.warmup_epochs < length, "warmup_epochs", "below epochs", optimizer
     )
     _check_sizes(config)
+    _check_kept(config)
     return config
 
 
@@ -138,6 +139,17 @@ def _check_sizes(config: Config) -> None:
         raise InputError(
             f"resize must be at least image_size; got {data.resize} for images of "
             f"{data.image_size}: raise --resize"
+        )
+
+
+def _check_kept(config: Config) -> None:
+    if config.keep_every is None:
+        return
+    saves = _finite(config, "keep_every") / config.checkpoint_every
+    if saves < 1 or abs(saves - round(saves)) > 1e-6:
+        raise InputError(
+            "keep_every must be a multiple of checkpoint_every, or left out; got "
+            f"{config.keep_every} for {config.checkpoint_every}: choose a multiple"
         )
 
 

@@ -2,11 +2,9 @@
 
 import contextlib
 import dataclasses
-import errno
 import io
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,9 +14,11 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 
 from experiments.lars.config import Config, OptimizerName, VariantName
+from experiments.lars.ending import run_among, tell
 from experiments.lars.presets import PRESETS, get_preset
 from lars_jax.errors import InputError
-from lars_jax.train import NonFiniteError
+from lars_jax.train.cluster import Method, find_cluster
+from lars_jax.train.processes import join
 
 T = TypeVar("T")
 
@@ -50,6 +50,18 @@ class Train:
     """Where the run is written; a dated directory under runs/ where left out."""
     resume: bool = False
     """Go on from the last checkpoint in --run-dir."""
+    resume_if_any: bool = False
+    """Go on if --run-dir holds a run, else begin: one command to start and restart."""
+    grace: float = 25.0
+    """Seconds after a signal in which a step must end, or the process ends unsaved."""
+    processes: Method = "auto"
+    """Where to look for the other processes of the run; none: it is alone."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0, where the environment does not tell."""
+    num_processes: int | None = None
+    """Number of processes, where the environment does not tell."""
+    process_id: int | None = None
+    """Place of this process among them, from 0, where the environment does not tell."""
 
 
 @dataclass(frozen=True)
@@ -113,40 +125,16 @@ class Compare:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status.
 
-    0: done. 2: the input cannot be used. 3: training became NaN or infinite. 130 and
-    143: stopped by Ctrl-C or SIGTERM, saved. In every case but the first one line on
-    standard error says why.
+    See `experiments.lars.ending`; except for 0, a line on standard error says why.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _dispatch(words)
-    except InputError as error:
-        return _complain(str(error))
-    except NonFiniteError as error:
-        _complain(str(error))
-        return 3
-    except BrokenPipeError:
-        # The reader, `head` perhaps, has seen enough; Python must not complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    except OSError as error:
-        if error.errno not in _PLAIN_ERRORS:
+    except BaseException as error:
+        status = tell(error)
+        if status is None:
             raise
-        return _complain(_PLAIN_ERRORS[error.errno].format(error.filename or "the run"))
-    except KeyboardInterrupt:
-        print("stopped without saving", file=sys.stderr)
-        return 130
-
-
-_PLAIN_ERRORS = {
-    errno.ENOSPC: "the disk is full; could not write {}: free some space, then add "
-    "--resume to go on from the last checkpoint",
-    errno.EACCES: "{} may not be written: choose another --run-dir",
-    errno.EPERM: "{} may not be written: choose another --run-dir",
-    errno.EROFS: "{} is on a read-only file system: choose another --run-dir",
-    errno.ENOTDIR: "{} must be a directory: choose another --run-dir",
-    errno.EEXIST: "{} must be a directory: choose another --run-dir",
-}
+        return status
 
 
 def _dispatch(words: list[str]) -> int:
@@ -167,9 +155,33 @@ def _train(words: list[str]) -> int:
 
     name, rest = _preset_of(words)
     asked = _parse(Train, rest, "train", Train(get_preset(name).config))
-    directory = asked.run_dir or default_directory(name)
-    outcome = train(asked.config, directory, name=name, resume=asked.resume)
-    return outcome.status
+    cluster = find_cluster(
+        os.environ,
+        method=asked.processes,
+        coordinator=asked.coordinator,
+        num_processes=asked.num_processes,
+        process_id=asked.process_id,
+    )
+    processes = join(cluster)
+
+    def run() -> int:
+        outcome = train(
+            asked.config,
+            asked.run_dir or default_directory(name),
+            name=name,
+            resume=_resume(asked),
+            processes=processes,
+            grace=asked.grace,
+        )
+        return outcome.status
+
+    return run() if processes.alone else run_among(processes, run)
+
+
+def _resume(asked: Train) -> Literal["no", "yes", "if_any"]:
+    if asked.resume_if_any:
+        return "if_any"
+    return "yes" if asked.resume else "no"
 
 
 def _evaluate(words: list[str]) -> int:
@@ -294,8 +306,3 @@ def _one_line(box: str) -> str:
     parts = re.split(r"\s+[─-]{5,}\s+", " ".join(rows))
     told = [" ".join(part.split()) for part in parts]
     return "; ".join(part for part in told if not part.startswith("Argument helptext"))
-
-
-def _complain(line: str) -> int:
-    print(f"error: {line}", file=sys.stderr)
-    return 2

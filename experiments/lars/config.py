@@ -189,6 +189,9 @@ class Config:
     checkpoint_every: float = 5.0
     """Epochs between checkpoints; the last step is always saved."""
 
+    keep_every: float | None = None
+    """Epochs between checkpoints kept for good; None: only the last two and best."""
+
 
 def rule_name(config: OptimizerConfig) -> str:
     """Return the name of an optimizer, with its variant where that is not the paper's.

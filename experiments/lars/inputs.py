@@ -8,6 +8,7 @@ seed and the step alone.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ import numpy as np
 
 from experiments.lars.check import check_crop, check_data
 from experiments.lars.config import Config
-from experiments.lars.program import ImageFacts
+from experiments.lars.program import STOP, ImageFacts
 from lars_jax.data import (
     ChannelStatistics,
     Source,
@@ -32,7 +33,7 @@ from lars_jax.data import (
     to_arrays,
 )
 from lars_jax.errors import InputError
-from lars_jax.train import DataParallel
+from lars_jax.train import DataParallel, Interrupt
 
 DEVICE_LIMIT = 2**30
 """Bytes of images up to which a data set is kept on the device."""
@@ -86,27 +87,32 @@ class Inputs:
         """Return what every step of a seed is given besides state and batch."""
         return split.arrays | {"key": self.parallel.replicate(jax.random.key(seed))}
 
-    def train_batches(self, *, start: int, stop: int, seed: int) -> Iterator[Any]:
+    def train_batches(
+        self, *, start: int, stop: int, seed: int, interrupt: Interrupt
+    ) -> Iterator[Any]:
         """Yield the batches of steps `start` to `stop`, on the devices."""
         batch = self.config.global_batch
-        for rows in self._train_rows(batch, start=start, stop=stop, seed=seed):
-            yield self.parallel.shard(rows)
+        rows = self._train_rows(batch, start=start, stop=stop, seed=seed)
+        for row in interrupt.each(rows):
+            yield self.parallel.shard(row) | self._vote(self.parallel, interrupt)
 
-    def calibration_batches(self, *, seed: int) -> Iterator[Any]:
+    def calibration_batches(self, *, seed: int, interrupt: Interrupt) -> Iterator[Any]:
         """Yield the training batches that batch statistics are estimated from."""
         examples = min(CALIBRATION_EXAMPLES, len(self.train))
         batch = self._calibration_batch()
         steps = max(1, examples // batch)
-        for rows in self._train_rows(batch, start=0, stop=steps, seed=seed):
-            yield jax.device_put(rows, self.parallel.sharded)
+        rows = self._train_rows(batch, start=0, stop=steps, seed=seed)
+        for row in interrupt.each(rows):
+            yield self.parallel.spread(row)
 
-    def evaluation_batches(self) -> Iterator[Any]:
+    def evaluation_batches(self, interrupt: Interrupt) -> Iterator[Any]:
         """Yield every evaluation example once, the last batch padded."""
-        devices = self.parallel.num_devices
         size = min(self.config.eval_batch, len(self.evaluation))
-        batch = _whole(size, devices, up=True)
+        batch = _whole(size, self.parallel.num_devices, up=True)
+        mine = self.parallel.local_rows(batch)
+        evaluating = DataParallel(self.parallel.mesh, "jit")
         if self.evaluation.arrays:
-            rows = evaluation_batches(len(self.evaluation), batch)
+            rows = evaluation_batches(len(self.evaluation), batch, rows=mine)
         else:
             data = self.config.data
             rows = evaluation_images(
@@ -114,9 +120,10 @@ class Inputs:
                 batch,
                 resize=data.resize,
                 size=data.image_size,
+                rows=mine,
             )
-        for row in rows:
-            yield jax.device_put(row, self.parallel.sharded)
+        for row in interrupt.each(rows):
+            yield self.parallel.spread(row) | self._vote(evaluating, interrupt)
 
     def evaluation_examples(self, index: np.ndarray) -> np.ndarray:
         """Return some evaluation images as the network sees them, before scaling.
@@ -131,6 +138,10 @@ class Inputs:
         images = read_batch(source, index.tolist(), resize=data.resize).image
         return center_crop(images, data.image_size)
 
+    def _vote(self, parallel: DataParallel, interrupt: Interrupt) -> dict[str, Any]:
+        """Return what a batch brings so that all processes stop at the same step."""
+        return {} if parallel.alone else {STOP: _ballots(parallel, interrupt.requested)}
+
     def _calibration_batch(self) -> int:
         part = self.config.global_batch // self.config.microbatches
         span = self.config.model.bn_span
@@ -143,9 +154,15 @@ class Inputs:
     def _train_rows(
         self, batch: int, *, start: int, stop: int, seed: int
     ) -> Iterator[dict[str, np.ndarray]]:
+        mine = self.parallel.local_rows(batch)
         if self.train.arrays:
             return index_batches(
-                len(self.train), seed=seed, batch=batch, start=start, steps=stop
+                len(self.train),
+                seed=seed,
+                batch=batch,
+                start=start,
+                steps=stop,
+                rows=mine,
             )
         data = self.config.data
         return image_batches(
@@ -157,6 +174,7 @@ class Inputs:
             resize=data.resize,
             size=data.image_size,
             random_resized_crop=data.augmentation == "random_resized_crop",
+            rows=mine,
         )
 
 
@@ -199,6 +217,12 @@ def _check_parts(config: Config, parallel: DataParallel) -> None:
             f"{parallel.backend}; got {span} of {share} examples: choose a divisor, or "
             "--backend jit"
         )
+
+
+@lru_cache(maxsize=8)
+def _ballots(parallel: DataParallel, vote: bool) -> jax.Array:
+    # The same two arrays for every batch: nothing is sent for a vote.
+    return parallel.ballots(vote)
 
 
 def _place(config: Config, parallel: DataParallel, source: Source) -> Split:

@@ -18,12 +18,16 @@ from experiments.lars.optimizer import learning_rate, make_optimizer
 from lars_jax.data import augment, center_crop, example_keys, normalize
 from lars_jax.models import Network, batch_statistics, build, merge_running
 from lars_jax.optim import layer_norms
-from lars_jax.train import DataParallel, TrainState, update
+from lars_jax.train import DataParallel, TrainState, any_vote, update
+from lars_jax.train.ahead import AheadOfTime
 from lars_jax.train.update import LossFn
 
 Batch = dict[str, jax.Array]
 Shared = dict[str, jax.Array]
 Step = Callable[..., Any]
+
+STOP = "stop"
+"""Name of the ballots in a batch, and of what they came to among the metrics."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,10 @@ class Program:
         network: the network, as evaluation applies it.
     """
 
-    train_step: Step
-    eval_step: Step
-    predict: Step
-    statistics: Step
+    train_step: AheadOfTime
+    eval_step: AheadOfTime
+    predict: AheadOfTime
+    statistics: AheadOfTime
     network: Network
 
 
@@ -74,12 +78,14 @@ def build_program(config: Config, facts: ImageFacts, parallel: DataParallel) -> 
         )
 
     return Program(
-        train_step=parallel.compile(
-            make_train_step(config, facts, mapped, parallel.axis_name)
+        train_step=AheadOfTime(
+            parallel.compile(make_train_step(config, facts, mapped, parallel.axis_name))
         ),
-        eval_step=evaluating.compile_pure(make_eval_step(config, facts, network)),
-        predict=evaluating.compile_pure(predict),
-        statistics=evaluating.compile_pure(statistics),
+        eval_step=AheadOfTime(
+            evaluating.compile_pure(make_eval_step(config, facts, network))
+        ),
+        predict=AheadOfTime(evaluating.compile_pure(predict)),
+        statistics=AheadOfTime(evaluating.compile_pure(statistics)),
         network=network,
     )
 
@@ -97,6 +103,7 @@ def make_train_step(
     tx = make_optimizer(config.optimizer, total_steps=1, steps_per_epoch=1.0)
 
     def train_step(state: TrainState, batch: Batch, shared: Shared) -> Any:
+        batch, asked = take_ballots(batch, axis_name)
         key = jax.random.fold_in(shared["key"], state.step)
         dropping = jax.random.fold_in(key, 0)
         rate = learning_rate(config.optimizer, state.opt_state, state.step)
@@ -112,7 +119,7 @@ def make_train_step(
             axis_name=axis_name,
         )
         norms = layer_norms(state.opt_state)
-        return state, metrics | {"learning_rate": rate, "layer_norms": norms}
+        return state, metrics | {"learning_rate": rate, "layer_norms": norms} | asked
 
     return train_step
 
@@ -156,6 +163,7 @@ def make_eval_step(config: Config, facts: ImageFacts, network: Network) -> Step:
     """Return the sums of loss, hits and examples over a batch, padding left out."""
 
     def eval_step(state: TrainState, batch: Batch, shared: Shared) -> Shared:
+        batch, asked = take_ballots(batch, None)
         images = prepare(config, facts, batch, shared, train=False)
         labels = pick(batch, shared, "label")
         logits, _ = network.apply(state.params, state.model_state, images)
@@ -166,9 +174,17 @@ def make_eval_step(config: Config, facts: ImageFacts, network: Network) -> Step:
             "loss": jnp.sum(jnp.where(mask, losses, 0.0)),
             "accuracy": jnp.sum(hits & mask),
             "count": jnp.sum(mask),
-        }
+        } | asked
 
     return eval_step
+
+
+def take_ballots(batch: Batch, axis_name: str | None) -> tuple[Batch, Shared]:
+    """Return the batch without its ballots, and what they came to, if it has any."""
+    if STOP not in batch:
+        return batch, {}
+    rest = {name: rows for name, rows in batch.items() if name != STOP}
+    return rest, {STOP: any_vote(batch[STOP], axis_name)}
 
 
 def prepare(

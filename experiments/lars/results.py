@@ -6,34 +6,35 @@ from typing import Any
 
 import numpy as np
 
-from experiments.lars.trainer import Trainer
+from experiments.lars.inputs import Inputs
 from lars_jax.errors import InputError
 from lars_jax.report import Mistakes, write_report
-from lars_jax.train import TrainState
 from lars_jax.train.record import read_json, read_lines
 
 MOST_MISTAKES = 40
 """Mistakes kept for the contact sheet, the most confident first."""
 
 
-def save_mistakes(directory: Path, trainer: Trainer, state: TrainState) -> Path:
+def save_mistakes(
+    directory: Path, inputs: Inputs, probabilities: np.ndarray, labels: np.ndarray
+) -> Path:
     """Write the evaluation examples that the network gets wrong, with its answers.
 
     Args:
         directory: the run directory.
-        trainer: holds the evaluation data.
-        state: the trained state.
+        inputs: holds the evaluation data, N examples.
+        probabilities: what the network makes of them, float32 [N, classes].
+        labels: what they are, int32 [N].
 
     Returns:
         The path of the `npz` file.
     """
-    probabilities, labels = trainer.predict(state)
     predictions = probabilities.argmax(axis=-1)
     confidence = probabilities.max(axis=-1)
     wrong = np.flatnonzero(predictions != labels)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES]
     nothing = np.zeros((0, 1, 1, 1), np.uint8)
-    images = trainer.inputs.evaluation_examples(wrong) if len(wrong) else nothing
+    images = inputs.evaluation_examples(wrong) if len(wrong) else nothing
     path = directory / "mistakes.npz"
     temporary = directory / ".mistakes.tmp.npz"
     np.savez_compressed(
@@ -43,7 +44,7 @@ def save_mistakes(directory: Path, trainer: Trainer, state: TrainState) -> Path:
         prediction=predictions[wrong].astype(np.int32),
         confidence=confidence[wrong].astype(np.float32),
         index=wrong.astype(np.int32),
-        class_names=np.array(trainer.inputs.class_names),
+        class_names=np.array(inputs.class_names),
     )
     temporary.replace(path)
     return path

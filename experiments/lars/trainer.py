@@ -13,10 +13,19 @@ import numpy as np
 from experiments.lars.config import Config
 from experiments.lars.inputs import Inputs, load_inputs
 from experiments.lars.optimizer import make_optimizer
-from experiments.lars.program import Program, build_program
+from experiments.lars.program import STOP, Program, build_program
 from lars_jax.models import merge_statistics
 from lars_jax.optim import leaf_names
-from lars_jax.train import DataParallel, Hook, TrainState, data_mesh, evaluate, fit
+from lars_jax.train import (
+    DataParallel,
+    Hook,
+    Interrupt,
+    TrainState,
+    data_mesh,
+    evaluate,
+    fit,
+)
+from lars_jax.train.ahead import AheadOfTime
 from lars_jax.train.weights import load_weights, save_weights
 
 ESTIMATE_BELOW = 1000
@@ -67,8 +76,9 @@ class Trainer:
         It is what a checkpoint is restored in the likeness of.
         """
         config = self.config if config is None else config
-        state = jax.jit(partial(self._drawn_state, config))(jax.random.key(config.seed))
-        return self.inputs.parallel.replicate(state)
+        # A key made inside, so that several processes need not send one another a seed.
+        draw = jax.jit(partial(self._drawn_state, config))
+        return self.inputs.parallel.replicate(draw(np.uint32(config.seed)))
 
     def export(self, state: TrainState, path: Path) -> None:
         """Write weights and batch statistics, as evaluation uses them, to a file."""
@@ -83,16 +93,22 @@ class Trainer:
         seed: int | None = None,
         on_metrics: Callable[[int, dict[str, Any]], None] = lambda step, metrics: None,
         hooks: Sequence[Hook] = (),
-        should_stop: Callable[[], bool] = lambda: False,
+        interrupt: Interrupt | None = None,
     ) -> tuple[TrainState, int]:
         """Train from a state to the end of the run; see `lars_jax.train.fit`."""
+        interrupt = interrupt or Interrupt()
         seed = self.config.seed if seed is None else seed
         shared = self.inputs.shared(self.inputs.train, seed)
         steps = self.inputs.total_steps
+        batches = self.inputs.train_batches(
+            start=start, stop=steps, seed=seed, interrupt=interrupt
+        )
         return fit(
-            lambda state, batch: self.program.train_step(state, batch, shared),
+            lambda state, batch: _call(
+                self.program.train_step, interrupt, state, batch, shared
+            ),
             state,
-            self.inputs.train_batches(start=start, stop=steps, seed=seed),
+            batches,
             steps=steps,
             start=start,
             examples_per_step=self.config.global_batch,
@@ -100,48 +116,75 @@ class Trainer:
             log_every=self.config.log_every,
             hooks=hooks,
             leaf_names=leaf_names(state.params),
-            should_stop=should_stop,
+            should_stop=lambda: interrupt.due,
         )
 
-    def evaluate(self, state: TrainState) -> dict[str, float]:
-        """Return accuracy, loss and count over every evaluation example."""
-        state = self.evaluation_state(state)
+    def evaluate(
+        self, state: TrainState, interrupt: Interrupt | None = None
+    ) -> dict[str, float]:
+        """Return accuracy, loss and count over every evaluation example.
+
+        Raises:
+            Interrupted: a signal came.
+        """
+        interrupt = interrupt or Interrupt()
+        state = self.evaluation_state(state, interrupt)
         shared = self.inputs.shared(self.inputs.evaluation, self.config.seed)
         return evaluate(
-            lambda batch: self.program.eval_step(state, batch, shared),
-            self.inputs.evaluation_batches(),
+            lambda batch: _call(
+                self.program.eval_step, interrupt, state, batch, shared
+            ),
+            self.inputs.evaluation_batches(interrupt),
             expected=len(self.inputs.evaluation),
+            should_stop=lambda: interrupt.due,
         )
 
-    def predict(self, state: TrainState) -> tuple[np.ndarray, np.ndarray]:
+    def predict(
+        self, state: TrainState, interrupt: Interrupt | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return what the network makes of every evaluation example.
 
         Returns:
             Probabilities float32 [N, classes], and labels int32 [N].
+
+        Raises:
+            Interrupted: a signal came.
         """
-        state = self.evaluation_state(state)
+        interrupt = interrupt or Interrupt()
+        state = self.evaluation_state(state, interrupt)
         shared = self.inputs.shared(self.inputs.evaluation, self.config.seed)
-        parts = [
-            jax.device_get(self.program.predict(state, batch, shared))
-            for batch in self.inputs.evaluation_batches()
-        ]
+        parts = []
+        for batch in self.inputs.evaluation_batches(interrupt):
+            batch = {name: rows for name, rows in batch.items() if name != STOP}
+            found = _call(self.program.predict, interrupt, state, batch, shared)
+            parts.append(jax.device_get(found))
         examples = slice(len(self.inputs.evaluation))
         probabilities, labels = (
             np.concatenate(part)[examples] for part in zip(*parts, strict=True)
         )
         return probabilities, labels
 
-    def evaluation_state(self, state: TrainState) -> TrainState:
-        """Return the state with the batch statistics that evaluation should use."""
+    def evaluation_state(
+        self, state: TrainState, interrupt: Interrupt | None = None
+    ) -> TrainState:
+        """Return the state with the batch statistics that evaluation should use.
+
+        Raises:
+            Interrupted: a signal came.
+        """
+        interrupt = interrupt or Interrupt()
         if not jax.tree.leaves(state.model_state) or not self._estimates():
             return state
         shared = self.inputs.shared(self.inputs.train, self.config.seed)
         # One at a time: several programs in flight, each with its collectives, can
         # wait for one another for ever where many virtual devices share few threads.
-        parts = [
-            jax.block_until_ready(self.program.statistics(state, batch, shared))
-            for batch in self.inputs.calibration_batches(seed=self.config.seed)
-        ]
+        parts = []
+        batches = self.inputs.calibration_batches(
+            seed=self.config.seed, interrupt=interrupt
+        )
+        for batch in batches:
+            found = _call(self.program.statistics, interrupt, state, batch, shared)
+            parts.append(jax.block_until_ready(found))
         return state._replace(model_state=merge_statistics(parts))
 
     def _estimates(self) -> bool:
@@ -150,7 +193,8 @@ class Trainer:
             return self.inputs.total_steps < ESTIMATE_BELOW
         return choice == "estimated"
 
-    def _drawn_state(self, config: Config, key: jax.Array) -> TrainState:
+    def _drawn_state(self, config: Config, seed: jax.Array) -> TrainState:
+        key = jax.random.key(seed)
         size = config.data.image_size
         images = jnp.zeros((2, size, size, self.inputs.facts.channels))
         params, model_state = self.program.network.init(key, images)
@@ -160,3 +204,10 @@ class Trainer:
             steps_per_epoch=self.inputs.steps_per_epoch,
         )
         return TrainState.create(params, model_state, tx)
+
+
+def _call(step: AheadOfTime, interrupt: Interrupt, *arguments: Any) -> Any:
+    """Return what a step returns, its compilation ended by a signal but not its run."""
+    if not step.compiled:
+        interrupt.run(partial(step.compile, *arguments))
+    return step(*arguments)

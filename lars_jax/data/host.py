@@ -1,8 +1,9 @@
 """Batches that the host makes: indices for data on the device, images for the rest.
 
 Every iterator is a pure function of its arguments, and batch k of a run that starts at
-step k is batch k of the run that starts at 0, so resuming is starting later. All are
-for one global batch; where they go is the caller's business.
+step k is batch k of the run that starts at 0, so resuming is starting later. Batches
+are global; of each a process may take only the `rows` that its devices hold, and reads
+no others. Where they go is the caller's business.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,7 +27,13 @@ _CHUNK = 32
 
 
 def index_batches(
-    size: int, *, seed: int, batch: int, start: int = 0, steps: int
+    size: int,
+    *,
+    seed: int,
+    batch: int,
+    start: int = 0,
+    steps: int,
+    rows: np.ndarray | None = None,
 ) -> Iterator[Batch]:
     """Yield the examples of each training batch, for data that lies on the device.
 
@@ -36,9 +43,10 @@ def index_batches(
         batch: examples per batch B, 1 .. N.
         start: first step to yield.
         steps: number of steps of the whole run; the last one yielded is steps - 1.
+        rows: places in each batch to take, in order, int [M]; None: all of them.
 
     Yields:
-        {"index": int32 [B], "epoch": int32 [B]}.
+        {"index": int32 [B], "epoch": int32 [B]}, M of them where there are rows.
 
     Raises:
         InputError: a batch larger than the data.
@@ -52,17 +60,20 @@ def index_batches(
     def batches() -> Iterator[Batch]:
         for step in range(start, steps):
             index, epoch = batch_samples(seed, step, size, batch)
-            yield {"index": index, "epoch": epoch}
+            yield {"index": _take(index, rows), "epoch": _take(epoch, rows)}
 
     return batches()
 
 
-def evaluation_batches(size: int, batch: int) -> Iterator[Batch]:
+def evaluation_batches(
+    size: int, batch: int, *, rows: np.ndarray | None = None
+) -> Iterator[Batch]:
     """Yield batches that hold every example exactly once, in order.
 
     Args:
         size: number of examples N.
         batch: examples per batch B; may exceed N.
+        rows: places in each batch to take, in order, int [M]; None: all of them.
 
     Yields:
         {"index": int32 [B], "mask": bool [B]}; where the mask is False, in the last
@@ -84,7 +95,8 @@ def evaluation_batches(size: int, batch: int) -> Iterator[Batch]:
         for first in range(0, size, batch):
             index = np.arange(first, first + batch, dtype=np.int32)
             mask = index < size
-            yield {"index": np.where(mask, index, np.int32(0)), "mask": mask}
+            index = np.where(mask, index, np.int32(0))
+            yield {"index": _take(index, rows), "mask": _take(mask, rows)}
 
     return batches()
 
@@ -99,6 +111,7 @@ def image_batches(
     resize: int | None = None,
     size: int | None = None,
     random_resized_crop: bool = False,
+    rows: np.ndarray | None = None,
     threads: int | None = None,
 ) -> Iterator[Batch]:
     """Yield decoded training batches, for data that does not fit on the device.
@@ -116,6 +129,7 @@ def image_batches(
             A random resized crop is cut from the image as it is stored instead.
         size: height and width of a random resized crop.
         random_resized_crop: cut a random box of each image and warp it to `size`.
+        rows: places in each batch to take, in order, int [M]; None: all of them.
         threads: decoders at work at a time; None: one per core.
 
     Yields:
@@ -137,7 +151,8 @@ def image_batches(
 
     def load(step: int, low: int, high: int) -> Batch:
         index, epoch = (
-            part[low:high] for part in batch_samples(seed, step, examples, batch)
+            _take(part, rows)[low:high]
+            for part in batch_samples(seed, step, examples, batch)
         )
         if random_resized_crop and size is not None:
             image, label = _cropped(source, index, epoch, seed=seed, size=size)
@@ -146,7 +161,8 @@ def image_batches(
             image, label = read.image, read.label
         return {"image": image, "label": label, "index": index, "epoch": epoch}
 
-    return _assemble(source, load, range(start, steps), batch, threads)
+    count = batch if rows is None else len(rows)
+    return _assemble(source, load, range(start, steps), count, threads)
 
 
 def evaluation_images(
@@ -155,6 +171,7 @@ def evaluation_images(
     *,
     resize: int | None = None,
     size: int | None = None,
+    rows: np.ndarray | None = None,
     threads: int | None = None,
 ) -> Iterator[Batch]:
     """Yield every example once, resized and then cropped to the centre.
@@ -164,6 +181,7 @@ def evaluation_images(
         batch: examples per batch B; may exceed N.
         resize: warp every image to this square; None keeps the sizes, which must agree.
         size: height and width of the central crop; None: no crop.
+        rows: places in each batch to take, increasing, int [M]; None: all of them.
         threads: decoders at work at a time; None: one per core.
 
     Yields:
@@ -178,7 +196,7 @@ def evaluation_images(
     >>> len(batches), batches[3]["image"].shape, batches[3]["mask"].sum().item()
     (4, (100, 6, 6, 1), 60)
     """
-    plan = list(evaluation_batches(len(source), batch))
+    plan = list(evaluation_batches(len(source), batch, rows=rows))
 
     def load(step: int, low: int, high: int) -> Batch:
         index, mask = (plan[step][name][low:high] for name in ("index", "mask"))
@@ -192,7 +210,12 @@ def evaluation_images(
             padded[:count], label[:count] = image, read.label
         return {"image": padded, "label": label, "index": index, "mask": mask}
 
-    return _assemble(source, load, range(len(plan)), batch, threads)
+    count = batch if rows is None else len(rows)
+    return _assemble(source, load, range(len(plan)), count, threads)
+
+
+def _take(values: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+    return values if rows is None else values[rows]
 
 
 def _cropped(

@@ -5,9 +5,9 @@ there, so this package costs no more than JAX and Optax.
 """
 
 from lars_jax.train.evaluate import evaluate
-from lars_jax.train.interrupt import Interrupt
+from lars_jax.train.interrupt import Interrupt, Interrupted
 from lars_jax.train.loop import Hook, NonFiniteError, every, fit
-from lars_jax.train.parallel import DataParallel, data_mesh
+from lars_jax.train.parallel import DataParallel, any_vote, data_mesh
 from lars_jax.train.state import TrainState
 from lars_jax.train.update import LossFn, update
 
@@ -15,9 +15,11 @@ __all__ = [
     "DataParallel",
     "Hook",
     "Interrupt",
+    "Interrupted",
     "LossFn",
     "NonFiniteError",
     "TrainState",
+    "any_vote",
     "data_mesh",
     "evaluate",
     "every",

@@ -21,15 +21,20 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from lars_jax.errors import InputError
+from lars_jax.train.processes import is_first, on_first
 
-FORMAT = 2
+FORMAT = 3
 """Version of what a checkpoint holds; raised when an old one can no longer be read."""
 
-FILE_LIST = "files.json"
-"""Beside the arrays of a checkpoint, the checksums of all files that hold them."""
+CONTENTS = "contents.json"
+"""Beside the arrays of a checkpoint: its metrics, its leaves, and all its checksums.
+
+Not one of Orbax's items, so that one process can read it while others do not.
+"""
 
 
 Leaves = dict[str, dict[str, Any]]
@@ -43,24 +48,32 @@ class Checkpoints:
     Args:
         directory: where they lie; made if absent.
         best: name of the metric, larger being better, whose best checkpoint is kept.
+        keep_every: steps between checkpoints that are kept for good, where one is
+            saved; None: no others are kept.
+
+    Several processes open, save and restore the same ones together: each writes what
+    its devices hold, and what the first finds broken is broken for all.
     """
 
-    def __init__(self, directory: Path, *, best: str):
+    def __init__(self, directory: Path, *, best: str, keep_every: int | None = None):
         # Orbax logs every save, and errors with their traceback that it raises as well.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         self._best = best
-        policy = preservation_policy.AnyPreservationPolicy(
-            [
-                preservation_policy.LatestN(2),
-                preservation_policy.BestN(get_metric_fn=self._score, n=1),
-            ]
-        )
+        policies: list[preservation_policy.PreservationPolicy] = [
+            preservation_policy.LatestN(2),
+            preservation_policy.BestN(get_metric_fn=self._score, n=1),
+        ]
+        if keep_every is not None:
+            policies.append(preservation_policy.EveryNSteps(keep_every))
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policy,
+            preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
             enable_async_checkpointing=True,
-            async_options=ocp.AsyncOptions(post_finalization_callback=self._list_files),
+            async_options=ocp.AsyncOptions(
+                post_finalization_callback=self._write_contents
+            ),
         )
         self._directory = directory.absolute()
+        self._unnamed: dict[int, dict[str, Any]] = {}
         self._manager = ocp.CheckpointManager(self._directory, options=options)
 
     def steps(self) -> list[int]:
@@ -76,10 +89,17 @@ class Checkpoints:
 
         Ties go to the later step.
         """
-        scores = {
-            step: self._score(self._meta(step)["metrics"]) for step in self.steps()
-        }
+        scores = {step: self._score(self.metrics(step)) for step in self.steps()}
         return max(scores, key=lambda step: (scores[step], step), default=None)
+
+    def metrics(self, step: int) -> dict[str, float]:
+        """Return the metrics that were saved with a step."""
+        return self._contents(step)["metrics"]
+
+    def drop(self, step: int) -> None:
+        """Remove the checkpoint of a step, so that it can be saved anew."""
+        self.wait()
+        self._manager.delete(step)
 
     def save(self, step: int, state: Any, metrics: Mapping[str, float]) -> None:
         """Start to save the state after `step`; returns before it is on disk.
@@ -89,11 +109,13 @@ class Checkpoints:
         """
         if step in self._manager.all_steps():
             return
-        leaves = _describe(jax.device_get(state), checksums=True)
-        meta = {"format": FORMAT, "metrics": dict(metrics), "leaves": leaves}
-        arguments = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
-        )
+        leaves = _describe(_whole(state), checksums=True)
+        self._unnamed[step] = {
+            "format": FORMAT,
+            "metrics": dict(metrics),
+            "leaves": leaves,
+        }
+        arguments = ocp.args.Composite(state=ocp.args.StandardSave(state))
         with self._disk_errors():
             self._manager.save(step, args=arguments, metrics=dict(metrics))
 
@@ -109,16 +131,12 @@ class Checkpoints:
             InputError: the checkpoint cannot be read, fits another model, or its bytes
                 are not those that were saved.
         """
-        self._require_whole_files(step)
-        saved = self._meta(step)["leaves"]
-        # Compared first: Orbax would cast another dtype without a word, and answer
-        # another shape with a page of tracebacks.
-        self._compare(step, "be of the same model", saved, _describe(like), "shape")
+        on_first(lambda: self._check(step, like))
         abstract = jax.tree.map(_abstract, like)
         arguments = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
         state = self._read(step, arguments).state
-        actual = _describe(jax.device_get(state), checksums=True)
-        self._compare(step, "hold the bytes that were saved", saved, actual, "crc32")
+        actual = _describe(_whole(state), checksums=True)
+        on_first(lambda: self._check_bytes(step, actual))
         return state
 
     def set_aside(self, step: int) -> Path:
@@ -128,8 +146,14 @@ class Checkpoints:
         none of an earlier step.
         """
         target = self._directory.with_name(f"broken-checkpoint-{step}")
-        shutil.rmtree(target, ignore_errors=True)
-        self._path(step).rename(target)
+
+        def move() -> str:
+            shutil.rmtree(target, ignore_errors=True)
+            self._path(step).rename(target)
+            return ""
+
+        # All wait for the first to say that it has been done.
+        on_first(move)
         self._manager.reload()
         return target
 
@@ -155,22 +179,33 @@ class Checkpoints:
                 errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._directory)
             ) from error
 
-    def _list_files(self) -> None:
-        """Write the file list, just before Orbax gives a checkpoint its name."""
+    def _write_contents(self) -> None:
+        """Write the contents, just before Orbax gives a checkpoint its name."""
         for unnamed in self._directory.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
-            path = unnamed / FILE_LIST
-            path.write_text(json.dumps({"crc32": _checksums(unnamed)}))
+            step = int(unnamed.name.partition(".")[0])
+            if step in self._unnamed and is_first():
+                contents = self._unnamed.pop(step) | {"files": _checksums(unnamed)}
+                text = json.dumps(contents)
+                signed = {"crc32": zlib.crc32(text.encode()), "contents": text}
+                (unnamed / CONTENTS).write_text(json.dumps(signed))
+
+    def _check(self, step: int, like: Any) -> str:
+        """Raise `InputError` unless a checkpoint is whole and of the same model."""
+        self._require_whole_files(step)
+        saved = self._contents(step)["leaves"]
+        # Compared first: Orbax would cast another dtype without a word, and answer
+        # another shape with a page of tracebacks.
+        self._compare(step, "be of the same model", saved, _describe(like), "shape")
+        return ""
+
+    def _check_bytes(self, step: int, actual: Leaves) -> str:
+        saved = self._contents(step)["leaves"]
+        self._compare(step, "hold the bytes that were saved", saved, actual, "crc32")
+        return ""
 
     def _require_whole_files(self, step: int) -> None:
         directory = self._path(step)
-        try:
-            saved = json.loads((directory / FILE_LIST).read_text())["crc32"]
-            found = _checksums(directory)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"a checkpoint must be whole; {directory} is not "
-                f"({type(error).__name__}: {error})"
-            ) from error
+        saved, found = self._contents(step)["files"], _checksums(directory)
         broken = [name for name in sorted(saved) if found.get(name) != saved[name]]
         if broken:
             raise InputError(
@@ -184,15 +219,25 @@ class Checkpoints:
     def _score(self, metrics: Any) -> float:
         return float((metrics or {}).get(self._best, -np.inf))
 
-    def _meta(self, step: int) -> dict[str, Any]:
-        arguments = ocp.args.Composite(meta=ocp.args.JsonRestore())
-        meta = self._read(step, arguments).meta
-        if meta.get("format") != FORMAT or not {"leaves", "metrics"} <= meta.keys():
+    def _contents(self, step: int) -> dict[str, Any]:
+        path = self._path(step) / CONTENTS
+        try:
+            signed = json.loads(path.read_text())
+            text = signed["contents"]
+            if zlib.crc32(text.encode()) != signed["crc32"]:
+                raise ValueError("its checksum is that of another text")
+            contents = json.loads(text)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"a checkpoint must be whole; {self._path(step)} is not ({CONTENTS}: "
+                f"{type(error).__name__}: {error})"
+            ) from error
+        if contents.get("format") != FORMAT:
             raise InputError(
                 f"a checkpoint must have format {FORMAT}; {self._path(step)} "
-                f"has {meta.get('format')}: read it with the version that wrote it"
+                f"has {contents.get('format')}: read it with the version that wrote it"
             )
-        return meta
+        return contents
 
     def _read(self, step: int, arguments: Any) -> Any:
         try:
@@ -225,8 +270,7 @@ def _checksums(directory: Path) -> dict[str, int]:
     """Return the checksum of every file in the items of a checkpoint, by path."""
     return {
         path.relative_to(directory).as_posix(): _checksum(path)
-        for item in ("state", "meta")
-        for path in (directory / item).rglob("*")
+        for path in (directory / "state").rglob("*")
         if path.is_file()
     }
 
@@ -237,6 +281,17 @@ def _checksum(path: Path) -> int:
         while block := file.read(2**20):
             value = zlib.crc32(block, value)
     return value
+
+
+def _whole(tree: Any) -> Any:
+    """Return a tree on the host, of arrays that several processes may hold parts of."""
+
+    def gather(leaf: Any) -> Any:
+        if getattr(leaf, "is_fully_addressable", True) or leaf.is_fully_replicated:
+            return jax.device_get(leaf)
+        return multihost_utils.process_allgather(leaf, tiled=True)
+
+    return jax.tree.map(gather, tree)
 
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from lars_jax.train.interrupt import Interrupted
 from lars_jax.train.loop import MAX_IN_FLIGHT
 
 
@@ -15,6 +16,7 @@ def evaluate(
     batches: Iterable[Any],
     *,
     expected: int,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, float]:
     """Sum what a step measures over all batches, and divide by the examples counted.
 
@@ -23,11 +25,14 @@ def evaluate(
             example that only pads a batch must add nothing.
         batches: the whole data set.
         expected: the number of examples in it.
+        should_stop: asked before each batch; where several processes must agree, each
+            batch's sums may have `stop` instead, which is not zero if any asks.
 
     Returns:
         The mean of each sum, and `count` itself.
 
     Raises:
+        Interrupted: it was asked to stop.
         RuntimeError: the count is not `expected`: some example was left out or counted
             twice, so that no number from this evaluation can be believed.
 
@@ -44,10 +49,17 @@ def evaluate(
             for name, value in jax.device_get(in_flight.popleft()).items():
                 totals[name] = totals.get(name, 0.0) + float(np.float64(value))
 
+    def stopped() -> bool:
+        return should_stop() or totals.pop("stop", 0.0) > 0
+
     for batch in batches:
+        if stopped():
+            drain(0)
+            raise Interrupted
         in_flight.append(eval_step(batch))
         drain(MAX_IN_FLIGHT)
     drain(0)
+    totals.pop("stop", None)
     count = totals.pop("count", 0.0)
     if count != expected:
         raise RuntimeError(

@@ -15,10 +15,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from lars_jax.train.interrupt import Interrupted
+
 MAX_IN_FLIGHT = 8
 """Steps that may be queued on the device before the loop waits for the oldest."""
 
-VITAL = ("loss", "nonfinite")
+VITAL = ("loss", "nonfinite", "stop")
 """Metrics that are looked at after every step, whether its row is due or not."""
 
 HostMetrics = dict[str, Any]
@@ -67,7 +69,8 @@ def fit(
 
     Args:
         step_fn: `(state, batch) -> (state, metrics)`, compiled; `metrics` a dict of
-            arrays with `loss` and, as `update` gives it, `nonfinite`.
+            arrays with `loss`, as `update` gives it `nonfinite`, and where several
+            processes must agree on where to end, `stop`: whether any of them asks to.
         state: any tree of arrays, the state after `start` steps.
         batches: the batches from step `start` on.
         steps: number of completed steps to end at.
@@ -80,7 +83,8 @@ def fit(
             always given.
         hooks: see `Hook`.
         leaf_names: names of the gradient's leaves, for the message of an error.
-        should_stop: asked before each step; True ends the loop early.
+        should_stop: asked before each step; True ends the loop early, as does an
+            `Interrupted` from the batches or from a step that has not begun.
 
     Returns:
         The state and the number of steps completed, below `steps` if stopped early.
@@ -102,9 +106,12 @@ def fit(
             watch.arrived(*in_flight.popleft())
 
     step = start
-    while step < steps and not should_stop():
-        batch = watch.wait(batches)
-        state, metrics = step_fn(state, batch)
+    while step < steps and not should_stop() and not watch.stopped:
+        try:
+            batch = watch.wait(batches)
+            state, metrics = step_fn(state, batch)
+        except Interrupted:
+            break
         step += 1
         in_flight.append((step, metrics))
         drain(MAX_IN_FLIGHT)
@@ -133,6 +140,7 @@ class _Watch:
         self._due = lambda step: step == 1 or due(step)
         self._leaf_names = leaf_names
         self._on_metrics = on_metrics
+        self.stopped = False
         self._restart()
 
     def wait(self, batches: Iterator[Any]) -> Any:
@@ -150,6 +158,9 @@ class _Watch:
             metrics if due else {k: metrics[k] for k in VITAL if k in metrics}
         )
         nonfinite = row.pop("nonfinite", np.zeros(0, bool))
+        # Every process looks at the same step at the same place of its loop, so that
+        # all of them end at the same one.
+        self.stopped |= bool(row.pop("stop", False))
         _check_finite(step, row["loss"], nonfinite, self._leaf_names)
         self._steps += 1
         if not due:

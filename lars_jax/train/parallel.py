@@ -40,6 +40,11 @@ def data_mesh(devices: int | None = None) -> Mesh:
     """
     available = jax.devices()
     count = len(available) if devices is None else devices
+    if jax.process_count() > 1 and count != len(available):
+        raise InputError(
+            f"several processes use all their devices, {len(available)} in all; got "
+            f"devices {devices}: leave it out, or start fewer processes"
+        )
     if not 1 <= count <= len(available):
         raise InputError(
             f"devices must be between 1 and the {len(available)} that JAX sees "
@@ -79,24 +84,66 @@ class DataParallel:
         """The sharding of an array whose axis 0 is split over the devices."""
         return NamedSharding(self.mesh, PartitionSpec(AXIS))
 
-    def replicate(self, tree: Any) -> Any:
-        """Put a tree of arrays on every device."""
-        return jax.device_put(tree, self.replicated)
+    @property
+    def alone(self) -> bool:
+        """Whether this process has all devices of the mesh."""
+        return self.sharded.is_fully_addressable
 
-    def shard(self, batch: Any) -> Any:
-        """Put a batch on the mesh, its examples split evenly over the devices.
+    def replicate(self, tree: Any) -> Any:
+        """Put a tree of arrays, the same on every process, on every device."""
+        if self.alone:
+            return jax.device_put(tree, self.replicated)
+        return jax.tree.map(self._replicate_leaf, tree)
+
+    def local_rows(self, batch: int) -> np.ndarray:
+        """Return which examples of a batch this process must bring, int [M].
+
+        With one process, and so one owner of all devices, these are all of them.
+        """
+        places = self.sharded.addressable_devices_indices_map((batch,))
+        slices = [place[0] for place in places.values() if place is not None]
+        parts = sorted(part.indices(batch)[:2] for part in slices)
+        return np.concatenate([np.arange(*part) for part in parts])
+
+    def spread(self, rows: Any) -> Any:
+        """Return global arrays of a batch whose examples are split over the devices.
 
         Args:
-            batch: tree of arrays with the examples on axis 0.
+            rows: tree of arrays with the examples of `local_rows` on axis 0.
 
         Raises:
             InputError: the number of examples is not a multiple of the devices.
         """
+        local = len(self.sharded.addressable_devices)
+        for leaf in jax.tree.leaves(rows):
+            self.check_divides(leaf.shape[0] * self.num_devices // local)
+        return self._put(rows)
+
+    def shard(self, batch: Any) -> Any:
+        """Put a batch on the mesh as the compiled step takes it.
+
+        Args:
+            batch: tree of arrays with the examples of `local_rows` on axis 0.
+
+        Raises:
+            InputError: the number of examples is not a multiple of the devices.
+        """
+        if self.backend != "pmap":
+            return self.spread(batch)
+        local = len(self.sharded.addressable_devices)
         for leaf in jax.tree.leaves(batch):
-            self.check_divides(leaf.shape[0])
-        if self.backend == "pmap":
-            batch = jax.tree.map(self._lead_with_devices, batch)
-        return jax.device_put(batch, self.sharded)
+            self.check_divides(leaf.shape[0] * self.num_devices // local)
+        return self._put(
+            jax.tree.map(lambda x: x.reshape(local, -1, *x.shape[1:]), batch)
+        )
+
+    def ballots(self, vote: bool) -> jax.Array:
+        """Return this process's vote on every device of its own, bool [devices].
+
+        In a batch it tells a step whether any process asks something of all, without a
+        message besides those that the step sends anyway; see `any_vote`.
+        """
+        return self.shard(np.full(len(self.sharded.addressable_devices), vote))
 
     def check_divides(self, batch: int) -> None:
         """Raise `InputError` unless every device gets the same number of examples."""
@@ -151,11 +198,40 @@ class DataParallel:
         For evaluation, which is the same under every back-end: arrays are global.
         """
         return jax.jit(
-            function, in_shardings=(self.replicated, self.sharded, self.replicated)
+            function,
+            in_shardings=(self.replicated, self.sharded, self.replicated),
+            # Whole on every device, so that every process can read them.
+            out_shardings=self.replicated,
         )
 
-    def _lead_with_devices(self, leaf: np.ndarray | jax.Array) -> Any:
-        return leaf.reshape(self.num_devices, -1, *leaf.shape[1:])
+    def _put(self, rows: Any) -> Any:
+        if self.alone:
+            return jax.device_put(rows, self.sharded)
+        return jax.tree.map(
+            lambda leaf: jax.make_array_from_process_local_data(self.sharded, leaf),
+            rows,
+        )
+
+    def _replicate_leaf(self, leaf: jax.Array | np.ndarray) -> jax.Array:
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            key: Any = leaf
+            words = self._replicate_leaf(np.asarray(jax.random.key_data(key)))
+            return jax.random.wrap_key_data(words, impl=jax.random.key_impl(key))
+        return jax.make_array_from_process_local_data(
+            self.replicated, np.asarray(leaf), leaf.shape
+        )
+
+
+def any_vote(ballots: jax.Array, axis_name: str | None) -> jax.Array:
+    """Return whether any ballot of `DataParallel.ballots` is a yes, bool [].
+
+    >>> print(any_vote(jnp.array([False, True]), None))
+    True
+    """
+    yes = jnp.any(ballots)
+    if axis_name is None:
+        return yes
+    return jax.lax.pmax(yes.astype(jnp.int32), axis_name) > 0
 
 
 def _with_local_keys(step: Step) -> Step:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -198,3 +200,51 @@ def test_evaluation_resizes_then_takes_the_centre():
 def test_evaluation_of_nothing_is_refused(size, batch):
     with pytest.raises(InputError, match="at least one example"):
         evaluation_batches(size, batch)
+
+
+class Watched:
+    """A source that remembers which of its examples were read."""
+
+    def __init__(self, source):
+        self._source, self.read = source, set()
+        self.name, self.class_names = source.name, source.class_names
+
+    def __len__(self):
+        return len(self._source)
+
+    def __getitem__(self, index):
+        self.read.add(int(index))
+        return self._source[index]
+
+
+@pytest.mark.parametrize("cropped", [False, True])
+def test_rows_of_two_processes_make_the_batches_and_each_reads_its_own(cropped):
+    options: dict[str, Any] = {"seed": 3, "batch": 20, "steps": 2}
+    if cropped:
+        options |= {"random_resized_crop": True, "size": 4}
+    whole = list(image_batches(numbered_source(50), **options))
+    halves = np.arange(20).reshape(2, 10)
+    for rows in halves:
+        source = Watched(numbered_source(50))
+        part = list(image_batches(source, rows=rows, **options))
+        for batch, mine in zip(whole, part, strict=True):
+            for name in batch:
+                np.testing.assert_array_equal(batch[name][rows], mine[name])
+        asked = {int(i) for batch in whole for i in batch["index"][rows]}
+        assert source.read == asked
+
+
+def test_rows_of_index_batches_are_those_of_the_whole():
+    rows = np.array([4, 5, 6, 11])
+    whole = list(index_batches(50, seed=3, batch=20, steps=3))
+    part = list(index_batches(50, seed=3, batch=20, steps=3, rows=rows))
+    assert_same(part, [{k: v[rows] for k, v in batch.items()} for batch in whole])
+
+
+def test_rows_of_an_evaluation_count_every_example_once():
+    seen = []
+    for rows in np.arange(16).reshape(4, 4):
+        for batch in evaluation_images(numbered_source(37), 16, rows=rows):
+            assert batch["image"].shape[0] == 4
+            seen.extend(batch["index"][batch["mask"]].tolist())
+    assert sorted(seen) == list(range(37))

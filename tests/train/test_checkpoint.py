@@ -10,7 +10,7 @@ import pytest
 
 from lars_jax import InputError, TrainState, lars
 from lars_jax.train import DataParallel, data_mesh
-from lars_jax.train.checkpoint import FILE_LIST, Checkpoints
+from lars_jax.train.checkpoint import CONTENTS, Checkpoints
 
 
 def some_state(seed=0, size=4096):
@@ -108,7 +108,7 @@ def test_damage_to_any_file_is_noticed_before_orbax_reads(
     checkpoints.wait()
     items = tmp_path / "checkpoints" / "1"
     files = [path for path in items.glob("*/**/*") if path.stat().st_size]
-    files = [path for path in files if path.is_file()] + [items / FILE_LIST]
+    files = [path for path in files if path.is_file()] + [items / CONTENTS]
     assert len(files) > 5
     monkeypatch.setattr(checkpoints, "_read", None)
     for file in files:

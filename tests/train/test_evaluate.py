@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import pytest
 
-from lars_jax.train import evaluate
+from lars_jax.train import Interrupted, evaluate
 
 
 def sums(batch):
@@ -31,3 +31,25 @@ def test_many_batches_are_summed_in_float64():
         (jnp.array([1e8 if i == 0 else 1.0]), jnp.array([True])) for i in range(65)
     ]
     assert evaluate(sums, batches, expected=65)["loss"] == (1e8 + 64) / 65
+
+
+def test_evaluation_that_is_asked_to_stop_does():
+    asked = iter([False, True])
+    counted = []
+
+    def step(batch):
+        counted.append(batch)
+        return {"count": jnp.array(1)}
+
+    with pytest.raises(Interrupted):
+        evaluate(step, [1, 2, 3], expected=3, should_stop=lambda: next(asked))
+    assert counted == [1]
+
+
+def test_vote_in_the_sums_stops_the_evaluation_and_is_no_mean():
+    def step(batch):
+        return {"count": jnp.array(1), "stop": jnp.array(batch == 2)}
+
+    with pytest.raises(Interrupted):
+        evaluate(step, range(40), expected=40)
+    assert evaluate(step, [0, 1], expected=2) == {"count": 2.0}

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lars_jax.train import Hook, NonFiniteError, every, fit
+from lars_jax.train import Hook, Interrupted, NonFiniteError, every, fit
 from lars_jax.train.loop import MAX_IN_FLIGHT
 
 
@@ -81,6 +81,34 @@ def test_stop_is_honoured_before_the_next_step():
     answers = iter([False, False, True])
     state, done = fit(add_one, 0, forever(), steps=9, should_stop=lambda: next(answers))
     assert (state, done) == (2, 2)
+
+
+def test_wait_that_is_interrupted_ends_the_loop_with_the_state_before_it():
+    def batches():
+        yield from (1, 2)
+        raise Interrupted
+
+    rows = []
+    state, done = fit(
+        add_one, 0, batches(), steps=9, on_metrics=lambda step, row: rows.append(step)
+    )
+    assert (state, done, rows) == (2, 2, [1, 2])
+
+
+def test_vote_to_stop_ends_the_loop_a_fixed_number_of_steps_later():
+    seen = []
+
+    def step(state, batch):
+        return state + 1, {"loss": 0.0, "stop": state + 1 == 5}
+
+    def record(step, row):
+        seen.append((step, row))
+
+    state, done = fit(step, 0, forever(), steps=40, on_metrics=record)
+    # Its metrics are looked at once as many steps more are under way.
+    assert (state, done) == (5 + MAX_IN_FLIGHT, 5 + MAX_IN_FLIGHT)
+    assert [number for number, _ in seen] == list(range(1, done + 1))
+    assert "stop" not in seen[0][1]
 
 
 def test_no_more_than_the_bound_is_in_flight():

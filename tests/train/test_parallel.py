@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from lars_jax import InputError, TrainState, lars, update
-from lars_jax.train import DataParallel, data_mesh
+from lars_jax.train import DataParallel, any_vote, data_mesh
 
 STEPS = 20
 
@@ -113,3 +113,29 @@ def test_batch_that_does_not_divide_is_refused(backend):
     parallel = DataParallel(data_mesh(8), backend)
     with pytest.raises(InputError, match="12 examples on 8 devices"):
         parallel.shard({"x": np.zeros((12, 2))})
+
+
+@pytest.mark.parametrize("backend", ["jit", "shard_map", "pmap"])
+@pytest.mark.parametrize("vote", [False, True])
+def test_vote_of_one_device_reaches_every_one(backend, vote):
+    parallel = DataParallel(data_mesh(8), backend)
+    tx = optax.sgd(0.1)
+
+    def step(state, batch, shared):
+        votes = batch.pop("votes")
+        state, metrics = update(
+            loss_fn, tx, state, batch, shared["key"], axis_name=parallel.axis_name
+        )
+        return state, metrics | {"stop": any_vote(votes, parallel.axis_name)}
+
+    shared = parallel.replicate({"key": jax.random.key(0)})
+    votes = parallel.shard(np.arange(8) == 5) if vote else parallel.ballots(False)
+    batch = parallel.shard(batch_at(0)) | {"votes": votes}
+    _, metrics = parallel.compile(step)(parallel.replicate(initial(tx)), batch, shared)
+    assert bool(metrics["stop"]) is vote
+
+
+def test_one_process_brings_every_row():
+    np.testing.assert_array_equal(
+        DataParallel(data_mesh(4)).local_rows(12), np.arange(12)
+    )

@@ -10,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -18,30 +17,14 @@ from experiments.lars import program
 from experiments.lars.cli import main
 from experiments.lars.config import Config, replace
 from experiments.lars.presets import PRESETS, get_preset
-from experiments.lars.run import layer_interval, load_config
+from experiments.lars.run import load_config
+from experiments.lars.session import layer_interval
 from experiments.lars.trainer import Trainer
-from lars_jax.train.checkpoint import Checkpoints
 from lars_jax.train.record import lock, read_json, read_lines
 from tests.experiments.lars.conftest import SMOKE
+from tests.experiments.lars.support import last_state, rows
 
 ROOT = Path(__file__).parents[3]
-TIMINGS = ("images_per_second", "data_wait")
-
-
-def rows(directory, name="metrics.jsonl"):
-    """Return the rows of a run without what the clock put into them."""
-    found = list(read_lines(directory / name))
-    return [{k: v for k, v in row.items() if k not in TIMINGS} for row in found]
-
-
-def last_state(directory):
-    """Return the leaves of the last checkpoint, as bytes."""
-    config = load_config(directory)
-    checkpoints = Checkpoints(directory / "checkpoints", best="eval/accuracy")
-    trainer = Trainer.create(config)
-    state = checkpoints.restore(checkpoints.steps()[-1], trainer.initial_state())
-    checkpoints.close()
-    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
 
 
 def test_every_promised_file_is_there(finished):

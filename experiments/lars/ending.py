@@ -1,0 +1,69 @@
+"""How a command ends: its exit status, and the line that says why.
+
+0    done
+2    the input cannot be used
+3    training became NaN or infinite
+75   another process of the run was lost: start all of them again
+130  stopped by Ctrl-C, saved
+143  stopped by SIGTERM, saved
+"""
+
+import errno
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+from lars_jax.errors import InputError
+from lars_jax.train import NonFiniteError
+from lars_jax.train.processes import Processes
+
+
+def tell(error: BaseException) -> int | None:
+    """Say in a line what went wrong; return the exit status, or None for a defect."""
+    if isinstance(error, InputError):
+        return _complain(str(error))
+    if isinstance(error, NonFiniteError):
+        _complain(str(error))
+        return 3
+    if isinstance(error, BrokenPipeError):
+        # The reader, `head` perhaps, has seen enough; Python must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    if isinstance(error, OSError) and error.errno in _PLAIN_ERRORS:
+        place = error.filename or "the run"
+        return _complain(_PLAIN_ERRORS[error.errno].format(place))
+    if isinstance(error, KeyboardInterrupt):
+        print("stopped without saving", file=sys.stderr)
+        return 130
+    return None
+
+
+_PLAIN_ERRORS = {
+    errno.ENOSPC: "the disk is full; could not write {}: free some space, then add "
+    "--resume to go on from the last checkpoint",
+    errno.EACCES: "{} may not be written: choose another --run-dir",
+    errno.EPERM: "{} may not be written: choose another --run-dir",
+    errno.EROFS: "{} is on a read-only file system: choose another --run-dir",
+    errno.ENOTDIR: "{} must be a directory: choose another --run-dir",
+    errno.EEXIST: "{} must be a directory: choose another --run-dir",
+}
+
+
+def run_among(processes: Processes, run: Callable[[], int]) -> NoReturn:
+    """Run, and end this process in a way that leaves no other one waiting."""
+    try:
+        processes.leave(run(), agreed=True)
+    except BaseException as error:
+        status = tell(error)
+        if status is None:
+            processes.wait_for_news()
+            traceback.print_exception(error)
+        processes.leave(1 if status is None else status, agreed=False)
+
+
+def _complain(line: str) -> int:
+    print(f"error: {line}", file=sys.stderr)
+    return 2

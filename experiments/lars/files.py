@@ -1,0 +1,109 @@
+"""The files of a run that grow: metrics, layers, events, and what is said meanwhile."""
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from lars_jax.train.progress import Progress
+from lars_jax.train.record import Events, JsonLines, lock
+
+
+class Files(Protocol):
+    """Where a run writes what happens to it."""
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        """Record the metrics of a step, or of an evaluation."""
+        ...
+
+    def layers(self, row: Mapping[str, Any]) -> None:
+        """Record norms, trust ratio and rate of every layer."""
+        ...
+
+    def show(self, step: int, row: Mapping[str, Any]) -> None:
+        """Show how far the run is."""
+        ...
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        ...
+
+
+class Silence:
+    """The files of a process that leaves writing to process 0."""
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        """Write nothing."""
+
+    def layers(self, row: Mapping[str, Any]) -> None:
+        """Write nothing."""
+
+    def show(self, step: int, row: Mapping[str, Any]) -> None:
+        """Show nothing."""
+
+    def say(self, line: str) -> None:
+        """Print nothing."""
+
+
+class RunFiles:
+    """The files of a run directory, open.
+
+    Args:
+        directory: the run directory, held for this process alone.
+        total: steps of the run.
+        start: step that it goes on from; what was written of later steps is removed.
+        stack: closes what is opened.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        total: int,
+        start: int | None,
+        stack: contextlib.ExitStack,
+    ):
+        self._metrics = JsonLines(directory / "metrics.jsonl", keep_to=start)
+        stack.callback(self._metrics.close)
+        self._layers = JsonLines(directory / "layers.jsonl", keep_to=start)
+        stack.callback(self._layers.close)
+        self._events = Events(directory, resumed_from=start)
+        stack.callback(self._events.close)
+        self._progress = Progress(total, start=start or 0)
+        stack.callback(self._progress.close)
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        """Record the metrics of a step, or of an evaluation."""
+        self._metrics.append(row)
+        self._events.write(row)
+        if "eval/count" in row:
+            self._events.flush()
+
+    def layers(self, row: Mapping[str, Any]) -> None:
+        """Record norms, trust ratio and rate of every layer."""
+        self._layers.append(row)
+
+    def show(self, step: int, row: Mapping[str, Any]) -> None:
+        """Show how far the run is."""
+        self._progress.update(step, row)
+
+    def say(self, line: str) -> None:
+        """Print a line, above the bar if there is one."""
+        self._progress.say(line)
+
+
+@contextlib.contextmanager
+def held(directory: Path, *, writes: bool) -> Iterator[None]:
+    """Hold a run directory for this run, by the process that writes it.
+
+    Raises:
+        InputError: another run holds it.
+    """
+    with lock(directory) if writes else contextlib.nullcontext():
+        yield
+
+
+def warn(line: str) -> None:
+    """Print a line where no files are open yet."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,193 @@
+"""Join the processes of a run, and leave them without anyone waiting for ever."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import jax
+import numpy as np
+from jax._src import distributed
+from jax.experimental import multihost_utils
+
+from lars_jax.errors import InputError
+from lars_jax.train.cluster import Cluster
+from lars_jax.train.interrupt import end_now
+from lars_jax.train.lifeline import Farewell, Hub, Spoke
+
+LOST = 75
+"""Exit status of a process whose run has lost another one (EX_TEMPFAIL): try again."""
+
+HEARTBEAT_SECONDS = 8
+"""Silence after which a machine counts as lost, so that all have ended after ten."""
+
+PATIENCE_SECONDS = 1.0
+"""How long a process that hears of another's error waits for its own to be told."""
+
+
+@dataclass
+class Processes:
+    """The processes of a run, of which this is one; alone, it is one of one."""
+
+    count: int = 1
+    index: int = 0
+    _line: Hub | Spoke | None = None
+    _said: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is no other process."""
+        return self.count == 1
+
+    @property
+    def writes(self) -> bool:
+        """Whether this is the one that writes files and speaks."""
+        return self.index == 0
+
+    def leave(self, status: int, *, agreed: bool) -> NoReturn:
+        """End this process with an exit status.
+
+        Args:
+            status: the exit status.
+            agreed: whether the others come to the same end, and are waited for. A
+                process that ends by itself waits for nobody: the barrier that JAX would
+                wait in at exit is one that the others never reach.
+        """
+        if agreed:
+            self._say("bye")
+            jax.distributed.shutdown()
+        else:
+            # From here on a loss is no news: it is this one.
+            self._said.acquire(blocking=False)
+            self._say("failed")
+        end_now(status)
+
+    def lost(self, words: str, failed: bool) -> None:
+        """End this process because another one has gone."""
+        if failed:
+            # Its error may be this one's too, which then tells it by itself.
+            time.sleep(PATIENCE_SECONDS)
+        if not self._said.acquire(blocking=False):
+            return
+        print(
+            f"error: {words}; process {self.index} of {self.count} ends with it: start "
+            "all of them again, with --resume, to go on from the last checkpoint",
+            file=sys.stderr,
+        )
+        end_now(LOST)
+
+    def wait_for_news(self) -> None:
+        """Give the news of a lost process time to end this one with a line of its own.
+
+        For an error that nobody has a line for, such as that of a collective.
+        """
+        time.sleep(2 * PATIENCE_SECONDS)
+
+    def _say(self, word: Farewell) -> None:
+        if self._line is not None:
+            self._line.close(word)
+
+
+def join(cluster: Cluster | None, *, timeout: int = 300) -> Processes:
+    """Return the processes of a run, once all of them are there.
+
+    To be called before JAX is used for anything.
+
+    Args:
+        cluster: what `find_cluster` found.
+        timeout: seconds to wait for the others.
+
+    Raises:
+        InputError: they cannot be reached.
+    """
+    if cluster is None:
+        return Processes()
+    explicit = cluster.method == "explicit"
+    method = None if cluster.method == "tpu" else cluster.method
+    try:
+        jax.distributed.initialize(
+            cluster.coordinator,
+            cluster.num_processes,
+            cluster.process_id,
+            cluster_detection_method="deactivate" if explicit else method,
+            initialization_timeout=timeout,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            # Process 0 writes the report while the others wait for it here.
+            shutdown_timeout_seconds=timeout,
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            "all processes of a run must reach its process 0 within "
+            f"{timeout} s; it was not so ({reason}): look at the others, the address "
+            "and the network"
+        ) from error
+    processes = Processes(jax.process_count(), jax.process_index())
+    if not processes.alone:
+        processes._line = _lifeline(processes)
+    return processes
+
+
+def same_on_all(words: str) -> str:
+    """Return what process 0 says, on every process."""
+    if jax.process_count() == 1:
+        return words
+    content = np.frombuffer(words.encode(), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(content.size)))
+    padded = np.zeros(size, np.uint8)
+    if is_first():
+        padded[:] = content
+    if not size:
+        return ""
+    return bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded))).decode()
+
+
+def is_first() -> bool:
+    """Return whether this is process 0, which writes and decides for all."""
+    return jax.process_index() == 0
+
+
+def on_first(work: Callable[[], str]) -> str:
+    """Return on all processes what work gives on process 0, or raise its error on all.
+
+    >>> on_first(lambda: "done")
+    'done'
+
+    Raises:
+        InputError: the work raised it.
+    """
+    answer = ""
+    if is_first():
+        try:
+            answer = work()
+        except InputError as error:
+            answer = f"{_ERROR}{error}"
+    answer = same_on_all(answer)
+    if answer.startswith(_ERROR):
+        raise InputError(answer.removeprefix(_ERROR))
+    return answer
+
+
+# Not in any answer, nor in the line of an error.
+_ERROR = "\0"
+
+
+def _lifeline(processes: Processes) -> Hub | Spoke | None:
+    hub = Hub(processes.count - 1, processes.lost) if processes.writes else None
+    port = same_on_all(str(hub.port) if hub else "")
+    if hub is not None:
+        return hub
+    # JAX keeps to itself where it found process 0.
+    address = distributed.global_state.coordinator_address or ""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return Spoke((host, int(port)), processes.index, processes.lost)
+    except OSError as error:
+        print(
+            f"process {processes.index} cannot reach port {port} of {host} ({error}): "
+            f"the loss of another is noticed only after {HEARTBEAT_SECONDS} s",
+            file=sys.stderr,
+        )
+        return None

@@ -1,0 +1,105 @@
+"""A process that goes without a farewell is noticed at once, by all and once."""
+
+import queue
+import socket
+
+import pytest
+
+from lars_jax.train.lifeline import Hub, Spoke
+
+SECONDS = 10
+
+
+@pytest.fixture
+def three():
+    """Return the ends of three processes, and a queue of what each was told."""
+    told = [queue.Queue() for _ in range(3)]
+
+    def tell(place):
+        return lambda words, failed: told[place].put((words, failed))
+
+    hub = Hub(2, tell(0))
+    spokes = [Spoke(("127.0.0.1", hub.port), i, tell(i)) for i in (1, 2)]
+    # Connected means queued; a hub that has not yet accepted one cannot tell it.
+    while len(hub._connections) < 2:
+        pass
+    yield hub, spokes, told
+    hub.close("bye")
+    for spoke in spokes:
+        spoke.close("bye")
+
+
+def kill(end):
+    """Close a socket as the kernel does for a process that dies."""
+    end._connection.shutdown(socket.SHUT_RDWR)
+
+
+def test_killed_process_is_named_to_all_others(three):
+    _, spokes, told = three
+    kill(spokes[1])
+    for place in (0, 1):
+        words, failed = told[place].get(timeout=SECONDS)
+        assert words.startswith("process 2 was lost")
+        assert not failed
+
+
+def test_error_of_a_process_is_told_as_one(three):
+    _, spokes, told = three
+    spokes[0].close("failed")
+    for place in (0, 2):
+        words, failed = told[place].get(timeout=SECONDS)
+        assert words == "process 1 ended with an error of its own"
+        assert failed
+
+
+def test_loss_of_the_first_process_is_noticed_by_the_others(three):
+    hub, _, told = three
+    # The threads of a dead process do nothing any more.
+    hub._noticed.acquire()
+    for connection in hub._connections:
+        connection.shutdown(socket.SHUT_RDWR)
+    for place in (1, 2):
+        words, failed = told[place].get(timeout=SECONDS)
+        assert words.startswith("process 0 was lost")
+        assert not failed
+
+
+def test_process_that_says_goodbye_is_not_missed(three):
+    hub, spokes, told = three
+    spokes[0].close("bye")
+    kill(spokes[1])
+    words, _ = told[0].get(timeout=SECONDS)
+    assert words.startswith("process 2")
+    # Still there until all have come as far, it hears of the loss as well.
+    words, _ = told[1].get(timeout=SECONDS)
+    assert words.startswith("process 2")
+
+
+def test_process_that_has_said_goodbye_hears_of_no_loss_but_a_real_one(three):
+    hub, spokes, told = three
+    for spoke in spokes:
+        spoke.close("bye")
+    with pytest.raises(queue.Empty):
+        told[1].get(timeout=0.3)
+    hub.close("bye")
+    with pytest.raises(queue.Empty):
+        told[1].get(timeout=0.3)
+    assert told[0].empty()
+    assert told[2].empty()
+
+
+def test_only_the_first_loss_is_told(three):
+    _, spokes, told = three
+    kill(spokes[0])
+    told[0].get(timeout=SECONDS)
+    # Told of it, the other one goes too; that is no news to the first.
+    told[2].get(timeout=SECONDS)
+    with pytest.raises(queue.Empty):
+        told[0].get(timeout=0.3)
+
+
+def test_hub_that_is_not_there_is_an_error():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(OSError, match="refused"):
+        Spoke(("127.0.0.1", port), 1, lambda words, failed: None)
