@@ -31,7 +31,7 @@ from benchmarks.collectives import collectives, exchanged_bytes
 from benchmarks.mesh_steps import MeshStep
 from benchmarks.pod_machines import ASSUMED, H100_64, MACHINES, Assumption, Machine
 from benchmarks.records import write_record
-from experiments.lars.config import Config, replace
+from experiments.lars.config import Config, ModelConfig, replace
 from experiments.lars.presets import get_preset
 from experiments.lars.program import ImageFacts, make_network
 from lars_jax.train.parallel import Backend
@@ -108,7 +108,7 @@ class Case:
             microbatches=self.microbatches,
             augmentation="none",
             dtype="bfloat16",
-            bn_span=self.span,
+            bn_span=ModelConfig().bn_span if self.span is None else self.span,
             backend=self.backend,
             devices=self.devices,
         )

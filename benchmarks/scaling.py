@@ -11,12 +11,15 @@ costs is therefore its overhead,
 
 whose ideal is 1. Both sides normalise over spans of one device's examples, so that they
 compute the same thing. They are timed in alternating rounds and compared round by
-round; one device by `jit` is timed against itself to show what the machine adds.
+round, by the clock and by the time that the cores worked: where others use the cores
+too, a program with more threads gets more of them, and only the second is to be
+trusted. One device by `jit` is timed against itself to show what the machine adds.
 
 Every step is waited for: virtual devices deadlock where steps are queued, and the wait
 is part of both sides.
 """
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -27,7 +30,7 @@ import tyro
 
 from benchmarks.mesh_steps import MeshStep
 from benchmarks.records import RECORDS, write_record
-from benchmarks.rounds import Run, Summary, alternate, ratios, steps_for
+from benchmarks.rounds import Run, Summary, ratios, steps_for
 from benchmarks.scaling_figure import scaling_figure
 from experiments.lars.config import Config, replace
 from experiments.lars.presets import get_preset
@@ -90,11 +93,12 @@ def make_run(config: Config) -> Run:
     return run
 
 
-def busy_cores(run: Run, steps: int) -> float:
-    """Return how many cores a program keeps busy on average."""
-    wall, processor = time.perf_counter(), time.process_time()
+def per_step(run: Run, steps: int) -> tuple[float, float]:
+    """Return seconds of a step, by the clock and of all cores together."""
+    clock, cores = time.perf_counter(), time.process_time()
     run(steps)
-    return (time.process_time() - processor) / (time.perf_counter() - wall)
+    clock, cores = time.perf_counter() - clock, time.process_time() - cores
+    return clock / steps, cores / steps
 
 
 def measure(
@@ -108,18 +112,30 @@ def measure(
     }
     runs = {name: make(config) for name, config in configs.items()}
     steps = {name: steps_for(run, settings.round_seconds) for name, run in runs.items()}
-    taken = alternate(runs, steps, settings.rounds)
+    clock: dict[str, list[float]] = {name: [] for name in runs}
+    cores: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(settings.rounds):
+        for name, run in runs.items():
+            by_clock, of_cores = per_step(run, steps[name])
+            clock[name].append(by_clock)
+            cores[name].append(of_cores)
+
+    def summary(values: list[float]) -> dict[str, Any]:
+        return asdict(Summary.of(values))
+
     return [
         {
             "program": name,
             "devices": devices,
             "global_batch": batch,
             "steps_per_round": steps[name],
-            "seconds": asdict(Summary.of(taken[name])),
-            "overhead": asdict(Summary.of(ratios(taken[name], taken[ONE_DEVICE]))),
-            "busy_cores": busy_cores(run, steps[name]),
+            "seconds": summary(clock[name]),
+            "core_seconds": summary(cores[name]),
+            "overhead": summary(ratios(clock[name], clock[ONE_DEVICE])),
+            "core_overhead": summary(ratios(cores[name], cores[ONE_DEVICE])),
+            "load": os.getloadavg()[0],
         }
-        for name, run in runs.items()
+        for name in runs
     ]
 
 
@@ -132,7 +148,8 @@ def main(settings: Settings) -> None:
         for row in rows[-len(BACKENDS) - 1 :]:
             print(
                 f"{row['program']:>10} on {devices}: {row['seconds']['median']:.4f} s, "
-                f"overhead {row['overhead']['median']:.3f}",
+                f"overhead {row['overhead']['median']:.3f}, of cores "
+                f"{row['core_overhead']['median']:.3f}, load {row['load']:.1f}",
                 flush=True,
             )
     command = "python -m benchmarks.scaling"
