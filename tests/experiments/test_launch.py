@@ -223,20 +223,113 @@ def test_a_signal_waits_for_the_command_and_starts_nothing_again(tmp_path):
     assert (tmp_path / "ran").read_text().count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["local.sh", "2", "digits"], ["tpu_pod.sh", "digits"], ["slurm.sbatch", "digits"]],
-    ids=lambda arguments: arguments[0],
-)
-def test_a_run_without_a_directory_is_refused(arguments):
-    # Processes that each chose a dated directory could choose different ones.
-    name, *rest = arguments
-    found = subprocess.run(
-        ["bash", LAUNCH / name, *rest],
-        env=os.environ | {"TPU_NAME": "name", "ZONE": "zone"},
+def put(path: Path, program: str) -> None:
+    """Write a program in the place of one that is not here."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/usr/bin/env bash\n{program}\n")
+    path.chmod(0o755)
+
+
+def run(script: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", LAUNCH / script, *arguments],
+        env=os.environ | env,
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
+
+
+def test_local_processes_share_a_coordinator_and_start_again_together(tmp_path):
+    # Process 1 is lost once; then all are done.
+    put(
+        tmp_path / "python",
+        'if [[ $1 == -c ]]; then echo 5000; exit; fi; cd "$(dirname "$0")"; '
+        'echo "$@" >>calls; [[ ${*: -1} == 1 && ! -e lost ]] && touch lost && exit 137;'
+        "while [[ ! -e lost ]]; do sleep 0.02; done; "
+        "[[ $(wc -l <calls) -gt 3 ]] && exit 0; exit 75",
+    )
+    found = run(
+        "local.sh", "3", "digits", "--run-dir", "r", PYTHON=str(tmp_path / "python")
+    )
+    assert found.returncode == 0, found.stderr
+    calls = (tmp_path / "calls").read_text().splitlines()
+    expected = (
+        "-m experiments.lars train digits --run-dir r --resume-if-any "
+        "--coordinator 127.0.0.1:5000 --num-processes 3 --process-id "
+    )
+    assert sorted(calls) == sorted(2 * [f"{expected}{id_}" for id_ in range(3)])
+
+
+def test_workers_get_the_arguments_as_they_were_given(tmp_path):
+    # What gcloud is given is one word, --command=...; a worker runs what follows.
+    put(tmp_path / "bin" / "gcloud", 'last=${*: -1}; bash -c "${last#--command=}"')
+    put(tmp_path / "bin" / "python", 'printf "%s\n" "$@"')
+    put(tmp_path / "my checkout" / ".venv" / "bin" / "activate", "")
+    put(
+        tmp_path / "my checkout" / "experiments" / "launch" / "restart.sh",
+        'echo "restarts $RESTARTS"; "$@"',
+    )
+    found = run(
+        "tpu_pod.sh",
+        *("digits", "--dataset", "folder:/a b/$c", "--run-dir", "r"),
+        PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        CHECKOUT=str(tmp_path / "my checkout"),
+        TPU_NAME="name",
+        ZONE="zone",
+    )
+    assert found.returncode == 0, found.stderr
+    start = ["restarts 10", "-m", "experiments.lars", "train", "digits"]
+    rest = ["--dataset", "folder:/a b/$c", "--run-dir", "r", "--resume-if-any"]
+    assert found.stdout.splitlines() == start + rest
+
+
+@pytest.mark.parametrize(
+    ("status", "requeued"),
+    [(0, False), (2, False), (3, False), (75, True), (137, True), (143, True)],
+)
+def test_slurm_job_comes_back_when_its_status_asks_for_it(tmp_path, status, requeued):
+    put(tmp_path / "bin" / "srun", f'echo "srun $*"; exit {status}')
+    put(tmp_path / "bin" / "scontrol", 'echo "scontrol $*"')
+    put(tmp_path / ".venv" / "bin" / "activate", "")
+    found = run(
+        "slurm.sbatch",
+        *("digits", "--run-dir", "r"),
+        PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        SLURM_SUBMIT_DIR=str(tmp_path),
+        SLURM_JOB_ID="17",
+    )
+    assert found.returncode == status
+    assert "train digits --run-dir r --resume-if-any" in found.stdout
+    assert ("scontrol requeue 17" in found.stdout) is requeued
+
+
+@pytest.mark.parametrize(("per_node", "ids"), [("1", "0,1,2,3"), ("4", "")])
+def test_a_process_alone_on_its_node_asks_for_all_gpus(tmp_path, per_node, ids):
+    put(tmp_path / "bin" / "srun", 'echo "ids $JAX_LOCAL_DEVICE_IDS"')
+    put(tmp_path / ".venv" / "bin" / "activate", "")
+    found = run(
+        "slurm.sbatch",
+        *("digits", "--run-dir", "r"),
+        PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        SLURM_SUBMIT_DIR=str(tmp_path),
+        SLURM_NTASKS_PER_NODE=per_node,
+        SLURM_GPUS_ON_NODE="4",
+    )
+    assert found.stdout == f"ids {ids}\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("local.sh", ["2", "digits"]),
+        ("tpu_pod.sh", ["digits"]),
+        ("slurm.sbatch", ["digits"]),
+    ],
+)
+def test_a_run_without_a_directory_is_refused(script, arguments):
+    # Processes that each chose a dated directory could choose different ones.
+    found = run(script, *arguments, TPU_NAME="name", ZONE="zone")
     assert found.returncode == 2
     assert "--run-dir" in found.stderr
