@@ -69,7 +69,7 @@ def test_a_run_takes_steps_on_every_back_end(backend):
 def test_figure_divides_by_devices_and_the_time_of_a_share():
     def row(program: str, devices: int, *seconds: float) -> dict[str, Any]:
         named = dict(zip(("lowest", "median", "highest"), seconds, strict=True))
-        return {"program": program, "devices": devices, "seconds": named}
+        return {"program": program, "devices": devices, "core_seconds": named}
 
     rows = [row("one device", 1, 2.0, 2.0, 2.0), row("one device", 4, 7.0, 8.0, 9.0)]
     rows += [row("jit", 1, 2.0, 2.0, 3.0), row("jit", 4, 10.0, 12.0, 16.0)]
