@@ -29,9 +29,9 @@ import jax
 import tyro
 
 from benchmarks.mesh_steps import MeshStep
-from benchmarks.records import RECORDS, write_record
+from benchmarks.records import write_record
 from benchmarks.rounds import Run, Summary, ratios, steps_for
-from benchmarks.scaling_figure import scaling_figure
+from benchmarks.scaling_figure import save_figure
 from experiments.lars.config import Config, replace
 from experiments.lars.presets import get_preset
 from experiments.lars.program import ImageFacts
@@ -154,8 +154,7 @@ def main(settings: Settings) -> None:
             )
     command = "python -m benchmarks.scaling"
     print(write_record("scaling", command, settings=asdict(settings), rows=rows))
-    # Without its date, the same record gives the same file.
-    scaling_figure(rows).savefig(RECORDS / "scaling.svg", metadata={"Date": None})
+    save_figure(rows)
 
 
 if __name__ == "__main__":

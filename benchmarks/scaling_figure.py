@@ -1,8 +1,10 @@
 """The figure of weak scaling on virtual devices."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.records import RECORDS
 from lars_jax.report.figures import MARKERS
 from lars_jax.report.style import (
     SERIES,
@@ -53,6 +55,16 @@ def scaling_figure(rows: Sequence[dict[str, Any]]) -> "Figure":
     label_axis(axes, "y", "core time of a step / (N x one share)")
     legend_above(axes)
     return figure
+
+
+def save_figure(rows: Sequence[dict[str, Any]]) -> Path:
+    """Write the figure beside its record; the same rows give the same file."""
+    from matplotlib import rc_context
+
+    path = RECORDS / "scaling.svg"
+    with rc_context({"svg.hashsalt": path.stem}):
+        scaling_figure(rows).savefig(path, metadata={"Date": None})
+    return path
 
 
 def _draw_program(
