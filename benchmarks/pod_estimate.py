@@ -40,6 +40,8 @@ PRESETS = {"resnet50": "mlperf_32768", "alexnet_bn": "alexnet_bn_32k_lars"}
 """Preset of each network, both of 32,768 examples a step."""
 
 UTILISATIONS = (0.3, 0.4, 0.5)
+"""Shares of the peak that the passes may reach: assumed, and varied for that."""
+
 FACTS = ImageFacts(num_classes=1000, channels=3, mean=(128.0,) * 3, std=(64.0,) * 3)
 FLOAT = 4
 """Bytes of a parameter, a gradient and a statistic: all float32."""
@@ -66,6 +68,10 @@ MODEL = {
         7, "arrays", "what LARS reads and writes with a pass for norms: README.md"
     ),
     "gradient_all_reduces": Assumption(1, "of a step", f"{ASSUMED}: all combined"),
+    "lowest_utilisation": Assumption(min(UTILISATIONS), "of the peak", ASSUMED),
+    "highest_utilisation": Assumption(max(UTILISATIONS), "of the peak", ASSUMED),
+    "speed_of_links": Assumption(1, "of what is published", ASSUMED),
+    "speed_of_memory": Assumption(1, "of what is published", ASSUMED),
     "published_products": Assumption(
         4.09e9,
         "products of ResNet-50 v1.5, an image",
