@@ -4,6 +4,7 @@ import math
 from typing import Any, get_args
 
 from experiments.lars.config import Config, OptimizerConfig, OptimizerName, VariantName
+from experiments.lars.parts import check_span
 from lars_jax.errors import InputError
 
 _POSITIVE = (
@@ -56,7 +57,8 @@ def check(config: Config) -> Config:
     _require(data.crop_padding >= 0, "crop_padding", "0 or more", data.crop_padding)
     _require(data.holdout >= 0, "holdout", "0 or more", data.holdout)
     span = model.bn_span
-    _require(span is None or span > 0, "bn_span", "above 0, or left out", span)
+    known = span in ("per_device", "global") or isinstance(span, int) and span > 0
+    _require(known, "bn_span", "above 0, per_device or global", span)
     length = config.epochs if config.steps is None else math.inf
     _require(
         optimizer.warmup_epochs < length, "warmup_epochs", "below epochs", optimizer
@@ -115,7 +117,7 @@ def _check_rule(optimizer: OptimizerConfig) -> None:
 
 
 def _check_sizes(config: Config) -> None:
-    data, span = config.data, config.model.bn_span
+    data = config.data
     if data.augmentation == "random_resized_crop" and data.placement == "device":
         raise InputError(
             "random_resized_crop is cut on the host; got placement device: leave "
@@ -126,14 +128,7 @@ def _check_sizes(config: Config) -> None:
             f"microbatches must divide global_batch; got {config.microbatches} of "
             f"{config.global_batch}: choose a divisor"
         )
-    part = config.global_batch // config.microbatches
-    # A whole batch may be less than a span; a part of one would cut it.
-    whole = config.microbatches == 1 and span is not None and span >= part
-    if span is not None and not whole and part % span:
-        raise InputError(
-            f"bn_span must divide a micro-batch; got {span} of {part} examples: "
-            "choose a divisor"
-        )
+    check_span(config)
     if data.resize is not None and data.resize < data.image_size:
         raise InputError(
             f"resize must be at least image_size; got {data.resize} for images of "

@@ -94,8 +94,9 @@ class ModelConfig:
     stride_in: Literal["1x1", "3x3"] = "1x1"
     """Where a bottleneck halves the image: 1x1 is ResNet v1, 3x3 is v1.5 (MLPerf)."""
 
-    bn_span: int | None = None
-    """Examples that one batch normalisation sees; None: the whole micro-batch."""
+    bn_span: int | Literal["per_device", "global"] = "global"
+    """Examples that one batch normalisation sees; per_device: a device's share of a
+    micro-batch; global: the whole batch, which micro-batches then may not cut."""
 
     batch_statistics: Literal["auto", "running", "estimated"] = "auto"
     """Statistics of evaluation; auto estimates anew in runs under 1000 steps."""

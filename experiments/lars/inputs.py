@@ -15,6 +15,7 @@ import numpy as np
 
 from experiments.lars.check import check_crop, check_data
 from experiments.lars.config import Config
+from experiments.lars.parts import check_shares, span_of
 from experiments.lars.program import ImageFacts
 from lars_jax.data import (
     ChannelStatistics,
@@ -31,7 +32,6 @@ from lars_jax.data import (
     read_batch,
     to_arrays,
 )
-from lars_jax.errors import InputError
 from lars_jax.train import DataParallel
 
 DEVICE_LIMIT = 2**30
@@ -132,13 +132,13 @@ class Inputs:
         return center_crop(images, data.image_size)
 
     def _calibration_batch(self) -> int:
-        part = self.config.global_batch // self.config.microbatches
-        span = self.config.model.bn_span
-        if span is not None and span >= min(part, CALIBRATION_BATCH):
-            return part
+        # Not of micro-batches: what is evaluated must not depend on memory.
+        batch, span = self.config.global_batch, span_of(self.config)
+        if span is not None and span >= batch:
+            return batch
         # Whole spans on whole devices, as a training batch has them.
         unit = math.lcm(self.parallel.num_devices, span or 1)
-        return _whole(min(part, CALIBRATION_BATCH), unit)
+        return _whole(min(batch, CALIBRATION_BATCH), unit)
 
     def _train_rows(
         self, batch: int, *, start: int, stop: int, seed: int
@@ -175,7 +175,7 @@ def load_inputs(config: Config, parallel: DataParallel) -> Inputs:
     check_data(config, len(train))
     for source in (train, evaluation):
         check_crop(config, np.shape(source[0][0]))
-    _check_parts(config, parallel)
+    check_shares(config, parallel)
     placed = _place(config, parallel, train), _place(config, parallel, evaluation)
     return Inputs(
         config=config,
@@ -185,20 +185,6 @@ def load_inputs(config: Config, parallel: DataParallel) -> Inputs:
         train=placed[0],
         evaluation=placed[1],
     )
-
-
-def _check_parts(config: Config, parallel: DataParallel) -> None:
-    part, span = config.global_batch // config.microbatches, config.model.bn_span
-    parallel.check_divides(part)
-    share = part // parallel.num_devices
-    # Under jit examples may move between devices; a mapped step has only its own.
-    mapped = parallel.axis_name is not None and config.microbatches > 1
-    if mapped and span is not None and share % span:
-        raise InputError(
-            f"with micro-batches bn_span must divide a device's part of one under "
-            f"{parallel.backend}; got {span} of {share} examples: choose a divisor, or "
-            "--backend jit"
-        )
 
 
 def _place(config: Config, parallel: DataParallel, source: Source) -> Split:

@@ -15,6 +15,7 @@ import optax
 
 from experiments.lars.config import Config
 from experiments.lars.optimizer import learning_rate, make_optimizer
+from experiments.lars.parts import span_of
 from lars_jax.data import augment, center_crop, example_keys, normalize
 from lars_jax.models import Network, batch_statistics, build, merge_running
 from lars_jax.optim import layer_norms
@@ -107,7 +108,7 @@ def make_train_step(
             batch,
             key,
             microbatches=config.microbatches,
-            unit=config.model.bn_span or 1,
+            unit=span_of(config) or 1,
             merge=merge_running,
             axis_name=axis_name,
         )
@@ -212,6 +213,6 @@ def make_network(
         facts.num_classes,
         dtype=jnp.dtype(model.dtype),
         stride_in=model.stride_in,
-        bn_span=model.bn_span,
+        bn_span=span_of(config),
         axis_name=axis_name,
     )

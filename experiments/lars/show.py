@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from experiments.lars.config import Config
 from experiments.lars.optimizer import make_optimizer
+from experiments.lars.parts import divided
 from experiments.lars.program import (
     ImageFacts,
     make_loss,
@@ -100,6 +101,8 @@ def tree_bytes(tree: Any) -> int:
 
 def describe(config: Config) -> Iterator[str]:
     """Yield the lines of `show`: settings, parameter table, memory estimate."""
+    devices = config.devices or jax.device_count()
+    config = divided(config, config.microbatches, devices)
     for name, value in flatten(to_json(config)).items():
         yield f"{name:30} {value}"
     if config.data.dataset not in CLASSES:

@@ -13,6 +13,7 @@ import numpy as np
 from experiments.lars.config import Config
 from experiments.lars.inputs import Inputs, load_inputs
 from experiments.lars.optimizer import make_optimizer
+from experiments.lars.parts import divided
 from experiments.lars.program import Program, build_program
 from lars_jax.models import merge_statistics
 from lars_jax.optim import leaf_names
@@ -44,6 +45,7 @@ class Trainer:
     def create(cls, config: Config) -> "Trainer":
         """Load the data and build the steps of a configuration."""
         parallel = DataParallel(data_mesh(config.devices), config.backend)
+        config = divided(config, config.microbatches, parallel.num_devices)
         inputs = load_inputs(config, parallel)
         return cls(config, inputs, build_program(config, inputs.facts, parallel))
 

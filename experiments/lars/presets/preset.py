@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from experiments.lars.config import Config, replace
+from experiments.lars.parts import has_batch_norm
 
 MAX_MICROBATCH = 8192
 """Largest part of a batch on the accelerators at once; Section 5's note on 16K."""
@@ -52,18 +53,29 @@ def with_batch(config: Config, batch: int) -> Config:
 
     The authors emulated batches that did not fit by Caffe's `iter_size`: parts of 8192
     examples, one update after the last. Here they are the fewest equal parts of at
-    most 8192 that cut no batch normalisation span. Ten rows of metrics are logged in
-    an epoch, and at least one in 50 updates or in a shorter run.
+    most 8192 that cut no batch normalisation span; a global span of a larger batch
+    becomes one of 8192. Ten rows of metrics are logged in an epoch, and at least one
+    in 50 updates or in a shorter run.
 
-    >>> with_batch(IMAGENET, 32768).microbatches
-    4
+    >>> config = with_batch(IMAGENET, 32768)  # resnet20
+    >>> config.microbatches, config.model.bn_span
+    (4, 8192)
     """
-    unit = config.model.bn_span or 1
+    span = config.model.bn_span
+    if span == "global" and has_batch_norm(config) and batch > MAX_MICROBATCH:
+        span = MAX_MICROBATCH
+    unit = 1 if isinstance(span, str) else span
     parts = -(-batch // MAX_MICROBATCH)
     while batch % (parts * unit):
         parts += 1
     log_every = min(50, config.steps or 50, max(1, 128_000 // batch))
-    return replace(config, global_batch=batch, microbatches=parts, log_every=log_every)
+    return replace(
+        config,
+        global_batch=batch,
+        microbatches=parts,
+        bn_span=span,
+        log_every=log_every,
+    )
 
 
 def batch_name(batch: int) -> str:

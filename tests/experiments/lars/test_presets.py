@@ -3,7 +3,9 @@ import re
 
 import pytest
 
+from experiments.lars.check import check
 from experiments.lars.compare import learning_rates
+from experiments.lars.parts import span_of
 from experiments.lars.presets import PRESETS, Preset, get_preset
 from experiments.lars.presets.controls import CONTROLS
 from experiments.lars.presets.local import LOCAL
@@ -129,7 +131,8 @@ def test_batch_splits_into_microbatches_and_whole_spans(name: str):
     part, rest = divmod(config.global_batch, config.microbatches)
     assert rest == 0
     assert part <= 8192
-    assert part % (config.model.bn_span or part) == 0
+    assert part % (span_of(config) or part) == 0
+    assert check(config) is config
     assert part % 8 == 0, "eight devices share a micro-batch"
 
 
@@ -199,6 +202,19 @@ def test_length_and_warmup_are_those_published(
     assert config.epochs == epochs
     assert config.optimizer.warmup_epochs == warmup
     assert config.optimizer.warmup_start == start
+
+
+@pytest.mark.parametrize(
+    ("name", "span"),
+    [
+        ("alexnet_32k_lars", "global"),
+        ("alexnet_bn_8k_lars", "global"),
+        ("alexnet_bn_16k_lars", 8192),
+        ("resnet50_32k_lars", 8192),
+    ],
+)
+def test_statistics_are_taken_over_at_most_8192_examples(name: str, span: int | str):
+    assert PRESETS[name].config.model.bn_span == span
 
 
 def test_durations_are_those_of_table_5():
