@@ -9,14 +9,13 @@ from lars_jax.errors import InputError
 
 _POSITIVE = (
     "global_batch",
-    "microbatches",
     "epochs",
     "log_every",
     "eval_every",
     "eval_batch",
     "checkpoint_every",
 )
-_POSITIVE_OR_NONE = ("steps", "devices")
+_POSITIVE_OR_NONE = ("steps", "devices", "device_memory")
 _NOT_NEGATIVE = (
     "learning_rate",
     "end_learning_rate",
@@ -43,12 +42,16 @@ def check(config: Config) -> Config:
         _require(_finite(config, name) > 0, name, "above 0", getattr(config, name))
     for name in _POSITIVE_OR_NONE:
         value = getattr(config, name)
-        _require(value is None or value > 0, name, "above 0, or left out", value)
+        known = value is None or _finite(config, name) > 0
+        _require(known, name, "above 0, or left out", value)
     for name in _NOT_NEGATIVE:
         _require(_finite(optimizer, name) >= 0, name, "0 or more", optimizer)
     _require(
         0 <= _finite(optimizer, "momentum") < 1, "momentum", "in [0, 1)", optimizer
     )
+    parts = config.microbatches
+    known = parts == "auto" or isinstance(parts, int) and parts > 0
+    _require(known, "microbatches", "above 0, or auto", parts)
     _check_rule(optimizer)
     smoothing = _finite(config, "label_smoothing")
     _require(0 <= smoothing < 1, "label_smoothing", "in [0, 1)", smoothing)
@@ -123,7 +126,7 @@ def _check_sizes(config: Config) -> None:
             "random_resized_crop is cut on the host; got placement device: leave "
             "--placement out, or choose --augmentation crop"
         )
-    if config.global_batch % config.microbatches:
+    if config.microbatches != "auto" and config.global_batch % config.microbatches:
         raise InputError(
             f"microbatches must divide global_batch; got {config.microbatches} of "
             f"{config.global_batch}: choose a divisor"

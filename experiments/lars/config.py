@@ -154,8 +154,12 @@ class Config:
     global_batch: int = 256
     """Examples per update, over all devices and micro-batches."""
 
-    microbatches: int = 1
-    """Parts that a batch is accumulated from, one by one (Caffe's iter_size)."""
+    microbatches: int | Literal["auto"] = "auto"
+    """Parts that a batch is accumulated from, one by one (Caffe's iter_size); auto: as
+    few as fit the memory of a device."""
+
+    device_memory: float | None = None
+    """Memory of a device in GiB, for microbatches auto; None: what it has."""
 
     epochs: float = 40.0
     """Length of the run, in passes over the training examples."""

@@ -15,8 +15,9 @@ import numpy as np
 
 from experiments.lars.check import check_crop, check_data
 from experiments.lars.config import Config
-from experiments.lars.parts import check_shares, span_of
+from experiments.lars.parts import span_of
 from experiments.lars.program import ImageFacts
+from experiments.lars.shapes import Setting, fed_shape, tree_bytes
 from lars_jax.data import (
     ChannelStatistics,
     Source,
@@ -81,6 +82,19 @@ class Inputs:
         if self.config.steps is not None:
             return self.config.steps
         return max(1, round(self.config.epochs * self.steps_per_epoch))
+
+    def setting(self) -> Setting:
+        """Return what a training step is given, as an estimate of memory needs it."""
+        train, data = self.train, self.config.data
+        height, width = np.shape(train.source[0][0])[:2]
+        fed = fed_shape(data, self.facts, (height, width))
+        return Setting(
+            parallel=self.parallel,
+            facts=self.facts,
+            image=None if train.arrays else fed,
+            shared=self.shared(train, self.config.seed),
+            beside=tree_bytes(self.evaluation.arrays),
+        )
 
     def shared(self, split: Split, seed: int) -> dict[str, jax.Array]:
         """Return what every step of a seed is given besides state and batch."""
@@ -175,7 +189,6 @@ def load_inputs(config: Config, parallel: DataParallel) -> Inputs:
     check_data(config, len(train))
     for source in (train, evaluation):
         check_crop(config, np.shape(source[0][0]))
-    check_shares(config, parallel)
     placed = _place(config, parallel, train), _place(config, parallel, evaluation)
     return Inputs(
         config=config,

@@ -40,6 +40,17 @@ def span_of(config: Config) -> int | None:
     return span
 
 
+def parts_of(config: Config) -> int:
+    """Return the number of micro-batches, once it is one.
+
+    >>> parts_of(replace(Config(), microbatches=4))
+    4
+    """
+    if config.microbatches == "auto":
+        raise AssertionError("the number of parts has to be resolved by `resolve`")
+    return config.microbatches
+
+
 def divided(config: Config, parts: int, devices: int) -> Config:
     """Return a configuration with its micro-batches, and the span that follows.
 
@@ -71,12 +82,15 @@ def divided(config: Config, parts: int, devices: int) -> Config:
 def check_span(config: Config) -> None:
     """Refuse a span that micro-batches would cut, on whatever devices.
 
+    While their number is open it may still be one.
+
     Raises:
         InputError: naming the span, the micro-batch and a way out.
     """
     if not has_batch_norm(config):
         return
-    span, parts = config.model.bn_span, config.microbatches
+    span = config.model.bn_span
+    parts = 1 if config.microbatches == "auto" else config.microbatches
     part = config.global_batch // parts
     if span == "global" and parts > 1:
         raise InputError(
@@ -106,11 +120,12 @@ def check_shares(config: Config, parallel: DataParallel) -> None:
         InputError: a device would get part of an example or, in a mapped step, of a
             span.
     """
-    part, span = config.global_batch // config.microbatches, span_of(config)
+    parts, span = parts_of(config), span_of(config)
+    part = config.global_batch // parts
     parallel.check_divides(part)
     share = part // parallel.num_devices
     # Under jit examples may move between devices; a mapped step has only its own.
-    mapped = parallel.axis_name is not None and config.microbatches > 1
+    mapped = parallel.axis_name is not None and parts > 1
     if mapped and span is not None and share % span:
         raise InputError(
             f"with micro-batches bn_span must divide a device's part of one under "

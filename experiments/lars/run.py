@@ -21,6 +21,7 @@ import jax
 
 from experiments.lars.check import check
 from experiments.lars.config import Config, rule_name
+from experiments.lars.resolved import for_evaluation, pinned, resolved
 from experiments.lars.results import read_run, save_mistakes, write_run_report
 from experiments.lars.trainer import Trainer
 from lars_jax.errors import InputError
@@ -42,7 +43,6 @@ from lars_jax.train.weights import check_place
 
 LAYER_ROWS = 100
 """Rows of layer telemetry that a run leaves, or all that it logs where that is less."""
-
 
 BEST = "eval/accuracy"
 """Metric whose best checkpoint is kept."""
@@ -90,10 +90,10 @@ def train(
     check(config)
     with Interrupt() as interrupt:
         _check_directory(config, directory, resume=resume)
-        trainer = Trainer.create(config)
+        trainer = Trainer.create(pinned(config, directory))
         # Before anything is written, in case weights to begin with cannot be read.
         state = trainer.drawn_state() if resume else trainer.initial_state()
-        _claim(config, directory, name)
+        _claim(config, trainer, directory, name)
         with _Session(trainer, directory, state, resume=resume) as session:
             session.run(interrupt)
             if interrupt.requested:
@@ -129,8 +129,7 @@ def export(directory: Path, path: Path, *, which: str = "last") -> int:
 
 def _restored(directory: Path, which: str) -> tuple[Trainer, int, TrainState]:
     """Return the trainer of a run, and the last or the best state that it kept."""
-    config = load_config(directory)
-    trainer = Trainer.create(config)
+    trainer = Trainer.create(for_evaluation(load_config(directory), directory))
     checkpoints = Checkpoints(directory / "checkpoints", best=BEST)
     try:
         step = checkpoints.best_step() if which == "best" else checkpoints.last_step()
@@ -175,7 +174,7 @@ def _check_directory(config: Config, directory: Path, *, resume: bool) -> None:
         )
 
 
-def _claim(config: Config, directory: Path, name: str) -> None:
+def _claim(config: Config, trainer: Trainer, directory: Path, name: str) -> None:
     path = directory / "config.json"
     if path.exists():
         return
@@ -184,6 +183,7 @@ def _claim(config: Config, directory: Path, name: str) -> None:
         "preset": name,
         "digest": digest(config),
         "config": to_json(config),
+        "resolved": resolved(trainer),
         "environment": environment(),
     }
     write_json(path, record)
@@ -285,6 +285,7 @@ class _Session:
             f"global batch {config.global_batch}, {self._total} steps on "
             f"{inputs.parallel.num_devices} x {jax.devices()[0].device_kind}"
         )
+        self._progress.say(self.trainer.parts)
         self._progress.say(f"run directory: {self.directory}")
 
     def _log(self, step: int, metrics: dict[str, Any]) -> None:

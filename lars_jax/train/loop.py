@@ -62,6 +62,7 @@ def fit(
     hooks: Sequence[Hook] = (),
     leaf_names: Sequence[str] = (),
     should_stop: Callable[[], bool] = lambda: False,
+    ahead: int = MAX_IN_FLIGHT,
 ) -> tuple[Any, int]:
     """Run steps `start` to `steps` and return the last state and its step.
 
@@ -81,6 +82,7 @@ def fit(
         hooks: see `Hook`.
         leaf_names: names of the gradient's leaves, for the message of an error.
         should_stop: asked before each step; True ends the loop early.
+        ahead: steps that may be queued, at least 1; their batches lie on the device.
 
     Returns:
         The state and the number of steps completed, below `steps` if stopped early.
@@ -107,7 +109,7 @@ def fit(
         state, metrics = step_fn(state, batch)
         step += 1
         in_flight.append((step, metrics))
-        drain(MAX_IN_FLIGHT)
+        drain(ahead)
         for hook in hooks:
             if hook.due(step):
                 drain(0)
