@@ -59,6 +59,9 @@ The compiler makes 0.8 of that for ResNet and 1.3 for AlexNet-BN, on CPUs.
 MOST_COMPILATIONS = 4
 """Programs compiled at most in search of a larger micro-batch than one that fits."""
 
+NEARLY = 1.1
+"""What is expected to need that much of what is allowed is compiled to be sure."""
+
 QUEUE_BYTES = GIB
 """Bytes of batches, on one device, that the loop may send ahead."""
 
@@ -146,19 +149,20 @@ class _Search:
     def __init__(self, config: Config, setting: Setting, limit: int):
         self.config, self.setting = config, setting
         self.limit, self.usable = limit, int(SHARE * limit)
-        self.legal = list(_legal_parts(config, setting.parallel))
+        self.legal_parts = list(_legal_parts(config, setting.parallel))
+        self.legal = self.legal_parts
         batch = tree_bytes(batch_shapes(config.global_batch, setting.image))
         batch //= setting.parallel.num_devices
         ahead = steps_ahead(setting, config.global_batch)
         self.beside = setting.beside + ahead * batch
-        state = state_shapes(config, setting.facts)
+        state = state_shapes(self.at(1), setting.facts)
         # Only pmap keeps the old state beside the new one.
         states = 2 if setting.parallel.backend == "pmap" else 1
         self.resident = states * tree_bytes(state) + batch + self.beside
         self.resident += tree_bytes(setting.shared)
         self.gradients = 2 * tree_bytes(state.params)
         residuals = residual_bytes(self.at(1), setting.facts)
-        self.kept = residuals / config.global_batch
+        self.kept = self.asked_for = residuals / config.global_batch
 
     def at(self, parts: int) -> Config:
         """Return the configuration with that many parts."""
@@ -166,9 +170,8 @@ class _Search:
 
     def expected(self, parts: int, margin: float = 1.0) -> int:
         """Return the bytes that so many parts need, by what is known so far."""
-        devices = self.setting.parallel.num_devices
-        share = self.config.global_batch // (parts * devices)
-        return int(self.resident + self.gradients + margin * self.kept * share)
+        kept = margin * self.kept * self._share(parts)
+        return int(self.resident + self.gradients + kept)
 
     def compiled(self) -> Resolved:
         """Return the fewest parts that fit by the compiler's account.
@@ -178,28 +181,43 @@ class _Search:
         """
         if self.resident > self.usable:
             raise self._refusal(self.legal[-1], self.resident, "state, data and batch")
-        sizes: dict[int, int] = {}
-        best: tuple[int, Step] | None = None
-        while (parts := self._next(sizes)) is not None:
-            step, sizes[parts] = self._compile(parts)
-            share = self.config.global_batch / (
-                parts * self.setting.parallel.num_devices
-            )
-            # The next guess is corrected by the ratio of the two accounts.
-            self.kept = (sizes[parts] - self.resident - self.gradients) / share
-            if sizes[parts] <= self.usable:
-                best = parts, step
-        if best is None:
-            smallest = max(sizes)
-            raise self._refusal(smallest, sizes[smallest], "its compiled step")
-        parts, step = best
-        return Resolved(
-            self.at(parts), self._reason(parts, sizes), step, sizes[parts], sizes
-        )
+        # Spans that lie across devices make examples move and programs large.
+        for legal in self._by_preference():
+            self.legal, self.kept = legal, self.asked_for
+            sizes: dict[int, int] = {}
+            best: tuple[int, Step] | None = None
+            while (parts := self._next(sizes)) is not None:
+                step, sizes[parts] = self._compile(parts)
+                # The next guess is corrected by the ratio of the two accounts.
+                share = self._share(parts)
+                self.kept = (sizes[parts] - self.resident - self.gradients) / share
+                if sizes[parts] <= self.usable:
+                    best = parts, step
+            if best is not None:
+                parts, step = best
+                reason = self._reason(parts, sizes)
+                return Resolved(self.at(parts), reason, step, sizes[parts], sizes)
+        smallest = max(sizes)
+        raise self._refusal(smallest, sizes[smallest], "its compiled step")
 
     def of(self, size: int) -> str:
         """Return a size beside the one that is allowed."""
         return f"{size / GIB:.2f} of {self.usable / GIB:.2f} GiB"
+
+    def _by_preference(self) -> Iterator[list[int]]:
+        """Yield the parts that leave each device whole spans, then the others."""
+        for whole in (True, False):
+            legal = [p for p in self.legal_parts if self._holds_spans(p) == whole]
+            if legal:
+                yield legal
+
+    def _holds_spans(self, parts: int) -> bool:
+        span = span_of(self.at(parts))
+        return span is None or self._share(parts) % span == 0
+
+    def _share(self, parts: int) -> int:
+        """Return the examples of a micro-batch that a device holds."""
+        return self.config.global_batch // (parts * self.setting.parallel.num_devices)
 
     def _next(self, sizes: dict[int, int]) -> int | None:
         """Return the parts to compile next; None when nothing is left to learn."""
@@ -209,7 +227,9 @@ class _Search:
         least = max((p for p, size in sizes.items() if size > self.usable), default=0)
         most = min(fitting, default=self.legal[-1] + 1)
         between = [parts for parts in self.legal if least < parts < most]
-        likely = [parts for parts in between if self.expected(parts) <= self.usable]
+        # Of what fits for sure the largest; but close to the limit no guess is sure.
+        room = self.usable * (NEARLY if fitting else 1.0)
+        likely = [parts for parts in between if self.expected(parts) <= room]
         if likely:
             return likely[0]
         return between[-1] if between and not fitting else None
@@ -238,9 +258,9 @@ class _Search:
         spans = f" in spans of {span}" if has_batch_norm(config) else ""
         return InputError(
             f"a micro-batch must fit the memory of a device; got {self.of(size)} for "
-            f"{what}, {config.global_batch // parts} examples{spans} on {devices} "
-            "devices: take more devices, a smaller --bn-span or --global-batch, or "
-            "--dtype bfloat16"
+            f"{what}, {config.global_batch // parts} examples{spans} over {devices} "
+            f"device{'' if devices == 1 else 's'}: take more devices, a smaller "
+            "--bn-span or --global-batch, or --dtype bfloat16"
         )
 
 
@@ -311,4 +331,4 @@ def _cut(config: Config) -> str:
     plural = "" if parts == 1 else "es"
     line = f"{parts} micro-batch{plural} of {config.global_batch // parts} examples"
     asked = span_of(config)
-    return line if asked is None else f"{line}, normalised by {asked}"
+    return line if asked is None else f"{line} in spans of {asked}"
