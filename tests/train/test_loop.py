@@ -83,7 +83,8 @@ def test_stop_is_honoured_before_the_next_step():
     assert (state, done) == (2, 2)
 
 
-def test_no_more_than_the_bound_is_in_flight():
+@pytest.mark.parametrize("ahead", [1, MAX_IN_FLIGHT])
+def test_no_more_than_the_bound_is_in_flight(ahead):
     started, finished = [], []
     most = 0
 
@@ -93,8 +94,11 @@ def test_no_more_than_the_bound_is_in_flight():
         most = max(most, len(started) - len(finished))
         return state + 1, {"loss": 0.0}
 
-    fit(step, 0, forever(), steps=40, on_metrics=lambda s, m: finished.append(s))
-    assert most == MAX_IN_FLIGHT + 1
+    def record(step, metrics):
+        finished.append(step)
+
+    fit(step, 0, forever(), steps=40, on_metrics=record, ahead=ahead)
+    assert most == ahead + 1
     assert len(finished) == 40
 
 
