@@ -95,8 +95,7 @@ class ModelConfig:
     """Where a bottleneck halves the image: 1x1 is ResNet v1, 3x3 is v1.5 (MLPerf)."""
 
     bn_span: int | Literal["per_device", "global"] = "global"
-    """Examples that one batch normalisation sees; per_device: a device's share of a
-    micro-batch; global: the whole batch, which micro-batches then may not cut."""
+    """Examples normalised together: a number, a device's share of a part, or all."""
 
     batch_statistics: Literal["auto", "running", "estimated"] = "auto"
     """Statistics of evaluation; auto estimates anew in runs under 1000 steps."""
@@ -155,8 +154,7 @@ class Config:
     """Examples per update, over all devices and micro-batches."""
 
     microbatches: int | Literal["auto"] = "auto"
-    """Parts that a batch is accumulated from, one by one (Caffe's iter_size); auto: as
-    few as fit the memory of a device."""
+    """Parts of a batch, accumulated one by one; auto: as few as fit a device."""
 
     device_memory: float | None = None
     """Memory of a device in GiB, for microbatches auto; None: what it has."""
