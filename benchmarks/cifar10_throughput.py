@@ -139,6 +139,7 @@ def our_trainer(settings: Settings, source: ArraySource) -> Trainer:
         get_preset("cifar10_resnet20_128").config,
         network=settings.network,
         global_batch=settings.batch,
+        microbatches=1,
         dtype=settings.dtype,
         optimizer=settings.optimizer,
         devices=1,

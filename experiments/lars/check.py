@@ -4,18 +4,18 @@ import math
 from typing import Any, get_args
 
 from experiments.lars.config import Config, OptimizerConfig, OptimizerName, VariantName
+from experiments.lars.parts import check_span
 from lars_jax.errors import InputError
 
 _POSITIVE = (
     "global_batch",
-    "microbatches",
     "epochs",
     "log_every",
     "eval_every",
     "eval_batch",
     "checkpoint_every",
 )
-_POSITIVE_OR_NONE = ("steps", "devices")
+_POSITIVE_OR_NONE = ("steps", "devices", "device_memory")
 _NOT_NEGATIVE = (
     "learning_rate",
     "end_learning_rate",
@@ -42,12 +42,16 @@ def check(config: Config) -> Config:
         _require(_finite(config, name) > 0, name, "above 0", getattr(config, name))
     for name in _POSITIVE_OR_NONE:
         value = getattr(config, name)
-        _require(value is None or value > 0, name, "above 0, or left out", value)
+        known = value is None or _finite(config, name) > 0
+        _require(known, name, "above 0, or left out", value)
     for name in _NOT_NEGATIVE:
         _require(_finite(optimizer, name) >= 0, name, "0 or more", optimizer)
     _require(
         0 <= _finite(optimizer, "momentum") < 1, "momentum", "in [0, 1)", optimizer
     )
+    parts = config.microbatches
+    known = parts == "auto" or isinstance(parts, int) and parts > 0
+    _require(known, "microbatches", "above 0, or auto", parts)
     _check_rule(optimizer)
     smoothing = _finite(config, "label_smoothing")
     _require(0 <= smoothing < 1, "label_smoothing", "in [0, 1)", smoothing)
@@ -56,7 +60,8 @@ def check(config: Config) -> Config:
     _require(data.crop_padding >= 0, "crop_padding", "0 or more", data.crop_padding)
     _require(data.holdout >= 0, "holdout", "0 or more", data.holdout)
     span = model.bn_span
-    _require(span is None or span > 0, "bn_span", "above 0, or left out", span)
+    known = span in ("per_device", "global") or isinstance(span, int) and span > 0
+    _require(known, "bn_span", "above 0, per_device or global", span)
     length = config.epochs if config.steps is None else math.inf
     _require(
         optimizer.warmup_epochs < length, "warmup_epochs", "below epochs", optimizer
@@ -116,25 +121,18 @@ def _check_rule(optimizer: OptimizerConfig) -> None:
 
 
 def _check_sizes(config: Config) -> None:
-    data, span = config.data, config.model.bn_span
+    data = config.data
     if data.augmentation == "random_resized_crop" and data.placement == "device":
         raise InputError(
             "random_resized_crop is cut on the host; got placement device: leave "
             "--placement out, or choose --augmentation crop"
         )
-    if config.global_batch % config.microbatches:
+    if config.microbatches != "auto" and config.global_batch % config.microbatches:
         raise InputError(
             f"microbatches must divide global_batch; got {config.microbatches} of "
             f"{config.global_batch}: choose a divisor"
         )
-    part = config.global_batch // config.microbatches
-    # A whole batch may be less than a span; a part of one would cut it.
-    whole = config.microbatches == 1 and span is not None and span >= part
-    if span is not None and not whole and part % span:
-        raise InputError(
-            f"bn_span must divide a micro-batch; got {span} of {part} examples: "
-            "choose a divisor"
-        )
+    check_span(config)
     if data.resize is not None and data.resize < data.image_size:
         raise InputError(
             f"resize must be at least image_size; got {data.resize} for images of "

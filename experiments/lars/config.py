@@ -94,8 +94,8 @@ class ModelConfig:
     stride_in: Literal["1x1", "3x3"] = "1x1"
     """Where a bottleneck halves the image: 1x1 is ResNet v1, 3x3 is v1.5 (MLPerf)."""
 
-    bn_span: int | None = None
-    """Examples that one batch normalisation sees; None: the whole micro-batch."""
+    bn_span: int | Literal["per_device", "global"] = "global"
+    """Examples normalised together: a number, a device's share of a part, or all."""
 
     batch_statistics: Literal["auto", "running", "estimated"] = "auto"
     """Statistics of evaluation; auto estimates anew in runs under 1000 steps."""
@@ -153,8 +153,11 @@ class Config:
     global_batch: int = 256
     """Examples per update, over all devices and micro-batches."""
 
-    microbatches: int = 1
-    """Parts that a batch is accumulated from, one by one (Caffe's iter_size)."""
+    microbatches: int | Literal["auto"] = "auto"
+    """Parts of a batch, accumulated one by one; auto: as few as fit a device."""
+
+    device_memory: float | None = None
+    """Memory of a device in GiB, for microbatches auto; None: what it has."""
 
     epochs: float = 40.0
     """Length of the run, in passes over the training examples."""

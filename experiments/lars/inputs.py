@@ -16,7 +16,9 @@ import numpy as np
 
 from experiments.lars.check import check_crop, check_data
 from experiments.lars.config import Config
+from experiments.lars.parts import span_of
 from experiments.lars.program import STOP, ImageFacts
+from experiments.lars.shapes import Setting, fed_shape, tree_bytes
 from lars_jax.data import (
     ChannelStatistics,
     Source,
@@ -32,7 +34,6 @@ from lars_jax.data import (
     read_batch,
     to_arrays,
 )
-from lars_jax.errors import InputError
 from lars_jax.train import DataParallel, Interrupt
 
 DEVICE_LIMIT = 2**30
@@ -82,6 +83,19 @@ class Inputs:
         if self.config.steps is not None:
             return self.config.steps
         return max(1, round(self.config.epochs * self.steps_per_epoch))
+
+    def setting(self) -> Setting:
+        """Return what a training step is given, as an estimate of memory needs it."""
+        train, data = self.train, self.config.data
+        height, width = np.shape(train.source[0][0])[:2]
+        fed = fed_shape(data, self.facts, (height, width))
+        return Setting(
+            parallel=self.parallel,
+            facts=self.facts,
+            image=None if train.arrays else fed,
+            shared=self.shared(train, self.config.seed),
+            beside=tree_bytes(self.evaluation.arrays),
+        )
 
     def shared(self, split: Split, seed: int) -> dict[str, jax.Array]:
         """Return what every step of a seed is given besides state and batch."""
@@ -143,13 +157,13 @@ class Inputs:
         return {} if parallel.alone else {STOP: _ballots(parallel, interrupt.requested)}
 
     def _calibration_batch(self) -> int:
-        part = self.config.global_batch // self.config.microbatches
-        span = self.config.model.bn_span
-        if span is not None and span >= min(part, CALIBRATION_BATCH):
-            return part
+        # Not of micro-batches: what is evaluated must not depend on memory.
+        batch, span = self.config.global_batch, span_of(self.config)
+        if span is not None and span >= batch:
+            return batch
         # Whole spans on whole devices, as a training batch has them.
         unit = math.lcm(self.parallel.num_devices, span or 1)
-        return _whole(min(part, CALIBRATION_BATCH), unit)
+        return _whole(min(batch, CALIBRATION_BATCH), unit)
 
     def _train_rows(
         self, batch: int, *, start: int, stop: int, seed: int
@@ -193,7 +207,6 @@ def load_inputs(config: Config, parallel: DataParallel) -> Inputs:
     check_data(config, len(train))
     for source in (train, evaluation):
         check_crop(config, np.shape(source[0][0]))
-    _check_parts(config, parallel)
     placed = _place(config, parallel, train), _place(config, parallel, evaluation)
     return Inputs(
         config=config,
@@ -203,20 +216,6 @@ def load_inputs(config: Config, parallel: DataParallel) -> Inputs:
         train=placed[0],
         evaluation=placed[1],
     )
-
-
-def _check_parts(config: Config, parallel: DataParallel) -> None:
-    part, span = config.global_batch // config.microbatches, config.model.bn_span
-    parallel.check_divides(part)
-    share = part // parallel.num_devices
-    # Under jit examples may move between devices; a mapped step has only its own.
-    mapped = parallel.axis_name is not None and config.microbatches > 1
-    if mapped and span is not None and share % span:
-        raise InputError(
-            f"with micro-batches bn_span must divide a device's part of one under "
-            f"{parallel.backend}; got {span} of {share} examples: choose a divisor, or "
-            "--backend jit"
-        )
 
 
 @lru_cache(maxsize=8)

@@ -15,6 +15,7 @@ import optax
 
 from experiments.lars.config import Config
 from experiments.lars.optimizer import learning_rate, make_optimizer
+from experiments.lars.parts import parts_of, span_of
 from lars_jax.data import augment, center_crop, example_keys, normalize
 from lars_jax.models import Network, batch_statistics, build, merge_running
 from lars_jax.optim import layer_norms
@@ -59,11 +60,21 @@ class Program:
     network: Network
 
 
-def build_program(config: Config, facts: ImageFacts, parallel: DataParallel) -> Program:
-    """Return the steps of a run, not yet compiled."""
+def build_program(
+    config: Config,
+    facts: ImageFacts,
+    parallel: DataParallel,
+    train_step: Step | None = None,
+) -> Program:
+    """Return the steps of a run, not yet compiled.
+
+    Args:
+        config: the run, its parts and its span resolved.
+        facts: of its data.
+        parallel: its mesh and back-end.
+        train_step: what `build_train_step` returned for the same arguments; None: new.
+    """
     network = make_network(config, facts)
-    # Only a mapped step has an axis for batch normalisation to average over.
-    mapped = make_network(config, facts, parallel.axis_name)
     evaluating = DataParallel(parallel.mesh, "jit")
 
     def predict(state: TrainState, batch: Batch, shared: Shared) -> Any:
@@ -78,9 +89,7 @@ def build_program(config: Config, facts: ImageFacts, parallel: DataParallel) -> 
         )
 
     return Program(
-        train_step=AheadOfTime(
-            parallel.compile(make_train_step(config, facts, mapped, parallel.axis_name))
-        ),
+        train_step=AheadOfTime(train_step or build_train_step(config, facts, parallel)),
         eval_step=AheadOfTime(
             evaluating.compile_pure(make_eval_step(config, facts, network))
         ),
@@ -88,6 +97,14 @@ def build_program(config: Config, facts: ImageFacts, parallel: DataParallel) -> 
         statistics=AheadOfTime(evaluating.compile_pure(statistics)),
         network=network,
     )
+
+
+def build_train_step(config: Config, facts: ImageFacts, parallel: DataParallel) -> Step:
+    """Return the training step over the mesh, not yet compiled."""
+    # Only a mapped step has an axis for batch normalisation to average over.
+    network = make_network(config, facts, parallel.axis_name)
+    step = make_train_step(config, facts, network, parallel.axis_name)
+    return parallel.compile(step)
 
 
 def make_train_step(
@@ -113,8 +130,8 @@ def make_train_step(
             state,
             batch,
             key,
-            microbatches=config.microbatches,
-            unit=config.model.bn_span or 1,
+            microbatches=parts_of(config),
+            unit=span_of(config) or 1,
             merge=merge_running,
             axis_name=axis_name,
         )
@@ -228,6 +245,6 @@ def make_network(
         facts.num_classes,
         dtype=jnp.dtype(model.dtype),
         stride_in=model.stride_in,
-        bn_span=model.bn_span,
+        bn_span=span_of(config),
         axis_name=axis_name,
     )

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from experiments.lars.check import check
 from experiments.lars.config import Config
 from experiments.lars.files import warn
+from experiments.lars.resolved import for_evaluation, pinned, resolved
 from experiments.lars.results import read_run
 from experiments.lars.session import Session, open_checkpoints
 from experiments.lars.trainer import Trainer
@@ -29,7 +30,7 @@ from lars_jax.train.processes import Processes, on_first, same_on_all
 from lars_jax.train.record import environment, write_json
 from lars_jax.train.weights import check_place
 
-PLACEMENT = ("devices", "backend", "microbatches")
+PLACEMENT = ("devices", "backend", "microbatches", "device_memory", "state_sharding")
 """Fields that may change when a run goes on: they say where, and change no number."""
 
 TERMINATED = 143
@@ -83,11 +84,13 @@ def train(
         going_on = on_first(lambda: _goes_on(config, directory, resume)) == "yes"
         try:
             # Before anything is written, in case data or weights cannot be read.
-            trainer, state = interrupt.run(lambda: _prepare(config, going_on))
+            trainer, state = interrupt.run(
+                lambda: _prepare(pinned(config, directory), going_on)
+            )
         except Interrupted:
             warn("stopped before the first step: there is nothing new to save")
             return Outcome(interrupt.exit_status, 0, {})
-        on_first(lambda: _claim(config, directory, name))
+        on_first(lambda: _claim(config, trainer, directory, name))
         with Session(
             trainer,
             directory,
@@ -128,8 +131,7 @@ def export(directory: Path, path: Path, *, which: str = "last") -> int:
 
 def _restored(directory: Path, which: str) -> tuple[Trainer, int, TrainState]:
     """Return the trainer of a run, and the last or the best state that it kept."""
-    config = load_config(directory)
-    trainer = Trainer.create(config)
+    trainer = Trainer.create(for_evaluation(load_config(directory), directory))
     checkpoints = open_checkpoints(directory, trainer)
     try:
         step = checkpoints.best_step() if which == "best" else checkpoints.last_step()
@@ -186,7 +188,7 @@ def _but_placement(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name not in PLACEMENT}
 
 
-def _claim(config: Config, directory: Path, name: str) -> str:
+def _claim(config: Config, trainer: Trainer, directory: Path, name: str) -> str:
     """Write the configuration of a run that has none yet."""
     path = directory / "config.json"
     if path.exists():
@@ -196,6 +198,7 @@ def _claim(config: Config, directory: Path, name: str) -> str:
         "preset": name,
         "digest": digest(config),
         "config": to_json(config),
+        "resolved": resolved(trainer),
         "environment": environment(),
     }
     write_json(path, record)

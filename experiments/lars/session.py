@@ -181,6 +181,7 @@ class Session:
             f"global batch {config.global_batch}, {self._total} steps on "
             f"{inputs.parallel.num_devices} x {jax.devices()[0].device_kind}{among}"
         )
+        self._files.say(self.trainer.parts)
         self._files.say(f"run directory: {self.directory}")
 
     def _log(self, step: int, metrics: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Train and evaluate one configuration in memory; files are `run`'s business."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.lars.config import Config
+from experiments.lars.device import device_memory
 from experiments.lars.inputs import Inputs, load_inputs
+from experiments.lars.memory import resolve, steps_ahead
 from experiments.lars.optimizer import make_optimizer
 from experiments.lars.program import STOP, Program, build_program
 from lars_jax.models import merge_statistics
@@ -43,18 +46,29 @@ class Trainer:
     The numbers of a configuration (rates, decay, momentum, seed) are in the state, so
     `fit` and `evaluate` of one trainer serve every configuration that differs from its
     own in those alone; the length of a run is the trainer's own.
+
+    Attributes:
+        config: the run, its parts and its span resolved to numbers.
+        inputs: its data.
+        program: its steps.
+        parts: a line about how a batch is cut, and why so.
     """
 
     config: Config
     inputs: Inputs
     program: Program
+    parts: str = ""
 
     @classmethod
     def create(cls, config: Config) -> "Trainer":
         """Load the data and build the steps of a configuration."""
         parallel = DataParallel(data_mesh(config.devices), config.backend)
+        limit = device_memory(config, parallel)
         inputs = load_inputs(config, parallel)
-        return cls(config, inputs, build_program(config, inputs.facts, parallel))
+        found = resolve(config, inputs.setting(), limit)
+        inputs = dataclasses.replace(inputs, config=found.config)
+        program = build_program(found.config, inputs.facts, parallel, found.train_step)
+        return cls(found.config, inputs, program, found.reason)
 
     def initial_state(self, config: Config | None = None) -> TrainState:
         """Return the state at step 0, for this configuration or one of its kin.
@@ -117,6 +131,7 @@ class Trainer:
             hooks=hooks,
             leaf_names=leaf_names(state.params),
             should_stop=lambda: interrupt.due,
+            ahead=steps_ahead(self.inputs.setting(), self.config.global_batch),
         )
 
     def evaluate(

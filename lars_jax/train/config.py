@@ -111,10 +111,22 @@ def _convert(name: str, hint: Any, value: Any) -> Any:
                 return value
         elif type(value) is option:
             return value
+    rule = " or ".join(map(_spelled, options))
     raise InputError(
-        f"{name} must be {getattr(hint, '__name__', hint)}; got {value!r}: mend the "
+        f"{name} must be {rule}; got {value!r}: mend the "
         "saved configuration or start a new run"
     )
+
+
+def _spelled(hint: Any) -> str:
+    """Return a type as one would say it.
+
+    >>> _spelled(int), _spelled(typing.Literal["auto", "none"])
+    ('int', 'auto or none')
+    """
+    if typing.get_origin(hint) is typing.Literal:
+        return " or ".join(map(str, typing.get_args(hint)))
+    return "None" if hint is type(None) else getattr(hint, "__name__", str(hint))
 
 
 def _is_union(hint: Any) -> bool:

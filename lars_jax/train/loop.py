@@ -64,6 +64,7 @@ def fit(
     hooks: Sequence[Hook] = (),
     leaf_names: Sequence[str] = (),
     should_stop: Callable[[], bool] = lambda: False,
+    ahead: int = MAX_IN_FLIGHT,
 ) -> tuple[Any, int]:
     """Run steps `start` to `steps` and return the last state and its step.
 
@@ -85,6 +86,7 @@ def fit(
         leaf_names: names of the gradient's leaves, for the message of an error.
         should_stop: asked before each step; True ends the loop early, as does an
             `Interrupted` from the batches or from a step that has not begun.
+        ahead: steps that may be queued, at least 1; their batches lie on the device.
 
     Returns:
         The state and the number of steps completed, below `steps` if stopped early.
@@ -114,7 +116,7 @@ def fit(
             break
         step += 1
         in_flight.append((step, metrics))
-        drain(MAX_IN_FLIGHT)
+        drain(ahead)
         for hook in hooks:
             if hook.due(step):
                 drain(0)

@@ -22,6 +22,7 @@ class Outer:
     name: str | None = None
     flag: bool = False
     count: int = 1
+    span: int | Literal["all", "none"] = "all"
 
 
 def test_round_trip_through_text_is_the_same_object():
@@ -40,12 +41,21 @@ def test_round_trip_through_text_is_the_same_object():
         ({"inner": {"rate": 0.5, "kind": "c"}}, "kind must be"),
         ({"inner": {"rate": None, "kind": "a"}}, "rate must be float"),
         ({"inner": 3}, "inner must be"),
+        ({"span": None}, "span must be int or all or none; got None"),
+        ({"span": "some"}, "span must be int or all or none; got 'some'"),
+        ({"name": 3}, "name must be str or None; got 3"),
         ({"extra": 1}, r"unknown: \['extra'\]"),
     ],
 )
 def test_value_of_another_type_is_refused(change, message):
     with pytest.raises(InputError, match=message):
         from_json(Outer, to_json(Outer()) | change)
+
+
+@pytest.mark.parametrize("span", [4, "none"])
+def test_number_or_a_word_is_read_as_written(span):
+    config = Outer(span=span)
+    assert from_json(Outer, json.loads(json.dumps(to_json(config)))) == config
 
 
 def test_missing_field_is_named():

@@ -111,7 +111,8 @@ def test_vote_to_stop_ends_the_loop_a_fixed_number_of_steps_later():
     assert "stop" not in seen[0][1]
 
 
-def test_no_more_than_the_bound_is_in_flight():
+@pytest.mark.parametrize("ahead", [1, MAX_IN_FLIGHT])
+def test_no_more_than_the_bound_is_in_flight(ahead):
     started, finished = [], []
     most = 0
 
@@ -121,8 +122,11 @@ def test_no_more_than_the_bound_is_in_flight():
         most = max(most, len(started) - len(finished))
         return state + 1, {"loss": 0.0}
 
-    fit(step, 0, forever(), steps=40, on_metrics=lambda s, m: finished.append(s))
-    assert most == MAX_IN_FLIGHT + 1
+    def record(step, metrics):
+        finished.append(step)
+
+    fit(step, 0, forever(), steps=40, on_metrics=record, ahead=ahead)
+    assert most == ahead + 1
     assert len(finished) == 40
 
 

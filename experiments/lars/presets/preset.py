@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from experiments.lars.config import Config, replace
+from experiments.lars.parts import has_batch_norm
 
-MAX_MICROBATCH = 8192
-"""Largest part of a batch on the accelerators at once; Section 5's note on 16K."""
+LARGEST_PART = 8192
+"""Most of a batch that the authors' GPUs held at once; Section 5's note on 16K."""
 
 
 @dataclass(frozen=True)
@@ -48,22 +49,22 @@ IMAGENET = replace(
 
 
 def with_batch(config: Config, batch: int) -> Config:
-    """Return `config` for a global batch, with micro-batches and logging to match.
+    """Return `config` for a global batch, with a span and logging to match.
 
     The authors emulated batches that did not fit by Caffe's `iter_size`: parts of 8192
-    examples, one update after the last. Here they are the fewest equal parts of at
-    most 8192 that cut no batch normalisation span. Ten rows of metrics are logged in
-    an epoch, and at least one in 50 updates or in a shorter run.
+    examples, one update after the last. Here the parts are as many as a device needs,
+    and what is left of theirs is the span: a global one of a larger batch becomes one
+    of 8192. Ten rows of metrics are logged in an epoch, and at least one in 50 updates
+    or in a shorter run.
 
-    >>> with_batch(IMAGENET, 32768).microbatches
-    4
+    >>> with_batch(replace(IMAGENET, network="resnet50"), 32768).model.bn_span
+    8192
     """
-    unit = config.model.bn_span or 1
-    parts = -(-batch // MAX_MICROBATCH)
-    while batch % (parts * unit):
-        parts += 1
+    span = config.model.bn_span
+    if span == "global" and has_batch_norm(config) and batch > LARGEST_PART:
+        span = LARGEST_PART
     log_every = min(50, config.steps or 50, max(1, 128_000 // batch))
-    return replace(config, global_batch=batch, microbatches=parts, log_every=log_every)
+    return replace(config, global_batch=batch, bn_span=span, log_every=log_every)
 
 
 def batch_name(batch: int) -> str:

@@ -67,6 +67,24 @@ CASES = {
         ["train", "--bn-span", "48", "--global-batch", "256"],
         "bn_span must divide a micro-batch; got 48 of 256",
     ),
+    "span that is no number": (
+        ["train", "--bn-span", "whole"],
+        "'whole'",
+    ),
+    "span of none": (["train", "--bn-span", "0"], "bn_span must be above 0, per_dev"),
+    "global span in parts": (
+        ["train", "--global-batch", "256", "--microbatches", "2"],
+        "bn_span global needs the whole batch at once in a network with batch "
+        "normalisation; got 2 micro-batches of 128 examples: choose a span that "
+        "divides 128, such as --bn-span 64",
+    ),
+    "span per device that does not come out even": (
+        [
+            *["train", "--global-batch", "1000", "--bn-span", "per_device"],
+            *["--microbatches", "2", "--devices", "8"],
+        ],
+        "got 1000 examples in 2 parts on 8 devices",
+    ),
     "random boxes on the device": (
         [
             *("train", "--augmentation", "random_resized_crop"),

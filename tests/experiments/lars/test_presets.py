@@ -3,7 +3,9 @@ import re
 
 import pytest
 
+from experiments.lars.check import check
 from experiments.lars.compare import learning_rates
+from experiments.lars.parts import has_batch_norm, span_of
 from experiments.lars.presets import PRESETS, Preset, get_preset
 from experiments.lars.presets.controls import CONTROLS
 from experiments.lars.presets.local import LOCAL
@@ -124,13 +126,14 @@ def test_preset_says_what_it_reproduces_and_where_from(name: str):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_batch_splits_into_microbatches_and_whole_spans(name: str):
+def test_batch_holds_whole_spans_on_eight_devices(name: str):
     config = PRESETS[name].config
-    part, rest = divmod(config.global_batch, config.microbatches)
-    assert rest == 0
-    assert part <= 8192
-    assert part % (config.model.bn_span or part) == 0
-    assert part % 8 == 0, "eight devices share a micro-batch"
+    assert check(config) is config
+    assert config.microbatches == "auto"
+    assert config.global_batch % 8 == 0, "eight devices share a batch"
+    span = span_of(config) or config.global_batch
+    assert span <= 8192 or not has_batch_norm(config)
+    assert config.global_batch % span == 0
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -172,33 +175,45 @@ def test_paper_preset_has_what_the_paper_says_of_all_its_runs(preset: Preset):
     assert config.model.stride_in == "1x1"
 
 
-# Numbers of parts, epochs, epochs of warm-up and rate at its start, from the paper.
+# Epochs, epochs of warm-up and rate at its start, from the paper.
 @pytest.mark.parametrize(
-    ("name", "parts", "epochs", "warmup", "start"),
+    ("name", "epochs", "warmup", "start"),
     [
-        ("alexnet_512_sgd_lr0.01", 1, 100, 0, 0),
-        ("alexnet_4k_sgd_lr0.05", 1, 100, 2.5, 0.001),
-        ("alexnet_bn_8k_sgd_lr0.3", 1, 128, 0, 0),
-        ("alexnet_8k_lars", 1, 100, 2, 0),
-        ("alexnet_32k_lars", 4, 100, 2, 0),
-        ("alexnet_bn_16k_lars", 2, 100, 5, 0),
-        ("alexnet_bn_32k_lars", 4, 100, 5, 0),
-        ("alexnet_bn_32k_lars_175ep", 4, 175, 5, 0),
-        ("alexnet_bn_32k_lars_lr17", 4, 100, 5, 0),
-        ("resnet50_256_sgd_lr0.2", 1, 90, 0, 0),
-        ("resnet50_8k_sgd_lr6.4", 1, 90, 5, 0),
-        ("resnet50_32k_lars", 4, 90, 5, 0),
-        ("mlperf_32768", 4, 57, 16, 0),
+        ("alexnet_512_sgd_lr0.01", 100, 0, 0),
+        ("alexnet_4k_sgd_lr0.05", 100, 2.5, 0.001),
+        ("alexnet_bn_8k_sgd_lr0.3", 128, 0, 0),
+        ("alexnet_8k_lars", 100, 2, 0),
+        ("alexnet_32k_lars", 100, 2, 0),
+        ("alexnet_bn_16k_lars", 100, 5, 0),
+        ("alexnet_bn_32k_lars", 100, 5, 0),
+        ("alexnet_bn_32k_lars_175ep", 175, 5, 0),
+        ("alexnet_bn_32k_lars_lr17", 100, 5, 0),
+        ("resnet50_256_sgd_lr0.2", 90, 0, 0),
+        ("resnet50_8k_sgd_lr6.4", 90, 5, 0),
+        ("resnet50_32k_lars", 90, 5, 0),
+        ("mlperf_32768", 57, 16, 0),
     ],
 )
 def test_length_and_warmup_are_those_published(
-    name: str, parts: int, epochs: float, warmup: float, start: float
+    name: str, epochs: float, warmup: float, start: float
 ):
     config = PRESETS[name].config
-    assert config.microbatches == parts
     assert config.epochs == epochs
     assert config.optimizer.warmup_epochs == warmup
     assert config.optimizer.warmup_start == start
+
+
+@pytest.mark.parametrize(
+    ("name", "span"),
+    [
+        ("alexnet_32k_lars", "global"),
+        ("alexnet_bn_8k_lars", "global"),
+        ("alexnet_bn_16k_lars", 8192),
+        ("resnet50_32k_lars", 8192),
+    ],
+)
+def test_statistics_are_taken_over_at_most_8192_examples(name: str, span: int | str):
+    assert PRESETS[name].config.model.bn_span == span
 
 
 def test_durations_are_those_of_table_5():
@@ -227,25 +242,24 @@ def test_table_2_is_one_logged_step():
     assert (config.steps, config.log_every) == (1, 1)
 
 
-# Batch, rate, momentum, decay, span and parts; 35,840 in five parts would be 7,168
-# examples, which spans of 35 do not divide, so it takes eight of 4,480 = 128 x 35.
+# Batch, rate, momentum, decay and span.
 @pytest.mark.parametrize(
-    ("batch", "rate", "momentum", "decay", "span", "parts"),
+    ("batch", "rate", "momentum", "decay", "span"),
     [
-        (1632, 7.4, 0.9, 5e-5, 204, 1),
-        (3264, 10.5, 0.9, 5e-5, 204, 1),
-        (4096, 10.0, 0.9, 2e-4, 64, 1),
-        (8192, 17.0, 0.9, 2e-4, 64, 1),
-        (13056, 12.8, 0.9, 2.5e-5, 204, 2),
-        (32768, 21.2, 0.94, 2.5e-5, 128, 4),
-        (35840, 21.9, 0.94, 2.5e-5, 35, 8),
-        (49152, 19.4, 0.9518, 1e-4, 256, 6),
-        (58880, 23.2, 0.9518, 1e-4, 230, 8),
-        (65536, 24.7, 0.9518, 1e-4, 128, 8),
+        (1632, 7.4, 0.9, 5e-5, 204),
+        (3264, 10.5, 0.9, 5e-5, 204),
+        (4096, 10.0, 0.9, 2e-4, 64),
+        (8192, 17.0, 0.9, 2e-4, 64),
+        (13056, 12.8, 0.9, 2.5e-5, 204),
+        (32768, 21.2, 0.94, 2.5e-5, 128),
+        (35840, 21.9, 0.94, 2.5e-5, 35),
+        (49152, 19.4, 0.9518, 1e-4, 256),
+        (58880, 23.2, 0.9518, 1e-4, 230),
+        (65536, 24.7, 0.9518, 1e-4, 128),
     ],
 )
 def test_mlperf_points_are_those_published(
-    batch: int, rate: float, momentum: float, decay: float, span: int, parts: int
+    batch: int, rate: float, momentum: float, decay: float, span: int
 ):
     config = get_preset(f"mlperf_{batch}").config
     optimizer = config.optimizer
@@ -253,7 +267,7 @@ def test_mlperf_points_are_those_published(
     assert optimizer.momentum == pytest.approx(momentum, abs=1e-5)
     assert optimizer.weight_decay == decay
     assert config.model.bn_span == span
-    assert (config.global_batch, config.microbatches) == (batch, parts)
+    assert config.global_batch == batch
     assert (optimizer.excluded, optimizer.decay_from) == ("bias_and_norm", "warmup")
     assert (optimizer.end_learning_rate, config.label_smoothing) == (1e-4, 0.1)
     assert config.model.stride_in == "3x3"
@@ -287,7 +301,7 @@ def test_controls_at_32k_are_those_published(
     assert (optimizer.learning_rate, optimizer.momentum) == (rate, momentum)
     assert (optimizer.weight_decay, optimizer.warmup_epochs) == (decay, warmup)
     assert (optimizer.decay_power, optimizer.end_learning_rate) == (power, end)
-    assert (config.global_batch, config.microbatches) == (32768, 4)
+    assert config.global_batch == 32768
     assert (config.model.bn_span, config.steps) == (span, steps)
     assert (optimizer.excluded, optimizer.decay_from) == ("bias_and_norm", "warmup")
     assert (config.model.stride_in, config.label_smoothing) == ("3x3", 0.1)

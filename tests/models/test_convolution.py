@@ -1,0 +1,69 @@
+"""The convolution's gradients: JAX's own numbers, in a form that loops are fast in."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lars_jax.models.convolution import FORM, convolve
+
+
+def derived(x, kernel, stride, padding):
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=FORM
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("side", "size", "stride", "padding"),
+    [
+        (8, 3, 1, 1),
+        (8, 3, 2, 1),
+        (9, 3, 2, 1),
+        (8, 1, 2, 0),
+        (7, 1, 1, 0),
+        (14, 7, 2, 3),
+        (23, 11, 4, 0),
+        (22, 11, 4, 2),
+        (5, 5, 1, 2),
+        (5, 3, 1, 2),
+    ],
+)
+def test_gradients_are_those_that_jax_derives(key, side, size, stride, padding, dtype):
+    keys = jax.random.split(key, 3)
+    x = jax.random.normal(keys[0], (4, side, side + 3, 3), dtype)
+    kernel = jax.random.normal(keys[1], (size, size, 3, 5), dtype)
+    expected, pull_expected = jax.vjp(
+        lambda x, k: derived(x, k, stride, padding), x, kernel
+    )
+    found, pull = jax.vjp(lambda x, k: convolve(x, k, stride, padding), x, kernel)
+    g = jax.random.normal(keys[2], expected.shape, dtype)
+    pairs = zip((found, *pull(g)), (expected, *pull_expected(g)), strict=True)
+    tolerance = {"float32": 1e-5, "bfloat16": 2e-2}[dtype]
+    for ours, theirs in pairs:
+        assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+        ours, theirs = (np.asarray(a, np.float32) for a in (ours, theirs))
+        scale = np.abs(theirs).max()
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * scale)
+
+
+def test_convolutions_of_a_loop_have_the_form_that_is_fast():
+    def loss(kernel, x):
+        y = convolve(jax.nn.relu(convolve(x, kernel, 2, 1)), kernel, 1, 1)
+        return jnp.sum(jnp.square(y))
+
+    def summed(kernel, xs):
+        def add(total, x):
+            return total + jax.grad(loss)(kernel, x), None
+
+        return jax.lax.scan(add, jnp.zeros_like(kernel), xs)[0]
+
+    lowered = jax.jit(summed).lower(jnp.ones((3, 3, 4, 4)), jnp.ones((2, 5, 8, 8, 4)))
+    forms = [
+        line.split("dim_numbers = ")[1].split(",  window")[0].split(", window")[0]
+        for line in lowered.as_text().splitlines()
+        if "stablehlo.convolution" in line
+    ]
+    assert len(forms) == 5
+    assert set(forms) == {"[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"}
