@@ -7,7 +7,7 @@ in the batch. Cropping, mirroring and normalisation happen inside the step in bo
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,14 @@ from experiments.lars.optimizer import learning_rate, make_optimizer
 from lars_jax.data import augment, center_crop, example_keys, normalize
 from lars_jax.models import Network, batch_statistics, build, merge_running
 from lars_jax.optim import layer_norms
-from lars_jax.train import DataParallel, TrainState, update
+from lars_jax.train import (
+    DataParallel,
+    TrainState,
+    gathered,
+    parameter_shardings,
+    state_shardings,
+    update,
+)
 from lars_jax.train.update import LossFn
 
 Batch = dict[str, jax.Array]
@@ -46,6 +53,7 @@ class Program:
         predict: `(state, batch, shared) -> (probabilities [B, classes], labels [B])`.
         statistics: `(state, batch, shared) -> model_state` of one batch alone.
         network: the network, as evaluation applies it.
+        shardings: of the state, or a prefix of it.
     """
 
     train_step: Step
@@ -53,6 +61,7 @@ class Program:
     predict: Step
     statistics: Step
     network: Network
+    shardings: Any
 
 
 def build_program(config: Config, facts: ImageFacts, parallel: DataParallel) -> Program:
@@ -61,6 +70,7 @@ def build_program(config: Config, facts: ImageFacts, parallel: DataParallel) -> 
     # Only a mapped step has an axis for batch normalisation to average over.
     mapped = make_network(config, facts, parallel.axis_name)
     evaluating = DataParallel(parallel.mesh, "jit")
+    placed = _shardings(config, facts, network, parallel)
 
     def predict(state: TrainState, batch: Batch, shared: Shared) -> Any:
         images = prepare(config, facts, batch, shared, train=False)
@@ -73,25 +83,86 @@ def build_program(config: Config, facts: ImageFacts, parallel: DataParallel) -> 
             network, state.params, state.model_state, images, shared["key"]
         )
 
+    train_step = make_train_step(
+        config, facts, mapped, parallel.axis_name, placed.gradients
+    )
     return Program(
-        train_step=parallel.compile(
-            make_train_step(config, facts, mapped, parallel.axis_name)
+        train_step=parallel.compile(train_step, placed.state),
+        eval_step=evaluating.compile_pure(
+            make_eval_step(config, facts, network), placed.state
         ),
-        eval_step=evaluating.compile_pure(make_eval_step(config, facts, network)),
-        predict=evaluating.compile_pure(predict),
-        statistics=evaluating.compile_pure(statistics),
+        predict=evaluating.compile_pure(predict, placed.state),
+        statistics=evaluating.compile_pure(statistics, placed.state),
         network=network,
+        shardings=parallel.replicated if placed.state is None else placed.state,
+    )
+
+
+def make_state(
+    config: Config,
+    facts: ImageFacts,
+    network: Network,
+    key: jax.Array,
+    *,
+    total_steps: int = 1,
+    steps_per_epoch: float = 1.0,
+) -> TrainState:
+    """Return the state at step 0 with weights drawn by a key.
+
+    The lengths of run and epoch are numbers in the state and change no shape.
+    """
+    side = config.data.image_size
+    params, model_state = network.init(key, jnp.zeros((2, side, side, facts.channels)))
+    tx = make_optimizer(
+        config.optimizer, total_steps=total_steps, steps_per_epoch=steps_per_epoch
+    )
+    return TrainState.create(params, model_state, tx)
+
+
+def state_shapes(config: Config, facts: ImageFacts, network: Network) -> TrainState:
+    """Return the shapes of the state of a configuration."""
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return jax.eval_shape(lambda key: make_state(config, facts, network, key), key)
+
+
+class _Shardings(NamedTuple):
+    """Where state and gradients lie; None where that is whole on every device."""
+
+    state: TrainState | None
+    gradients: Any
+
+
+def _shardings(
+    config: Config, facts: ImageFacts, network: Network, parallel: DataParallel
+) -> _Shardings:
+    if config.state_sharding == "none":
+        return _Shardings(None, None)
+    shapes = state_shapes(config, facts, network)
+    return _Shardings(
+        state_shardings(shapes, parallel.mesh, config.state_sharding),
+        parameter_shardings(shapes.params, parallel.mesh),
     )
 
 
 def make_train_step(
-    config: Config, facts: ImageFacts, network: Network, axis_name: str | None = None
+    config: Config,
+    facts: ImageFacts,
+    network: Network,
+    axis_name: str | None = None,
+    gradients: Any = None,
 ) -> Step:
     """Return the pure training step of a configuration.
 
     `shared["key"]` is the key of the seed. What an image looks like depends on it and
     on the image's example and epoch alone; what is dropped, on it, the step and the
     example. Neither depends on devices or micro-batches.
+
+    Args:
+        config: the run.
+        facts: what network and preprocessing must know of the data.
+        network: built for the same axis.
+        axis_name: mapped axis to average over, if any.
+        gradients: their shardings where they are split, under `jit`.
     """
     # Of this optimizer only the rules are used: its numbers are in the state.
     tx = make_optimizer(config.optimizer, total_steps=1, steps_per_epoch=1.0)
@@ -100,8 +171,9 @@ def make_train_step(
         key = jax.random.fold_in(shared["key"], state.step)
         dropping = jax.random.fold_in(key, 0)
         rate = learning_rate(config.optimizer, state.opt_state, state.step)
+        loss_fn = make_loss(config, facts, network, shared, dropping)
         state, metrics = update(
-            make_loss(config, facts, network, shared, dropping),
+            loss_fn if gradients is None else gathered(loss_fn, gradients),
             tx,
             state,
             batch,

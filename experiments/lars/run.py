@@ -284,6 +284,7 @@ class _Session:
             f"{len(inputs.evaluation):,} to evaluate; {rule_name(config.optimizer)}, "
             f"global batch {config.global_batch}, {self._total} steps on "
             f"{inputs.parallel.num_devices} x {jax.devices()[0].device_kind}"
+            + ("" if config.state_sharding == "none" else f", {config.state_sharding}")
         )
         self._progress.say(f"run directory: {self.directory}")
 

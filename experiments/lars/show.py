@@ -10,20 +10,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import AbstractMesh
 
 from experiments.lars.config import Config
-from experiments.lars.optimizer import make_optimizer
 from experiments.lars.program import (
     ImageFacts,
     make_loss,
     make_network,
     make_train_step,
+    state_shapes,
 )
 from lars_jax.data import known_statistics
-from lars_jax.models import Network
 from lars_jax.optim import leaf_names
-from lars_jax.train import TrainState
+from lars_jax.train import TrainState, state_shardings
 from lars_jax.train.config import flatten, to_json
+from lars_jax.train.parallel import AXIS
+from lars_jax.train.sharding import shard_shapes
 
 CLASSES = {"digits": 10, "cifar10": 10, "imagenet2012": 1000}
 """Classes of the data sets that presets name; another is taken to be like ImageNet."""
@@ -58,7 +60,7 @@ def shapes(config: Config) -> Shapes:
     network = make_network(config, facts)
     key = jax.eval_shape(lambda: jax.random.key(0))
     batch = _batch(config, facts, config.global_batch)
-    before = jax.eval_shape(lambda key: _initial(config, facts, network, key), key)
+    before = state_shapes(config, facts, network)
     step = make_train_step(config, facts, network)
     after, metrics = jax.eval_shape(step, before, batch, {"key": key})
     return Shapes(before, after, metrics, batch)
@@ -74,7 +76,7 @@ def residual_bytes(config: Config) -> int:
     network = make_network(config, facts)
     key = jax.eval_shape(lambda: jax.random.key(0))
     part = _batch(config, facts, config.global_batch // config.microbatches)
-    before = jax.eval_shape(lambda key: _initial(config, facts, network, key), key)
+    before = state_shapes(config, facts, network)
 
     def backward(state: TrainState, part: Any, key: jax.Array) -> Any:
         loss = make_loss(config, facts, network, {"key": key}, key)
@@ -131,15 +133,6 @@ def _facts(dataset: str) -> ImageFacts:
     return ImageFacts(CLASSES[name], len(mean), tuple(mean), tuple(std))
 
 
-def _initial(
-    config: Config, facts: ImageFacts, network: Network, key: jax.Array
-) -> TrainState:
-    side = config.data.image_size
-    params, model_state = network.init(key, jnp.zeros((2, side, side, facts.channels)))
-    tx = make_optimizer(config.optimizer, total_steps=1, steps_per_epoch=1.0)
-    return TrainState.create(params, model_state, tx)
-
-
 def _batch(
     config: Config, facts: ImageFacts, count: int
 ) -> dict[str, jax.ShapeDtypeStruct]:
@@ -165,4 +158,16 @@ def _memory(config: Config, found: Shapes) -> dict[str, int]:
     return rows | {
         "sum": sum(rows.values()),
         "kept for the backward pass, an image": residuals // part,
+        **_state_of_one_device(config, found),
     }
+
+
+def _state_of_one_device(config: Config, found: Shapes) -> dict[str, int]:
+    if config.state_sharding == "none":
+        return {}
+    devices = config.devices or jax.device_count()
+    # The devices need not exist here.
+    mesh = AbstractMesh((devices,), (AXIS,))
+    placed = state_shardings(found.before, mesh, config.state_sharding)
+    own = tree_bytes(shard_shapes(found.before, placed))
+    return {f"state on each of {devices} devices": own}

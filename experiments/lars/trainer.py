@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.lars.config import Config
 from experiments.lars.inputs import Inputs, load_inputs
-from experiments.lars.optimizer import make_optimizer
-from experiments.lars.program import Program, build_program
+from experiments.lars.program import Program, build_program, make_state
 from lars_jax.models import merge_statistics
 from lars_jax.optim import leaf_names
 from lars_jax.train import DataParallel, Hook, TrainState, data_mesh, evaluate, fit
@@ -59,7 +57,9 @@ class Trainer:
             return state
         weights = {"params": state.params, "model_state": state.model_state}
         found = load_weights(Path(config.init_from), weights)
-        return state._replace(**self.inputs.parallel.replicate(found))
+        params, model_state = found["params"], found["model_state"]
+        state = state._replace(params=params, model_state=model_state)
+        return jax.device_put(state, self.program.shardings)
 
     def drawn_state(self, config: Config | None = None) -> TrainState:
         """Return the state at step 0 with weights drawn from the seed.
@@ -67,8 +67,17 @@ class Trainer:
         It is what a checkpoint is restored in the likeness of.
         """
         config = self.config if config is None else config
-        state = jax.jit(partial(self._drawn_state, config))(jax.random.key(config.seed))
-        return self.inputs.parallel.replicate(state)
+        draw = partial(
+            make_state,
+            config,
+            self.inputs.facts,
+            self.program.network,
+            total_steps=self.inputs.total_steps,
+            steps_per_epoch=self.inputs.steps_per_epoch,
+        )
+        # Where it is split no device need ever hold the whole.
+        drawn = jax.jit(draw, out_shardings=self.program.shardings)
+        return drawn(jax.random.key(config.seed))
 
     def export(self, state: TrainState, path: Path) -> None:
         """Write weights and batch statistics, as evaluation uses them, to a file."""
@@ -149,14 +158,3 @@ class Trainer:
         if choice == "auto":
             return self.inputs.total_steps < ESTIMATE_BELOW
         return choice == "estimated"
-
-    def _drawn_state(self, config: Config, key: jax.Array) -> TrainState:
-        size = config.data.image_size
-        images = jnp.zeros((2, size, size, self.inputs.facts.channels))
-        params, model_state = self.program.network.init(key, images)
-        tx = make_optimizer(
-            config.optimizer,
-            total_steps=self.inputs.total_steps,
-            steps_per_epoch=self.inputs.steps_per_epoch,
-        )
-        return TrainState.create(params, model_state, tx)
