@@ -110,7 +110,7 @@ def parameter_shardings(
 
     Raises:
         InputError: a rule matches no parameter, or names an axis that its parameter
-            does not have or that N does not divide.
+            does not have or that N does not divide; the mesh has no axis `data`.
 
     >>> import jax.numpy as jnp
     >>> params = {"kernel": jnp.ones((8, 16)), "bias": jnp.ones(16)}
@@ -122,6 +122,11 @@ def parameter_shardings(
     >>> found["kernel"].shard_shape((8, 16)), found["bias"].shard_shape((16,))
     ((1, 16), (2,))
     """
+    if AXIS not in mesh.shape:
+        raise InputError(
+            f"a state is split over the mesh axis {AXIS!r}; got a mesh of the axes "
+            f"{mesh.axis_names}: make it with data_mesh"
+        )
     devices = mesh.shape[AXIS]
     patterns = [_compiled(rule) for rule in rules]
     leaves = list(_by_path(params))
@@ -151,7 +156,7 @@ def gathered(loss_fn: LossFn, shardings: Any) -> LossFn:
     """Return a loss that makes parameters whole for use and leaves its gradient split.
 
     Where parameters are whole already, as under ZeRO-1, only the gradient is split.
-    For use under `jit`, by `update`.
+    For use under `jit`, by `update`; it has no forward-mode derivative.
 
     Args:
         loss_fn: as `update` takes it.

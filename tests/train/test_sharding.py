@@ -226,7 +226,8 @@ def test_parameters_are_gathered_and_not_activations():
 def test_function_of_a_split_state_gives_what_one_of_a_whole_gives():
     def losses(state, batch, shared):
         loss, (_, metrics) = loss_fn(state.params, {}, batch, shared["key"])
-        return {"loss": loss, "kept": state.params["rows"]} | metrics
+        kept = {"each": 2 * batch["x"][:, 0], "rows": state.params["rows"]}
+        return {"loss": loss, **kept} | metrics
 
     found = {}
     for kind in get_args(StateSharding):
@@ -236,7 +237,7 @@ def test_function_of_a_split_state_gives_what_one_of_a_whole_gives():
         shared = parallel.replicate({"key": jax.random.key(0)})
         evaluate = parallel.compile_pure(losses, shardings)
         result = evaluate(state, parallel.shard(batch_at(0)), shared)
-        assert result["kept"].sharding.is_fully_replicated
+        assert all(x.sharding.is_fully_replicated for x in result.values())
         assert not state.params["rows"].is_deleted()
         found[kind] = jax.device_get(result)
     for kind in SPLIT:
@@ -349,6 +350,12 @@ def test_rule_that_cannot_be_applied_is_refused_in_one_line(rules, line):
 def test_unknown_kind_is_refused():
     with pytest.raises(InputError, match="'zero1', 'fsdp'.; got 'zero9'"):
         state_shardings(initial(optax.sgd(0.1)), MESH, "zero9")  # pyright: ignore[reportArgumentType]
+
+
+def test_mesh_without_an_axis_of_data_is_refused():
+    mesh = AbstractMesh((8,), ("model",))
+    with pytest.raises(InputError, match=r"axis 'data'; got .*'model'.*data_mesh"):
+        parameter_shardings({"w": shape(64, 64)}, mesh)
 
 
 @pytest.mark.parametrize("backend", ["shard_map", "pmap"])

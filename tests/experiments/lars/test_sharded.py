@@ -101,13 +101,10 @@ def test_split_run_goes_on_and_is_reported(split, tmp_path, capsys):
 
 
 def test_show_tells_what_a_device_holds(capsys):
-    held = {}
-    for kind in ("zero1", "fsdp"):
-        words = ["--devices", "256", "--state-sharding", kind]
-        assert main(["show", "resnet50_32k_lars", *words]) == 0
-        said = capsys.readouterr().out.splitlines()
-        [line] = [line for line in said if "state on each of 256 devices" in line]
-        held[kind] = float(line.split()[-2])
-    # Parameters and momentum are 97.5 MiB each, their whole leaves less than 5 MiB.
-    assert 97.5 < held["zero1"] < 102
-    assert 0.75 < held["fsdp"] < 10
+    words = ["--devices", "256", "--state-sharding", "fsdp"]
+    assert main(["show", "resnet50_32k_lars", *words]) == 0
+    said = capsys.readouterr().out.splitlines()
+    [line] = [line for line in said if "state on each of 256 devices" in line]
+    # Parameters and momentum are 195 MiB, of which a 256th is 0.8; the rest is leaves
+    # that stay whole, most of them kernels of 64 and 128 channels.
+    assert 6 < float(line.split()[-2]) < 8
