@@ -24,7 +24,14 @@ from benchmarks.records import write_record
 from lars_jax import TrainState, lars, update
 from lars_jax.models import BatchNorm, from_linen, merge_running
 from lars_jax.models.layers import Dropout
-from lars_jax.train import DataParallel, data_mesh
+from lars_jax.train import (
+    DataParallel,
+    StateSharding,
+    data_mesh,
+    gathered,
+    parameter_shardings,
+    state_shardings,
+)
 from lars_jax.train.parallel import Backend
 
 BATCH, FEATURES, CLASSES, STEPS = 128, 16, 4, 20
@@ -43,6 +50,7 @@ class Case:
     backend: Backend = "jit"
     devices: int = 1
     microbatches: int = 1
+    state_sharding: StateSharding = "none"
 
     @property
     def possible(self) -> bool:
@@ -78,6 +86,13 @@ def trained(case: Case) -> tuple[Any, Any]:
     network = from_linen(Network(case.span, parallel.axis_name))
     alone = from_linen(Network(case.span, None))
     tx = OPTIMIZERS[case.optimizer]
+    params, model_state = alone.init(jax.random.key(0), jnp.zeros((1, FEATURES)))
+    start = jax.device_get((params, model_state))
+    state = TrainState.create(params, model_state, tx)
+    # The network is small: every leaf that can be is split.
+    gradients = parameter_shardings(params, parallel.mesh, smallest=1)
+    split = case.state_sharding != "none"
+    shardings = state_shardings(state, parallel.mesh, case.state_sharding, smallest=1)
 
     def step(state: TrainState, batch: Any, shared: Any) -> Any:
         key = jax.random.fold_in(shared["key"], state.step)
@@ -97,7 +112,7 @@ def trained(case: Case) -> tuple[Any, Any]:
             return jnp.mean(losses), (model_state, {})
 
         return update(
-            loss_fn,
+            gathered(loss_fn, gradients) if split else loss_fn,
             tx,
             state,
             batch,
@@ -108,11 +123,9 @@ def trained(case: Case) -> tuple[Any, Any]:
             axis_name=parallel.axis_name,
         )
 
-    params, model_state = alone.init(jax.random.key(0), jnp.zeros((1, FEATURES)))
-    start = jax.device_get((params, model_state))
-    state = parallel.replicate(TrainState.create(params, model_state, tx))
+    state = jax.device_put(state, shardings)
     shared = parallel.replicate({"key": jax.random.key(1)})
-    compiled = parallel.compile(step)
+    compiled = parallel.compile(step, shardings if split else None)
     for number in range(STEPS):
         state, _ = compiled(state, parallel.shard(_batch(number)), shared)
         jax.block_until_ready(state)

@@ -6,6 +6,7 @@ from typing import Any, get_args
 from experiments.lars.config import Config, OptimizerConfig, OptimizerName, VariantName
 from experiments.lars.parts import check_span
 from lars_jax.errors import InputError
+from lars_jax.train import StateSharding
 
 _POSITIVE = (
     "global_batch",
@@ -53,6 +54,7 @@ def check(config: Config) -> Config:
     known = parts == "auto" or isinstance(parts, int) and parts > 0
     _require(known, "microbatches", "above 0, or auto", parts)
     _check_rule(optimizer)
+    _check_sharding(config)
     smoothing = _finite(config, "label_smoothing")
     _require(0 <= smoothing < 1, "label_smoothing", "in [0, 1)", smoothing)
     _require(0 <= config.seed < 2**31, "seed", "in [0, 2^31)", config.seed)
@@ -117,6 +119,17 @@ def _check_rule(optimizer: OptimizerConfig) -> None:
         raise InputError(
             f"variant is a form of LARS; got {optimizer.variant} with optimizer "
             f"{optimizer.optimizer}: leave --variant out, or choose --optimizer lars"
+        )
+
+
+def _check_sharding(config: Config) -> None:
+    kinds, kind = get_args(StateSharding), config.state_sharding
+    _require(kind in kinds, "state_sharding", f"one of {', '.join(kinds)}", config)
+    if kind != "none" and config.backend != "jit":
+        raise InputError(
+            f"state_sharding needs the back-end jit, where arrays are global; got "
+            f"{kind} with {config.backend}: leave --backend out, or choose "
+            "--state-sharding none"
         )
 
 

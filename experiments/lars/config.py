@@ -180,6 +180,9 @@ class Config:
     devices: int | None = None
     """Number of devices to use; None: all."""
 
+    state_sharding: Literal["none", "zero1", "fsdp"] = "none"
+    """Split over devices: zero1 the optimizer's state, fsdp the parameters too."""
+
     log_every: int = 1
     """Updates between rows of metrics."""
 

@@ -31,7 +31,12 @@ from experiments.lars.parts import (
     parts_of,
     span_of,
 )
-from experiments.lars.program import Step, build_train_step
+from experiments.lars.program import (
+    Step,
+    build_train_step,
+    make_network,
+    placement,
+)
 from experiments.lars.shapes import (
     Setting,
     batch_shapes,
@@ -42,6 +47,7 @@ from experiments.lars.shapes import (
 from lars_jax.errors import InputError
 from lars_jax.train import DataParallel
 from lars_jax.train.loop import MAX_IN_FLIGHT
+from lars_jax.train.sharding import shard_shapes
 
 SHARE = 0.9
 """Share of a device's memory that a step may plan with.
@@ -158,7 +164,8 @@ class _Search:
         state = state_shapes(self.at(1), setting.facts)
         # Only pmap keeps the old state beside the new one.
         states = 2 if setting.parallel.backend == "pmap" else 1
-        self.resident = states * tree_bytes(state) + batch + self.beside
+        own = shard_shapes(state, _shardings_of(_placed_state(self.at(1), setting)))
+        self.resident = states * tree_bytes(own) + batch + self.beside
         self.resident += tree_bytes(setting.shared)
         self.gradients = 2 * tree_bytes(state.params)
         residuals = residual_bytes(self.at(1), setting.facts)
@@ -284,7 +291,7 @@ def compiled_bytes(step: Step, config: Config, setting: Setting) -> int:
         }
     lowered: Any = step
     lowered = lowered.lower(
-        _placed(state_shapes(config, setting.facts), parallel.replicated),
+        _placed_state(config, setting),
         _placed(batch, parallel.sharded),
         _placed(setting.shared, parallel.replicated),
     )
@@ -295,6 +302,20 @@ def compiled_bytes(step: Step, config: Config, setting: Setting) -> int:
         - found.alias_size_in_bytes
         + found.temp_size_in_bytes
     )
+
+
+def _shardings_of(tree: Any) -> Any:
+    return jax.tree.map(lambda x: x.sharding, tree)
+
+
+def _placed_state(config: Config, setting: Setting) -> Any:
+    """Return the shapes of the state with the shardings that its step takes."""
+    facts, parallel = setting.facts, setting.parallel
+    state = state_shapes(config, facts)
+    placed = placement(config, facts, make_network(config, facts), parallel).state
+    if placed is None:
+        return _placed(state, parallel.replicated)
+    return jax.tree.map(_placed, state, placed)
 
 
 def _placed(tree: Any, sharding: jax.sharding.Sharding) -> Any:

@@ -7,7 +7,7 @@ in the batch. Cropping, mirroring and normalisation happen inside the step in bo
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,15 @@ from experiments.lars.parts import parts_of, span_of
 from lars_jax.data import augment, center_crop, example_keys, normalize
 from lars_jax.models import Network, batch_statistics, build, merge_running
 from lars_jax.optim import layer_norms
-from lars_jax.train import DataParallel, TrainState, any_vote, update
+from lars_jax.train import (
+    DataParallel,
+    TrainState,
+    any_vote,
+    gathered,
+    parameter_shardings,
+    state_shardings,
+    update,
+)
 from lars_jax.train.ahead import AheadOfTime
 from lars_jax.train.update import LossFn
 
@@ -51,6 +59,7 @@ class Program:
         predict: `(state, batch, shared) -> (probabilities [B, classes], labels [B])`.
         statistics: `(state, batch, shared) -> model_state` of one batch alone.
         network: the network, as evaluation applies it.
+        shardings: of the state, or a prefix of it.
     """
 
     train_step: AheadOfTime
@@ -58,6 +67,7 @@ class Program:
     predict: AheadOfTime
     statistics: AheadOfTime
     network: Network
+    shardings: Any
 
 
 def build_program(
@@ -76,6 +86,7 @@ def build_program(
     """
     network = make_network(config, facts)
     evaluating = DataParallel(parallel.mesh, "jit")
+    placed = placement(config, facts, network, parallel)
 
     def predict(state: TrainState, batch: Batch, shared: Shared) -> Any:
         images = prepare(config, facts, batch, shared, train=False)
@@ -91,11 +102,61 @@ def build_program(
     return Program(
         train_step=AheadOfTime(train_step or build_train_step(config, facts, parallel)),
         eval_step=AheadOfTime(
-            evaluating.compile_pure(make_eval_step(config, facts, network))
+            evaluating.compile_pure(
+                make_eval_step(config, facts, network), placed.state
+            )
         ),
-        predict=AheadOfTime(evaluating.compile_pure(predict)),
-        statistics=AheadOfTime(evaluating.compile_pure(statistics)),
+        predict=AheadOfTime(evaluating.compile_pure(predict, placed.state)),
+        statistics=AheadOfTime(evaluating.compile_pure(statistics, placed.state)),
         network=network,
+        shardings=parallel.replicated if placed.state is None else placed.state,
+    )
+
+
+def make_state(
+    config: Config,
+    facts: ImageFacts,
+    network: Network,
+    key: jax.Array,
+    *,
+    total_steps: int = 1,
+    steps_per_epoch: float = 1.0,
+) -> TrainState:
+    """Return the state at step 0 with weights drawn by a key.
+
+    The lengths of run and epoch are numbers in the state and change no shape.
+    """
+    side = config.data.image_size
+    params, model_state = network.init(key, jnp.zeros((2, side, side, facts.channels)))
+    tx = make_optimizer(
+        config.optimizer, total_steps=total_steps, steps_per_epoch=steps_per_epoch
+    )
+    return TrainState.create(params, model_state, tx)
+
+
+def state_shapes(config: Config, facts: ImageFacts, network: Network) -> TrainState:
+    """Return the shapes of the state of a configuration."""
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return jax.eval_shape(lambda key: make_state(config, facts, network, key), key)
+
+
+class Placement(NamedTuple):
+    """Where state and gradients lie; None where that is whole on every device."""
+
+    state: TrainState | None
+    gradients: Any
+
+
+def placement(
+    config: Config, facts: ImageFacts, network: Network, parallel: DataParallel
+) -> Placement:
+    """Return where a configuration wants the state of its network to lie."""
+    if config.state_sharding == "none":
+        return Placement(None, None)
+    shapes = state_shapes(config, facts, network)
+    return Placement(
+        state_shardings(shapes, parallel.mesh, config.state_sharding),
+        parameter_shardings(shapes.params, parallel.mesh),
     )
 
 
@@ -103,18 +164,30 @@ def build_train_step(config: Config, facts: ImageFacts, parallel: DataParallel) 
     """Return the training step over the mesh, not yet compiled."""
     # Only a mapped step has an axis for batch normalisation to average over.
     network = make_network(config, facts, parallel.axis_name)
-    step = make_train_step(config, facts, network, parallel.axis_name)
-    return parallel.compile(step)
+    placed = placement(config, facts, make_network(config, facts), parallel)
+    step = make_train_step(config, facts, network, parallel.axis_name, placed.gradients)
+    return parallel.compile(step, placed.state)
 
 
 def make_train_step(
-    config: Config, facts: ImageFacts, network: Network, axis_name: str | None = None
+    config: Config,
+    facts: ImageFacts,
+    network: Network,
+    axis_name: str | None = None,
+    gradients: Any = None,
 ) -> Step:
     """Return the pure training step of a configuration.
 
     `shared["key"]` is the key of the seed. What an image looks like depends on it and
     on the image's example and epoch alone; what is dropped, on it, the step and the
     example. Neither depends on devices or micro-batches.
+
+    Args:
+        config: the run.
+        facts: what network and preprocessing must know of the data.
+        network: built for the same axis.
+        axis_name: mapped axis to average over, if any.
+        gradients: their shardings where they are split, under `jit`.
     """
     # Of this optimizer only the rules are used: its numbers are in the state.
     tx = make_optimizer(config.optimizer, total_steps=1, steps_per_epoch=1.0)
@@ -124,8 +197,9 @@ def make_train_step(
         key = jax.random.fold_in(shared["key"], state.step)
         dropping = jax.random.fold_in(key, 0)
         rate = learning_rate(config.optimizer, state.opt_state, state.step)
+        loss_fn = make_loss(config, facts, network, shared, dropping)
         state, metrics = update(
-            make_loss(config, facts, network, shared, dropping),
+            loss_fn if gradients is None else gathered(loss_fn, gradients),
             tx,
             state,
             batch,

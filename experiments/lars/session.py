@@ -180,6 +180,7 @@ class Session:
             f"{len(inputs.evaluation):,} to evaluate; {rule_name(config.optimizer)}, "
             f"global batch {config.global_batch}, {self._total} steps on "
             f"{inputs.parallel.num_devices} x {jax.devices()[0].device_kind}{among}"
+            + ("" if config.state_sharding == "none" else f", {config.state_sharding}")
         )
         self._files.say(self.trainer.parts)
         self._files.say(f"run directory: {self.directory}")

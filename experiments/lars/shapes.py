@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 
 from experiments.lars.config import Config, DataConfig
-from experiments.lars.optimizer import make_optimizer
 from experiments.lars.parts import parts_of
 from experiments.lars.program import (
     ImageFacts,
     Shared,
     make_loss,
     make_network,
+    make_state,
     make_train_step,
 )
 from lars_jax.data import known_statistics
@@ -114,15 +114,10 @@ def residual_bytes(config: Config, facts: ImageFacts | None = None) -> int:
 
 def state_shapes(config: Config, facts: ImageFacts) -> TrainState:
     """Return the shapes of the state that a run begins with."""
-    network, side = make_network(config, facts), config.data.image_size
-
-    def initial(key: jax.Array) -> TrainState:
-        images = jnp.zeros((2, side, side, facts.channels))
-        params, model_state = network.init(key, images)
-        tx = make_optimizer(config.optimizer, total_steps=1, steps_per_epoch=1.0)
-        return TrainState.create(params, model_state, tx)
-
-    return jax.eval_shape(initial, key_shape())
+    network = make_network(config, facts)
+    return jax.eval_shape(
+        lambda key: make_state(config, facts, network, key), key_shape()
+    )
 
 
 def key_shape() -> Any:

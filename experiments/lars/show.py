@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+from jax.sharding import AbstractMesh
 
 from experiments.lars.config import Config
 from experiments.lars.device import device_memory
@@ -24,8 +25,10 @@ from experiments.lars.shapes import (
     tree_bytes,
 )
 from lars_jax.optim import leaf_names
-from lars_jax.train import DataParallel, data_mesh
+from lars_jax.train import DataParallel, data_mesh, state_shardings
 from lars_jax.train.config import flatten, to_json
+from lars_jax.train.parallel import AXIS
+from lars_jax.train.sharding import shard_shapes
 
 
 def describe(config: Config) -> Iterator[str]:
@@ -82,4 +85,16 @@ def _memory(config: Config, found: Shapes) -> dict[str, int]:
     return rows | {
         "sum": sum(rows.values()),
         "kept for the backward pass, an image": residuals // part,
+        **_state_of_one_device(config, found),
     }
+
+
+def _state_of_one_device(config: Config, found: Shapes) -> dict[str, int]:
+    if config.state_sharding == "none":
+        return {}
+    devices = config.devices or jax.device_count()
+    # The devices need not exist here.
+    mesh = AbstractMesh((devices,), (AXIS,))
+    placed = state_shardings(found.before, mesh, config.state_sharding)
+    own = tree_bytes(shard_shapes(found.before, placed))
+    return {f"state on each of {devices} devices": own}

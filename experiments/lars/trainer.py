@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.lars.config import Config
 from experiments.lars.device import device_memory
 from experiments.lars.inputs import Inputs, load_inputs
 from experiments.lars.memory import resolve, steps_ahead
-from experiments.lars.optimizer import make_optimizer
-from experiments.lars.program import STOP, Program, build_program
+from experiments.lars.program import STOP, Program, build_program, make_state
 from lars_jax.models import merge_statistics
 from lars_jax.optim import leaf_names
 from lars_jax.train import (
@@ -82,7 +80,11 @@ class Trainer:
             return state
         weights = {"params": state.params, "model_state": state.model_state}
         found = load_weights(Path(config.init_from), weights)
-        return state._replace(**self.inputs.parallel.replicate(found))
+        params, model_state = found["params"], found["model_state"]
+        state = state._replace(params=params, model_state=model_state)
+        # What is read on the host is the same on every process, and cut as the state.
+        place = jax.jit(lambda state: state, out_shardings=self.program.shardings)
+        return place(state)
 
     def drawn_state(self, config: Config | None = None) -> TrainState:
         """Return the state at step 0 with weights drawn from the seed.
@@ -90,9 +92,22 @@ class Trainer:
         It is what a checkpoint is restored in the likeness of.
         """
         config = self.config if config is None else config
-        # A key made inside, so that several processes need not send one another a seed.
-        draw = jax.jit(partial(self._drawn_state, config))
-        return self.inputs.parallel.replicate(draw(np.uint32(config.seed)))
+        program, inputs = self.program, self.inputs
+
+        def draw(seed: jax.Array) -> TrainState:
+            # A key made inside, so that several processes send one another no seed.
+            return make_state(
+                config,
+                inputs.facts,
+                program.network,
+                jax.random.key(seed),
+                total_steps=inputs.total_steps,
+                steps_per_epoch=inputs.steps_per_epoch,
+            )
+
+        # Where it is split no device need ever hold the whole.
+        drawn = jax.jit(draw, out_shardings=program.shardings)
+        return drawn(np.uint32(config.seed))
 
     def export(self, state: TrainState, path: Path) -> None:
         """Write weights and batch statistics, as evaluation uses them, to a file."""
@@ -207,18 +222,6 @@ class Trainer:
         if choice == "auto":
             return self.inputs.total_steps < ESTIMATE_BELOW
         return choice == "estimated"
-
-    def _drawn_state(self, config: Config, seed: jax.Array) -> TrainState:
-        key = jax.random.key(seed)
-        size = config.data.image_size
-        images = jnp.zeros((2, size, size, self.inputs.facts.channels))
-        params, model_state = self.program.network.init(key, images)
-        tx = make_optimizer(
-            config.optimizer,
-            total_steps=self.inputs.total_steps,
-            steps_per_epoch=self.inputs.steps_per_epoch,
-        )
-        return TrainState.create(params, model_state, tx)
 
 
 def _call(step: AheadOfTime, interrupt: Interrupt, *arguments: Any) -> Any:

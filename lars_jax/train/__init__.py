@@ -8,6 +8,12 @@ from lars_jax.train.evaluate import evaluate
 from lars_jax.train.interrupt import Interrupt, Interrupted
 from lars_jax.train.loop import Hook, NonFiniteError, every, fit
 from lars_jax.train.parallel import DataParallel, any_vote, data_mesh
+from lars_jax.train.sharding import (
+    StateSharding,
+    gathered,
+    parameter_shardings,
+    state_shardings,
+)
 from lars_jax.train.state import TrainState
 from lars_jax.train.update import LossFn, update
 
@@ -18,11 +24,15 @@ __all__ = [
     "Interrupted",
     "LossFn",
     "NonFiniteError",
+    "StateSharding",
     "TrainState",
     "any_vote",
     "data_mesh",
     "evaluate",
     "every",
     "fit",
+    "gathered",
+    "parameter_shardings",
+    "state_shardings",
     "update",
 ]

@@ -1,10 +1,10 @@
 """Spread one pure step over a mesh of devices.
 
 The step is the same function for every back-end. Under `jit` arrays are global: the
-batch is split over the mesh, the state is on every device, and the compiler inserts
-the sums. Under `shard_map` and `pmap` each device runs the step on its own part and
-`update` averages over the named axis; `pmap` is kept because many TPU scripts still
-speak it.
+batch is split over the mesh, the state is on every device or split as `sharding` says,
+and the compiler inserts the sums. Under `shard_map` and `pmap` each device runs the
+step on its own part and `update` averages over the named axis; `pmap` is kept because
+many TPU scripts still speak it.
 """
 
 from collections.abc import Callable
@@ -153,19 +153,30 @@ class DataParallel:
                 f"on {self.num_devices} devices: choose a multiple, or fewer devices"
             )
 
-    def compile(self, step: Step) -> Step:
+    def compile(self, step: Step, state: Any = None) -> Step:
         """Return the step over the mesh.
 
         Args:
             step: `(state, batch, shared) -> (state, metrics)`, pure. `batch` is split
                 over the devices, `state` and `shared` are whole on each. The step must
                 have been built with this object's `axis_name`.
+            state: shardings of the state, as `state_shardings` returns them, under
+                `jit` alone; None where it is whole on each device.
 
         Returns:
             A function of the same signature that takes what `replicate` and `shard`
-            return. The state given to it must not be used again: all but `pmap` give
-            its memory to the new one.
+            return, or a state of these shardings, which it returns again. The state
+            given to it must not be used again: all but `pmap` give its memory to the
+            new one.
+
+        Raises:
+            InputError: shardings under `shard_map` or `pmap`.
         """
+        if state is not None and self.backend != "jit":
+            raise InputError(
+                "a state may be sharded under the back-end jit alone, where arrays are "
+                f"global; got {self.backend}: choose jit, or leave the state whole"
+            )
         if self.backend == "pmap":
             return jax.pmap(
                 step,
@@ -184,22 +195,32 @@ class DataParallel:
                 out_specs=(whole, whole),
             )
         on_cpu = self.mesh.devices.flat[0].platform == "cpu"
+        state = self.replicated if state is None else state
         return jax.jit(
             step,
-            in_shardings=(self.replicated, self.sharded, self.replicated),
-            out_shardings=(self.replicated, self.replicated),
+            in_shardings=(state, self.sharded, self.replicated),
+            out_shardings=(state, self.replicated),
             donate_argnums=0,
             compiler_options=CPU_OPTIONS if on_cpu else None,
         )
 
-    def compile_pure(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def compile_pure(
+        self, function: Callable[..., Any], state: Any = None
+    ) -> Callable[..., Any]:
         """Return a function of `(state, batch, shared)` over the mesh that keeps them.
 
         For evaluation, which is the same under every back-end: arrays are global.
+
+        Args:
+            function: pure; what it returns is whole on every device.
+            state: shardings of the state; None where it is whole.
         """
+        if state is not None:
+            function = _with_whole_state(function, self.replicated)
+        state = self.replicated if state is None else state
         return jax.jit(
             function,
-            in_shardings=(self.replicated, self.sharded, self.replicated),
+            in_shardings=(state, self.sharded, self.replicated),
             # Whole on every device, so that every process can read them.
             out_shardings=self.replicated,
         )
@@ -232,6 +253,20 @@ def any_vote(ballots: jax.Array, axis_name: str | None) -> jax.Array:
     if axis_name is None:
         return yes
     return jax.lax.pmax(yes.astype(jnp.int32), axis_name) > 0
+
+
+def _with_whole_state(
+    function: Callable[..., Any], whole: NamedSharding
+) -> Callable[..., Any]:
+    """Return a function that makes each array of a state whole where it is used.
+
+    Left to choose, the compiler may split the network by its channels instead.
+    """
+
+    def wrapped(state: Any, *others: Any) -> Any:
+        return function(jax.lax.with_sharding_constraint(state, whole), *others)
+
+    return wrapped
 
 
 def _with_local_keys(step: Step) -> Step:

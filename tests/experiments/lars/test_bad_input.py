@@ -105,6 +105,15 @@ CASES = {
         ["train", "--devices", "8", "--global-batch", "20"],
         "20 examples on 8 devices",
     ),
+    "state split by another back-end": (
+        ["train", "--state-sharding", "fsdp", "--backend", "shard_map"],
+        "state_sharding needs the back-end jit, where arrays are global; got fsdp with "
+        "shard_map: leave --backend out",
+    ),
+    "unknown way to split the state": (
+        ["train", "--state-sharding", "zero3"],
+        "zero3",
+    ),
     "more devices than there are": (["train", "--devices", "99"], "devices must be"),
     "hold out everything": (["train", "--holdout", "1437", "--devices", "1"], "1437"),
     "data set of no such name": (

@@ -1,0 +1,416 @@
+"""A state split over eight devices: the steps of a whole one, in an eighth of it.
+
+The rows of `rows` differ ten-thousandfold, so that no shard has the norm of the whole.
+Every step is waited for: virtual devices of one process may abort when many steps are
+in flight.
+"""
+
+import functools
+from typing import Any, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
+
+from lars_jax import InputError, TrainState, lamb, lars, layer_norms, update
+from lars_jax.optim import VARIANTS, leaf_names
+from lars_jax.train import (
+    DataParallel,
+    StateSharding,
+    data_mesh,
+    gathered,
+    parameter_shardings,
+    state_shardings,
+)
+from lars_jax.train.checkpoint import Checkpoints
+from lars_jax.train.parallel import AXIS
+from lars_jax.train.sharding import shard_shapes
+
+STEPS, BATCH = 3, 32
+WIDTH = 64
+SCALES = np.logspace(-2, 2, 8)
+SPLIT = ("zero1", "fsdp")
+OPTIMIZERS = {
+    name: lars(1.0, 1e-2, trust_coefficient=6e-3, variant=name) for name in VARIANTS
+} | {
+    "sgd": optax.sgd(0.02, momentum=0.9),
+    "injected": optax.inject_hyperparams(lars)(1.0, 1e-2, trust_coefficient=6e-3),
+    "lamb": lamb(0.02, eps=1.0, weight_decay=1e-2),
+}
+MESH = AbstractMesh((8,), (AXIS,))
+
+
+def loss_fn(params, model_state, batch, key):
+    del key
+    hidden = jnp.tanh(batch["x"] @ params["rows"])
+    hidden = jnp.tanh(hidden @ params["square"] + params["bias"][None])
+    loss = jnp.mean((hidden @ params["columns"] - batch["y"]) ** 2)
+    return loss, (model_state, {"hidden": jnp.mean(hidden)})
+
+
+def batch_at(step):
+    random = np.random.default_rng(step)
+    # Scaled the other way round: the gradient's rows differ as much as the weights'.
+    return {
+        "x": (random.normal(size=(BATCH, 8)) / SCALES).astype(np.float32),
+        "y": random.normal(size=(BATCH, 8)).astype(np.float32),
+    }
+
+
+def initial(tx):
+    random = np.random.default_rng(0)
+    params = {
+        "rows": random.normal(size=(8, WIDTH)) * SCALES[:, None] / 3,
+        "square": random.normal(size=(WIDTH, WIDTH)) / 8,
+        "bias": random.normal(size=WIDTH) / 8,
+        "columns": random.normal(size=(WIDTH, 8)) / 8,
+    }
+    params = {name: jnp.asarray(leaf, jnp.float32) for name, leaf in params.items()}
+    return TrainState.create(params, {"seen": jnp.zeros(64)}, tx)
+
+
+RULES = (("rows", 0), ("columns", 0))
+
+
+def placed(state, kind, parallel):
+    """Return the shardings of a state and of its gradients; nothing below 100 split."""
+    return (
+        state_shardings(state, parallel.mesh, kind, RULES, smallest=100),
+        parameter_shardings(state.params, parallel.mesh, RULES, smallest=100),
+    )
+
+
+def compiled_step(tx, kind, parallel, microbatches=1) -> Any:
+    """Return a step that is compiled when it is first called, and its shardings."""
+    shardings, gradients = placed(initial(tx), kind, parallel)
+    loss = loss_fn if kind == "none" else gathered(loss_fn, gradients)
+
+    def step(state, batch, shared):
+        key = jax.random.fold_in(shared["key"], state.step)
+        return update(loss, tx, state, batch, key, microbatches=microbatches)
+
+    return parallel.compile(step, shardings), shardings
+
+
+@functools.cache
+def trained(rule, kind="none", devices=1, microbatches=1):
+    """Return the parameters and the telemetry after all steps."""
+    parallel, tx = DataParallel(data_mesh(devices)), OPTIMIZERS[rule]
+    step, shardings = compiled_step(tx, kind, parallel, microbatches)
+    state = jax.device_put(initial(tx), shardings)
+    shared = parallel.replicate({"key": jax.random.key(0)})
+    for number in range(STEPS):
+        state, _ = step(state, parallel.shard(batch_at(number)), shared)
+        jax.block_until_ready(state)
+    telemetry = np.zeros(0) if rule == "sgd" else layer_norms(state.opt_state)
+    return jax.device_get((state.params, telemetry))
+
+
+def assert_same(found, expected):
+    """Compare parameters relative to how far each has moved, and all telemetry."""
+    before = jax.device_get(initial(optax.identity()).params)
+    for name, leaf in expected[0].items():
+        moved = np.abs(leaf - before[name]).max()
+        assert moved > 0
+        assert np.abs(found[0][name] - leaf).max() <= 1e-5 * moved, name
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("microbatches", [1, 4])
+@pytest.mark.parametrize("kind", SPLIT)
+@pytest.mark.parametrize("rule", ["sgd", "injected", "lamb"])
+def test_split_state_takes_the_steps_of_a_whole_one(rule, kind, microbatches):
+    assert_same(trained(rule, kind, 8, microbatches), trained(rule))
+
+
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_norms_of_every_variant_are_those_of_whole_layers(variant):
+    assert_same(trained(variant, "fsdp", 8), trained(variant))
+
+
+def test_norms_of_shards_would_be_noticed():
+    # The same leaf, each device measuring its own row: what the tests above rule out.
+    tx, state = OPTIMIZERS["paper"], initial(OPTIMIZERS["paper"])
+    gradient = jax.grad(lambda *a: loss_fn(*a)[0])(
+        state.params, {}, batch_at(0), jax.random.key(0)
+    )["rows"]
+    rows = state.params["rows"]
+    whole: Any = tx.update(gradient, tx.init(rows), rows)[0]
+    split = PartitionSpec(AXIS)
+    local = jax.shard_map(
+        lambda g, w: tx.update(g, tx.init(w), w)[0],
+        mesh=data_mesh(8),
+        in_specs=(split, split),
+        out_specs=split,
+        check_vma=False,
+    )
+    error = jnp.abs(jax.jit(local)(gradient, rows) - whole).max()
+    assert error > 0.1 * jnp.abs(whole).max()
+
+
+# Where things lie
+
+
+def test_each_device_keeps_its_eighth_through_steps():
+    parallel, tx = DataParallel(data_mesh(8)), OPTIMIZERS["injected"]
+    shared = parallel.replicate({"key": jax.random.key(0)})
+    eighth = {"rows": (1, WIDTH), "columns": (8, 8), "square": (8, WIDTH)}
+    whole = {"rows": (8, WIDTH), "columns": (WIDTH, 8), "square": (WIDTH, WIDTH)}
+    for kind, expected in {"none": whole, "zero1": whole, "fsdp": eighth}.items():
+        step, shardings = compiled_step(tx, kind, parallel)
+        state = jax.device_put(initial(tx), shardings)
+        for number in range(2):
+            state, _ = step(state, parallel.shard(batch_at(number)), shared)
+            jax.block_until_ready(state)
+        momentum = optax.tree.get(state.opt_state, "trace")
+        buffers = whole if kind == "none" else eighth
+        for name in whole:
+            own = state.params[name].addressable_shards[0].data.shape
+            assert own == expected[name]
+            assert momentum[name].addressable_shards[0].data.shape == buffers[name]
+        for leaf in (state.params["bias"], state.step, state.model_state["seen"]):
+            assert leaf.sharding.is_fully_replicated
+        ratios = optax.tree.get(state.opt_state, "trust_ratio")
+        assert ratios.sharding.is_fully_replicated
+
+
+def test_compiled_step_holds_an_eighth():
+    parallel, tx = DataParallel(data_mesh(8)), OPTIMIZERS["paper"]
+    state, shared = initial(tx), {"key": jax.random.key(0)}
+    held = {}
+    for kind in get_args(StateSharding):
+        step, shardings = compiled_step(tx, kind, parallel)
+        memory = step.lower(state, batch_at(0), shared).compile().memory_analysis()
+        own = jax.tree.leaves(shard_shapes(state, shardings))
+        expected = sum(leaf.size * leaf.dtype.itemsize for leaf in own)
+        # What the last step measured is written anew and never read.
+        read = expected - 4 * 4 * len(state.params)
+        batch = 4 * (BATCH // 8) * (8 + 8)
+        assert memory.argument_size_in_bytes == read + batch
+        # What goes in is the memory of what comes out.
+        assert memory.alias_size_in_bytes == read
+        held[kind] = expected
+    split = 4 * (8 * WIDTH + WIDTH * WIDTH + WIDTH * 8)
+    assert held["none"] - held["zero1"] == split * 7 // 8
+    assert held["zero1"] - held["fsdp"] == split * 7 // 8
+
+
+@pytest.mark.parametrize("kind", SPLIT)
+def test_split_state_is_donated_and_nothing_visits_the_host(kind):
+    parallel, tx = DataParallel(data_mesh(8)), OPTIMIZERS["paper"]
+    step, shardings = compiled_step(tx, kind, parallel)
+    state = jax.device_put(initial(tx), shardings)
+    shared = parallel.replicate({"key": jax.random.key(0)})
+    batch = parallel.shard(batch_at(0))
+    with jax.transfer_guard("disallow"):
+        after, metrics = jax.block_until_ready(step(state, batch, shared))
+    assert np.isfinite(float(metrics["loss"]))
+    momentum = optax.tree.get(state.opt_state, "trace")
+    for leaf in jax.tree.leaves((state.params, momentum)):
+        assert leaf.is_deleted()
+    assert jax.tree.map(lambda leaf: leaf.sharding, after.params) == shardings.params
+
+
+def test_parameters_are_gathered_and_not_activations():
+    parallel, tx = DataParallel(data_mesh(8)), OPTIMIZERS["sgd"]
+    step, _ = compiled_step(tx, "fsdp", parallel)
+    lowered = step.lower(initial(tx), batch_at(0), {"key": jax.random.key(0)})
+    text = lowered.compile().as_text()
+    assert text.count(" all-gather(") == 3
+    assert " all-to-all(" not in text
+
+
+def test_function_of_a_split_state_gives_what_one_of_a_whole_gives():
+    def losses(state, batch, shared):
+        loss, (_, metrics) = loss_fn(state.params, {}, batch, shared["key"])
+        kept = {"each": 2 * batch["x"][:, 0], "rows": state.params["rows"]}
+        return {"loss": loss, **kept} | metrics
+
+    found = {}
+    for kind in get_args(StateSharding):
+        parallel, tx = DataParallel(data_mesh(8)), OPTIMIZERS["paper"]
+        shardings, _ = placed(initial(tx), kind, parallel)
+        state = jax.device_put(initial(tx), shardings)
+        shared = parallel.replicate({"key": jax.random.key(0)})
+        evaluate = parallel.compile_pure(losses, shardings)
+        result = evaluate(state, parallel.shard(batch_at(0)), shared)
+        assert all(x.sharding.is_fully_replicated for x in result.values())
+        assert not state.params["rows"].is_deleted()
+        found[kind] = jax.device_get(result)
+    for kind in SPLIT:
+        jax.tree.map(np.testing.assert_array_equal, found[kind], found["none"])
+
+
+# Rules
+
+
+def shape(*sizes):
+    return jax.ShapeDtypeStruct(sizes, jnp.float32)
+
+
+def axes(params, rules=(), **arguments):
+    """Return the axis that each parameter is split along, None where it is whole."""
+    found = jax.tree.leaves(parameter_shardings(params, MESH, rules, **arguments))
+    entries = [list(sharding.spec) for sharding in found]
+    return {
+        name: entry.index(AXIS) if AXIS in entry else None
+        for name, entry in zip(leaf_names(params), entries, strict=True)
+    }
+
+
+def test_default_splits_the_largest_axis_that_the_devices_divide():
+    params = {
+        "largest": shape(8, 64, 16),
+        "first of equals": shape(3, 64, 64),
+        "that they divide": shape(64, 100),
+        "none that they divide": shape(100, 100),
+        "small": shape(63, 64),
+        "just large enough": shape(64, 64),
+    }
+    assert axes(params) == {
+        "largest": 1,
+        "first of equals": 1,
+        "that they divide": 0,
+        "none that they divide": None,
+        "small": None,
+        "just large enough": 0,
+    }
+    assert axes({"w": shape(8), "x": shape()}, smallest=1) == {"w": 0, "x": None}
+
+
+def test_first_rule_that_matches_wins():
+    params = {
+        "conv": {"kernel": shape(3, 3, 64, 64), "bias": shape(8)},
+        "fc": {"kernel": shape(64, 64), "bias": shape(16)},
+    }
+    rules = [("^fc/kernel$", None), ("kernel$", -1), ("conv/bias", 0), ("bias", None)]
+    assert axes(params, rules) == {
+        "conv/kernel": 3,
+        "conv/bias": 0,
+        "fc/kernel": None,
+        "fc/bias": None,
+    }
+
+
+def test_buffers_follow_the_parameter_whose_path_is_the_longer():
+    params = {
+        "a": {"w": shape(64, 64)},
+        "b": {"a": {"w": shape(64, 64)}},
+        "list": [shape(64, 64), shape(8, 8)],
+    }
+    rules = [("^a/w", None), ("^b/a/w", 1), ("list/0", 0)]
+    tx = optax.inject_hyperparams(lamb)(0.1)
+    state = jax.eval_shape(lambda p: TrainState.create(p, {}, tx), params)
+    found = state_shardings(state, MESH, "zero1", rules)
+    whole = NamedSharding(MESH, PartitionSpec())
+    expected = parameter_shardings(params, MESH, rules)
+    for moment in ("mu", "nu"):
+        assert optax.tree.get(found.opt_state, moment) == expected
+    split = {sharding for sharding in jax.tree.leaves(expected)} - {whole}
+    assert len(split) == 2
+    others = [s for s in jax.tree.leaves(found.opt_state) if s not in split]
+    assert others == [whole] * (len(jax.tree.leaves(state.opt_state)) - 4)
+
+
+def test_buffer_of_another_shape_is_whole():
+    state: Any = TrainState(
+        jnp.zeros(()), {"w": shape(64, 64)}, {}, {"row": {"w": shape(64)}}
+    )
+    found = state_shardings(state, MESH, "fsdp", smallest=1)
+    assert found.opt_state["row"]["w"].is_fully_replicated
+    assert not found.params["w"].is_fully_replicated
+
+
+@pytest.mark.parametrize(
+    ("rules", "line"),
+    [
+        ([("kernal", 0)], r"'kernal' matches none of 2, such as \['bias'\]: mend"),
+        ([("kernel", 0)], r"names 0 of kernel, which has shape \[12, 16\], for 8"),
+        ([("kernel", 2)], "names 2 of kernel"),
+        ([("kernel", -3)], "names -3 of kernel"),
+        ([("kernel", 1), (".", 0), ("bias", 1)], r"'.' names 0 of bias, .* \[10\]"),
+        ([("ker(nel", 0)], "must be a regular expression and an axis; got"),
+        ([("kernel",)], "must be a regular expression and an axis; got"),
+        (["kernel"], "must be a regular expression and an axis; got 'kernel'"),
+        ([(0, 0)], "must be a regular expression and an axis; got"),
+        ([("kernel", "0")], "an axis by its number, or None; got '0' for 'kernel'"),
+        ([("kernel", True)], "an axis by its number, or None; got True"),
+    ],
+)
+def test_rule_that_cannot_be_applied_is_refused_in_one_line(rules, line):
+    params = {"kernel": shape(12, 16), "bias": shape(10)}
+    with pytest.raises(InputError, match=line) as caught:
+        parameter_shardings(params, MESH, rules)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_kind_is_refused():
+    with pytest.raises(InputError, match="'zero1', 'fsdp'.; got 'zero9'"):
+        state_shardings(initial(optax.sgd(0.1)), MESH, "zero9")  # pyright: ignore[reportArgumentType]
+
+
+def test_mesh_without_an_axis_of_data_is_refused():
+    mesh = AbstractMesh((8,), ("model",))
+    with pytest.raises(InputError, match=r"axis 'data'; got .*'model'.*data_mesh"):
+        parameter_shardings({"w": shape(64, 64)}, mesh)
+
+
+@pytest.mark.parametrize("backend", ["shard_map", "pmap"])
+def test_other_back_ends_refuse_a_split_state(backend):
+    parallel, tx = DataParallel(data_mesh(8), backend), OPTIMIZERS["sgd"]
+    with pytest.raises(InputError, match=f"jit alone.*; got {backend}: choose jit"):
+        compiled_step(tx, "zero1", parallel)
+
+
+# Checkpoints
+
+
+def some_state(seed, kind, devices):
+    """Return a state whose every leaf depends on a seed, split over devices."""
+    state = initial(OPTIMIZERS["injected"])
+    random = np.random.default_rng(seed)
+    drawn = jax.tree.map(
+        lambda leaf: jnp.asarray(100 * random.normal(size=leaf.shape), leaf.dtype),
+        state,
+    )
+    shardings, _ = placed(drawn, kind, DataParallel(data_mesh(devices)))
+    return jax.device_put(drawn, shardings), shardings
+
+
+def test_checkpoint_goes_from_one_sharding_and_mesh_to_another(tmp_path):
+    state, _ = some_state(0, "fsdp", 8)
+    expected = jax.device_get(state)
+    moves = [("zero1", 2), ("none", 1), ("fsdp", 8)]
+    for number, (kind, devices) in enumerate(moves):
+        checkpoints = Checkpoints(tmp_path / str(number), best="accuracy")
+        checkpoints.save(1, state, {})
+        checkpoints.wait()
+        like, shardings = some_state(number + 1, kind, devices)
+        state = checkpoints.restore(1, like)
+        checkpoints.close()
+        assert jax.tree.map(lambda leaf: leaf.sharding, state) == shardings
+        jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), expected)
+
+
+def test_bytes_that_differ_are_noticed_on_another_mesh(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path / "checkpoints", best="accuracy")
+    checkpoints.save(1, some_state(0, "fsdp", 8)[0], {})
+    checkpoints.wait()
+    read = checkpoints._read
+
+    def damaged(step, arguments):
+        found = read(step, arguments)
+        if "state" not in found:
+            return found
+        one = found.state.params["rows"]
+        params = found.state.params | {"rows": one.at[7, 3].add(1e-3)}
+        state = found.state._replace(params=params)
+        return type(found)(state=state)
+
+    monkeypatch.setattr(checkpoints, "_read", damaged)
+    with pytest.raises(InputError, match="bytes that were saved.*such as .params"):
+        checkpoints.restore(1, some_state(1, "zero1", 2)[0])
+    checkpoints.close()
