@@ -34,14 +34,13 @@ from experiments.lars.parts import (
 from experiments.lars.program import (
     Step,
     build_train_step,
-    make_network,
-    placement,
 )
 from experiments.lars.shapes import (
     Setting,
     batch_shapes,
+    placed,
+    placed_state,
     residual_bytes,
-    state_shapes,
     tree_bytes,
 )
 from lars_jax.errors import InputError
@@ -161,10 +160,10 @@ class _Search:
         batch //= setting.parallel.num_devices
         ahead = steps_ahead(setting, config.global_batch)
         self.beside = setting.beside + ahead * batch
-        state = state_shapes(self.at(1), setting.facts)
         # Only pmap keeps the old state beside the new one.
         states = 2 if setting.parallel.backend == "pmap" else 1
-        own = shard_shapes(state, _shardings_of(_placed_state(self.at(1), setting)))
+        state = placed_state(self.at(1), setting)
+        own = shard_shapes(state, jax.tree.map(lambda x: x.sharding, state))
         self.resident = states * tree_bytes(own) + batch + self.beside
         self.resident += tree_bytes(setting.shared)
         self.gradients = 2 * tree_bytes(state.params)
@@ -291,9 +290,9 @@ def compiled_bytes(step: Step, config: Config, setting: Setting) -> int:
         }
     lowered: Any = step
     lowered = lowered.lower(
-        _placed_state(config, setting),
-        _placed(batch, parallel.sharded),
-        _placed(setting.shared, parallel.replicated),
+        placed_state(config, setting),
+        placed(batch, parallel.sharded),
+        placed(setting.shared, parallel.replicated),
     )
     found = lowered.compile().memory_analysis()
     return (
@@ -302,28 +301,6 @@ def compiled_bytes(step: Step, config: Config, setting: Setting) -> int:
         - found.alias_size_in_bytes
         + found.temp_size_in_bytes
     )
-
-
-def _shardings_of(tree: Any) -> Any:
-    return jax.tree.map(lambda x: x.sharding, tree)
-
-
-def _placed_state(config: Config, setting: Setting) -> Any:
-    """Return the shapes of the state with the shardings that its step takes."""
-    facts, parallel = setting.facts, setting.parallel
-    state = state_shapes(config, facts)
-    placed = placement(config, facts, make_network(config, facts), parallel).state
-    if placed is None:
-        return _placed(state, parallel.replicated)
-    return jax.tree.map(_placed, state, placed)
-
-
-def _placed(tree: Any, sharding: jax.sharding.Sharding) -> Any:
-    def place(x: Any) -> jax.ShapeDtypeStruct:
-        weak = getattr(x, "weak_type", False)
-        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding, weak_type=weak)
-
-    return jax.tree.map(place, tree)
 
 
 def _legal_parts(config: Config, parallel: DataParallel) -> Iterator[int]:

@@ -19,6 +19,7 @@ from experiments.lars.program import (
     make_network,
     make_state,
     make_train_step,
+    placement,
 )
 from lars_jax.data import known_statistics
 from lars_jax.train import DataParallel, TrainState
@@ -118,6 +119,26 @@ def state_shapes(config: Config, facts: ImageFacts) -> TrainState:
     return jax.eval_shape(
         lambda key: make_state(config, facts, network, key), key_shape()
     )
+
+
+def placed_state(config: Config, setting: Setting) -> Any:
+    """Return the shapes of the state with the shardings that its step takes."""
+    facts, parallel = setting.facts, setting.parallel
+    state = state_shapes(config, facts)
+    found = placement(config, facts, make_network(config, facts), parallel).state
+    if found is None:
+        return placed(state, parallel.replicated)
+    return jax.tree.map(placed, state, found)
+
+
+def placed(tree: Any, sharding: jax.sharding.Sharding) -> Any:
+    """Return the shapes of a tree of arrays that lie as the sharding says."""
+
+    def place(x: Any) -> jax.ShapeDtypeStruct:
+        weak = getattr(x, "weak_type", False)
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding, weak_type=weak)
+
+    return jax.tree.map(place, tree)
 
 
 def key_shape() -> Any:

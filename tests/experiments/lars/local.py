@@ -42,6 +42,12 @@ class Local:
         """Send a signal to one of them."""
         self.processes[index].send_signal(number)
 
+    def end(self, *expected: int) -> None:
+        """Wait for all of them, and fail with all they said unless they end so."""
+        found = self.wait()
+        said = "\n".join(f"-- {i}\n{self.said(i)}" for i in range(len(found)))
+        assert tuple(found) == expected, f"{found}, not {expected}\n{said}"
+
     def wait(self) -> list[int]:
         """Return how each of them ended."""
         deadline = time.monotonic() + SECONDS

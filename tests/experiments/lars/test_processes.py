@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 def run(count, directory, scratch, *more):
     """Run to the end and return the processes."""
     local = Local(count, scratch, *RUN, "--run-dir", str(directory), *more)
-    assert local.wait() == [0] * count, [local.said(i) for i in range(count)]
+    local.end(*[0] * count)
     return local
 
 
@@ -84,10 +84,10 @@ def test_signal_to_one_of_two_stops_both_at_the_same_step(two, tmp_path, victim)
     local = Local(2, tmp_path, *words)
     local.wait_for_step(directory, 5)
     local.send(victim, signal.SIGTERM)
-    assert local.wait() == [143, 143], [local.said(0), local.said(1)]
+    local.end(143, 143)
     assert "stopped and saved at step" in local.said(0)
     again = Local(2, tmp_path, *words, "--resume")
-    assert again.wait() == [0, 0], [again.said(0), again.said(1)]
+    again.end(0, 0)
     assert rows(directory) == rows(two)
     assert last_state(directory) == last_state(two)
 
@@ -99,7 +99,7 @@ def test_processes_whose_peer_is_killed_end_and_go_on_in_other_numbers(alone, tm
     local.wait_for_step(directory, 12)
     local.send(2, signal.SIGKILL)
     started = time.monotonic()
-    assert local.wait() == [75, 75, -9, 75], [local.said(i) for i in range(4)]
+    local.end(75, 75, -9, 75)
     assert time.monotonic() - started < 10
     for index in (0, 1, 3):
         said = local.said(index)
@@ -110,7 +110,7 @@ def test_processes_whose_peer_is_killed_end_and_go_on_in_other_numbers(alone, tm
     local.wait_for_step(directory, 25)
     local.send(0, signal.SIGKILL)
     started = time.monotonic()
-    assert local.wait() == [-9, 75], local.said(1)
+    local.end(-9, 75)
     assert time.monotonic() - started < 10
     assert "process 0 was lost" in local.said(1)
     run(1, directory, tmp_path, "--resume-if-any")
@@ -122,7 +122,7 @@ def test_input_that_cannot_be_used_ends_all_with_its_line(two, tmp_path):
     copy = shutil.copytree(two, tmp_path / "run")
     words = [*RUN, "--placement", "host", "--run-dir", str(copy)]
     local = Local(2, tmp_path, *words)
-    assert local.wait() == [2, 2], [local.said(0), local.said(1)]
+    local.end(2, 2)
     for index in (0, 1):
         assert "already holds this run" in local.said(index)
         assert "Traceback" not in local.said(index)
@@ -135,7 +135,7 @@ def test_damaged_checkpoint_is_set_aside_by_all(two, tmp_path):
         path.write_bytes(path.read_bytes()[:10])
     words = [*RUN, "--placement", "host", "--run-dir", str(copy), "--resume"]
     local = Local(2, tmp_path, *words)
-    assert local.wait() == [0, 0], [local.said(0), local.said(1)]
+    local.end(0, 0)
     assert f"broken-checkpoint-{newest}" in local.said(0)
     assert rows(copy) == rows(two)
     assert last_state(copy) == last_state(two)
