@@ -3,15 +3,24 @@
     python -m benchmarks.mesh_errors
 
 A small network with batch normalisation of an explicit span and dropout takes twenty
-steps by every back-end, on one to eight virtual devices, in one to sixteen
-micro-batches, with SGD and with LARS: LARS forgives a gradient that is N times too
-large, SGD does not. An error is the largest difference of a parameter or of a running
-statistic after the last step, relative to how far its leaf has moved. Where a span
-would cut through a device's part of a micro-batch, the mapped back-ends refuse.
+steps by every back-end, on one to eight virtual devices, or in two and four processes
+with a device each, in one to sixteen micro-batches, with SGD and with LARS: LARS
+forgives a gradient that is N times too large, SGD does not. An error is the largest
+difference of a parameter or of a running statistic after the last step, relative to how
+far its leaf has moved. Where a span would cut through a device's part of a micro-batch,
+the mapped back-ends refuse.
 """
 
 import itertools
+import json
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 import jax
@@ -20,6 +29,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from benchmarks.local_processes import free_port
 from benchmarks.records import write_record
 from lars_jax import TrainState, lars, update
 from lars_jax.models import BatchNorm, from_linen, merge_running
@@ -35,10 +45,13 @@ from lars_jax.train import (
 from lars_jax.train.parallel import Backend
 
 BATCH, FEATURES, CLASSES, STEPS = 128, 16, 4, 20
-DEVICES, MICROBATCHES = (1, 2, 4, 8), (1, 4, 16)
+DEVICES, MICROBATCHES, PROCESSES = (1, 2, 4, 8), (1, 4, 16), (2, 4)
 # Of two examples normalisation leaves nothing but a sign, and hardly a gradient.
 SPANS = (4, 8, None)
 OPTIMIZERS = {"sgd": optax.sgd(0.05, momentum=0.9), "lars": lars(2.0, 1e-4)}
+
+References = dict[tuple[str, int | None], tuple[Any, Any]]
+"""What one device makes of each optimizer and span: before and after all steps."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,7 @@ class Case:
     devices: int = 1
     microbatches: int = 1
     state_sharding: StateSharding = "none"
+    processes: int = 1
 
     @property
     def possible(self) -> bool:
@@ -123,11 +137,13 @@ def trained(case: Case) -> tuple[Any, Any]:
             axis_name=parallel.axis_name,
         )
 
-    state = jax.device_put(state, shardings)
+    state = jax.device_put(state, shardings) if split else parallel.replicate(state)
     shared = parallel.replicate({"key": jax.random.key(1)})
     compiled = parallel.compile(step, shardings if split else None)
+    rows = parallel.local_rows(BATCH)
     for number in range(STEPS):
-        state, _ = compiled(state, parallel.shard(_batch(number)), shared)
+        batch = {name: x[rows] for name, x in _batch(number).items()}
+        state, _ = compiled(state, parallel.shard(batch), shared)
         jax.block_until_ready(state)
     return start, jax.device_get((state.params, state.model_state))
 
@@ -141,22 +157,55 @@ def largest_error(found: Any, expected: Any, start: Any) -> float:
     return max(jax.tree.leaves(jax.tree.map(error, found, expected, start)))
 
 
+def measured(cases: Iterable[Case], references: References) -> Iterator[dict[str, Any]]:
+    """Yield each case that is possible, with its error against the one-device run."""
+    for case in cases:
+        if case.possible:
+            start, expected = references[case.optimizer, case.span]
+            _, found = trained(case)
+            yield asdict(case) | {"error": largest_error(found, expected, start)}
+
+
+def cases(devices: Iterable[int], processes: int = 1) -> Iterator[Case]:
+    """Yield every case on these numbers of devices."""
+    places = itertools.product(
+        OPTIMIZERS, SPANS, get_args(Backend), devices, MICROBATCHES
+    )
+    for place in places:
+        yield Case(*place, processes=processes)
+
+
 def main() -> None:
     """Measure all and write `records/mesh_errors.json`."""
     jax.config.update("jax_num_cpu_devices", max(DEVICES))
-    rows = []
-    for optimizer, span in itertools.product(OPTIMIZERS, SPANS):
-        start, expected = trained(Case(optimizer, span))
-        for place in itertools.product(get_args(Backend), DEVICES, MICROBATCHES):
-            case = Case(optimizer, span, *place)
-            if not case.possible:
-                continue
-            _, found = trained(case)
-            rows.append(asdict(case) | {"error": largest_error(found, expected, start)})
-        worst = max(row["error"] for row in rows)
-        print(f"{optimizer}, span {span}: worst so far {worst:.1e}", flush=True)
+    pairs = list(itertools.product(OPTIMIZERS, SPANS))
+    references: References = {pair: trained(Case(*pair)) for pair in pairs}
+    rows = list(measured(cases(DEVICES), references))
+    print(f"one process: worst {max(row['error'] for row in rows):.1e}", flush=True)
+    for count in PROCESSES:
+        found = in_processes(count, references)
+        print(f"{count}: worst {max(row['error'] for row in found):.1e}", flush=True)
+        rows += found
     command = "python -m benchmarks.mesh_errors"
     print(write_record("mesh_errors", command, steps=STEPS, batch=BATCH, rows=rows))
+
+
+def in_processes(count: int, references: References) -> list[dict[str, Any]]:
+    """Return the rows of several processes on this machine, a device each."""
+    with tempfile.TemporaryDirectory() as scratch:
+        given, rows = Path(scratch) / "references", Path(scratch) / "rows.json"
+        given.write_bytes(pickle.dumps(references))
+        words = [f"127.0.0.1:{free_port()}", str(count), str(given), str(rows)]
+        command = [sys.executable, "-m", "benchmarks.mesh_processes", *words]
+        environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+        running = [
+            subprocess.Popen([*command, str(index)], env=environment)
+            for index in range(count)
+        ]
+        statuses = [process.wait() for process in running]
+        if any(statuses):
+            raise RuntimeError(f"processes ended with {statuses}")
+        return json.loads(rows.read_text())
 
 
 def _batch(number: int) -> dict[str, np.ndarray]:

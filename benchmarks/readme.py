@@ -133,10 +133,14 @@ def mesh_errors() -> str:
     parts = sorted({row["microbatches"] for row in record["rows"]})
     groups: dict[str, dict[int, list[float]]] = {}
     for row in record["rows"]:
-        cells = groups.setdefault(f"{row['backend']}, {row['devices']}", {})
+        place = f"{row['backend']}, {row['processes']} x "
+        place += str(row["devices"] // row["processes"])
+        cells = groups.setdefault(place, {})
         cells.setdefault(row["microbatches"], []).append(row["error"])
     lines = [
-        "| back-end, devices | parts: " + " | ".join(map(str, parts)) + " |",
+        "| back-end, processes x devices | parts: "
+        + " | ".join(map(str, parts))
+        + " |",
         "|---" * (len(parts) + 1) + "|",
     ]
     for name, cells in groups.items():

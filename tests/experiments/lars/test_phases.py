@@ -3,19 +3,22 @@
 Each phase is made to last far longer than a test, and the signal sent while it does.
 """
 
-import os
-import signal
-import threading
 import time
 
 import jax
 import numpy as np
 import pytest
 
+from benchmarks.phases import (
+    LONG,
+    in_compilation,
+    in_data_wait,
+    in_evaluation,
+    in_loading,
+    in_report,
+    in_training,
+)
 from experiments.lars.cli import main
-from experiments.lars.inputs import Inputs
-from experiments.lars.trainer import Trainer
-from lars_jax.train.ahead import AheadOfTime
 from tests.experiments.lars.support import last_state, rows, saved_state
 
 RUN = [
@@ -23,90 +26,6 @@ RUN = [
     *("--eval-every", "0.09", "--checkpoint-every", "0.09", "--eval-batch", "60"),
 ]
 """Evaluates and saves every 4 steps, and evaluates in 6 batches."""
-
-LONG = 60
-
-
-def terminate():
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def linger():
-    """Send the signal a moment from now, and be busy for longer than a test may be."""
-    threading.Timer(0.2, terminate).start()
-    time.sleep(LONG)
-
-
-def in_compilation(monkeypatch, number):
-    """Let the compilation of the given number, from 0, last."""
-    original, count = AheadOfTime.compile, iter(range(100))
-
-    def slow(self, *arguments):
-        if not self.compiled and next(count) == number:
-            linger()
-        original(self, *arguments)
-
-    monkeypatch.setattr(AheadOfTime, "compile", slow)
-
-
-def in_training(monkeypatch, step):
-    """Send the signal while the step of the given number, from 1, is under way."""
-    original, count = AheadOfTime.__call__, iter(range(1, 1000))
-
-    def stepped(self, state, batch, shared):
-        found = original(self, state, batch, shared)
-        if "mask" not in batch and isinstance(found, tuple) and next(count) == step:
-            terminate()
-        return found
-
-    monkeypatch.setattr(AheadOfTime, "__call__", stepped)
-
-
-def in_data_wait(monkeypatch, stop_and_number):
-    """Let a batch be late: of those up to step 12, or of the 44 for statistics."""
-    original = Inputs._train_rows
-    stop, late = stop_and_number
-
-    def slow(self, batch, **options):
-        for number, found in enumerate(original(self, batch, **options)):
-            if (options["stop"], number) == (stop, late):
-                linger()
-            yield found
-
-    monkeypatch.setattr(Inputs, "_train_rows", slow)
-
-
-def in_evaluation(monkeypatch, batch):
-    original, count = Inputs.evaluation_batches, iter(range(1000))
-
-    def late(self, interrupt):
-        for found in original(self, interrupt):
-            if next(count) == batch:
-                terminate()
-            yield found
-
-    monkeypatch.setattr(Inputs, "evaluation_batches", late)
-
-
-def in_loading(monkeypatch, number):
-    original = Trainer.create.__func__
-
-    def slow(cls, config):
-        linger()
-        return original(cls, config)
-
-    monkeypatch.setattr(Trainer, "create", classmethod(slow))
-
-
-def in_report(monkeypatch, number):
-    original = Trainer.predict
-
-    def late(self, state, interrupt=None):
-        terminate()
-        return original(self, state, interrupt)
-
-    monkeypatch.setattr(Trainer, "predict", late)
-
 
 PHASES = {
     "loading": (in_loading, 0, None),
@@ -137,7 +56,7 @@ def test_signal_in_a_phase_saves_and_loses_nothing(
 ):
     directory = tmp_path / "run"
     with monkeypatch.context() as patched:
-        phase(patched, number)
+        phase(patched.setattr, number)
         started = time.monotonic()
         assert main([*RUN, "--run-dir", str(directory)]) == 143
         assert time.monotonic() - started < LONG / 2
@@ -168,7 +87,7 @@ def test_run_goes_on_with_other_devices_in_mid_epoch(tmp_path, monkeypatch):
     for devices, backend, stop in places:
         with monkeypatch.context() as patched:
             if stop is not None:
-                in_training(patched, stop)
+                in_training(patched.setattr, stop)
             words = ["--devices", devices, "--backend", backend]
             status = main(
                 [*ELASTIC, *words, "--run-dir", str(moved), "--resume-if-any"]

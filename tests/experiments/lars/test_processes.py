@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.experiments.lars.local import Local
+from benchmarks.local_processes import Local
 from tests.experiments.lars.support import last_state, rows, saved_state
 
 RUN = [

@@ -1,4 +1,4 @@
-"""Start the processes of one run on this machine, one device each, as tests need."""
+"""Start the processes of one run on this machine, one device each."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lars_jax.train.record import read_lines
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[1]
 SECONDS = 240
 """After which a process that should long have ended is killed."""
 
