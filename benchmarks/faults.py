@@ -57,7 +57,7 @@ class Faults:
     """Newest checkpoints damaged, each in its own way."""
     peers: int = 4
     """Runs of four processes of which one is killed."""
-    steps: int = 3000
+    steps: int = 6000
     """Steps of the run that is killed."""
     seed: int = 0
     """Seed of moments, phases and kinds of damage."""

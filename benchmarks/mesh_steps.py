@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments.lars.config import Config
 from experiments.lars.optimizer import make_optimizer
-from experiments.lars.program import ImageFacts, build_program
+from experiments.lars.program import ImageFacts, build_train_step, make_network
 from lars_jax.models import Network
 from lars_jax.train import DataParallel, TrainState, data_mesh
 
@@ -39,8 +39,8 @@ class MeshStep:
     def create(cls, config: Config, facts: ImageFacts) -> "MeshStep":
         """Return the step of a configuration over the devices that it names."""
         parallel = DataParallel(data_mesh(config.devices), config.backend)
-        program = build_program(config, facts, parallel)
-        return cls(config, facts, parallel, program.train_step, program.network)
+        step = build_train_step(config, facts, parallel)
+        return cls(config, facts, parallel, step, make_network(config, facts))
 
     def initial_state(self) -> TrainState:
         """Return a state at step 0, on one device."""

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import scaling_tables
+from benchmarks import run_tables, scaling_tables
 from benchmarks.records import RECORDS, mean_sd, read_record
 from experiments.lars.presets import PRESETS
 from lars_jax.train.record import write_text
@@ -214,6 +214,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
         "layer_errors": layer_errors,
         "mesh_errors": mesh_errors,
     },
+    "docs/runs.md": run_tables.TABLES,
     "docs/scaling.md": scaling_tables.TABLES,
     "experiments/lars/README.md": {"presets": presets},
 }

@@ -47,5 +47,10 @@ def pinned(config: Config, directory: Path) -> Config:
 
 
 def for_evaluation(config: Config, directory: Path) -> Config:
-    """Return the configuration of a run that is not trained, in any parts."""
-    return replace(pinned(config, directory), microbatches=1)
+    """Return the configuration of a run that is not trained, in any parts.
+
+    Where there are fewer devices than it was trained on, those that there are serve.
+    """
+    few = config.devices is not None and config.devices > jax.device_count()
+    devices = None if few else config.devices
+    return replace(pinned(config, directory), microbatches=1, devices=devices)

@@ -17,7 +17,7 @@ checkout=${CHECKOUT:-lars_jax}
 
 # The arguments go through a shell on each worker.
 printf -v arguments '%q ' "$@"
-train="python -m experiments.lars train $arguments --resume-if-any"
+train="python -m experiments.lars train $arguments --processes tpu --resume-if-any"
 printf -v remote 'cd %q && . .venv/bin/activate && RESTARTS=%q exec %s %s' \
   "$checkout" "${RESTARTS:-10}" experiments/launch/restart.sh "$train"
 

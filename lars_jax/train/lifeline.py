@@ -86,11 +86,12 @@ class Spoke:
         _start(self._listen)
 
     def close(self, word: Farewell) -> None:
-        """Tell process 0 how this process goes."""
+        """Tell process 0 how this process goes, also if that one went before."""
         _say(self._connection, word)
+        self._connection.close()
 
     def _listen(self) -> None:
-        with self._connection, self._connection.makefile("r") as lines:
+        with self._connection.makefile("r") as lines:
             word = _read(lines)
         if word != "bye":
             own = f"process 0 {_WORDS.get(word, _KILLED)}"

@@ -279,8 +279,9 @@ def test_workers_get_the_arguments_as_they_were_given(tmp_path):
     )
     assert found.returncode == 0, found.stderr
     start = ["restarts 10", "-m", "experiments.lars", "train", "digits"]
-    rest = ["--dataset", "folder:/a b/$c", "--run-dir", "r", "--resume-if-any"]
-    assert found.stdout.splitlines() == start + rest
+    asked = ["--dataset", "folder:/a b/$c", "--run-dir", "r"]
+    added = ["--processes", "tpu", "--resume-if-any"]
+    assert found.stdout.splitlines() == start + asked + added
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,18 @@ def test_process_that_has_said_goodbye_hears_of_no_loss_but_a_real_one(three):
     assert told[2].empty()
 
 
+def test_goodbye_to_one_that_has_said_it_before_still_arrives(three):
+    hub, spokes, told = three
+    for connection in hub._connections:
+        connection.sendall(b"bye\n")
+    with pytest.raises(queue.Empty):
+        told[1].get(timeout=0.3)
+    spokes[0].close("bye")
+    spokes[1].close("bye")
+    with pytest.raises(queue.Empty):
+        told[0].get(timeout=0.3)
+
+
 def test_only_the_first_loss_is_told(three):
     _, spokes, told = three
     kill(spokes[0])

@@ -1,0 +1,21 @@
+"""The fault table, in small: what is counted there must come out right here."""
+
+import pytest
+
+from benchmarks.faults import Faults, damage, kills
+
+
+@pytest.mark.slow
+def test_killed_run_ends_as_one_that_was_not(tmp_path):
+    (row,) = kills(Faults(kills=4, steps=90), tmp_path)
+    assert (row.runs, row.bit_equal, row.beyond_save) == (1, 1, 0)
+    assert row.statuses == ({"-9": row.count} if row.count else {})
+
+
+def test_damaged_checkpoints_cost_the_steps_since_the_one_before(tmp_path):
+    rows = damage(Faults(damaged=3), tmp_path)
+    assert [row.count for row in rows] == [1, 1, 1]
+    for row in rows:
+        assert row.statuses == {"0": 1}
+        assert row.lost == [4]
+        assert row.bit_equal == row.runs == 1
