@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, Literal
 from unittest import mock
 
+import jax
 import tyro
 
 from benchmarks import phases
@@ -144,7 +145,7 @@ def kills(asked: Faults, scratch: Path) -> list[Row]:
         attempts = len(list(read_lines(run / "attempts.jsonl")))
         process = _process(words, run)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(draw.uniform(1.0, 9.0))
+            process.wait(draw.uniform(0.5, 7.0))
             break
         process.kill()
         row.ended(process.wait())
@@ -344,19 +345,23 @@ PARTS = {
 }
 
 
+def _cache_programs(place: Path) -> None:
+    """Compile each program once, in this process or in those that it starts."""
+    jax.config.update("jax_compilation_cache_dir", str(place))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    os.environ |= {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(place),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    }
+
+
 def main(asked: Faults) -> None:
     """Let the faults happen and write a record for each part."""
     names = list(PARTS) if asked.part == "all" else [asked.part]
     for name in names:
         with tempfile.TemporaryDirectory(prefix="lars-jax-faults-") as scratch:
-            cache = str(Path(scratch) / "cache")
-            os.environ |= {
-                "JAX_PLATFORMS": "cpu",
-                "JAX_COMPILATION_CACHE_DIR": os.environ.get(
-                    "JAX_COMPILATION_CACHE_DIR", cache
-                ),
-                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-            }
+            _cache_programs(Path(scratch) / "cache")
             rows = PARTS[name](asked, Path(scratch))
         command = f"python -m benchmarks.faults --part {name}"
         found = [asdict(row) for row in rows]

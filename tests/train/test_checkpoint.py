@@ -142,3 +142,32 @@ def test_damaged_checkpoint_set_aside_does_not_stop_later_saves(checkpoints, tmp
     checkpoints.save(2, some_state(7), {})
     checkpoints.wait()
     assert same(checkpoints.restore(2, some_state()), some_state(7))
+
+
+def test_some_are_kept_for_good(tmp_path):
+    opened = Checkpoints(tmp_path / "checkpoints", best="accuracy", keep_every=3)
+    for step in range(1, 9):
+        opened.save(step, some_state(step, size=8), {"accuracy": 1 / step})
+    opened.wait()
+    assert opened.steps() == [1, 3, 6, 7, 8]
+    opened.close()
+
+
+def test_dropped_checkpoint_is_saved_anew_with_its_metrics(checkpoints):
+    checkpoints.save(1, some_state(0, size=8), {})
+    checkpoints.wait()
+    assert checkpoints.metrics(1) == {}
+    checkpoints.drop(1)
+    checkpoints.save(1, some_state(0, size=8), {"accuracy": 0.5})
+    checkpoints.wait()
+    assert checkpoints.metrics(1) == {"accuracy": 0.5}
+    assert checkpoints.best_step() == 1
+
+
+def test_contents_of_another_format_are_refused(checkpoints, tmp_path, monkeypatch):
+    monkeypatch.setattr("lars_jax.train.checkpoint.FORMAT", 2)
+    checkpoints.save(1, some_state(0, size=8), {})
+    checkpoints.wait()
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="must have format 3; .* has 2"):
+        checkpoints.restore(1, some_state(size=8))
