@@ -76,7 +76,8 @@ class Row:
         beyond_save: steps lost beyond the last complete checkpoint, over all.
         runs: runs carried to their end.
         bit_equal: of these, those equal to the undisturbed one.
-        seconds: from the fault to the end of the process, each.
+        seconds: from a kill to the end of the last process that heard of it; of a
+            signal, what the whole attempt took, loading included.
     """
 
     fault: str

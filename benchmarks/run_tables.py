@@ -80,9 +80,9 @@ def faults() -> str:
     """Return the table of faults, what they led to, and what they cost."""
     records = [read_record(f"faults_{part}") for part in FAULTS]
     lines = [
-        "| fault | times | exit statuses | ended within s | steps taken again, mean "
-        "(most) | lost beyond the last save | runs ended | bit-equal |",
-        "|---" * 8 + "|",
+        "| fault | times | exit statuses | steps taken again, mean (most) | "
+        "lost beyond the last save | runs ended | bit-equal |",
+        "|---" * 7 + "|",
     ]
     lines += [_fault(row) for record in records for row in record["rows"]]
     return "\n".join([*lines, "", _origin(records[0] | {"command": COMMAND})])
@@ -95,9 +95,8 @@ COMMAND = "python -m benchmarks.faults"
 def _fault(row: dict[str, Any]) -> str:
     statuses = ", ".join(f"{n} x {status}" for status, n in row["statuses"].items())
     lost = row["lost"] or [0]
-    within = f"{max(row['seconds']):.1f}" if row["seconds"] else ""
     return (
-        f"| {row['fault']} | {row['count']} | {statuses} | {within} | "
+        f"| {row['fault']} | {row['count']} | {statuses} | "
         f"{statistics.fmean(lost):.1f} ({max(lost)}) | {row['beyond_save']} | "
         f"{row['runs']} | {row['bit_equal']} |"
     )
