@@ -71,7 +71,7 @@ class Row:
     Attributes:
         fault: what happened.
         count: how often.
-        statuses: exit statuses of what it befell, and how often each.
+        statuses: exit statuses that it led to, of all processes, and how often each.
         lost: steps taken again after each fault.
         beyond_save: steps lost beyond the last complete checkpoint, over all.
         runs: runs carried to their end.
@@ -312,6 +312,7 @@ def peers(asked: Faults, scratch: Path) -> list[Row]:
         started = time.monotonic()
         for status in local.wait():
             row.ended(status)
+        row.count = victim + 1
         row.seconds.append(time.monotonic() - started)
         last, complete = logged(run), saved(run)
         Local(4, scratch, *again).end(0, 0, 0, 0)
