@@ -133,8 +133,9 @@ def mesh_errors() -> str:
     parts = sorted({row["microbatches"] for row in record["rows"]})
     groups: dict[str, dict[int, list[float]]] = {}
     for row in record["rows"]:
-        place = f"{row['backend']}, {row['processes']} x "
-        place += str(row["devices"] // row["processes"])
+        # Records from before there were several processes do not name one.
+        processes = row.get("processes", 1)
+        place = f"{row['backend']}, {processes} x {row['devices'] // processes}"
         cells = groups.setdefault(place, {})
         cells.setdefault(row["microbatches"], []).append(row["error"])
     lines = [
