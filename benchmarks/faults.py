@@ -56,7 +56,7 @@ class Faults:
     """Signals in each phase."""
     damaged: int = 20
     """Newest checkpoints damaged, each in its own way."""
-    peers: int = 4
+    peers: int = 2
     """Runs of four processes of which one is killed."""
     steps: int = 6000
     """Steps of the run that is killed."""

@@ -2,51 +2,34 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from lars_jax.train.progress import Progress
-from lars_jax.train.record import Events, JsonLines, lock
+from lars_jax.train.record import Events, JsonLines
 
 
-class Files(Protocol):
-    """Where a run writes what happens to it."""
+class Files:
+    """Where a run says what happens to it; here, as a process that does not write.
+
+    Of several processes one writes, and the others are silent.
+    """
 
     def row(self, row: Mapping[str, Any]) -> None:
         """Record the metrics of a step, or of an evaluation."""
-        ...
 
     def layers(self, row: Mapping[str, Any]) -> None:
         """Record norms, trust ratio and rate of every layer."""
-        ...
 
     def show(self, step: int, row: Mapping[str, Any]) -> None:
         """Show how far the run is."""
-        ...
 
     def say(self, line: str) -> None:
         """Print a line."""
-        ...
 
 
-class Silence:
-    """The files of a process that leaves writing to process 0."""
-
-    def row(self, row: Mapping[str, Any]) -> None:
-        """Write nothing."""
-
-    def layers(self, row: Mapping[str, Any]) -> None:
-        """Write nothing."""
-
-    def show(self, step: int, row: Mapping[str, Any]) -> None:
-        """Show nothing."""
-
-    def say(self, line: str) -> None:
-        """Print nothing."""
-
-
-class RunFiles:
+class RunFiles(Files):
     """The files of a run directory, open.
 
     Args:
@@ -91,17 +74,6 @@ class RunFiles:
     def say(self, line: str) -> None:
         """Print a line, above the bar if there is one."""
         self._progress.say(line)
-
-
-@contextlib.contextmanager
-def held(directory: Path, *, writes: bool) -> Iterator[None]:
-    """Hold a run directory for this run, by the process that writes it.
-
-    Raises:
-        InputError: another run holds it.
-    """
-    with lock(directory) if writes else contextlib.nullcontext():
-        yield
 
 
 def warn(line: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from experiments.lars.config import rule_name
-from experiments.lars.files import Files, RunFiles, Silence, held, warn
+from experiments.lars.files import Files, RunFiles, warn
 from experiments.lars.results import save_mistakes, write_run_report
 from experiments.lars.trainer import Trainer
 from lars_jax.errors import InputError
@@ -16,7 +16,7 @@ from lars_jax.optim import FIELDS, leaf_names
 from lars_jax.train import Hook, Interrupt, Interrupted, TrainState, every
 from lars_jax.train.checkpoint import Checkpoints
 from lars_jax.train.processes import Processes
-from lars_jax.train.record import JsonLines, environment, plain
+from lars_jax.train.record import JsonLines, environment, lock, plain
 
 LAYER_ROWS = 100
 """Rows of layer telemetry that a run leaves, or all that it logs where that is less."""
@@ -85,13 +85,14 @@ class Session:
         )
         # Closes what is open even where another part cannot be opened or closed.
         with contextlib.ExitStack() as stack:
-            stack.enter_context(held(directory, writes=processes.writes))
+            if processes.writes:
+                stack.enter_context(lock(directory))
             self._checkpoints = open_checkpoints(directory, trainer)
             stack.callback(self._checkpoints.close)
             if resume:
                 self._restore()
             self._names = leaf_names(self.state.params)
-            self._files: Files = Silence()
+            self._files = Files()
             if processes.writes:
                 start = self.step if resume else None
                 self._files = RunFiles(
