@@ -21,6 +21,7 @@ from lars_jax.data.statistics import (
     known_statistics,
 )
 from lars_jax.data.tfds_source import TfdsSource, find_prepared, tfds_source
+from lars_jax.data.unlabelled import Unlabelled
 
 __all__ = [
     "KNOWN_STATISTICS",
@@ -31,6 +32,7 @@ __all__ = [
     "Source",
     "Subset",
     "TfdsSource",
+    "Unlabelled",
     "augment",
     "batch_samples",
     "center_crop",

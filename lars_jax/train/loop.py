@@ -58,6 +58,7 @@ def fit(
     *,
     steps: int,
     start: int = 0,
+    stride: int = 1,
     examples_per_step: int = 0,
     on_metrics: Callable[[int, HostMetrics], None] = lambda step, metrics: None,
     log_every: int = 1,
@@ -76,6 +77,9 @@ def fit(
         batches: the batches from step `start` on.
         steps: number of completed steps to end at.
         start: number of steps already completed.
+        stride: steps that one call of `step_fn` completes, on one item of `batches`; it
+            divides `start` and `steps`. What is said of steps below then holds for
+            calls, counted in steps.
         examples_per_step: for `images_per_second`.
         on_metrics: called with the step and its metrics on the host, to which
             `images_per_second` and `data_wait`, the share of time since the last call
@@ -100,7 +104,9 @@ def fit(
     >>> print(state, step)
     1.0 3
     """
-    watch = _Watch(examples_per_step, log_every, steps, leaf_names, on_metrics)
+    watch = _Watch(
+        examples_per_step, log_every, steps, stride, leaf_names, on_metrics
+    )
     in_flight: deque[tuple[int, Any]] = deque()
 
     def drain(limit: int) -> None:
@@ -114,7 +120,7 @@ def fit(
             state, metrics = step_fn(state, batch)
         except Interrupted:
             break
-        step += 1
+        step += stride
         in_flight.append((step, metrics))
         drain(ahead)
         for hook in hooks:
@@ -134,12 +140,14 @@ class _Watch:
         examples_per_step: int,
         log_every: int,
         last: int,
+        stride: int,
         leaf_names: Sequence[str],
         on_metrics: Callable[[int, HostMetrics], None],
     ):
         self._examples_per_step = examples_per_step
         due = every(log_every, last)
-        self._due = lambda step: step == 1 or due(step)
+        self._due = lambda step: step == stride or due(step)
+        self._stride = stride
         self._leaf_names = leaf_names
         self._on_metrics = on_metrics
         self.stopped = False
@@ -164,7 +172,7 @@ class _Watch:
         # all of them end at the same one.
         self.stopped |= bool(row.pop("stop", False))
         _check_finite(step, row["loss"], nonfinite, self._leaf_names)
-        self._steps += 1
+        self._steps += self._stride
         if not due:
             return
         elapsed = max(time.perf_counter() - self._since, 1e-9)

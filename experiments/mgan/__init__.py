@@ -1,0 +1,1 @@
+"""MGAN: generative adversarial nets with K generators (arXiv 1708.02556)."""

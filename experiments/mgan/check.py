@@ -1,0 +1,176 @@
+"""Refuse a configuration that cannot run, before anything is loaded or written."""
+
+import math
+from typing import Any
+
+from experiments.mgan.config import Config, in_plane
+from experiments.mgan.mixture import make_mixture
+from lars_jax.errors import InputError
+
+_POSITIVE = (
+    "batch",
+    "fakes",
+    "steps",
+    "steps_per_call",
+    "eval_every",
+    "eval_samples",
+    "checkpoint_every",
+    "generators",
+    "modes",
+    "extent",
+    "variance",
+    "width",
+    "stages",
+    "noise_size",
+    "image_size",
+    "unrolled_steps",
+)
+_NOT_NEGATIVE = (
+    "diversity",
+    "classifier_weight",
+    "init_deviation",
+    "generator_rate",
+    "discriminator_rate",
+    "trust_coefficient",
+    "warmup_steps",
+)
+_BELOW_ONE = ("momentum", "second_momentum", "average_decay")
+
+
+def check(config: Config) -> Config:
+    """Return the configuration if it can run.
+
+    Raises:
+        InputError: the first rule that it breaks, with the field, its value and a way
+            out.
+
+    >>> check(Config()).batch
+    512
+    """
+    values = _values(config)
+    for name in _POSITIVE:
+        _require(values[name] > 0, name, "above 0", values)
+    for name in _NOT_NEGATIVE:
+        _require(values[name] >= 0, name, "0 or more", values)
+    for name in _BELOW_ONE:
+        _require(0 <= values[name] < 1, name, "in [0, 1)", values)
+    _require(0 < values["decay_from"] <= 1, "decay_from", "in (0, 1]", values)
+    _require(0 <= config.seed < 2**31, "seed", "in [0, 2^31)", values)
+    devices = config.devices
+    _require(devices is None or devices > 0, "devices", "above 0", values)
+    _check_calls(config)
+    _check_game(config)
+    _check_networks(config)
+    if in_plane(config):
+        make_mixture(config.data)
+    return config
+
+
+def check_data(config: Config, examples: int) -> None:
+    """Refuse a batch larger than the data.
+
+    Args:
+        config: the game.
+        examples: number of images.
+
+    Raises:
+        InputError: the batch exceeds them.
+    """
+    if config.batch > examples:
+        raise InputError(
+            f"batch must not exceed the images; got {config.batch} of {examples} in "
+            f"{config.data.dataset}: choose --batch {examples} or less"
+        )
+
+
+def check_devices(config: Config, devices: int) -> None:
+    """Refuse batches that do not split evenly over the devices.
+
+    Args:
+        config: the game.
+        devices: number of them.
+
+    Raises:
+        InputError: one does not.
+    """
+    for name in ("batch", "fakes"):
+        count = getattr(config, name)
+        if count % devices:
+            raise InputError(
+                f"{name} must divide evenly over the devices; got {count} on {devices} "
+                f"devices: choose a multiple, or --devices 1"
+            )
+
+
+def _check_calls(config: Config) -> None:
+    call = config.steps_per_call
+    for name in ("steps", "eval_every", "checkpoint_every"):
+        count = getattr(config, name)
+        if count % call:
+            raise InputError(
+                f"{name} must be a multiple of steps_per_call; got {count} for {call}: "
+                f"choose --{name.replace('_', '-')} {-(-count // call) * call}, or a "
+                "divisor for --steps-per-call"
+            )
+
+
+def _check_game(config: Config) -> None:
+    rules = config.rules
+    if rules.game != "mgan" and rules.generators != 1:
+        raise InputError(
+            f"{rules.game} has one generator; got generators {rules.generators}: "
+            "choose --generators 1, or --game mgan"
+        )
+    if rules.game == "d2gan" and not in_plane(config):
+        raise InputError(
+            f"d2gan is built for points in the plane; got dataset "
+            f"{config.data.dataset}: choose --game mgan"
+        )
+    rule = config.optimizer.optimizer
+    if rules.game == "unrolled" and rule != "adam":
+        raise InputError(
+            f"an Unrolled GAN looks ahead by steps of Adam; got optimizer {rule}: "
+            "choose --optimizer adam"
+        )
+
+
+def _check_networks(config: Config) -> None:
+    network, plane = config.model.network, in_plane(config)
+    if (network == "plane") != plane:
+        fitting = "plane" if plane else "dcgan"
+        raise InputError(
+            f"network must fit the data; got {network} for {config.data.dataset}: "
+            f"choose --network {fitting}"
+        )
+    if plane:
+        return
+    size, stages = config.data.image_size, config.model.stages
+    if 2**stages > size:
+        raise InputError(
+            f"stages must leave a pixel of the image; got {stages} halvings of "
+            f"{size} pixels: choose --stages {size.bit_length() - 1} or fewer"
+        )
+    if config.fakes < 2:
+        raise InputError(
+            "fakes must be at least 2 where samples are normalised by their batch; got "
+            f"{config.fakes}: raise --fakes"
+        )
+
+
+def _values(config: Config) -> dict[str, Any]:
+    """Return every field of every section by its name, if its number is finite."""
+    sections = (config.data, config.model, config.rules, config.optimizer, config)
+    values = {name: value for part in sections for name, value in vars(part).items()}
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(
+                f"{name} must be a finite number; got {value}: mend "
+                f"--{name.replace('_', '-')}"
+            )
+    return values
+
+
+def _require(holds: bool, name: str, rule: str, values: dict[str, Any]) -> None:
+    if not holds:
+        flag = "--" + name.replace("_", "-")
+        raise InputError(f"{name} must be {rule}; got {values[name]}: mend {flag}")

@@ -1,0 +1,325 @@
+"""The game: two calls of `update` that take turns.
+
+One step trains discriminator and classifier on real samples and on what the generators
+make, then all generators at once against them. All methods of Section 5.1 are this
+step with other losses, so that they can be compared on the same networks.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from experiments.mgan.config import Config
+from experiments.mgan.networks import make_generators, make_judge
+from experiments.mgan.objectives import (
+    Judgement,
+    classifier_loss,
+    discriminator_loss,
+    generator_loss,
+    two_discriminator_generator_loss,
+    two_discriminator_loss,
+)
+from experiments.mgan.optimizer import make_optimizer
+from lars_jax.models import Network
+from lars_jax.train import TrainState, update
+
+Shared = dict[str, jax.Array]
+Draw = Callable[[jax.Array, Any, Shared], jax.Array]
+"""From a key, a row of the batch and the shared data to real samples [B, ...]."""
+
+Spread = Callable[[jax.Array], jax.Array]
+Step = Callable[[Any, Any, Shared], tuple[Any, dict[str, jax.Array]]]
+Losses = tuple[jax.Array, dict[str, jax.Array]]
+
+
+class Players(NamedTuple):
+    """Networks and optimizers of both sides."""
+
+    generators: Network
+    judge: Network
+    generator_tx: optax.GradientTransformation
+    judge_tx: optax.GradientTransformation
+
+
+class GameState(NamedTuple):
+    """What a step changes.
+
+    Attributes:
+        generators: of all K; `params` has the logits of the mixture, too, where its
+            weights are learned.
+        judge: of discriminator and classifier.
+        average: moving average of the generators' parameters.
+    """
+
+    generators: TrainState
+    judge: TrainState
+    average: Any
+
+
+def make_players(config: Config, channels: int = 3) -> Players:
+    """Return the players of a configuration."""
+    optimizer = config.optimizer
+    return Players(
+        make_generators(config, channels),
+        make_judge(config),
+        make_optimizer(
+            optimizer,
+            optimizer.generator_optimizer or optimizer.optimizer,
+            optimizer.generator_rate,
+            config.steps,
+        ),
+        make_optimizer(
+            optimizer,
+            optimizer.optimizer,
+            optimizer.discriminator_rate,
+            config.steps,
+            differentiable=config.rules.game == "unrolled",
+        ),
+    )
+
+
+def initial_state(
+    config: Config, players: Players, key: jax.Array, sample_shape: tuple[int, ...]
+) -> GameState:
+    """Return the state before the first step, its weights drawn by a key.
+
+    Args:
+        config: of the game.
+        players: of the same configuration.
+        key: random key.
+        sample_shape: shape of one sample, (2,) or (S, S, channels).
+    """
+    generator_key, judge_key = jax.random.split(key)
+    noise = jnp.zeros((2, config.model.noise_size))
+    network, model_state = players.generators.init(generator_key, noise)
+    params = {"network": network}
+    if config.rules.mixture == "learned":
+        params["mixture"] = jnp.zeros(config.rules.generators)
+    judge, _ = players.judge.init(judge_key, jnp.zeros((2, *sample_shape)))
+    return GameState(
+        TrainState.create(params, model_state, players.generator_tx),
+        TrainState.create(judge, {}, players.judge_tx),
+        # A copy: the step gives up its arguments' memory, each array once.
+        jax.tree.map(jnp.copy, params),
+    )
+
+
+def mixture_weights(config: Config, params: Any) -> jax.Array:
+    """Return the weights pi of the generators, float32 [K]."""
+    if "mixture" in params:
+        return jax.nn.softmax(params["mixture"])
+    return jnp.full(config.rules.generators, 1 / config.rules.generators)
+
+
+def draw_noise(config: Config, key: jax.Array, *shape: int) -> jax.Array:
+    """Return noise, float32 [*shape, Z]."""
+    shape = (*shape, config.model.noise_size)
+    if config.model.noise == "uniform":
+        return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
+    return jax.random.normal(key, shape)
+
+
+def make_step(
+    config: Config,
+    players: Players,
+    draw: Draw,
+    spread: Spread = lambda samples: samples,
+) -> Step:
+    """Return one step of the game, a pure function.
+
+    What it draws depends on `shared["key"]` and the number of the step alone.
+
+    Args:
+        config: of the game.
+        players: of the same configuration.
+        draw: gives real samples.
+        spread: says where the samples of a batch lie, on axis 0.
+    """
+
+    def step(state: GameState, batch: Any, shared: Shared) -> tuple[GameState, Any]:
+        key = jax.random.fold_in(shared["key"], state.generators.step)
+        real_key, first_key, second_key, judge_key, generator_key = jax.random.split(
+            key, 5
+        )
+        real = spread(draw(real_key, batch, shared))
+        noise = spread(draw_noise(config, first_key, config.fakes))
+        state, fake, judged = _train_judge(config, players, state, real, noise, judge_key)
+        if config.rules.noise_of_step == "fresh":
+            noise = spread(draw_noise(config, second_key, config.fakes))
+        against = {"noise": noise, "real": real, "fake": fake}
+        generators, made = update(
+            _generators_loss(config, players, state.judge),
+            players.generator_tx,
+            state.generators,
+            against,
+            generator_key,
+        )
+        average = _moved(state.average, generators.params, config.average_decay)
+        state = state._replace(generators=generators, average=average)
+        return state, _joined(judged, made)
+
+    return step
+
+
+def _train_judge(
+    config: Config,
+    players: Players,
+    state: GameState,
+    real: jax.Array,
+    noise: jax.Array,
+    key: jax.Array,
+) -> tuple[GameState, jax.Array, dict[str, jax.Array]]:
+    """Return the state after a step of discriminator and classifier, and the fakes."""
+    generators = state.generators
+    # Their normalisation remembers these samples as well.
+    fake, model_state = players.generators.apply(
+        generators.params["network"], generators.model_state, noise, train=True
+    )
+    weights = mixture_weights(config, generators.params)
+    judge, metrics = update(
+        _judge_loss(config, players),
+        players.judge_tx,
+        state.judge,
+        {"real": real, "fake": fake, "weights": weights},
+        key,
+    )
+    generators = generators._replace(model_state=model_state)
+    return state._replace(generators=generators, judge=judge), fake, metrics
+
+
+def _judge_loss(config: Config, players: Players) -> Any:
+    def loss_fn(params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
+        del key
+        loss, metrics = judge_losses(
+            config, players, params, batch["real"], batch["fake"], batch["weights"]
+        )
+        return loss, (model_state, metrics)
+
+    return loss_fn
+
+
+def judge_losses(
+    config: Config,
+    players: Players,
+    params: Any,
+    real: jax.Array,
+    fake: jax.Array,
+    weights: jax.Array,
+) -> Losses:
+    """Return what discriminator and classifier minimise, with its parts.
+
+    Args:
+        config: of the game.
+        players: of the same configuration.
+        params: of discriminator and classifier.
+        real: samples of the data, [B, ...].
+        fake: samples of the generators, [M, K, ...].
+        weights: pi, [K].
+    """
+    of_real, _ = players.judge.apply(params, {}, real, train=True)
+    of_fake = judge_fakes(players, params, fake)
+    if config.rules.game == "d2gan":
+        loss = two_discriminator_loss(of_real, of_fake, 1.0, 1.0)
+        return loss, {"discriminator_loss": loss}
+    adversarial = discriminator_loss(of_real.realness, of_fake.realness, weights)
+    diversity = classifier_loss(of_fake.generators, weights)
+    loss = adversarial + config.rules.classifier_weight * diversity
+    return loss, {
+        "discriminator_loss": adversarial,
+        "classifier_loss": diversity,
+        "classifier_accuracy": _accuracy(of_fake.generators),
+    }
+
+
+def judge_fakes(players: Players, params: Any, fake: jax.Array) -> Any:
+    """Return the logits of samples [M, K, ...], in that shape; of D2GAN [M, 2]."""
+    flat = fake.reshape(-1, *fake.shape[2:])
+    judged, _ = players.judge.apply(params, {}, flat, train=True)
+    if not isinstance(judged, Judgement):
+        return judged
+    return jax.tree.map(lambda x: x.reshape(*fake.shape[:2], *x.shape[1:]), judged)
+
+
+def _generators_loss(config: Config, players: Players, judge: TrainState) -> Any:
+    """Return the loss of the generators against a discriminator and a classifier."""
+
+    def loss_fn(params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
+        del key
+        fake, model_state = players.generators.apply(
+            params["network"], model_state, batch["noise"], train=True
+        )
+        weights = mixture_weights(config, params)
+        opponent = judge.params
+        if config.rules.game == "unrolled":
+            opponent = _look_ahead(config, players, judge, batch["real"], fake, weights)
+        loss = generator_losses(config, players, opponent, fake, weights)
+        return loss, (model_state, {"generator_loss": loss})
+
+    return loss_fn
+
+
+def generator_losses(
+    config: Config, players: Players, judge: Any, fake: jax.Array, weights: jax.Array
+) -> jax.Array:
+    """Return what the generators minimise.
+
+    Args:
+        config: of the game.
+        players: of the same configuration.
+        judge: parameters of discriminator and classifier.
+        fake: samples of the generators, [M, K, ...].
+        weights: pi, [K].
+    """
+    judged = judge_fakes(players, judge, fake)
+    if config.rules.game == "d2gan":
+        return two_discriminator_generator_loss(judged, 1.0)
+    adversarial = generator_loss(judged.realness, weights, config.rules.generator_loss)
+    diversity = classifier_loss(judged.generators, weights)
+    return adversarial + config.rules.diversity * diversity
+
+
+def _look_ahead(
+    config: Config,
+    players: Players,
+    judge: TrainState,
+    real: jax.Array,
+    fake: jax.Array,
+    weights: jax.Array,
+) -> Any:
+    """Return a discriminator that has trained on these samples some steps more.
+
+    The generator's gradient goes through those steps (Metz et al. 2017, Equation 7).
+    """
+
+    def one(carry: Any, _: None) -> tuple[Any, None]:
+        params, opt_state = carry
+        gradient = jax.grad(
+            lambda p: judge_losses(config, players, p, real, fake, weights)[0]
+        )(params)
+        updates, opt_state = players.judge_tx.update(gradient, opt_state, params)
+        return (optax.apply_updates(params, updates), opt_state), None
+
+    carry = judge.params, judge.opt_state
+    (params, _), _ = jax.lax.scan(one, carry, length=config.rules.unrolled_steps)
+    return params
+
+
+def _accuracy(generators: jax.Array) -> jax.Array:
+    """Return the share of samples whose generator is told, of logits [M, K, K]."""
+    own = jnp.arange(generators.shape[1])
+    hits = jnp.argmax(generators, axis=-1) == own[None]
+    return jnp.mean(hits.astype(jnp.float32))
+
+
+def _moved(average: Any, params: Any, decay: float) -> Any:
+    return jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)
+
+
+def _joined(judged: dict[str, Any], made: dict[str, Any]) -> dict[str, jax.Array]:
+    """Return the metrics of both players as those of one step."""
+    nonfinite = jnp.concatenate([judged.pop("nonfinite"), made.pop("nonfinite")])
+    loss = judged.pop("loss") + made.pop("loss")
+    return judged | made | {"loss": loss, "nonfinite": nonfinite}

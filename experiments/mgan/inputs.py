@@ -1,0 +1,103 @@
+"""Where real samples come from: drawn on the device, or images that lie there whole."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.mgan.check import check_data
+from experiments.mgan.config import Config, in_plane
+from experiments.mgan.game import Draw, Shared
+from experiments.mgan.mixture import make_mixture
+from lars_jax.data import Unlabelled, batch_samples, load_source, to_arrays
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The data of a game.
+
+    Attributes:
+        sample_shape: of one sample, (2,) or (S, S, channels).
+        draw: real samples of a step, from its key and its row of the batch.
+        image: all images, uint8 [N, S, S, channels]; None in the plane.
+        name: what the data are called.
+    """
+
+    sample_shape: tuple[int, ...]
+    draw: Draw
+    image: np.ndarray | None
+    name: str
+
+    @property
+    def channels(self) -> int:
+        """Channels of an image; of points, their coordinates."""
+        return self.sample_shape[-1]
+
+
+def load_inputs(config: Config) -> Inputs:
+    """Return the data of a configuration.
+
+    Raises:
+        InputError: there are none, or fewer images than a batch.
+    """
+    data = config.data
+    if in_plane(config):
+        mixture = make_mixture(data)
+        name = f"{data.dataset} of {data.modes} Gaussians"
+        return Inputs((2,), lambda key, *_: mixture.draw(key, config.batch), None, name)
+    source = Unlabelled(load_source(data.dataset, data.split, data_dir=data.data_dir))
+    size = data.image_size
+    first = source[0][0].shape
+    resize = None if first[:2] == (size, size) else size
+    image = to_arrays(source, resize=resize).image
+    check_data(config, len(image))
+    return Inputs(image.shape[1:], _pick, image, source.name)
+
+
+def to_unit(image: jax.Array) -> jax.Array:
+    """Return bytes as floats in [-1, 1], as generators make them.
+
+    >>> print(to_unit(jnp.array([0, 255], jnp.uint8)))
+    [-1.  1.]
+    """
+    return image.astype(jnp.float32) / 127.5 - 1.0
+
+
+def to_bytes(image: np.ndarray) -> np.ndarray:
+    """Return images of floats in [-1, 1] as bytes.
+
+    >>> to_bytes(np.array([-1.0, 1.0])).tolist()
+    [0, 255]
+    """
+    return np.clip(np.rint((image + 1.0) * 127.5), 0, 255).astype(np.uint8)
+
+
+def call_rows(
+    config: Config, inputs: Inputs, start: int, *, seed: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yield what each call of the compiled program needs of the host, from a step on.
+
+    Images are shown in an order that is a function of seed and step: the places of the
+    images of every step, int32 [steps_per_call, B].
+
+    Args:
+        config: of the game.
+        inputs: its data.
+        start: steps already made.
+        seed: of the order.
+    """
+    for first in range(start, config.steps, config.steps_per_call):
+        if inputs.image is None:
+            yield {}
+            continue
+        size, steps = len(inputs.image), range(first, first + config.steps_per_call)
+        rows = [batch_samples(seed, s, size, config.batch)[0] for s in steps]
+        yield {"index": np.stack(rows)}
+
+
+def _pick(key: jax.Array, row: Any, shared: Shared) -> jax.Array:
+    del key
+    return to_unit(shared["image"][row["index"]])

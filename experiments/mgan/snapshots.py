@@ -1,0 +1,100 @@
+"""Samples that a game leaves on its way, a file for each evaluation."""
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.mgan.game import GameState
+from experiments.mgan.inputs import to_bytes
+from experiments.mgan.trainer import Trainer
+from lars_jax.errors import InputError
+
+POINTS = 512
+"""Samples of a picture in the plane, as in Figure 2c of the paper."""
+
+COLUMNS = 12
+"""Images of each generator on a sheet."""
+
+PICTURE_USE = 1
+"""Tells the samples of pictures from those that are measured."""
+
+
+class Snapshot(NamedTuple):
+    """Samples after a step.
+
+    Attributes:
+        step: of the game.
+        values: float32 [N, 2], or images uint8 [K, COLUMNS, S, S, channels].
+        generator: of each point, int64 [N]; of images, of each row.
+    """
+
+    step: int
+    values: np.ndarray
+    generator: np.ndarray
+
+
+def take_snapshot(trainer: Trainer, state: GameState) -> Snapshot:
+    """Return samples of a state: points of the generators as they are, or images of
+    their average."""
+    step = int(state.generators.step)
+    if trainer.inputs.image is None:
+        found = trainer.sample(state, POINTS, averaged=False, use=PICTURE_USE)
+        return Snapshot(step, *found)
+    images = trainer.sample_rows(state, COLUMNS, averaged=True, use=PICTURE_USE)
+    rows = to_bytes(np.swapaxes(images, 0, 1))
+    return Snapshot(step, rows, np.arange(len(rows)))
+
+
+def save_snapshot(directory: Path, snapshot: Snapshot) -> None:
+    """Write a snapshot among those of a run, whole or not at all."""
+    place = directory / "samples"
+    place.mkdir(exist_ok=True)
+    write_arrays(place / f"{snapshot.step:09d}.npz", snapshot._asdict())
+
+
+def load_snapshots(directory: Path, until: int | None = None) -> list[Snapshot]:
+    """Return the snapshots of a run by rising step.
+
+    Args:
+        directory: of the run.
+        until: the last step that counts; later ones are of a run that was cut short
+            and goes on from earlier.
+
+    Raises:
+        InputError: a file is not what was written.
+    """
+    found = []
+    for path in sorted((directory / "samples").glob("*.npz")):
+        arrays = read_arrays(path)
+        step = int(arrays["step"])
+        if until is None or step <= until:
+            found.append(Snapshot(step, arrays["values"], arrays["generator"]))
+    return found
+
+
+def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    """Write named arrays to a temporary name, then rename."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.npz")
+    try:
+        np.savez_compressed(temporary, **arrays)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} must be an npz file; {error}: remove it to report without it"
+        ) from error

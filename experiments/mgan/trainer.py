@@ -1,0 +1,218 @@
+"""Play and judge one configuration in memory; files are the session's business."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from experiments.mgan.check import check_devices
+from experiments.mgan.config import Config
+from experiments.mgan.game import (
+    GameState,
+    Players,
+    Step,
+    initial_state,
+    make_players,
+    make_step,
+)
+from experiments.mgan.inputs import Inputs, call_rows, load_inputs
+from experiments.mgan.sampling import (
+    SampleEach,
+    Samples,
+    draw_samples,
+    make_sample_each,
+)
+from lars_jax.optim import leaf_names
+from lars_jax.train import DataParallel, Hook, Interrupt, data_mesh, fit
+from lars_jax.train.ahead import AheadOfTime
+
+SPARE = 1.15
+"""Samples of each generator in a call, over its mean share of an evaluation: one call
+is nearly always enough where all weights are equal."""
+
+MOST_IN_CALL = 256
+"""Images of each generator that a call draws, so that memory stays small."""
+
+CALLS_AHEAD = 2
+"""Calls that may be queued; each is long enough to keep the device at work."""
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """A configuration with its data and its program.
+
+    Attributes:
+        config: the game.
+        inputs: its data.
+        players: its networks and optimizers.
+        parallel: its mesh.
+        call: `(state, rows, shared) -> (state, metrics)`, `steps_per_call` steps.
+        sample_each: draws of every generator.
+    """
+
+    config: Config
+    inputs: Inputs
+    players: Players
+    parallel: DataParallel
+    call: AheadOfTime
+    sample_each: SampleEach
+
+    @classmethod
+    def create(cls, config: Config) -> "Trainer":
+        """Load the data and build the program of a configuration.
+
+        Raises:
+            InputError: no such data or devices, or batches that do not fit them.
+        """
+        parallel = DataParallel(data_mesh(config.devices))
+        check_devices(config, parallel.num_devices)
+        inputs = load_inputs(config)
+        players = make_players(config, inputs.channels)
+        step = make_step(config, players, inputs.draw, _spread(parallel))
+        count = int(SPARE * config.eval_samples / config.rules.generators) + 1
+        if inputs.image is not None:
+            count = min(count, MOST_IN_CALL)
+        return cls(
+            config,
+            inputs,
+            players,
+            parallel,
+            AheadOfTime(
+                jax.jit(
+                    many_steps(step, config.steps_per_call),
+                    donate_argnums=0,
+                    out_shardings=parallel.replicated,
+                )
+            ),
+            make_sample_each(config, players, count),
+        )
+
+    def initial_state(self, seed: int | None = None) -> GameState:
+        """Return the state before the first step, for the seed or another."""
+        key = self._key(0, seed)
+        draw = jax.jit(
+            lambda key: initial_state(
+                self.config, self.players, key, self.inputs.sample_shape
+            ),
+            out_shardings=self.parallel.replicated,
+        )
+        return draw(key)
+
+    def fit(
+        self,
+        state: GameState,
+        *,
+        start: int = 0,
+        on_metrics: Callable[[int, dict[str, Any]], None] = lambda step, metrics: None,
+        hooks: Sequence[Hook] = (),
+        interrupt: Interrupt | None = None,
+    ) -> tuple[GameState, int]:
+        """Play from a state to the end of the game; see `lars_jax.train.fit`."""
+        interrupt = interrupt or Interrupt()
+        config, seed = self.config, self.config.seed
+        shared = {"key": self._key(1, seed)}
+        if self.inputs.image is not None:
+            shared["image"] = jnp.asarray(self.inputs.image)
+        shared = self.parallel.replicate(shared)
+
+        def call(state: GameState, rows: Any) -> Any:
+            if not self.call.compiled:
+                interrupt.run(partial(self.call.compile, state, rows, shared))
+            return self.call(state, rows, shared)
+
+        names = (state.judge.params, state.generators.params)
+        return fit(
+            call,
+            state,
+            call_rows(config, self.inputs, start, seed=seed),
+            steps=config.steps,
+            start=start,
+            stride=config.steps_per_call,
+            examples_per_step=config.batch,
+            on_metrics=on_metrics,
+            log_every=config.steps_per_call,
+            hooks=hooks,
+            leaf_names=[name for params in names for name in leaf_names(params)],
+            should_stop=lambda: interrupt.due,
+            ahead=CALLS_AHEAD,
+        )
+
+    def sample(
+        self, state: GameState, count: int, *, averaged: bool, use: int = 0
+    ) -> Samples:
+        """Return samples of the mixture.
+
+        Args:
+            state: of the game; the samples are a function of it and of the seed.
+            count: number of samples N.
+            averaged: whether the averaged generators make them.
+            use: what for; samples of different uses are independent.
+        """
+        key = self._sample_key(state, averaged, use)
+        return draw_samples(self.sample_each, *_made_by(state, averaged), key, count)
+
+    def sample_rows(
+        self, state: GameState, count: int, *, averaged: bool, use: int = 0
+    ) -> np.ndarray:
+        """Return as many samples of every generator, float32 [count, K, ...].
+
+        Args:
+            state: as for `sample`.
+            count: samples of each, not more than a call draws.
+            averaged: as for `sample`.
+            use: as for `sample`.
+        """
+        key = self._sample_key(state, averaged, use)
+        values, _ = self.sample_each(*_made_by(state, averaged), key)
+        return np.asarray(values[:count])
+
+    def _sample_key(self, state: GameState, averaged: bool, use: int) -> jax.Array:
+        key = jax.random.fold_in(self._key(2), int(state.generators.step))
+        return jax.random.fold_in(key, 2 * use + averaged)
+
+    def _key(self, purpose: int, seed: int | None = None) -> jax.Array:
+        seed = self.config.seed if seed is None else seed
+        return jax.random.fold_in(jax.random.key(np.uint32(seed)), purpose)
+
+
+def many_steps(step: Step, count: int) -> Step:
+    """Return a function of so many steps, with their mean metrics.
+
+    A scan: the host hands over the game and has nothing to do until the last step.
+
+    Args:
+        step: of `make_step`.
+        count: number of steps; the rows given have it on axis 0.
+    """
+
+    def call(state: GameState, rows: Any, shared: Any) -> tuple[GameState, Any]:
+        state, metrics = jax.lax.scan(
+            lambda state, row: step(state, row, shared), state, rows, length=count
+        )
+        nonfinite = jnp.any(metrics.pop("nonfinite"), axis=0)
+        means = jax.tree.map(lambda values: jnp.mean(values, axis=0), metrics)
+        return state, means | {"nonfinite": nonfinite}
+
+    return call
+
+
+def _made_by(state: GameState, averaged: bool) -> tuple[Any, Any]:
+    """Return parameters and state of the generators that make samples."""
+    params = state.average if averaged else state.generators.params
+    return params, state.generators.model_state
+
+
+def _spread(parallel: DataParallel) -> Callable[[jax.Array], jax.Array]:
+    """Return what says that axis 0 of an array is split over the devices."""
+
+    def spread(samples: jax.Array) -> jax.Array:
+        spec = PartitionSpec("data", *(None,) * (samples.ndim - 1))
+        sharding = NamedSharding(parallel.mesh, spec)
+        return jax.lax.with_sharding_constraint(samples, sharding)
+
+    return spread
