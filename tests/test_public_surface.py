@@ -18,6 +18,7 @@ SURFACE = {
     "lars_jax.models": None,
     "lars_jax.data": None,
     "lars_jax.report": None,
+    "lars_jax.runs": None,
 }
 NAMES = [
     (module, name)

@@ -1,26 +1,28 @@
 """The command line: `python -m experiments.lars VERB ...`."""
 
-import contextlib
 import dataclasses
-import io
 import os
-import re
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 import tyro
 
 from experiments.lars.config import Config, OptimizerName, VariantName
-from experiments.lars.ending import run_among, tell
 from experiments.lars.presets import PRESETS, get_preset
 from lars_jax.errors import InputError
+from lars_jax.runs import (
+    Resume,
+    Verb,
+    default_directory,
+    parse,
+    run_among,
+    run_command,
+    split_preset,
+)
 from lars_jax.train.cluster import Method, find_cluster
 from lars_jax.train.processes import join
-
-T = TypeVar("T")
 
 PROGRAM = "python -m experiments.lars"
 USAGE = f"""usage: {PROGRAM} VERB ...
@@ -125,36 +127,21 @@ class Compare:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status.
 
-    See `experiments.lars.ending`; except for 0, a line on standard error says why.
+    See `lars_jax.runs.ending`; except for 0, a line on standard error says why.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        return _dispatch(words)
-    except BaseException as error:
-        status = tell(error)
-        if status is None:
-            raise
-        return status
-
-
-def _dispatch(words: list[str]) -> int:
-    if not words or words[0] in ("-h", "--help"):
-        print(USAGE, end="")
-        return 0 if words else 2
-    verb, rest = words[0], words[1:]
-    if verb not in _VERBS:
-        raise InputError(
-            f"the verb must be one of {', '.join(_VERBS)}; got {verb!r}: see "
-            f"{PROGRAM} --help"
-        )
-    return _VERBS[verb](rest)
+    return run_command(arguments, _VERBS, program=PROGRAM, usage=USAGE)
 
 
 def _train(words: list[str]) -> int:
-    from experiments.lars.run import default_directory, train
+    from experiments.lars.run import train
 
-    name, rest = _preset_of(words)
-    asked = _parse(Train, rest, "train", Train(get_preset(name).config))
+    name, rest = split_preset(words, PRESETS, "digits")
+    asked = parse(
+        Train,
+        rest,
+        prog=f"{PROGRAM} train [PRESET]",
+        default=Train(get_preset(name).config),
+    )
     cluster = find_cluster(
         os.environ,
         method=asked.processes,
@@ -178,7 +165,7 @@ def _train(words: list[str]) -> int:
     return run() if processes.alone else run_among(processes, run)
 
 
-def _resume(asked: Train) -> Literal["no", "yes", "if_any"]:
+def _resume(asked: Train) -> Resume:
     if asked.resume_if_any:
         return "if_any"
     return "yes" if asked.resume else "no"
@@ -187,7 +174,7 @@ def _resume(asked: Train) -> Literal["no", "yes", "if_any"]:
 def _evaluate(words: list[str]) -> int:
     from experiments.lars.run import evaluate
 
-    asked = _parse(Evaluate, words, "eval")
+    asked = parse(Evaluate, words, prog=f"{PROGRAM} eval")
     found = evaluate(asked.run_dir, which=asked.checkpoint)
     print(
         f"step {found['step']:.0f}: accuracy {100 * found['accuracy']:.2f} % of "
@@ -199,7 +186,7 @@ def _evaluate(words: list[str]) -> int:
 def _export(words: list[str]) -> int:
     from experiments.lars.run import export
 
-    asked = _parse(Export, words, "export")
+    asked = parse(Export, words, prog=f"{PROGRAM} export")
     step = export(asked.run_dir, asked.file, which=asked.checkpoint)
     print(f"weights after step {step}: {asked.file}")
     return 0
@@ -208,7 +195,7 @@ def _export(words: list[str]) -> int:
 def _report(words: list[str]) -> int:
     from experiments.lars.results import write_run_report
 
-    print(write_run_report(_parse(Report, words, "report").run_dir))
+    print(write_run_report(parse(Report, words, prog=f"{PROGRAM} report").run_dir))
     return 0
 
 
@@ -228,9 +215,11 @@ def _show(words: list[str]) -> int:
     from experiments.lars.check import check
     from experiments.lars.show import describe
 
-    name, rest = _preset_of(words)
+    name, rest = split_preset(words, PRESETS, "digits")
     preset = get_preset(name)
-    asked = _parse(Show, rest, "show", Show(preset.config))
+    asked = parse(
+        Show, rest, prog=f"{PROGRAM} show [PRESET]", default=Show(preset.config)
+    )
     print(f"{name}: {preset.reproduces}; expected {preset.expected} [{preset.status}]")
     print(f"source: {preset.source}")
     if preset.note:
@@ -243,10 +232,14 @@ def _show(words: list[str]) -> int:
 
 def _compare(words: list[str]) -> int:
     from experiments.lars.compare import Grid, compare
-    from experiments.lars.run import default_directory
 
-    name, rest = _preset_of(words)
-    asked = _parse(Compare, rest, "compare", Compare(get_preset(name).config))
+    name, rest = split_preset(words, PRESETS, "digits")
+    asked = parse(
+        Compare,
+        rest,
+        prog=f"{PROGRAM} compare [PRESET]",
+        default=Compare(get_preset(name).config),
+    )
     grid = Grid(
         **{item.name: getattr(asked, item.name) for item in dataclasses.fields(Grid)}
     )
@@ -255,7 +248,7 @@ def _compare(words: list[str]) -> int:
     return 0
 
 
-_VERBS: dict[str, Callable[[list[str]], int]] = {
+_VERBS: dict[str, Verb] = {
     "train": _train,
     "eval": _evaluate,
     "export": _export,
@@ -264,45 +257,3 @@ _VERBS: dict[str, Callable[[list[str]], int]] = {
     "show": _show,
     "compare": _compare,
 }
-
-
-def _preset_of(words: list[str]) -> tuple[str, list[str]]:
-    """Split off the preset's name, which comes first if it comes at all."""
-    if words and not words[0].startswith("-"):
-        return words[0], words[1:]
-    value_of = words[-2] if len(words) > 1 else ""
-    is_value = value_of.startswith("--") and "=" not in value_of
-    if words and words[-1] in PRESETS and not is_value:
-        raise InputError(
-            f"PRESET comes right after the verb; got {words[-1]} at the end: move it "
-            "to the front"
-        )
-    return "digits", words
-
-
-def _parse(kind: type[T], words: list[str], verb: str, default: T | None = None) -> T:
-    """Return the typed arguments, or raise an `InputError` of one line."""
-    extra: dict[str, Any] = {} if default is None else {"default": default}
-    printed = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(printed):
-            return tyro.cli(
-                kind,
-                config=(tyro.conf.OmitArgPrefixes,),
-                args=words,
-                prog=f"{PROGRAM} {verb}{'' if default is None else ' [PRESET]'}",
-                description=kind.__doc__,
-                **extra,
-            )
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        raise InputError(_one_line(printed.getvalue())) from None
-
-
-def _one_line(box: str) -> str:
-    """Return the words of a message that was drawn as a box with rules and a title."""
-    rows = [row.strip(" │") for row in box.splitlines() if row[:1] not in "╭╰"]
-    parts = re.split(r"\s+[─-]{5,}\s+", " ".join(rows))
-    told = [" ".join(part.split()) for part in parts]
-    return "; ".join(part for part in told if not part.startswith("Argument helptext"))

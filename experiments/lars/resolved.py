@@ -11,8 +11,8 @@ from typing import Any
 import jax
 
 from experiments.lars.config import Config, replace
-from experiments.lars.results import read_run
 from experiments.lars.trainer import Trainer
+from lars_jax.runs import read_run
 
 
 def resolved(trainer: Trainer) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import numpy as np
 from experiments.lars.inputs import Inputs
 from lars_jax.errors import InputError
 from lars_jax.report import Mistakes, write_report
-from lars_jax.train.record import read_json, read_lines
+from lars_jax.runs import read_run
+from lars_jax.train.record import read_lines
 
 MOST_MISTAKES = 40
 """Mistakes kept for the contact sheet, the most confident first."""
@@ -68,23 +69,6 @@ def load_mistakes(directory: Path) -> Mistakes | None:
         ) from error
     names = tuple(str(name) for name in arrays.pop("class_names"))
     return Mistakes(**arrays, class_names=names)
-
-
-def read_run(directory: Path) -> dict[str, Any]:
-    """Return what `config.json` of a run holds: preset, configuration, environment.
-
-    Raises:
-        InputError: there is no such file, or it is not that of a run.
-    """
-    path = directory / "config.json"
-    record = read_json(path)
-    needed = {"preset", "config", "environment"}
-    if not isinstance(record, dict) or not needed <= record.keys():
-        raise InputError(
-            f"{path} must hold the configuration of a run; it does not: name a "
-            "directory that `train` has written"
-        )
-    return record
 
 
 def write_run_report(directory: Path) -> Path:

@@ -10,34 +10,25 @@ mistakes.npz     what the trained network got wrong
 report.html      all of it to look at
 """
 
-import datetime
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from experiments.lars.check import check
 from experiments.lars.config import Config
-from experiments.lars.files import warn
 from experiments.lars.resolved import for_evaluation, pinned, resolved
-from experiments.lars.results import read_run
 from experiments.lars.session import Session, open_checkpoints
 from experiments.lars.trainer import Trainer
 from lars_jax.errors import InputError
+from lars_jax.runs import TERMINATED, Resume, claim, goes_on, read_run, warn
 from lars_jax.train import Interrupt, Interrupted, TrainState
-from lars_jax.train.config import difference, digest, from_json, to_json
-from lars_jax.train.processes import Processes, on_first, same_on_all
-from lars_jax.train.record import environment, write_json
+from lars_jax.train.config import digest, from_json, to_json
+from lars_jax.train.processes import Processes, on_first
+from lars_jax.train.record import environment
 from lars_jax.train.weights import check_place
 
 PLACEMENT = ("devices", "backend", "microbatches", "device_memory", "state_sharding")
 """Fields that may change when a run goes on: they say where, and change no number."""
-
-TERMINATED = 143
-"""Exit status of a process that SIGTERM ended, or that stops with one that it ended."""
-
-Resume = Literal["no", "yes", "if_any"]
-"""Whether to go on with the run in a directory; `if_any`: if there is one."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +38,6 @@ class Outcome:
     status: int
     step: int
     evaluation: dict[str, float]
-
-
-def default_directory(name: str) -> Path:
-    """Return a dated directory under `runs/` for a preset."""
-    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / same_on_all(f"{now}-{name}")
 
 
 def train(
@@ -81,7 +66,11 @@ def train(
     check(config)
     processes = processes or Processes()
     with Interrupt(grace=grace, alone=processes.alone) as interrupt:
-        going_on = on_first(lambda: _goes_on(config, directory, resume)) == "yes"
+        asked = to_json(config)
+        answer = on_first(
+            lambda: goes_on(asked, directory, resume, placement=PLACEMENT)
+        )
+        going_on = answer == "yes"
         try:
             # Before anything is written, in case data or weights cannot be read.
             trainer, state = interrupt.run(
@@ -90,7 +79,7 @@ def train(
         except Interrupted:
             warn("stopped before the first step: there is nothing new to save")
             return Outcome(interrupt.exit_status, 0, {})
-        on_first(lambda: _claim(config, trainer, directory, name))
+        on_first(lambda: claim(directory, lambda: _record(config, trainer, name)))
         with Session(
             trainer,
             directory,
@@ -159,47 +148,11 @@ def _prepare(config: Config, resume: bool) -> tuple[Trainer, TrainState]:
     return trainer, trainer.drawn_state() if resume else trainer.initial_state()
 
 
-def _goes_on(config: Config, directory: Path, resume: Resume) -> str:
-    """Return `yes` where the directory holds this run, to go on with, else nothing."""
-    path = directory / "config.json"
-    if not path.exists():
-        if resume == "yes":
-            raise InputError(
-                f"--resume needs a run to go on with; {directory} has no config.json: "
-                "leave --resume out, or name another --run-dir"
-            )
-        return ""
-    recorded = read_run(directory)["config"]
-    changes = difference(_but_placement(recorded), _but_placement(to_json(config)))
-    if changes:
-        raise InputError(
-            f"a run directory holds one configuration; in {directory} "
-            f"{'; '.join(changes)}: undo the change, or name another --run-dir"
-        )
-    if resume == "no":
-        raise InputError(
-            f"a run directory is written once; {directory} already holds this run: "
-            "add --resume to go on, or name another --run-dir"
-        )
-    return "yes"
-
-
-def _but_placement(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if name not in PLACEMENT}
-
-
-def _claim(config: Config, trainer: Trainer, directory: Path, name: str) -> str:
-    """Write the configuration of a run that has none yet."""
-    path = directory / "config.json"
-    if path.exists():
-        return ""
-    directory.mkdir(parents=True, exist_ok=True)
-    record = {
+def _record(config: Config, trainer: Trainer, name: str) -> dict[str, Any]:
+    return {
         "preset": name,
         "digest": digest(config),
         "config": to_json(config),
         "resolved": resolved(trainer),
         "environment": environment(),
     }
-    write_json(path, record)
-    return ""

@@ -2,17 +2,18 @@
 
 import contextlib
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from experiments.lars.config import rule_name
-from experiments.lars.files import Files, RunFiles, warn
 from experiments.lars.results import save_mistakes, write_run_report
 from experiments.lars.trainer import Trainer
 from lars_jax.errors import InputError
 from lars_jax.optim import FIELDS, leaf_names
+from lars_jax.runs import Files, RunFiles, warn
 from lars_jax.train import Hook, Interrupt, Interrupted, TrainState, every
 from lars_jax.train.checkpoint import Checkpoints
 from lars_jax.train.processes import Processes
@@ -33,6 +34,21 @@ def layer_interval(total: int, log_every: int) -> int:
     """
     wanted = max(1, total // LAYER_ROWS)
     return -(-wanted // log_every) * log_every
+
+
+def describe(metrics: Mapping[str, Any]) -> str:
+    """Return a row of metrics as a short line.
+
+    >>> describe({"epoch": 1.5, "train/loss": 0.25, "learning_rate": 2.0,
+    ...           "images_per_second": 812.3, "data_wait": 0.015})
+    'epoch 1.5 loss 0.250 lr 2 812 images/s wait 1.5%'
+    """
+    return (
+        f"epoch {metrics['epoch']:.1f} loss {metrics['train/loss']:.3f} "
+        f"lr {metrics['learning_rate']:.3g} "
+        f"{metrics['images_per_second']:.0f} images/s "
+        f"wait {100 * metrics['data_wait']:.1f}%"
+    )
 
 
 def open_checkpoints(directory: Path, trainer: Trainer) -> Checkpoints:
@@ -96,7 +112,12 @@ class Session:
             if processes.writes:
                 start = self.step if resume else None
                 self._files = RunFiles(
-                    directory, total=self._total, start=start, stack=stack
+                    directory,
+                    total=self._total,
+                    start=start,
+                    stack=stack,
+                    describe=describe,
+                    layers=True,
                 )
                 self._record_attempt()
             self._opened = stack.pop_all()

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -12,10 +12,11 @@ _BAR = "{percentage:3.0f}%|{bar:20}| {n}/{total} {postfix} ETA {remaining}"
 
 
 class Progress:
-    """Show epoch, step, loss, learning rate, images/s, waiting share and time left.
+    """Show the step, what a row of metrics says, and the time left.
 
     Args:
         total: steps of the whole run.
+        describe: turns a row of metrics into a short line.
         start: steps already done.
         seconds: least time between two lines where the output is no terminal.
         file: where to write; standard error by default.
@@ -25,11 +26,13 @@ class Progress:
         self,
         total: int,
         *,
+        describe: Callable[[Mapping[str, Any]], str],
         start: int = 0,
         seconds: float = 10.0,
         file: TextIO | None = None,
     ):
         self._file = sys.stderr if file is None else file
+        self._describe = describe
         self._seconds = seconds
         self._spoke = time.monotonic()
         self._total = total
@@ -45,7 +48,7 @@ class Progress:
 
     def update(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Show the metrics of a step."""
-        text = describe(metrics)
+        text = self._describe(metrics)
         with _without_reader():
             self._bar.set_postfix_str(text, refresh=False)
             self._bar.update(step - self._bar.n)
@@ -69,18 +72,3 @@ class Progress:
 def _without_reader() -> contextlib.suppress:
     """Go on where nobody reads any more: a run is worth more than its progress."""
     return contextlib.suppress(BrokenPipeError)
-
-
-def describe(metrics: Mapping[str, Any]) -> str:
-    """Return a row of metrics as a short line.
-
-    >>> describe({"epoch": 1.5, "train/loss": 0.25, "learning_rate": 2.0,
-    ...           "images_per_second": 812.3, "data_wait": 0.015})
-    'epoch 1.5 loss 0.250 lr 2 812 images/s wait 1.5%'
-    """
-    return (
-        f"epoch {metrics['epoch']:.1f} loss {metrics['train/loss']:.3f} "
-        f"lr {metrics['learning_rate']:.3g} "
-        f"{metrics['images_per_second']:.0f} images/s "
-        f"wait {100 * metrics['data_wait']:.1f}%"
-    )

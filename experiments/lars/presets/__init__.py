@@ -13,7 +13,6 @@ Names read network, batch, optimizer, then what sets the row apart:
 * `controls`: ResNet-50 at 32,768 with LARS, Nesterov momentum and LAMB.
 """
 
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -22,7 +21,7 @@ from experiments.lars.presets.local import LOCAL
 from experiments.lars.presets.mlperf import MLPERF
 from experiments.lars.presets.paper import PAPER
 from experiments.lars.presets.preset import Preset
-from lars_jax.errors import InputError
+from lars_jax.runs import find_preset
 
 __all__ = ["PRESETS", "Preset", "get_preset"]
 
@@ -41,15 +40,4 @@ def get_preset(name: str) -> Preset:
     >>> get_preset("alexnet_bn_8k_lars").config.optimizer.learning_rate
     14.0
     """
-    if name in PRESETS:
-        return PRESETS[name]
-    near = difflib.get_close_matches(name, PRESETS, n=3)
-    near = near or [known for known in PRESETS if name and name in known][:3]
-    advice = (
-        f"did you mean {' or '.join(near)}?"
-        if near
-        else f"choose {next(iter(PRESETS))}, or another that `list` shows"
-    )
-    raise InputError(
-        f"preset must be one of the {len(PRESETS)} known names; got {name!r}: {advice}"
-    )
+    return find_preset(name, PRESETS)

@@ -18,7 +18,7 @@ from experiments.lars.cli import main
 from experiments.lars.config import Config, replace
 from experiments.lars.presets import PRESETS, get_preset
 from experiments.lars.run import load_config
-from experiments.lars.session import layer_interval
+from experiments.lars.session import describe, layer_interval
 from experiments.lars.trainer import Trainer
 from lars_jax.train.record import lock, read_json, read_lines
 from tests.experiments.lars.conftest import SMOKE
@@ -122,6 +122,12 @@ def test_layers_are_recorded_often_enough_to_draw(name):
     total, log_every = 12_345, PRESETS[name].config.log_every
     logged = total // log_every
     assert total // layer_interval(total, log_every) >= min(45, logged)
+
+
+def test_progress_tells_loss_rate_speed_and_wait():
+    row = {"epoch": 1.5, "train/loss": 0.25, "learning_rate": 2.0}
+    row |= {"images_per_second": 812.3, "data_wait": 0.015}
+    assert describe(row) == "epoch 1.5 loss 0.250 lr 2 812 images/s wait 1.5%"
 
 
 def test_two_processes_may_not_write_one_run(finished, tmp_path, capsys):

@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class RunFiles(Files):
         total: steps of the run.
         start: step that it goes on from; what was written of later steps is removed.
         stack: closes what is opened.
+        describe: turns a row into what is shown of it beside the step.
+        layers: whether there are rows of layers, so that `layers.jsonl` is opened.
     """
 
     def __init__(
@@ -46,14 +48,18 @@ class RunFiles(Files):
         total: int,
         start: int | None,
         stack: contextlib.ExitStack,
+        describe: Callable[[Mapping[str, Any]], str],
+        layers: bool = False,
     ):
         self._metrics = JsonLines(directory / "metrics.jsonl", keep_to=start)
         stack.callback(self._metrics.close)
-        self._layers = JsonLines(directory / "layers.jsonl", keep_to=start)
-        stack.callback(self._layers.close)
+        self._layers = None
+        if layers:
+            self._layers = JsonLines(directory / "layers.jsonl", keep_to=start)
+            stack.callback(self._layers.close)
         self._events = Events(directory, resumed_from=start)
         stack.callback(self._events.close)
-        self._progress = Progress(total, start=start or 0)
+        self._progress = Progress(total, describe=describe, start=start or 0)
         stack.callback(self._progress.close)
 
     def row(self, row: Mapping[str, Any]) -> None:
@@ -65,6 +71,7 @@ class RunFiles(Files):
 
     def layers(self, row: Mapping[str, Any]) -> None:
         """Record norms, trust ratio and rate of every layer."""
+        assert self._layers is not None, "opened without layers"
         self._layers.append(row)
 
     def show(self, step: int, row: Mapping[str, Any]) -> None:

@@ -20,6 +20,9 @@ from lars_jax.errors import InputError
 from lars_jax.train import NonFiniteError
 from lars_jax.train.processes import Processes
 
+TERMINATED = 143
+"""Exit status of a process that SIGTERM ended, or that stops with one that it ended."""
+
 
 def tell(error: BaseException) -> int | None:
     """Say in a line what went wrong; return the exit status, or None for a defect."""
