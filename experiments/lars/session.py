@@ -11,9 +11,9 @@ import jax
 from experiments.lars.config import rule_name
 from experiments.lars.results import save_mistakes, write_run_report
 from experiments.lars.trainer import Trainer
-from lars_jax.errors import InputError
 from lars_jax.optim import FIELDS, leaf_names
-from lars_jax.runs import Files, RunFiles, warn
+from lars_jax.runs import Files, RunFiles
+from lars_jax.runs.restoring import restore_newest
 from lars_jax.train import Hook, Interrupt, Interrupted, TrainState, every
 from lars_jax.train.checkpoint import Checkpoints
 from lars_jax.train.processes import Processes
@@ -265,21 +265,12 @@ class Session:
 
     def _restore(self) -> None:
         """Take the newest checkpoint that is whole, and set newer ones aside."""
-        like, broken = self.state, {}
-        for step in reversed(self._checkpoints.steps()):
-            try:
-                self.state = self._checkpoints.restore(step, like)
-                self.step = step
-                break
-            except InputError as error:
-                broken[step] = error
-        else:
-            if broken:
-                raise next(iter(broken.values()))
+        found = restore_newest(
+            self._checkpoints, self.state, tell=self._processes.writes
+        )
+        if found is None:
             self.state = self.trainer.initial_state()
-        for step, error in broken.items():
-            place = self._checkpoints.set_aside(step)
-            if self._processes.writes:
-                warn(f"{error}; moved it to {place}")
+        else:
+            self.step, self.state = found
         if self.step and self._checkpoints.metrics(self.step):
             self._evaluated_at = self.step

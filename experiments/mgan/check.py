@@ -83,23 +83,30 @@ def check_data(config: Config, examples: int) -> None:
         )
 
 
-def check_devices(config: Config, devices: int) -> None:
-    """Refuse batches that do not split evenly over the devices.
+def resolve_devices(config: Config, available: int) -> int:
+    """Return over how many devices the batches of a game are split.
 
     Args:
-        config: the game.
-        devices: number of them.
+        config: the game; it says, or leaves it to what divides its batches.
+        available: devices that there are.
 
     Raises:
-        InputError: one does not.
+        InputError: a batch does not split evenly over the devices asked for.
+
+    >>> resolve_devices(Config(batch=64, fakes=12), available=8)
+    4
     """
-    for name in ("batch", "fakes"):
-        count = getattr(config, name)
-        if count % devices:
+    sizes = {"batch": config.batch, "fakes": config.fakes}
+    if config.devices is None:
+        common = math.gcd(*sizes.values())
+        return max(n for n in range(1, available + 1) if common % n == 0)
+    for name, count in sizes.items():
+        if count % config.devices:
             raise InputError(
-                f"{name} must divide evenly over the devices; got {count} on {devices} "
-                f"devices: choose a multiple, or --devices 1"
+                f"{name} must divide evenly over the devices; got {count} on "
+                f"{config.devices} devices: choose a multiple, or leave --devices out"
             )
+    return config.devices
 
 
 def _check_calls(config: Config) -> None:

@@ -54,7 +54,7 @@ class NetworkConfig:
     """Units of a dense layer; channels of the discriminator's first convolution."""
 
     stages: int = 3
-    """Convolutions of the discriminator, and of each generator; each halves the size."""
+    """Convolutions of the discriminator, and of a generator; each halves the size."""
 
     noise: Literal["normal", "uniform"] = "normal"
     """Distribution of the noise: N(0, I), or uniform over [-1, 1]."""
@@ -143,7 +143,7 @@ class Config:
     """Samples of each generator per step, M."""
 
     steps: int = 25_000
-    """Steps of the game, each one of discriminator and classifier, one of generators."""
+    """Steps of the game, each of which trains both sides once."""
 
     average_decay: float = 0.999
     """Decay of the moving average of the generators' weights; 0: no memory."""
@@ -152,7 +152,7 @@ class Config:
     """Seed of initial weights, data, and noise."""
 
     devices: int | None = None
-    """Number of devices over which B and M are split; None: all."""
+    """Devices over which B and M are split; None: as many as divide both."""
 
     steps_per_call: int = 250
     """Steps in a call of the compiled program, which the host cannot interrupt."""
@@ -167,7 +167,7 @@ class Config:
     """Steps between checkpoints; the last step is always saved."""
 
     features: str | None = None
-    """FILE of Inception weights, or NETWORK:FILE of a classifier, to judge images by."""
+    """FILE of Inception weights, or NETWORK:FILE of a classifier; judges images."""
 
 
 def replace(config: Config, **changes: object) -> Config:

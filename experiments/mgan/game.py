@@ -146,7 +146,9 @@ def make_step(
         )
         real = spread(draw(real_key, batch, shared))
         noise = spread(draw_noise(config, first_key, config.fakes))
-        state, fake, judged = _train_judge(config, players, state, real, noise, judge_key)
+        state, fake, judged = _train_judge(
+            config, players, state, real, noise, judge_key
+        )
         if config.rules.noise_of_step == "fresh":
             noise = spread(draw_noise(config, second_key, config.fakes))
         against = {"noise": noise, "real": real, "fake": fake}

@@ -1,10 +1,10 @@
 """The networks of the players: K generators, and one trunk with two heads.
 
-The generators share every layer but the first; discriminator and classifier share every
-layer but the last (Section 3, Figure 1). The K first layers are one kernel [Z, K, H], so
-that the samples of all generators come out of one matrix product, as [M, K, ...], and
-everything after it sees one batch of M K samples. Samples of one place m differ in
-their generator alone where all are given the same noise [M, Z].
+The generators share every layer but the first; discriminator and classifier share
+every layer but the last (Section 3, Figure 1). The K first layers are one kernel
+[Z, K, H], so that the samples of all generators come out of one matrix product, as
+[M, K, ...], and everything after it sees one batch of M K samples. Samples of one place
+m differ in their generator alone where all are given the same noise [M, Z].
 
 Two forms: dense layers for points in the plane (Section 5.1), and transposed
 convolutions for images of any size (Section 5.2; at 32 pixels, width 128 and three
@@ -238,12 +238,13 @@ class TwoDiscriminators(nn.Module):
     @nn.compact
     def __call__(self, points: jax.Array, *, train: bool) -> jax.Array:
         """Return the logits of both, [N, 2]."""
-        logits = []
-        for name in ("data", "model"):
-            hidden = nn.Dense(self.width, kernel_init=self.kernel_init, name=f"{name}_trunk")
-            head = nn.Dense(1, kernel_init=self.kernel_init, name=f"{name}_head")
-            logits.append(head(_leaky(hidden(points))))
+        logits = [self._one(name, points) for name in ("data", "model")]
         return jnp.concatenate(logits, axis=-1)
+
+    def _one(self, name: str, points: jax.Array) -> jax.Array:
+        trunk = nn.Dense(self.width, kernel_init=self.kernel_init, name=f"{name}_trunk")
+        head = nn.Dense(1, kernel_init=self.kernel_init, name=f"{name}_head")
+        return head(_leaky(trunk(points)))
 
 
 class ImageGenerators(nn.Module):

@@ -86,7 +86,8 @@ def classifier_loss(generators: jax.Array, weights: jax.Array) -> jax.Array:
             the generator that it is taken for.
         weights: pi, [K].
 
-    >>> print(round(float(classifier_loss(jnp.zeros((2, 8, 8)), jnp.full(8, 1 / 8))), 4))
+    >>> loss = classifier_loss(jnp.zeros((2, 8, 8)), jnp.full(8, 1 / 8))
+    >>> print(round(float(loss), 4))
     2.0794
     """
     own = jnp.diagonal(generators, axis1=1, axis2=2)
@@ -138,9 +139,8 @@ def two_discriminator_loss(
     2.1193
     """
     d_real, d_fake = jax.nn.softplus(real), jax.nn.softplus(fake)
-    return (
-        jnp.mean(d_real[:, 1] - log_weight * _log_softplus(real[:, 0]))
-        + jnp.mean(d_fake[:, 0] - real_weight * _log_softplus(fake[:, 1]))
+    return jnp.mean(d_real[:, 1] - log_weight * _log_softplus(real[:, 0])) + jnp.mean(
+        d_fake[:, 0] - real_weight * _log_softplus(fake[:, 1])
     )
 
 

@@ -51,9 +51,7 @@ def make_optimizer(
 
         if rule == "adam":
             root = TINY if differentiable else 0.0
-            return optax.adam(
-                schedule, b1=momentum, b2=second_momentum, eps_root=root
-            )
+            return optax.adam(schedule, b1=momentum, b2=second_momentum, eps_root=root)
         matrices = exclude_vectors(stacked_axes)
         if rule == "lamb":
             return lamb(

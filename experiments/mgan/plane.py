@@ -54,7 +54,9 @@ def make_truth(mixture: Mixture) -> Truth:
     return Truth(mixture, mixture.cell_masses(edges))
 
 
-def measure(truth: Truth, samples: np.ndarray, generator: np.ndarray) -> dict[str, float]:
+def measure(
+    truth: Truth, samples: np.ndarray, generator: np.ndarray
+) -> dict[str, float]:
     """Return every measure of samples of a mixture of generators.
 
     Args:
@@ -85,7 +87,9 @@ def measure(truth: Truth, samples: np.ndarray, generator: np.ndarray) -> dict[st
     }
 
 
-def floor(truth: Truth, count: int, *, repeats: int = 5, seed: int = 0) -> dict[str, float]:
+def floor(
+    truth: Truth, count: int, *, repeats: int = 5, seed: int = 0
+) -> dict[str, float]:
     """Return both distances of true samples, which no generator can be asked to beat.
 
     Args:

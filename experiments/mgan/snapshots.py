@@ -37,8 +37,10 @@ class Snapshot(NamedTuple):
 
 
 def take_snapshot(trainer: Trainer, state: GameState) -> Snapshot:
-    """Return samples of a state: points of the generators as they are, or images of
-    their average."""
+    """Return samples of a state.
+
+    Points are of the generators as they are, images of their moving average.
+    """
     step = int(state.generators.step)
     if trainer.inputs.image is None:
         found = trainer.sample(state, POINTS, averaged=False, use=PICTURE_USE)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from experiments.mgan.check import check_devices
+from experiments.mgan.check import resolve_devices
 from experiments.mgan.config import Config
 from experiments.mgan.game import (
     GameState,
@@ -69,8 +69,8 @@ class Trainer:
         Raises:
             InputError: no such data or devices, or batches that do not fit them.
         """
-        parallel = DataParallel(data_mesh(config.devices))
-        check_devices(config, parallel.num_devices)
+        devices = resolve_devices(config, jax.device_count())
+        parallel = DataParallel(data_mesh(devices))
         inputs = load_inputs(config)
         players = make_players(config, inputs.channels)
         step = make_step(config, players, inputs.draw, _spread(parallel))

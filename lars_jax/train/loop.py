@@ -104,9 +104,7 @@ def fit(
     >>> print(state, step)
     1.0 3
     """
-    watch = _Watch(
-        examples_per_step, log_every, steps, stride, leaf_names, on_metrics
-    )
+    watch = _Watch(examples_per_step, log_every, steps, stride, leaf_names, on_metrics)
     in_flight: deque[tuple[int, Any]] = deque()
 
     def drain(limit: int) -> None:

@@ -1,0 +1,47 @@
+"""What a configuration comes to, without running it."""
+
+from collections.abc import Iterator
+
+import jax
+
+from experiments.mgan.config import Config, in_plane
+from experiments.mgan.game import GameState, initial_state, make_players
+from lars_jax.optim import leaf_names
+from lars_jax.train.config import digest, flatten, to_json
+
+
+def describe(config: Config) -> Iterator[str]:
+    """Yield the lines that `show` prints: settings, then networks.
+
+    >>> any("279,938" in line for line in describe(Config()))
+    True
+    """
+    settings = flatten(to_json(config))
+    width = max(map(len, settings))
+    for name, value in settings.items():
+        yield f"{name:{width}}  {value}"
+    yield f"{'digest':{width}}  {digest(config)}"
+    state = state_shapes(config)
+    for title, params in (
+        ("generators", state.generators.params),
+        ("discriminator and classifier", state.judge.params),
+    ):
+        leaves = jax.tree.leaves(params)
+        yield ""
+        yield f"{title}: {sum(leaf.size for leaf in leaves):,} parameters"
+        for name, leaf in zip(leaf_names(params), leaves, strict=True):
+            yield f"  {name:34} {list(leaf.shape)}"
+
+
+def state_shapes(config: Config, channels: int = 3) -> GameState:
+    """Return the shapes of the state of a game.
+
+    Args:
+        config: of the game.
+        channels: of its images.
+    """
+    size = config.data.image_size
+    sample = (2,) if in_plane(config) else (size, size, channels)
+    players = make_players(config, channels)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return jax.eval_shape(lambda key: initial_state(config, players, key, sample), key)
