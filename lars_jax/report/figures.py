@@ -60,7 +60,7 @@ def loss_figure(metrics: Iterable[Row]) -> "Figure":
         axes.yaxis.set_major_formatter("{x:g}")
     _draw_train(axes, train)
     _draw_evaluation(axes, evaluation, "evaluation")
-    _mark_divergence(axes, train)
+    mark_divergence(axes, train)
     _finish(axes, train, evaluation)
     return figure
 
@@ -84,7 +84,7 @@ def accuracy_figure(metrics: Iterable[Row]) -> "Figure":
     _draw_train(axes, train)
     last = f"{100 * evaluation.value[-1]:.2f} %" if len(evaluation.step) else ""
     _draw_evaluation(axes, evaluation, f"evaluation, {last}")
-    _percent_axis(axes)
+    percent_axis(axes)
     _finish(axes, train, evaluation)
     return figure
 
@@ -108,7 +108,7 @@ def learning_rate_figure(metrics: Iterable[Row]) -> "Figure":
             "a learning-rate figure needs rows with learning_rate; got none: log it"
         )
     figure, axes = new_axes(WIDTH, HEIGHT, "Learning rate")
-    _draw_band(axes, rate, SERIES[2], "")
+    draw_band(axes, rate, SERIES[2], "")
     axes.yaxis.set_major_formatter("{x:g}")
     _finish(axes, rate)
     return figure
@@ -144,7 +144,7 @@ def accuracy_by_batch_figure(rows: Iterable[Row]) -> "Figure":
     axes.set_xscale("log", base=2)
     axes.set_xticks(batches, [f"{batch:,}" for batch in batches])
     axes.minorticks_off()
-    _percent_axis(axes)
+    percent_axis(axes)
     label_axis(axes, "x", f"global batch{_seeds(rows)}")
     legend_above(axes)
     return figure
@@ -162,10 +162,18 @@ def _train_and_evaluation(metrics: Iterable[Row], name: str) -> tuple[Series, Se
 
 
 def _draw_train(axes: "Axes", points: Series) -> None:
-    _draw_band(axes, points, SERIES[0], "training")
+    draw_band(axes, points, SERIES[0], "training")
 
 
-def _draw_band(axes: "Axes", points: Series, colour: str, label: str) -> None:
+def draw_band(axes: "Axes", points: Series, colour: str, label: str) -> None:
+    """Draw a series; a long one as the mean of each interval within its extremes.
+
+    Args:
+        axes: to draw in.
+        points: what to draw; values that are not finite are left out.
+        colour: its name in the palette.
+        label: its name in the legend, or "".
+    """
     if not len(points.step):
         return
     step, low, mean, high = band(points)
@@ -190,7 +198,8 @@ def _draw_evaluation(axes: "Axes", points: Series, label: str) -> None:
     )
 
 
-def _mark_divergence(axes: "Axes", points: Series) -> None:
+def mark_divergence(axes: "Axes", points: Series) -> None:
+    """Draw a dashed line at the first step whose value is not finite, if any."""
     broken = np.flatnonzero(~np.isfinite(points.value))
     if len(broken):
         step = int(points.step[broken[0]])
@@ -227,15 +236,21 @@ def _seeds(rows: list[Row]) -> str:
     return f"; mean and standard deviation over {count} seeds"
 
 
-def _finish(axes: "Axes", *drawn: Series) -> None:
+def mark_steps(axes: "Axes", *drawn: Series) -> None:
+    """Fit the x axis to the steps of all that was drawn."""
     steps = np.concatenate([points.step for points in drawn])
     step_axis(axes, int(steps.min()), int(steps.max()))
     axes.yaxis.get_offset_text().set(fontsize=TEXT_SIZE, color=light("muted"))
+
+
+def _finish(axes: "Axes", *drawn: Series) -> None:
+    mark_steps(axes, *drawn)
     if axes.get_legend_handles_labels()[1]:
         legend_above(axes)
 
 
-def _percent_axis(axes: "Axes") -> None:
+def percent_axis(axes: "Axes") -> None:
+    """Mark fractions of one on the y axis as percent."""
     bottom, top = axes.get_ylim()
     # No accuracy lies outside; a little room keeps marks at the ends whole.
     axes.set_ylim(max(bottom, -0.02), min(top, 1.02))

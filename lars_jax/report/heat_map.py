@@ -1,6 +1,5 @@
 """The trust ratio of every layer over the course of a run (Figure 2 of the paper)."""
 
-import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from lars_jax.errors import InputError
 from lars_jax.report.rows import LayerTable, Row, layer_table
+from lars_jax.report.scale import scale_ticks, tick_label
 from lars_jax.report.style import TEXT_SIZE, light, new_axes, step_axis
 
 if TYPE_CHECKING:
@@ -166,27 +166,3 @@ def _draw_scale(axes: "Axes", image: "AxesImage") -> None:
     scale.set_ticks(ticks, labels=[*map(tick_label, ticks)])
     scale.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     scale.ax.tick_params(length=0, labelsize=TEXT_SIZE, labelcolor=light("muted"))
-
-
-def tick_label(tick: float) -> str:
-    """Return the number at a mark of a scale of log10 values, to two digits.
-
-    >>> tick_label(2.0), tick_label(-2.0)
-    ('100', '0.01')
-    """
-    return f"{float(f'{10.0**tick:.2g}'):g}"
-
-
-def scale_ticks(low: float, high: float) -> list[float]:
-    """Return where to mark a scale of log10 values: powers of ten, or 1, 2, 5 of each.
-
-    >>> scale_ticks(-4.5, -1.5)
-    [-4.0, -3.0, -2.0]
-    >>> [round(10**tick, 6) for tick in scale_ticks(-3.1, -2.0)]
-    [0.001, 0.002, 0.005, 0.01]
-    """
-    digits = (1, 2, 5) if high - low < 2 else (1,)
-    powers = range(math.floor(low), math.ceil(high) + 1)
-    ticks = [power + math.log10(digit) for power in powers for digit in digits]
-    inside = [tick for tick in ticks if low <= tick <= high]
-    return inside if len(inside) > 1 else [low, high]

@@ -46,6 +46,23 @@ def inline_svg(figure: "Figure", name: str, description: str) -> str:
     return text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1).strip()
 
 
+def png(image: np.ndarray) -> bytes:
+    """Return an image as a PNG file; the same pixels give the same bytes.
+
+    Args:
+        image: uint8 [H, W, C], C is 1 or 3.
+
+    >>> png(np.zeros((2, 2, 1), np.uint8))[1:4]
+    b'PNG'
+    """
+    from matplotlib.image import imsave
+
+    file = io.BytesIO()
+    colours = np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
+    imsave(file, colours, format="png", metadata={"Software": ""})
+    return file.getvalue()
+
+
 def image_uri(image: np.ndarray) -> str:
     """Return an image as a `data:` address that holds it as PNG.
 
@@ -55,9 +72,4 @@ def image_uri(image: np.ndarray) -> str:
     >>> image_uri(np.zeros((2, 2, 1), np.uint8))[:22]
     'data:image/png;base64,'
     """
-    from matplotlib.image import imsave
-
-    file = io.BytesIO()
-    colours = np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
-    imsave(file, colours, format="png", metadata={"Software": ""})
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(png(image)).decode()}"

@@ -21,6 +21,15 @@ def element(tag: str, content: str, **attributes: str) -> str:
     return f"<{tag}{given}>{content}</{tag}>"
 
 
+def void(tag: str, **attributes: str) -> str:
+    """Return an element that HTML gives no content and no closing tag.
+
+    >>> void("img", alt="a ring")
+    '<img alt="a ring">'
+    """
+    return element(tag, "", **attributes).removesuffix(f"</{tag}>")
+
+
 def text(tag: str, content: Any, **attributes: str) -> str:
     """Return an element around text of any origin.
 

@@ -3,10 +3,10 @@
 import os
 from collections.abc import Iterable, Mapping
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from lars_jax.report.contact_sheet import Mistakes
+from lars_jax.report.files import replace
 from lars_jax.report.markup import text
 from lars_jax.report.rows import Row
 from lars_jax.report.sections import (
@@ -75,28 +75,47 @@ def write_report(
         mistakes: what the evaluation got wrong, or None where that is not known.
         environment: what the numbers depend on besides the configuration.
 
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "report.html"
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "report.html"
     >>> write_report(path, title="digits", summary={"accuracy": "98.06 %"}, config={},
     ...     metrics=[{"step": 1, "train/loss": 2.3}], layers=[], mistakes=None,
     ...     environment={})
     >>> "98.06 %" in path.read_text(encoding="utf-8")
     True
     """
-    body = join(
-        [
-            text("h1", title),
-            headline(summary),
-            curves(list(metrics)),
-            layer_section(list(layers)),
-            mistakes_section(mistakes),
-            settings_section(config, environment),
-        ]
-    )
+    sections = [
+        headline(summary),
+        curves(list(metrics)),
+        layer_section(list(layers)),
+        mistakes_section(mistakes),
+        settings_section(config, environment),
+    ]
+    write_page(path, title, sections)
+
+
+def write_page(
+    path: str | os.PathLike[str], title: str, body_sections: Iterable[str]
+) -> None:
+    """Write a page of the kind that every report is, from its sections.
+
+    Args:
+        path: of the file; one that is there is replaced.
+        title: heading of the page.
+        body_sections: markup, one below the other; empty ones are left out.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "page.html"
+    >>> write_page(path, "a < b", ["<section>text</section>"])
+    >>> "<h1>a &lt; b</h1>" in path.read_text(encoding="utf-8")
+    True
+    """
     page = PAGE.format(
-        policy=POLICY, title=text("title", title), style=_style(), body=body
+        policy=POLICY,
+        title=text("title", title),
+        style=_style(),
+        body=join([text("h1", title), *body_sections]),
     )
-    _replace(Path(path), page)
+    replace(path, page.encode())
 
 
 def _style() -> str:
@@ -112,12 +131,3 @@ def _style() -> str:
 
 def _variables(colours: Mapping[str, str]) -> str:
     return " ".join(f"--{name}: {colour};" for name, colour in colours.items())
-
-
-def _replace(path: Path, content: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(content, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -17,8 +17,9 @@ from lars_jax.report.markup import (
     section,
     settings_table,
     text,
+    void,
 )
-from lars_jax.report.rows import LayerTable, Row, layer_table, series
+from lars_jax.report.rows import LayerTable, Row, Series, layer_table, series
 from lars_jax.report.trust_ratios import plot_trust_ratios
 
 OPEN_UNTIL = 40
@@ -47,11 +48,36 @@ def curves(metrics: Sequence[Row]) -> str:
     if "learning_rate" in known:
         about = "Global learning rate over the steps"
         figures.append(inline_svg(learning_rate_figure(metrics), "rate", about))
+    return course(figures, diverged(series(metrics, "train/loss"), ""))
+
+
+def course(figures: Sequence[str], note: str) -> str:
+    """Return the section of the curves, side by side.
+
+    Args:
+        figures: as markup.
+        note: markup above them, or "".
+    """
+    title = "Course of training"
     if not figures:
-        return section("Course of training", text("p", "No step has been logged."))
+        return section(title, text("p", "No step has been logged."))
     drawn = "\n".join(element("figure", figure) for figure in figures)
-    grid = element("div", drawn, class_="curves")
-    return section("Course of training", _divergence(metrics), grid)
+    return section(title, note, element("div", drawn, class_="curves"))
+
+
+def diverged(loss: Series, of: str) -> str:
+    """Return a paragraph on the first loss that is not finite; "" where all are.
+
+    Args:
+        loss: over the steps.
+        of: whose loss it is, where there are several, or "".
+    """
+    broken = loss.step[~np.isfinite(loss.value)]
+    if not len(broken):
+        return ""
+    whose = f"the loss of the {of}" if of else "its loss"
+    words = f"This run diverged: at step {int(broken[0]):,} {whose} is not finite."
+    return text("p", words, class_="alert")
 
 
 def layer_section(layers: Sequence[Row]) -> str:
@@ -87,15 +113,6 @@ def settings_section(config: Mapping[str, Any], environment: Mapping[str, Any]) 
         if settings
     ]
     return element("section", "\n".join(halves), class_="halves") if halves else ""
-
-
-def _divergence(metrics: Sequence[Row]) -> str:
-    loss = series(metrics, "train/loss")
-    broken = loss.step[~np.isfinite(loss.value)]
-    if not len(broken):
-        return ""
-    words = f"This run diverged: at step {int(broken[0]):,} its loss is not finite."
-    return text("p", words, class_="alert")
 
 
 def _ratios(layers: Sequence[Row]) -> str:
@@ -198,7 +215,7 @@ def _tile(mistakes: Mistakes, number: int) -> str:
     prediction = mistakes.name(int(mistakes.prediction[number]))
     confidence = f"{100 * float(mistakes.confidence[number]):.0f} %"
     crisp = "crisp" if image.shape[1] <= CRISP_UNTIL else "smooth"
-    picture = _void(
+    picture = void(
         "img", src=image_uri(image), alt=f"{label} taken for {prediction}", class_=crisp
     )
     caption = (
@@ -207,11 +224,6 @@ def _tile(mistakes: Mistakes, number: int) -> str:
         + text("div", f"# {int(mistakes.index[number])}", class_="index")
     )
     return element("figure", picture + element("figcaption", caption), class_="tile")
-
-
-def _void(tag: str, **attributes: str) -> str:
-    """Return an element that HTML gives no content and no closing tag."""
-    return element(tag, "", **attributes).removesuffix(f"</{tag}>")
 
 
 def join(parts: Iterable[str]) -> str:

@@ -30,12 +30,28 @@ PALETTE = {
     "orange": Colour("#b84a00", "#ff9e5e"),
     "green": Colour("#00785a", "#55cfa8"),
     "violet": Colour("#83499b", "#d3a0e8"),
+    "red": Colour("#7d1f2f", "#f7768e"),
 }
 """Every colour by its use; the hues keep apart for the colour-blind (after Okabe and
 Ito), and each stands out from the paper by the contrast that WCAG 2.1 asks for."""
 
-SERIES = ("blue", "orange", "green", "violet")
+SERIES = ("blue", "orange", "green", "violet", "red")
 """Colours of the lines of a figure, in order."""
+
+POINTS = (
+    *("#2b7fc4", "#c9621c", "#189060", "#9c1878", "#6c5400", "#9c78fc", "#603cb4"),
+    *("#f06090", "#906090", "#9090c0", "#0c6048", "#3c5484", "#b4903c", "#b4183c"),
+    *("#6c60d8", "#3c9c9c", "#b454b4", "#d84854", "#9c6030", "#904860", "#789c6c"),
+    *("#6c549c", "#3c54cc", "#cc78a8", "#b46c78", "#6c84d8", "#f06c0c", "#9048b4"),
+    *("#b44878", "#3c9cd8", "#a83000", "#007884", "#607848", "#18a884", "#48a848"),
+    *("#4878f0", "#c0480c", "#6078a8", "#0090f0", "#783c9c", "#844830", "#9c78b4"),
+    *("#d87878", "#903060", "#78843c", "#f06060", "#786c00", "#846cd8", "#5460c0"),
+    "#903c90",
+)
+"""Colours of points by the number of what made them. Each after the third is the one
+farthest from all before it, to the eye that sees all colours and to the two that are
+blind to red or to green; all stand out from paper and from dark screen, and so need no
+counterpart there."""
 
 GRADATION = ("#2b7fc4", "#9b64b4", "#c9621c")
 """Colours of what is counted, from the first to the last. They are equally light, half
@@ -54,6 +70,18 @@ def light(name: str) -> str:
     return PALETTE[name].light
 
 
+def point_colour(number: int) -> str:
+    """Return the colour of points that one of many made, as #rrggbb.
+
+    Args:
+        number: of the maker, from 0; after the fiftieth the colours come again.
+
+    >>> point_colour(0), point_colour(50), point_colour(1)
+    ('#2b7fc4', '#2b7fc4', '#c9621c')
+    """
+    return POINTS[number % len(POINTS)]
+
+
 def gradation(place: float) -> str:
     """Return a colour between the first, at 0, and the last, at 1, as #rrggbb.
 
@@ -70,7 +98,9 @@ def gradation(place: float) -> str:
     return "#" + "".join(f"{part:02x}" for part in mixed)
 
 
-def new_axes(width: float, height: float, title: str) -> "tuple[Figure, Axes]":
+def new_axes(
+    width: float, height: float, title: str, pad: float = 9.0
+) -> "tuple[Figure, Axes]":
     """Return an empty figure in the house style.
 
     The style is set on the artists themselves: matplotlib reads its defaults anew when
@@ -80,6 +110,7 @@ def new_axes(width: float, height: float, title: str) -> "tuple[Figure, Axes]":
         width: of the figure, in inches.
         height: of the figure, in inches.
         title: what the axes show, set above them on the left.
+        pad: points between the two.
 
     >>> figure, axes = new_axes(4.0, 2.0, "Loss")
     >>> axes.get_title(loc="left")
@@ -99,7 +130,7 @@ def new_axes(width: float, height: float, title: str) -> "tuple[Figure, Axes]":
         fontsize=TEXT_SIZE + 1,
         fontweight="bold",
         color=light("ink"),
-        pad=9,
+        pad=pad,
     )
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(light("rule"))

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lars_jax.errors import InputError
-from lars_jax.report.heat_map import adapted_rows, scale_ticks, tick_label
+from lars_jax.report.heat_map import adapted_rows
 from lars_jax.report.rows import LayerTable, natural_order
+from lars_jax.report.scale import logarithmic_axis
 from lars_jax.report.style import (
     TEXT_SIZE,
     gradation,
@@ -35,9 +36,6 @@ MOST_LABELS = 10
 
 LONGEST_LABEL = 32
 """Letters of a name that are shown; of a longer path both ends."""
-
-MOST_TICKS = 8
-"""Marks of the scale; of more powers of ten some are left out."""
 
 
 def plot_trust_ratios(
@@ -91,7 +89,7 @@ def plot_trust_ratios(
     value = np.where(np.isfinite(value) & (value > 0), value, np.nan)
     kept = short_names([table.names[row] for row in rows])
     figure, axes = new_axes(WIDTH, HEIGHT, title)
-    low, high = _draw_scale(axes, value)
+    low, high = logarithmic_axis(axes, value)
     labelled = _labelled(value)
     places = np.linspace(0, 1, len(kept)) if len(kept) > 1 else np.zeros(1)
     colours = [gradation(place) for place in places]
@@ -173,21 +171,6 @@ def _chosen(table: LayerTable, pattern: str | None) -> LayerTable:
         )
     names = tuple(table.names[row] for row in rows)
     return LayerTable(names, table.step, table.value[rows])
-
-
-def _draw_scale(axes: "Axes", value: np.ndarray) -> tuple[float, float]:
-    """Set the y axis; return its ends as powers of ten."""
-    low, high = np.log10(np.nanmin(value)), np.log10(np.nanmax(value))
-    # Lines that are all at one height get a decade to lie in.
-    margin = 0.04 * (high - low) if high - low > 1e-6 else 0.5
-    low, high = float(low - margin), float(high + margin)
-    axes.set_yscale("log")
-    axes.set_ylim(10.0**low, 10.0**high)
-    ticks = scale_ticks(low, high)
-    ticks = ticks[:: -(-len(ticks) // MOST_TICKS)]
-    axes.set_yticks([10.0**tick for tick in ticks], [*map(tick_label, ticks)])
-    axes.minorticks_off()
-    return low, high
 
 
 def _draw_lines(

@@ -5,7 +5,7 @@ import pytest
 
 from lars_jax.errors import InputError
 from lars_jax.report import trust_ratio_figure
-from lars_jax.report.heat_map import MOST_LABELS, scale_ticks
+from lars_jax.report.heat_map import MOST_LABELS
 from tests.report.support import layers, resnet152
 
 
@@ -124,12 +124,3 @@ def test_layers_whose_ratio_is_always_one_are_left_out():
 def test_plain_updates_have_no_picture():
     with pytest.raises(InputError, match="not always one"):
         trust_ratio_figure([layers(1, {"a": 1.0})])
-
-
-@pytest.mark.parametrize("low", [-4.3, -2.01, 0.0])
-@pytest.mark.parametrize("span", [1e-3, 0.2, 1.0, 1.9, 2.0, 6.0])
-def test_scale_always_has_two_marks_within_it(low, span):
-    ticks = scale_ticks(low, low + span)
-    assert len(ticks) >= 2
-    assert ticks == sorted(ticks)
-    assert low <= ticks[0] < ticks[-1] <= low + span

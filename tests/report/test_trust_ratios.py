@@ -6,8 +6,9 @@ from matplotlib.text import Annotation, Text
 
 from lars_jax.errors import InputError
 from lars_jax.report import plot_trust_ratios
+from lars_jax.report.scale import MOST_TICKS
 from lars_jax.report.style import gradation
-from lars_jax.report.trust_ratios import LONGEST_LABEL, MOST_LABELS, MOST_TICKS
+from lars_jax.report.trust_ratios import LONGEST_LABEL, MOST_LABELS
 from tests.report.support import resnet152
 
 NAMES = ("conv2/kernel", "conv10/kernel", "fc/bias")
