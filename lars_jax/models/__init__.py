@@ -1,4 +1,4 @@
-"""AlexNet and ResNet as pairs of pure functions; the only part that imports flax."""
+"""Networks as pairs of pure functions; the only part that imports flax."""
 
 from typing import Any, Literal
 
@@ -6,6 +6,9 @@ import jax.numpy as jnp
 
 from lars_jax.errors import InputError
 from lars_jax.models.alexnet import alexnet
+from lars_jax.models.inception import inception
+from lars_jax.models.inception_images import inception_images
+from lars_jax.models.inception_weights import inception_weights
 from lars_jax.models.network import Network, from_linen
 from lars_jax.models.norm import (
     BATCH_NORM_MOMENTUM,
@@ -14,7 +17,7 @@ from lars_jax.models.norm import (
     merge_running,
     merge_statistics,
 )
-from lars_jax.models.resnet import DEPTHS, resnet
+from lars_jax.models.resnet import DEPTHS, resnet, resnet_features
 
 NETWORKS = ("alexnet", "alexnet_bn", *(f"resnet{depth}" for depth in DEPTHS))
 """Names that `build` knows."""
@@ -28,9 +31,13 @@ __all__ = [
     "batch_statistics",
     "build",
     "from_linen",
+    "inception",
+    "inception_images",
+    "inception_weights",
     "merge_running",
     "merge_statistics",
     "resnet",
+    "resnet_features",
 ]
 
 

@@ -94,33 +94,51 @@ def resnet(
     >>> print(sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(init)[0])))
     25557032
     """
-    if depth not in DEPTHS:
-        raise InputError(
-            f"the depth of a ResNet must be one of {', '.join(map(str, DEPTHS))}; "
-            f"got {depth!r}: choose one of these"
-        )
-    if stride_in not in ("1x1", "3x3"):
-        raise InputError(
-            f"stride_in must be '1x1' (v1) or '3x3' (v1.5); got {stride_in!r}: "
-            "choose one of these"
-        )
-    last = nn.initializers.zeros if zero_init_residual else nn.initializers.ones
-    if depth in CIFAR_STAGES:
-        block = partial(BasicBlock, last_scale_init=last, option_a=True)
-    elif depth < FIRST_BOTTLENECK:
-        block = partial(BasicBlock, last_scale_init=last)
-    else:
-        block = partial(BottleneckBlock, last_scale_init=last, stride_in=stride_in)
-    module = ResNet(
+    module = _resnet(
         num_classes,
-        width=16 if depth in CIFAR_STAGES else 64,
-        stages=(IMAGENET_STAGES | CIFAR_STAGES)[depth],
-        always_small=depth in CIFAR_STAGES,
-        block=block,
-        conv=partial(Conv, bias_init=None, dtype=dtype),
+        depth=depth,
+        stride_in=stride_in,
+        zero_init_residual=zero_init_residual,
         norm=partial(BatchNorm, span=bn_span, axis_name=axis_name, dtype=dtype),
         dtype=dtype,
     )
+    return from_linen(module)
+
+
+def resnet_features(
+    *,
+    depth: int = 50,
+    stride_in: Literal["1x1", "3x3"] = "1x1",
+    dtype: Any = jnp.float32,
+) -> Network:
+    """Return a residual network without its last layer.
+
+    logits = features @ fc.kernel + fc.bias
+
+    Args:
+        depth: as of `resnet`.
+        stride_in: as of `resnet`.
+        dtype: dtype of activations and products; parameters and features are float32.
+
+    Returns:
+        A network from images [B, H, W, C] to features [B, channels], the means over
+        pixels that the last layer sees. It takes the parameters and state of `resnet`
+        of this depth, whose `fc` it leaves aside; its own `init` draws none.
+
+    Raises:
+        InputError: a depth or stride that there is not.
+
+    >>> import jax, jax.numpy as jnp
+    >>> images = jnp.ones((1, 32, 32, 3))
+    >>> params, state = resnet(10, depth=8).init(jax.random.key(0), images)
+    >>> features, _ = resnet_features(depth=8).apply(params, state, images)
+    >>> logits, _ = resnet(10, depth=8).apply(params, state, images)
+    >>> last = features @ params["fc"]["kernel"]
+    >>> print(features.shape, bool(jnp.allclose(last, logits, atol=1e-6)))
+    (1, 64) True
+    """
+    norm = partial(BatchNorm, dtype=dtype)
+    module = _resnet(None, depth=depth, stride_in=stride_in, norm=norm, dtype=dtype)
     return from_linen(module)
 
 
@@ -128,7 +146,7 @@ class ResNet(nn.Module):
     """Stem, stages of blocks, mean over pixels, linear layer.
 
     Attributes:
-        num_classes: number of logits.
+        num_classes: number of logits; None: the mean over pixels is the output.
         width: channels of the stem and of the first stage; each next stage doubles it.
         stages: number of blocks in each stage.
         always_small: take the small stem whatever the images.
@@ -138,7 +156,7 @@ class ResNet(nn.Module):
         dtype: dtype of activations and products.
     """
 
-    num_classes: int
+    num_classes: int | None
     width: int
     stages: tuple[int, ...]
     always_small: bool
@@ -149,7 +167,10 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Return logits [B, num_classes], float32, of images [B, H, W, C]."""
+        """Return logits [B, num_classes], float32, of images [B, H, W, C].
+
+        Without classes, return the features [B, channels] before the last layer.
+        """
         x = self._stem(images, train)
         for stage, blocks in enumerate(self.stages):
             for i in range(blocks):
@@ -160,6 +181,8 @@ class ResNet(nn.Module):
                 block = self.block(features, stride, self.conv, self.norm, name=name)
                 x = block(x, train=train)
         pooled = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+        if self.num_classes is None:
+            return pooled
         logits = nn.Dense(
             self.num_classes,
             dtype=self.dtype,
@@ -273,3 +296,41 @@ def _projection(
         return x
     projection = block.conv(shape[-1], 1, stride=block.stride, name="shortcut")
     return block.norm(name="shortcut_bn")(projection(x), train=train)
+
+
+def _resnet(
+    num_classes: int | None,
+    *,
+    depth: int,
+    stride_in: Literal["1x1", "3x3"],
+    norm: Constructor,
+    dtype: Any,
+    zero_init_residual: bool = False,
+) -> ResNet:
+    if depth not in DEPTHS:
+        raise InputError(
+            f"the depth of a ResNet must be one of {', '.join(map(str, DEPTHS))}; "
+            f"got {depth!r}: choose one of these"
+        )
+    if stride_in not in ("1x1", "3x3"):
+        raise InputError(
+            f"stride_in must be '1x1' (v1) or '3x3' (v1.5); got {stride_in!r}: "
+            "choose one of these"
+        )
+    last = nn.initializers.zeros if zero_init_residual else nn.initializers.ones
+    if depth in CIFAR_STAGES:
+        block = partial(BasicBlock, last_scale_init=last, option_a=True)
+    elif depth < FIRST_BOTTLENECK:
+        block = partial(BasicBlock, last_scale_init=last)
+    else:
+        block = partial(BottleneckBlock, last_scale_init=last, stride_in=stride_in)
+    return ResNet(
+        num_classes,
+        width=16 if depth in CIFAR_STAGES else 64,
+        stages=(IMAGENET_STAGES | CIFAR_STAGES)[depth],
+        always_small=depth in CIFAR_STAGES,
+        block=block,
+        conv=partial(Conv, bias_init=None, dtype=dtype),
+        norm=norm,
+        dtype=dtype,
+    )
