@@ -74,7 +74,7 @@ class Evaluate:
     samples: int | None = None
     """Samples of the mixture to draw; None: as many as in training."""
     features: str | None = None
-    """FILE of Inception weights, or NETWORK:FILE of a classifier, to judge images by."""
+    """FILE of Inception weights, or NETWORK:FILE of a classifier; judges images."""
 
 
 @dataclass(frozen=True)

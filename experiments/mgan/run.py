@@ -110,9 +110,7 @@ def evaluate(
     return {"step": float(step)} | make_evaluation(trainer)(state)
 
 
-def draw(
-    directory: Path, path: Path, count: int, *, which: str, averaged: bool
-) -> int:
+def draw(directory: Path, path: Path, count: int, *, which: str, averaged: bool) -> int:
     """Write samples of a checkpoint to a file and return its step.
 
     The file holds `values`, points float32 [N, 2] or images uint8 [N, S, S, channels],

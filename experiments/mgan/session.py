@@ -70,7 +70,11 @@ class Session:
                     self._evaluated_at = self.step
             start = self.step if resume else None
             self._files = RunFiles(
-                directory, total=self._total, start=start, stack=stack, describe=describe
+                directory,
+                total=self._total,
+                start=start,
+                stack=stack,
+                describe=describe,
             )
             self._record_attempt()
             self._opened = stack.pop_all()
@@ -168,7 +172,9 @@ class Session:
         self.evaluation = self._evaluate(state)
         self._evaluated_at = step
         self._files.row({"step": step, **self.evaluation})
-        self._files.say(f"step {step}/{self._total}: {tell_evaluation(self.evaluation)}")
+        self._files.say(
+            f"step {step}/{self._total}: {tell_evaluation(self.evaluation)}"
+        )
 
     def _save(self, step: int, state: GameState) -> None:
         fresh = self.evaluation if self._evaluated_at == step else {}
