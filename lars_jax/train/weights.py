@@ -6,6 +6,7 @@ arrays and nothing else, and are read by NumPy or by safetensors.
 
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,7 @@ def load_weights(path: Path, like: Any) -> Any:
         InputError: the file cannot be read, or its names, shapes or dtypes are not
             those of `like`.
     """
-    check_place(path)
-    found = _read(path)
+    found = load_arrays(path)
     expected, structure = jax.tree.flatten(like)
     names = _names(like)
     _refuse(path, "hold every array", [n for n in names if n not in found])
@@ -103,20 +103,22 @@ def load_weights(path: Path, like: Any) -> Any:
     return structure.unflatten([found[name] for name in names])
 
 
-def _write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    # Spread as Any: a name may be that of one of NumPy's own arguments.
-    named: dict[str, Any] = dict(arrays)
-    np.savez(path, **named)
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a file by their names, whatever these are.
 
+    Args:
+        path: a file of named arrays that ends in `.npz` or `.safetensors`.
 
-def _write_safetensors(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    from safetensors.numpy import save_file
+    Raises:
+        InputError: another kind of file, or one that cannot be read.
 
-    # The format has no strides.
-    save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, path)
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "weights.npz"
+    >>> np.savez(path, **{"fc.bias": np.array([3.0, 4.0])})
+    >>> load_arrays(path)
+    {'fc.bias': array([3., 4.])}
+    """
+    check_place(path)
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -138,7 +140,20 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-_BROKEN = (OSError, ValueError, EOFError, zipfile.BadZipFile)
+def _write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    # Spread as Any: a name may be that of one of NumPy's own arguments.
+    named: dict[str, Any] = dict(arrays)
+    np.savez(path, **named)
+
+
+def _write_safetensors(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    from safetensors.numpy import save_file
+
+    # The format has no strides.
+    save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, path)
+
+
+_BROKEN = (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error)
 
 
 def _names(tree: Any) -> list[str]:

@@ -1,0 +1,322 @@
+"""Networks that images are measured by, and what two sets of images measure.
+
+Only the published Inception gives an FID or an Inception score. A classifier of one's
+own measures the same things in its own features, which can be compared among images
+that it has seen, and with no number elsewhere; `labels` keeps the names apart.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.mgan.features import (
+    FeatureSums,
+    add,
+    frechet_distance,
+    no_features,
+    score,
+)
+from lars_jax.data import normalize
+from lars_jax.errors import InputError
+from lars_jax.models import (
+    NETWORKS,
+    build,
+    inception,
+    inception_images,
+    inception_weights,
+    resnet_features,
+)
+from lars_jax.train.weights import load_arrays, load_weights
+
+CLASSES = 10
+"""Classes of the classifier: those of CIFAR-10."""
+
+CIFAR_IMAGE = (32, 32, 3)
+"""Shape of the images that the classifier has learnt from."""
+
+BATCH = 100
+"""Images in a forward pass: of Inception, some 2 GB of activations."""
+
+Outputs = tuple[np.ndarray, np.ndarray]
+Forward = Callable[[np.ndarray], tuple[jax.Array, jax.Array]]
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A network that images are measured by.
+
+    Attributes:
+        name: what it is and where its weights are from, to stand by every number.
+        is_inception: whether it is the network that FID and Inception score are of.
+        apply: from images [B, H, W, 3], uint8 or floating with values 0 to 255, to
+            features float32 [B, D] and class probabilities float32 [B, C], for any B.
+            Floating images are not rounded; published numbers are of rounded ones.
+    """
+
+    name: str
+    is_inception: bool
+    apply: Callable[[np.ndarray], Outputs]
+
+
+def inception_extractor(
+    path: Path,
+    *,
+    resize: Literal["legacy", "half_pixel"] = "legacy",
+    batch: int = BATCH,
+) -> Extractor:
+    """Return the Inception that FID and Inception score are measured with.
+
+    Args:
+        path: `.npz` or `.safetensors` of the state dict of
+            `pt_inception-2015-12-05-6726825d`; see `inception_weights`.
+        resize: `legacy`, as in TensorFlow 1 and so in the published numbers, or
+            `half_pixel`, as in pytorch-fid; see `inception_images`.
+        batch: images in a forward pass.
+
+    Raises:
+        InputError: no such file, or not one of these weights.
+
+    >>> inception_extractor(Path("no.npz"))
+    Traceback (most recent call last):
+        ...
+    lars_jax.errors.InputError: a file of weights must exist; no.npz does not: ...
+    """
+    weights = inception_weights(load_arrays(path))
+    network = inception()
+
+    @jax.jit
+    def forward(weights: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        (params, state), seen = weights, inception_images(images, resize=resize)
+        (features, logits), _ = network.apply(params, state, seen)
+        return features, jax.nn.softmax(logits)
+
+    way = {"legacy": "legacy bilinear", "half_pixel": "half-pixel bilinear"}[resize]
+    # As an argument: 95 MB of constants would be folded into the compiled program.
+    placed = partial(forward, jax.device_put(weights))
+    name = f"Inception ({path.name}, {way})"
+    return Extractor(name, True, in_batches(placed, batch))
+
+
+def classifier_extractor(
+    path: Path,
+    network: str,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    stride_in: Literal["1x1", "3x3"] = "1x1",
+    batch: int = BATCH,
+) -> Extractor:
+    """Return a CIFAR-10 classifier of one's own, to measure images by.
+
+    Its features are the means over pixels that its last layer sees, and
+    p(y | x) = softmax(features @ fc.kernel + fc.bias).
+
+    Args:
+        path: what `python -m experiments.lars export RUN FILE` wrote.
+        network: name of a ResNet, as `lars_jax.models.build` takes it.
+        mean: means of the three channels, of values in 0 .. 1, by which its training
+            images were normalised.
+        std: their standard deviations; 1 / 255 where it was trained on values of 255.
+        stride_in: where its bottlenecks halve the image, if it has some.
+        batch: images in a forward pass.
+
+    Raises:
+        InputError: no such file, one of another network, or no ResNet.
+
+    >>> classifier_extractor(Path("no.npz"), "alexnet", mean=(0.5,), std=(1.0,))
+    Traceback (most recent call last):
+        ...
+    lars_jax.errors.InputError: features are taken of a ResNet; got 'alexnet': ...
+    """
+    if network not in NETWORKS or not network.startswith("resnet"):
+        known = ", ".join(name for name in NETWORKS if name.startswith("resnet"))
+        raise InputError(
+            f"features are taken of a ResNet; got {network!r}: choose one of {known}"
+        )
+    images = jax.ShapeDtypeStruct((1, *CIFAR_IMAGE), jnp.float32)
+    whole = build(network, CLASSES)
+    params, state = jax.eval_shape(lambda: whole.init(jax.random.key(0), images))
+    found = load_weights(path, {"params": params, "model_state": state})
+    depth = int(network.removeprefix("resnet"))
+    body = resnet_features(depth=depth, stride_in=stride_in)
+
+    @jax.jit
+    def forward(weights: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        params, seen = weights["params"], normalize(images, mean, std)
+        # In full float32 on any device, so that each measures the same.
+        with jax.default_matmul_precision("highest"):
+            features, _ = body.apply(params, weights["model_state"], seen)
+            logits = features @ params["fc"]["kernel"] + params["fc"]["bias"][None]
+        return features, jax.nn.softmax(logits)
+
+    placed = partial(forward, jax.device_put(found))
+    name = f"classifier {network} ({path.name})"
+    return Extractor(name, False, in_batches(placed, batch, shape=CIFAR_IMAGE))
+
+
+def labels(extractor: Extractor) -> tuple[str, str]:
+    """Return what the distance and the score of an extractor may be called.
+
+    >>> labels(Extractor("classifier resnet20 (a.npz)", False, lambda images: images))
+    ('distance in own features', 'score of own classifier')
+    """
+    if extractor.is_inception:
+        return "FID", "Inception score"
+    return "distance in own features", "score of own classifier"
+
+
+def measure(
+    extractor: Extractor, batches: Iterable[np.ndarray]
+) -> tuple[FeatureSums, np.ndarray]:
+    """Return the sums of features of images and their class probabilities.
+
+    Args:
+        extractor: what they are measured by.
+        batches: images [B, H, W, 3], uint8 or floating with values 0 to 255, in parts
+            of any size.
+
+    Returns:
+        The sums, and probabilities float32 [N, C] in the order of the images.
+
+    Raises:
+        InputError: no images, images that the extractor does not take, or features
+            that are not finite.
+    """
+    sums, probabilities = None, []
+    for images in batches:
+        features, chances = extractor.apply(images)
+        if sums is None:
+            sums = no_features(features.shape[1])
+        sums = add(sums, features)
+        probabilities.append(chances)
+    if sums is None:
+        raise InputError(
+            "images are needed to measure their quality; got none: give one batch at "
+            "least"
+        )
+    return sums, np.concatenate(probabilities)
+
+
+def evaluate_images(
+    extractor: Extractor,
+    real_batches: Iterable[np.ndarray] | FeatureSums,
+    fake_batches: Iterable[np.ndarray],
+    *,
+    splits: int = 10,
+) -> dict[str, Any]:
+    """Return how far generated images are from real ones, and their score.
+
+    Args:
+        extractor: what they are measured by.
+        real_batches: real images, as `measure` takes them, or its sums over them.
+        fake_batches: generated images.
+        splits: parts of the generated images that the score is the mean over.
+
+    Returns:
+        `frechet_distance`, `score_mean`, `score_sd`, `count_real`, `count_fake`,
+        `splits` and `extractor`, its name. `labels` tells what the first two may be
+        called.
+
+    Raises:
+        InputError: as `measure`, `frechet_distance` and `score`.
+
+    With the brightness of an image for its only feature, 2 apart, and one class:
+
+    >>> def brightness(images):
+    ...     return images.mean(axis=(1, 2, 3))[:, None], np.ones((len(images), 1))
+    >>> light = Extractor("brightness", False, brightness)
+    >>> real = np.arange(4.0).reshape(4, 1, 1, 1)
+    >>> found = evaluate_images(light, [real], [real + 2.0], splits=1)
+    >>> round(found["frechet_distance"], 9), found["score_mean"], found["count_fake"]
+    (4.0, 1.0, 4)
+    """
+    if isinstance(real_batches, FeatureSums):
+        real = real_batches
+    else:
+        real, _ = measure(extractor, real_batches)
+    fake, probabilities = measure(extractor, fake_batches)
+    found = score(probabilities, splits)
+    return {
+        "frechet_distance": frechet_distance(real, fake),
+        "score_mean": found.mean,
+        "score_sd": found.sd,
+        "count_real": real.count,
+        "count_fake": fake.count,
+        "splits": splits,
+        "extractor": extractor.name,
+    }
+
+
+def in_batches(
+    forward: Forward, batch: int, *, shape: tuple[int, int, int] | None = None
+) -> Callable[[np.ndarray], Outputs]:
+    """Return a function of any number of images from one of exactly `batch`.
+
+    The last batch is filled up with zeros, whose outputs are dropped, so that nothing
+    is compiled twice.
+
+    Args:
+        forward: from images [batch, H, W, C] to features and probabilities.
+        batch: images that it takes.
+        shape: height, width and channels that images must have; None: any.
+
+    Raises:
+        InputError: a batch of no images.
+
+    >>> total = lambda images: (images.sum(axis=(1, 2)), images.shape[0] * images)
+    >>> sums, _ = in_batches(total, 2)(np.ones((3, 2, 2, 1), np.float32))
+    >>> print(sums[:, 0])
+    [4. 4. 4.]
+    """
+    if batch < 1:
+        raise InputError(
+            f"a batch must be of one image at least; got {batch}: choose another"
+        )
+
+    def apply(images: np.ndarray) -> Outputs:
+        images = _checked(images, shape)
+        parts = []
+        # Of no images one batch of padding, which tells the widths of the outputs.
+        for start in range(0, max(len(images), 1), batch):
+            part = images[start : start + batch]
+            filled = np.zeros((batch, *images.shape[1:]), images.dtype)
+            filled[: len(part)] = part
+            features, chances = forward(filled)
+            kept = np.asarray(features)[: len(part)], np.asarray(chances)[: len(part)]
+            parts.append(kept)
+        features, chances = zip(*parts, strict=True)
+        return np.concatenate(features), np.concatenate(chances)
+
+    return apply
+
+
+def _checked(
+    images: np.ndarray, shape: tuple[int, int, int] | None = None
+) -> np.ndarray:
+    """Return images as uint8 or float32, if they may be measured."""
+    images = np.asarray(images)
+    wanted = "height, width, channels" if shape is None else str(list(shape))[1:-1]
+    fits = images.ndim == 4 and (shape is None or images.shape[1:] == shape)
+    if not fits or not (images.dtype == np.uint8 or images.dtype.kind == "f"):
+        raise InputError(
+            f"images must be uint8 or floating [batch, {wanted}]; got {images.dtype} "
+            f"{list(images.shape)}: give them as they are shown, in colour"
+        )
+    if images.dtype == np.uint8:
+        return images
+    if not images.size:
+        return images.astype(np.float32)
+    low, high = float(images.min()), float(images.max())
+    # NaN compares false with everything.
+    if not (low >= 0 and high <= 255):
+        raise InputError(
+            "floating images must have values 0 to 255; got values from "
+            f"{low:.6g} to {high:.6g}: scale and clip them first"
+        )
+    return images.astype(np.float32)
