@@ -5,34 +5,49 @@ average, `eval/average/...`: the paper has no average, so methods are compared b
 former.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import numpy as np
+
+from experiments.mgan.extractors import (
+    Extractor,
+    classifier_extractor,
+    evaluate_images,
+    inception_extractor,
+    measure,
+)
 from experiments.mgan.game import GameState
+from experiments.mgan.inputs import to_bytes
 from experiments.mgan.mixture import make_mixture
-from experiments.mgan.plane import floor, make_truth, measure
+from experiments.mgan.plane import floor, make_truth
+from experiments.mgan.plane import measure as measure_plane
 from experiments.mgan.trainer import Trainer
+from lars_jax.data import known_statistics
+from lars_jax.errors import InputError
 
 Evaluate = Callable[[GameState], dict[str, float]]
 
 WAYS = (("eval", False), ("eval/average", True))
 
+SPLITS = 10
+"""Parts of the samples whose scores are averaged (Salimans et al. 2016)."""
+
+PART = 500
+"""Images that are handed to an extractor at a time."""
+
 
 def make_evaluation(trainer: Trainer) -> Evaluate:
-    """Return what measures a state of a game."""
-    count = trainer.config.eval_samples
-    if trainer.inputs.image is not None:
-        return lambda state: {"eval/count": float(count)}
-    truth = make_truth(make_mixture(trainer.config.data))
+    """Return what measures a state of a game.
 
-    def evaluate(state: GameState) -> dict[str, float]:
-        found = {"eval/count": float(count)}
-        for prefix, averaged in WAYS:
-            values, generator = trainer.sample(state, count, averaged=averaged)
-            measures = measure(truth, values, generator)
-            found |= {f"{prefix}/{name}": value for name, value in measures.items()}
-        return found
-
-    return evaluate
+    Raises:
+        InputError: the network for features, or its file, cannot be used.
+    """
+    if trainer.inputs.image is None:
+        return _plane_evaluation(trainer)
+    if trainer.config.features is not None:
+        return _image_evaluation(trainer, trainer.config.features)
+    return lambda state: {"eval/count": float(trainer.config.eval_samples)}
 
 
 def make_floor(trainer: Trainer) -> dict[str, float]:
@@ -42,3 +57,74 @@ def make_floor(trainer: Trainer) -> dict[str, float]:
     truth = make_truth(make_mixture(trainer.config.data))
     found = floor(truth, trainer.config.eval_samples)
     return {f"floor/{name}": value for name, value in found.items()}
+
+
+def open_extractor(spec: str, dataset: str) -> Extractor:
+    """Return the network that images are measured by.
+
+    Args:
+        spec: FILE of Inception weights, or NETWORK:FILE of a classifier that
+            `python -m experiments.lars export` wrote.
+        dataset: what a classifier was trained on.
+
+    Raises:
+        InputError: no such network or file, or a data set without a classifier.
+    """
+    network, colon, path = spec.partition(":")
+    if not colon:
+        return inception_extractor(Path(spec))
+    statistics = known_statistics(dataset)
+    if statistics is None or len(statistics.mean) != 3:
+        raise InputError(
+            f"a classifier measures the images that it was trained on, CIFAR-10; got "
+            f"{dataset}: leave --features out, or give a FILE of Inception weights"
+        )
+    mean, std = statistics
+    return classifier_extractor(Path(path), network, mean=mean, std=std)
+
+
+def _plane_evaluation(trainer: Trainer) -> Evaluate:
+    truth = make_truth(make_mixture(trainer.config.data))
+    count = trainer.config.eval_samples
+
+    def evaluate(state: GameState) -> dict[str, float]:
+        found = {"eval/count": float(count)}
+        for prefix, averaged in WAYS:
+            measures = measure_plane(
+                truth, *trainer.sample(state, count, averaged=averaged)
+            )
+            found |= {f"{prefix}/{name}": value for name, value in measures.items()}
+        return found
+
+    return evaluate
+
+
+def _image_evaluation(trainer: Trainer, spec: str) -> Evaluate:
+    image, count = trainer.inputs.image, trainer.config.eval_samples
+    assert image is not None
+    extractor = open_extractor(spec, trainer.config.data.dataset)
+    # Inception sees colour images alone, a classifier only what it was trained on.
+    real, _ = measure(extractor, _parts(image))
+    distance, score = (
+        ("fid", "inception_score") if extractor.is_inception else ("distance", "score")
+    )
+
+    def evaluate(state: GameState) -> dict[str, float]:
+        found = {"eval/count": float(count)}
+        for prefix, averaged in WAYS:
+            values = trainer.sample(state, count, averaged=averaged).values
+            measures = evaluate_images(
+                extractor, real, _parts(to_bytes(values)), splits=SPLITS
+            )
+            found |= {
+                f"{prefix}/{distance}": measures["frechet_distance"],
+                f"{prefix}/{score}": measures["score_mean"],
+                f"{prefix}/{score}_sd": measures["score_sd"],
+            }
+        return found
+
+    return evaluate
+
+
+def _parts(image: np.ndarray) -> Iterator[np.ndarray]:
+    return (image[start : start + PART] for start in range(0, len(image), PART))

@@ -8,7 +8,7 @@ and the Wasserstein distance little, so methods are compared under this one defi
 and never with the paper's curves.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,9 @@ NEAR = 3.0
 
 COVERED = 0.2
 """Part of its share of samples that a mode must have near it to be covered."""
+
+MOST_PIVOTS = 1_000_000
+"""Steps of the network simplex; ten thousand are enough here."""
 
 
 class Truth(NamedTuple):
@@ -161,7 +164,8 @@ def wasserstein(found: np.ndarray, truth: np.ndarray) -> float:
     gaps = centres[sources][:, None] - centres[sinks][None]
     cost = np.sqrt(np.sum(gaps**2, axis=-1))
     p, q = p[sources] / p.sum(), q[sinks] / q.sum()
-    return float(emd2(p, q, cost, numItermax=1_000_000))
+    found: Any = emd2(p, q, cost, numItermax=MOST_PIVOTS)
+    return float(found)
 
 
 def _modes(

@@ -22,7 +22,7 @@ from lars_jax.train.record import JsonLines, environment, lock, plain
 BEST = "nearness"
 """Metric whose best checkpoint is kept: minus the distance from the data, if known."""
 
-DISTANCES = ("eval/average/wasserstein", "eval/average/distance")
+DISTANCES = ("eval/average/wasserstein", "eval/average/fid", "eval/average/distance")
 """Names that the distance from the data may have among the metrics."""
 
 
