@@ -221,7 +221,7 @@ def judge_losses(
         fake: samples of the generators, [M, K, ...].
         weights: pi, [K].
     """
-    of_real, _ = players.judge.apply(params, {}, real, train=True)
+    of_real: Any = players.judge.apply(params, {}, real, train=True)[0]
     of_fake = judge_fakes(players, params, fake)
     if config.rules.game == "d2gan":
         loss = two_discriminator_loss(of_real, of_fake, 1.0, 1.0)

@@ -164,8 +164,8 @@ def wasserstein(found: np.ndarray, truth: np.ndarray) -> float:
     gaps = centres[sources][:, None] - centres[sinks][None]
     cost = np.sqrt(np.sum(gaps**2, axis=-1))
     p, q = p[sources] / p.sum(), q[sinks] / q.sum()
-    found: Any = emd2(p, q, cost, numItermax=MOST_PIVOTS)
-    return float(found)
+    least: Any = emd2(p, q, cost, numItermax=MOST_PIVOTS)
+    return float(least)
 
 
 def _modes(
