@@ -1,0 +1,158 @@
+"""The words of a command: a verb, a preset, typed fields, and what is wrong in them."""
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Any, TypeVar
+
+from lars_jax.errors import InputError
+from lars_jax.runs.ending import tell
+
+T = TypeVar("T")
+
+Verb = Callable[[list[str]], int]
+"""What runs the words after a verb, and returns the exit status."""
+
+
+def run_command(
+    words: Sequence[str] | None,
+    verbs: Mapping[str, Verb],
+    *,
+    program: str,
+    usage: str,
+) -> int:
+    """Run one verb and return the exit status.
+
+    Except for 0, a line on standard error says why; see `lars_jax.runs.ending`.
+
+    Args:
+        words: verb and arguments; those of this process where None.
+        verbs: what runs each verb.
+        program: how the command is called.
+        usage: what `--help` prints.
+
+    >>> run_command(["add", "1", "2"], {"add": len}, program="sums", usage="")
+    2
+    """
+    words = list(sys.argv[1:] if words is None else words)
+    try:
+        return dispatch(words, verbs, program=program, usage=usage)
+    except BaseException as error:
+        status = tell(error)
+        if status is None:
+            raise
+        return status
+
+
+def dispatch(
+    words: Sequence[str], verbs: Mapping[str, Verb], *, program: str, usage: str
+) -> int:
+    """Run the verb that comes first with the words after it; return the exit status.
+
+    Args:
+        words: verb and arguments; `--help`, or nothing, prints the usage.
+        verbs: what runs each verb.
+        program: how the command is called.
+        usage: what `--help` prints.
+
+    Raises:
+        InputError: there is no such verb.
+
+    >>> dispatch(["add", "1", "2"], {"add": len}, program="sums", usage="")
+    2
+    """
+    if not words or words[0] in ("-h", "--help"):
+        print(usage, end="")
+        return 0 if words else 2
+    verb, rest = words[0], list(words[1:])
+    if verb not in verbs:
+        raise InputError(
+            f"the verb must be one of {', '.join(verbs)}; got {verb!r}: see "
+            f"{program} --help"
+        )
+    return verbs[verb](rest)
+
+
+def split_preset(
+    words: Sequence[str], presets: Container[str], default: str
+) -> tuple[str, list[str]]:
+    """Split off the preset's name, which comes first if it comes at all.
+
+    Args:
+        words: what follows the verb.
+        presets: the names that there are, to find one that comes last by mistake.
+        default: the name where there is none.
+
+    Returns:
+        The name, known or not, and the other words.
+
+    Raises:
+        InputError: a preset's name comes last.
+
+    >>> split_preset(["small", "--seed", "1"], {"small", "large"}, "large")
+    ('small', ['--seed', '1'])
+    """
+    if words and not words[0].startswith("-"):
+        return words[0], list(words[1:])
+    value_of = words[-2] if len(words) > 1 else ""
+    is_value = value_of.startswith("--") and "=" not in value_of
+    if words and words[-1] in presets and not is_value:
+        raise InputError(
+            f"PRESET comes right after the verb; got {words[-1]} at the end: move it "
+            "to the front"
+        )
+    return default, list(words)
+
+
+def parse(
+    kind: type[T], words: Sequence[str], *, prog: str, default: T | None = None
+) -> T:
+    """Return the typed arguments that words stand for.
+
+    Args:
+        kind: a dataclass; its docstring and those of its fields are the help.
+        words: flags and values.
+        prog: what comes before them on the command line, verb and all, for the help.
+        default: values of the fields that no word sets.
+
+    Raises:
+        InputError: a word is unknown or has no such value, in one line.
+        SystemExit: help was asked for, and printed.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Show:
+    ...     '''Show something.'''
+    ...     seed: int = 0
+    >>> parse(Show, ["--seed", "3"], prog="python -m sums show")
+    Show(seed=3)
+    """
+    # Who only reads or writes a run need not wait for it.
+    import tyro
+
+    extra: dict[str, Any] = {} if default is None else {"default": default}
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            return tyro.cli(
+                kind,
+                config=(tyro.conf.OmitArgPrefixes,),
+                args=words,
+                prog=prog,
+                description=kind.__doc__,
+                **extra,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise InputError(_one_line(printed.getvalue())) from None
+
+
+def _one_line(box: str) -> str:
+    """Return the words of a message that was drawn as a box with rules and a title."""
+    rows = [row.strip(" │") for row in box.splitlines() if row[:1] not in "╭╰"]
+    parts = re.split(r"\s+[─-]{5,}\s+", " ".join(rows))
+    told = [" ".join(part.split()) for part in parts]
+    return "; ".join(part for part in told if not part.startswith("Argument helptext"))

@@ -1,0 +1,113 @@
+"""The directory of a run: its name, whose it is, and whether a run goes on there."""
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from lars_jax.errors import InputError
+from lars_jax.train.config import difference
+from lars_jax.train.processes import same_on_all
+from lars_jax.train.record import read_json, write_json
+
+Resume = Literal["no", "yes", "if_any"]
+"""Whether to go on with the run in a directory; `if_any`: if there is one."""
+
+
+def default_directory(name: str) -> Path:
+    """Return a dated directory under `runs/` for a preset.
+
+    >>> default_directory("digits").parent.name
+    'runs'
+    """
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / same_on_all(f"{now}-{name}")
+
+
+def goes_on(
+    config: Mapping[str, Any],
+    directory: Path,
+    resume: Resume,
+    *,
+    placement: Sequence[str],
+) -> str:
+    """Return `yes` where the directory holds this run, to go on with, else nothing.
+
+    Args:
+        config: what is asked for, as `to_json` returns it.
+        directory: the run directory, which need not exist.
+        resume: what to do with a run that it holds.
+        placement: fields at the top of a configuration that may change when a run goes
+            on: they say where it runs, and change no number.
+
+    Returns:
+        A string, as `on_first` takes it.
+
+    Raises:
+        InputError: it holds another run, or this one and it was not asked to go on, or
+            none and it was.
+
+    >>> goes_on({"seed": 0}, Path("nowhere"), "if_any", placement=())
+    ''
+    """
+    path = directory / "config.json"
+    if not path.exists():
+        if resume == "yes":
+            raise InputError(
+                f"--resume needs a run to go on with; {directory} has no config.json: "
+                "leave --resume out, or name another --run-dir"
+            )
+        return ""
+    recorded = read_run(directory)["config"]
+    changes = difference(_without(placement, recorded), _without(placement, config))
+    if changes:
+        raise InputError(
+            f"a run directory holds one configuration; in {directory} "
+            f"{'; '.join(changes)}: undo the change, or name another --run-dir"
+        )
+    if resume == "no":
+        raise InputError(
+            f"a run directory is written once; {directory} already holds this run: "
+            "add --resume to go on, or name another --run-dir"
+        )
+    return "yes"
+
+
+def claim(directory: Path, record: Callable[[], Mapping[str, Any]]) -> str:
+    """Write `config.json` of a run that has none yet, and make its directory.
+
+    Args:
+        directory: the run directory.
+        record: gives what the file is to hold, asked only where there is none; it must
+            have what `read_run` needs.
+
+    Returns:
+        An empty string, as `on_first` takes it.
+    """
+    path = directory / "config.json"
+    if path.exists():
+        return ""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_json(path, record())
+    return ""
+
+
+def read_run(directory: Path) -> dict[str, Any]:
+    """Return what `config.json` of a run holds: preset, configuration, environment.
+
+    Raises:
+        InputError: there is no such file, or it is not that of a run.
+    """
+    path = directory / "config.json"
+    record = read_json(path)
+    needed = {"preset", "config", "environment"}
+    if not isinstance(record, dict) or not needed <= record.keys():
+        raise InputError(
+            f"{path} must hold the configuration of a run; it does not: name a "
+            "directory that `train` has written"
+        )
+    return record
+
+
+def _without(names: Sequence[str], config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in names}
