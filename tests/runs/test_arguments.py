@@ -1,4 +1,4 @@
-"""Words become a verb, a preset and typed fields, or one line that says what is wrong."""
+"""Words become a verb, a preset and typed fields, or a line on what is wrong."""
 
 import sys
 from dataclasses import dataclass
