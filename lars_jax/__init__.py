@@ -1,7 +1,8 @@
 """Large-batch training in JAX: LARS and the functional training core around it.
 
-Models live in `lars_jax.models`, data in `lars_jax.data`, drawing in `lars_jax.report`;
-none of them is imported until asked for.
+Models live in `lars_jax.models`, data in `lars_jax.data`, drawing in `lars_jax.report`,
+commands and run directories in `lars_jax.runs`; none of them is imported until asked
+for.
 """
 
 from lars_jax.errors import InputError
