@@ -87,8 +87,11 @@ def inception_extractor(
         ...
     lars_jax.errors.InputError: a file of weights must exist; no.npz does not: ...
     """
-    weights = inception_weights(load_arrays(path))
-    network = inception()
+    arrays, network = load_arrays(path), inception()
+    try:
+        weights = inception_weights(arrays)
+    except InputError as error:
+        raise InputError(f"{error}; this is {path}") from None
 
     @jax.jit
     def forward(weights: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
