@@ -133,8 +133,9 @@ def resnet_features(
     >>> init = lambda: resnet(10, depth=20).init(jax.random.key(0), images)
     >>> params, state = jax.eval_shape(init)
     >>> apply = resnet_features(depth=20).apply
-    >>> jax.eval_shape(apply, params, state, images)[0].shape, params["fc"]["kernel"].shape
-    ((1, 64), (64, 10))
+    >>> features, _ = jax.eval_shape(apply, params, state, images)
+    >>> print(features.shape, params["fc"]["kernel"].shape)
+    (1, 64) (64, 10)
     """
     norm = partial(BatchNorm, dtype=dtype)
     module = _resnet(None, depth=depth, stride_in=stride_in, norm=norm, dtype=dtype)
