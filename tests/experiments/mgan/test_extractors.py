@@ -209,6 +209,7 @@ def refused(read, path):
 def test_files_that_cannot_be_read_are_refused(tmp_path, read, kind):
     path = tmp_path / f"weights.{kind}"
     assert "must exist" in refused(read, path)
+    assert "must exist" in refused(read, tmp_path / "nowhere" / path.name)
     path.write_bytes(b"")
     assert "must be whole" in refused(read, path)
     save_weights(path, drawn_classifier())
