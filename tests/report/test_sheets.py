@@ -127,7 +127,7 @@ def test_same_images_give_the_same_sheet():
         (images(), {"row_labels": ["a"]}, "row_labels .* 2 rows; got 1"),
         (images(), {"column_labels": ["a"]}, "column_labels .* 3 columns; got 1"),
         (images(), {"scale": 0}, "scale 1 or more"),
-        (images(), {"gap": -1}, "gap 0 or more|gap must be 0 or more"),
+        (images(), {"gap": -1}, "gap must be 0 or more"),
     ],
 )
 def test_what_is_no_sheet_is_refused(given, options, message):
