@@ -1,5 +1,6 @@
 import io
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,8 +62,8 @@ def test_a_generator_keeps_its_colour_whoever_else_is_there():
 
 def test_last_generator_does_not_cover_all_others():
     many = Panel(1, np.zeros((100, 2)), np.repeat([0, 1], 50))
-    front = evolution_figure({"MGAN": [many]}, REAL).axes[0].collections[1]
-    blue = front.get_facecolor()[:, 2] > 0.5
+    front: Any = evolution_figure({"MGAN": [many]}, REAL).axes[0].collections[1]
+    blue = front.get_facecolors()[:, 2] > 0.5
     assert 5 < blue[50:].sum() < 45
 
 

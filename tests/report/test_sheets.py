@@ -38,6 +38,13 @@ def test_each_pixel_is_a_square_at_its_place():
     assert (sheet[gaps] == 255).all()
 
 
+def test_images_need_not_be_square():
+    given = images()[:, :, :3]
+    sheet = image_sheet(given, scale=1, gap=0)
+    assert sheet.shape == (6, 12, 3)
+    np.testing.assert_array_equal(sheet[3:, 8:], given[1, 2])
+
+
 def test_gray_images_are_gray():
     given = images(channels=1)
     sheet = image_sheet(given, scale=1, gap=0)
