@@ -27,7 +27,7 @@ from experiments.mgan.evaluation import open_extractor
 from experiments.mgan.extractors import evaluate_images
 from experiments.mgan.inputs import load_inputs
 from experiments.mgan.presets import get_preset
-from experiments.mgan.run import train
+from experiments.mgan.run import evaluate, train
 from experiments.mgan.snapshots import read_arrays
 from lars_jax.data import load_source, to_arrays
 from lars_jax.train.config import to_json
@@ -42,7 +42,7 @@ def main(
     run_dir: Path,
     classifier: Path,
     network: str = "resnet8",
-    steps: int = 10_000,
+    steps: int = 4_000,
     accuracy: float | None = None,
     game: str = "",
 ) -> None:
@@ -56,16 +56,18 @@ def main(
         accuracy: of the classifier on the test images, for the record.
         game: play this one alone, `ten` or `one`, and write no record.
     """
-    features = f"{network}:{classifier}"
     for name in [game] if game else GAMES:
         preset = GAMES[name]
-        config = replace(get_preset(preset).config, features=features, steps=steps)
+        config = replace(get_preset(preset).config, steps=steps)
         outcome = train(config, run_dir / name, name=preset, resume="if_any")
         if outcome.status:
             raise SystemExit(outcome.status)
     if game:
         return
-    rows = [_row(run_dir / name, preset, steps) for name, preset in GAMES.items()]
+    features = f"{network}:{classifier}"
+    rows = [
+        _row(run_dir / name, preset, steps, features) for name, preset in GAMES.items()
+    ]
     config = replace(get_preset("cifar10_small").config, features=features)
     for name in PICTURES:
         shutil.copy(run_dir / "ten" / name, RECORDS / f"mgan_cifar10_{name}")
@@ -80,7 +82,7 @@ def main(
     )
 
 
-def _row(place: Path, preset: str, steps: int) -> dict[str, Any]:
+def _row(place: Path, preset: str, steps: int, features: str) -> dict[str, Any]:
     rows = list(read_lines(place / "metrics.jsonl"))
     timed = [row["steps_per_second"] for row in rows if "steps_per_second" in row]
     gallery = read_arrays(place / "gallery.npz")
@@ -89,7 +91,7 @@ def _row(place: Path, preset: str, steps: int) -> dict[str, Any]:
         "steps": steps,
         "config": to_json(get_preset(preset).config),
         "environment": environment(),
-        "evaluations": [row for row in rows if "eval/count" in row],
+        "final": evaluate(place, features=features),
         "steps_per_second": float(np.median(timed)),
         "sample_distance": float(np.median(gallery["sample_distance"])),
         "real_distance": float(np.median(gallery["real_distance"])),

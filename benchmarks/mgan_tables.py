@@ -77,7 +77,7 @@ def images() -> str:
     record = read_record("mgan_cifar10")
     rows = []
     for game in record["games"]:
-        last = game["evaluations"][-1]
+        last = game["final"]
         rows.append(
             [
                 f"`{game['preset']}`",
@@ -104,7 +104,7 @@ def images() -> str:
         "to nearest training image (of real ones)",
         "steps/s",
     ]
-    count = record["games"][0]["evaluations"][-1]["eval/count"]
+    count = record["games"][0]["final"]["eval/count"]
     found = record["classifier"]
     note = (
         f"Distance and score in features of a {found['network']} of our own "
