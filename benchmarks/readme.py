@@ -208,6 +208,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
         "compare": compared,
         "variants": variants,
         "optimizer_step": optimizer_step,
+        "mgan_ring": mgan_tables.ring,
     },
     "docs/errors.md": {
         "variant_cases_float32": partial(variant_cases, "float32"),
