@@ -245,7 +245,7 @@ def test_two_discriminators_losses_equal_numpy(log_weight, real_weight, shift):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("logit", (*LOWS, 20.0, -1e4, 1e4))
+@pytest.mark.parametrize("logit", [*LOWS, 20.0, -1e4, 1e4])
 def test_gradients_of_two_discriminators_at_a_logit(logit):
     # d log softplus(x) / dx, which is 1 far below and 1/x far above.
     slope = 1.0 if logit < -50 else expit(logit) / softplus(logit)
