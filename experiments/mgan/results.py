@@ -1,7 +1,7 @@
 """What a game shows: its report, and the pictures in it as files."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from lars_jax.report import (
 from lars_jax.runs import read_run
 from lars_jax.train.config import from_json
 from lars_jax.train.record import read_lines
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PANELS = 5
 """Steps of an evolution that are drawn, as in Figure 2c."""
@@ -57,7 +60,7 @@ def write_game_page(directory: Path) -> Path:
     else:
         pictures = _image_pictures(directory, snapshots)
     for name, picture in pictures.items():
-        _save(directory / name, picture)
+        save_picture(directory / name, picture.image)
     path = directory / "report.html"
     write_game_report(
         path,
@@ -162,13 +165,14 @@ def _names(count: int) -> list[str]:
     return [f"G{k + 1}" for k in range(count)]
 
 
-def _save(path: Path, picture: Picture) -> None:
-    if isinstance(picture.image, np.ndarray):
-        save_png(path, picture.image)
+def save_picture(path: Path, image: "np.ndarray | Figure") -> None:
+    """Write an image as PNG, or a figure as its name says, whole or not at all."""
+    if isinstance(image, np.ndarray):
+        save_png(path, image)
         return
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
     try:
-        picture.image.savefig(temporary)
+        image.savefig(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
