@@ -17,7 +17,7 @@ import jax
 
 from experiments.mgan.check import check
 from experiments.mgan.config import Config, replace
-from experiments.mgan.evaluation import make_evaluation
+from experiments.mgan.evaluation import Evaluate, make_evaluation
 from experiments.mgan.game import GameState
 from experiments.mgan.inputs import to_bytes
 from experiments.mgan.session import Session, open_checkpoints
@@ -71,7 +71,7 @@ def train(
         going_on = goes_on(to_json(config), directory, resume, placement=PLACEMENT)
         try:
             # Before anything is written, in case data cannot be read.
-            trainer, state = interrupt.run(lambda: _prepare(config))
+            trainer, state, evaluation = interrupt.run(lambda: _prepare(config))
         except Interrupted:
             warn("stopped before the first step: there is nothing new to save")
             return Outcome(interrupt.exit_status, 0, {})
@@ -85,11 +85,16 @@ def train(
             },
         )
         with Session(
-            trainer, directory, state, resume=bool(going_on), interrupt=interrupt
+            trainer,
+            directory,
+            state,
+            evaluation,
+            resume=bool(going_on),
+            interrupt=interrupt,
         ) as session:
             finished = session.run()
-            evaluation = session.evaluation if finished else {}
-            return Outcome(interrupt.exit_status, session.step, evaluation)
+            found = session.evaluation if finished else {}
+            return Outcome(interrupt.exit_status, session.step, found)
 
 
 def evaluate(
@@ -184,6 +189,6 @@ def load_config(directory: Path) -> Config:
     return from_json(Config, read_run(directory)["config"])
 
 
-def _prepare(config: Config) -> tuple[Trainer, GameState]:
+def _prepare(config: Config) -> tuple[Trainer, GameState, Evaluate]:
     trainer = Trainer.create(config)
-    return trainer, trainer.initial_state()
+    return trainer, trainer.initial_state(), make_evaluation(trainer)

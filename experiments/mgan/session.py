@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from experiments.mgan.evaluation import make_evaluation, make_floor
+from experiments.mgan.evaluation import Evaluate, make_floor
 from experiments.mgan.game import GameState
 from experiments.mgan.results import save_gallery, write_game_page
 from experiments.mgan.snapshots import save_snapshot, take_snapshot
@@ -38,6 +38,7 @@ class Session:
         trainer: the configuration with its data and its program.
         directory: where everything is written; exists.
         state: the state before the first step, in whose likeness checkpoints are read.
+        evaluate: measures a state.
         resume: go on from the last checkpoint that is whole.
         interrupt: asks to stop.
     """
@@ -47,6 +48,7 @@ class Session:
         trainer: Trainer,
         directory: Path,
         state: GameState,
+        evaluate: Evaluate,
         *,
         resume: bool,
         interrupt: Interrupt,
@@ -57,7 +59,7 @@ class Session:
         self.evaluation: dict[str, float] = {}
         self._total = trainer.config.steps
         self._interrupt = interrupt
-        self._evaluate = make_evaluation(trainer)
+        self._evaluate = evaluate
         self._evaluated_at: int | None = None
         # Closes what is open even where another part cannot be opened or closed.
         with contextlib.ExitStack() as stack:
