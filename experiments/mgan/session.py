@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +139,8 @@ class Session:
         """Write what can only be written at the end."""
         if not self.evaluation:
             self.evaluation = self._checkpoints.metrics(self.step)
-        self._interrupt.check()
-        save_gallery(self.directory, self.trainer, self.state)
+        gallery = partial(save_gallery, self.directory, self.trainer, self.state)
+        self._interrupt.run(gallery)
         self._checkpoints.wait()
         self._files.say(f"report: {write_game_page(self.directory)}")
 
@@ -171,7 +172,7 @@ class Session:
         self.state, self.step = state, step
         self._interrupt.check()
         save_snapshot(self.directory, take_snapshot(self.trainer, state))
-        self.evaluation = self._evaluate(state)
+        self.evaluation = self._interrupt.run(partial(self._evaluate, state))
         self._evaluated_at = step
         self._files.row({"step": step, **self.evaluation})
         self._files.say(
