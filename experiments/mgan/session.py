@@ -18,7 +18,7 @@ from lars_jax.runs import RunFiles
 from lars_jax.runs.restoring import restore_newest
 from lars_jax.train import Hook, Interrupt, Interrupted, every
 from lars_jax.train.checkpoint import Checkpoints
-from lars_jax.train.record import JsonLines, environment, lock, plain
+from lars_jax.train.record import JsonLines, environment, lock, plain, read_lines
 
 BEST = "nearness"
 """Metric whose best checkpoint is kept: minus the distance from the data, if known."""
@@ -158,7 +158,10 @@ class Session:
             f"{self.trainer.parallel.num_devices} x {jax.devices()[0].device_kind}"
         )
         self._files.say(f"run directory: {self.directory}")
-        if self.step == 0 and (floor := make_floor(self.trainer)):
+        # A run that was stopped before its first call has the floor already.
+        if next(read_lines(self.directory / "metrics.jsonl"), None) is None and (
+            floor := make_floor(self.trainer)
+        ):
             self._files.row({"step": 0, **floor})
 
     def _log(self, step: int, metrics: dict[str, Any]) -> None:
