@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from experiments.mgan.config import DataConfig
-from experiments.mgan.gallery import Gallery, make_gallery
-from experiments.mgan.game import GameState
+from experiments.mgan.gallery import Gallery
 from experiments.mgan.mixture import make_mixture
 from experiments.mgan.snapshots import (
     Snapshot,
@@ -15,7 +14,6 @@ from experiments.mgan.snapshots import (
     read_arrays,
     write_arrays,
 )
-from experiments.mgan.trainer import Trainer
 from lars_jax.report import (
     Panel,
     Picture,
@@ -35,11 +33,9 @@ PANELS = 5
 REAL_POINTS = 512
 
 
-def save_gallery(directory: Path, trainer: Trainer, state: GameState) -> None:
+def save_gallery(directory: Path, gallery: Gallery) -> None:
     """Write what the report of a game of images shows of its end."""
-    if trainer.inputs.image is not None:
-        gallery = make_gallery(trainer, state)
-        write_arrays(directory / "gallery.npz", gallery._asdict())
+    write_arrays(directory / "gallery.npz", gallery._asdict())
 
 
 def write_game_page(directory: Path) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from experiments.mgan.evaluation import Evaluate, make_floor
+from experiments.mgan.gallery import make_gallery
 from experiments.mgan.game import GameState
 from experiments.mgan.results import save_gallery, write_game_page
 from experiments.mgan.snapshots import save_snapshot, take_snapshot
@@ -139,8 +140,9 @@ class Session:
         """Write what can only be written at the end."""
         if not self.evaluation:
             self.evaluation = self._checkpoints.metrics(self.step)
-        gallery = partial(save_gallery, self.directory, self.trainer, self.state)
-        self._interrupt.run(gallery)
+        if self.trainer.inputs.image is not None:
+            make = partial(make_gallery, self.trainer, self.state)
+            save_gallery(self.directory, self._interrupt.run(make))
         self._checkpoints.wait()
         self._files.say(f"report: {write_game_page(self.directory)}")
 
