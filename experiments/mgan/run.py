@@ -125,7 +125,7 @@ def draw(directory: Path, path: Path, count: int, *, which: str, averaged: bool)
         InputError: the directory holds no run or no checkpoint, the file is no .npz, or
             no samples are asked for.
     """
-    if path.suffix != ".npz" or not path.parent.is_dir():
+    if path.suffix != ".npz" or not path.parent.is_dir() or path.is_dir():
         raise InputError(
             f"samples are written to a file *.npz in a directory that is there; got "
             f"{path}: name another"
@@ -166,15 +166,15 @@ def restored(
     if config.devices is not None and config.devices > jax.device_count():
         # Where there are fewer devices than it was played on, those there are serve.
         config = replace(config, devices=None)
+    # Opened, they would be made; and without one no data need be read.
+    if not any((directory / "checkpoints").glob("[0-9]*")):
+        raise _no_checkpoint(directory)
     trainer = Trainer.create(config)
     checkpoints = open_checkpoints(directory)
     try:
         step = checkpoints.best_step() if which == "best" else checkpoints.last_step()
         if step is None:
-            raise InputError(
-                f"a run must have a checkpoint to read; {directory} has none: train "
-                "it first"
-            )
+            raise _no_checkpoint(directory)
         return trainer, step, checkpoints.restore(step, trainer.initial_state())
     finally:
         checkpoints.close()
@@ -187,6 +187,12 @@ def load_config(directory: Path) -> Config:
         InputError: there is none, or another version wrote it.
     """
     return from_json(Config, read_run(directory)["config"])
+
+
+def _no_checkpoint(directory: Path) -> InputError:
+    return InputError(
+        f"a run must have a checkpoint to read; {directory} has none: train it first"
+    )
 
 
 def _prepare(config: Config) -> tuple[Trainer, GameState, Evaluate]:
