@@ -116,7 +116,7 @@ def _image_pictures(directory: Path, snapshots: list[Snapshot]) -> dict[str, Pic
         )
     path = directory / "gallery.npz"
     if path.exists():
-        pictures |= _gallery_pictures(Gallery(**read_arrays(path)))
+        pictures |= _gallery_pictures(Gallery(**read_arrays(path, Gallery._fields)))
     return pictures
 
 
