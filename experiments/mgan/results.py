@@ -14,6 +14,7 @@ from experiments.mgan.snapshots import (
     read_arrays,
     write_arrays,
 )
+from lars_jax.errors import InputError
 from lars_jax.report import (
     Panel,
     Picture,
@@ -42,11 +43,16 @@ def write_game_page(directory: Path) -> Path:
     """Write `report.html` from the files of a run, finished or not, and its pictures.
 
     Raises:
-        InputError: the directory holds no run.
+        InputError: the directory holds no run of a game, or one of its files is broken.
     """
     record = read_run(directory)
-    rows = list(read_lines(directory / "metrics.jsonl"))
     config = record["config"]
+    if not {"data", "rules", "steps"} <= config.keys():
+        raise InputError(
+            f"{directory / 'config.json'} must hold the configuration of a game; it "
+            "does not: name a directory that this program's `train` has written"
+        )
+    rows = list(read_lines(directory / "metrics.jsonl"))
     snapshots = load_snapshots(directory, max((row["step"] for row in rows), default=0))
     if config["data"]["dataset"] in ("ring", "grid"):
         pictures = _plane_pictures(config, record["preset"], snapshots)
