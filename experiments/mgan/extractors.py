@@ -14,6 +14,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from experiments.mgan.features import (
     FeatureSums,
@@ -41,10 +42,10 @@ CIFAR_IMAGE = (32, 32, 3)
 """Shape of the images that the classifier has learnt from."""
 
 BATCH = 100
-"""Images in a forward pass: of Inception, some 2 GB of activations."""
+"""Images in a forward pass; Inception needs 0.8 GB for the activations of so many."""
 
 Outputs = tuple[np.ndarray, np.ndarray]
-Forward = Callable[[np.ndarray], tuple[jax.Array, jax.Array]]
+Forward = Callable[[np.ndarray], tuple[ArrayLike, ArrayLike]]
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,11 @@ def inception_extractor(
         ...
     lars_jax.errors.InputError: a file of weights must exist; no.npz does not: ...
     """
-    weights = inception_weights(load_arrays(path))
-    network = inception()
+    arrays, network = load_arrays(path), inception()
+    try:
+        weights = inception_weights(arrays)
+    except InputError as error:
+        raise InputError(f"{error}; this is {path}") from None
 
     @jax.jit
     def forward(weights: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -15,6 +15,7 @@ Departures: LeakyReLU in the trunk of the plane too, as Section 5 (vi) says and 
 5.1 does not. No batch normalisation where the authors have none.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ from flax import linen as nn
 
 from experiments.mgan.config import Config, in_plane
 from experiments.mgan.objectives import Judgement
+from experiments.mgan.strided import SIZE, double, halve
 from lars_jax.models import Network, from_linen
 
 LEAK = 0.2
@@ -30,9 +32,6 @@ LEAK = 0.2
 
 HEAD_DEVIATION = 0.01
 """Standard deviation of the first weights of both heads for images, as the authors'."""
-
-KERNEL, STRIDE = 5, 2
-"""Window and step of every convolution, in pixels."""
 
 BN_MOMENTUM, BN_EPSILON = 0.9, 1e-5
 
@@ -117,7 +116,7 @@ def sizes_of(size: int, stages: int) -> tuple[int, ...]:
     """
     sizes = [size]
     for _ in range(stages):
-        sizes.append(-(-sizes[-1] // STRIDE))
+        sizes.append(-(-sizes[-1] // 2))
     return tuple(reversed(sizes))
 
 
@@ -146,6 +145,28 @@ class FirstLayers(nn.Module):
             hidden = noise @ kernel.reshape(inputs, -1)
             return hidden.reshape(-1, *shape) + bias[None]
         return jnp.einsum("mkz,zkh->mkh", noise, kernel) + bias[None]
+
+
+class Strided(nn.Module):
+    """A convolution that halves or doubles an image, and a bias.
+
+    Attributes:
+        features: channels of the result.
+        convolution: `halve` or `double`.
+        kernel_init: initialiser of the kernel.
+    """
+
+    features: int
+    convolution: Callable[[jax.Array, jax.Array], jax.Array]
+    kernel_init: nn.initializers.Initializer
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Return images [B, ..., features] of images [B, H, W, C]."""
+        shape = (SIZE, SIZE, x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return self.convolution(x, kernel) + bias[None, None, None]
 
 
 class BatchNorm(nn.Module):
@@ -284,14 +305,8 @@ class ImageGenerators(nn.Module):
         x = jnp.tanh(self._up(self.channels, "output")(x)[:, :size, :size])
         return x.reshape(-1, self.generators, size, size, self.channels)
 
-    def _up(self, features: int, name: str) -> nn.ConvTranspose:
-        return nn.ConvTranspose(
-            features,
-            (KERNEL, KERNEL),
-            strides=(STRIDE, STRIDE),
-            kernel_init=self.kernel_init,
-            name=name,
-        )
+    def _up(self, features: int, name: str) -> Strided:
+        return Strided(features, double, self.kernel_init, name=name)
 
 
 class ImageJudge(nn.Module):
@@ -311,14 +326,9 @@ class ImageJudge(nn.Module):
         """Return the logits of images [N, S, S, channels]."""
         x = images
         for stage in range(self.stages):
-            x = nn.Conv(
-                self.width * 2**stage,
-                (KERNEL, KERNEL),
-                strides=(STRIDE, STRIDE),
-                kernel_init=self.kernel_init,
-                name=f"down{stage + 1}",
-            )(x)
-            norm = BatchNorm((0, 1, 2), running=False, name=f"down{stage + 1}_norm")
+            features, name = self.width * 2**stage, f"down{stage + 1}"
+            x = Strided(features, halve, self.kernel_init, name=name)(x)
+            norm = BatchNorm((0, 1, 2), running=False, name=f"{name}_norm")
             x = _leaky(norm(x, train=train))
         head_init = nn.initializers.normal(HEAD_DEVIATION)
         return _heads(x.reshape(len(x), -1), self.generators, head_init)

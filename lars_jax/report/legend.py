@@ -8,8 +8,8 @@ from lars_jax.report.style import TEXT_SIZE, light
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LETTER, HANDLE = 0.068, 0.42
-"""Inches that a letter of the legend takes, and what stands beside the text."""
+HANDLE = 0.43
+"""Inches that an entry of the legend takes beside its text."""
 
 MARGIN = 0.4
 """Inches of a figure's width that the legend cannot use."""
@@ -30,13 +30,21 @@ def legend_shape(names: Sequence[str], width: float) -> tuple[int, int]:
     >>> legend_shape(["a name that is long", "another that is longer"], 3.0)
     (1, 2)
     """
+    needed = [_width(name) + HANDLE for name in names]
     for columns in range(len(names), 1, -1):
         lines = -(-len(names) // columns)
         starts = range(0, len(names), lines)
-        widths = [max(map(len, names[start : start + lines])) for start in starts]
-        if LETTER * sum(widths) + HANDLE * len(widths) <= width - MARGIN:
-            return len(widths), lines
+        if sum(max(needed[s : s + lines]) for s in starts) <= width - MARGIN:
+            return len(starts), lines
     return 1, len(names)
+
+
+def _width(text: str) -> float:
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(size=TEXT_SIZE)
+    return text_to_path.get_text_width_height_descent(text, font, False)[0] / 72
 
 
 def legend_below_title(axes: "Axes", columns: int) -> None:

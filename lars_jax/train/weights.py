@@ -25,11 +25,7 @@ MOST_NAMES = 5
 
 def check_place(path: Path) -> None:
     """Raise `InputError` unless a file may be written there, and of a known kind."""
-    if path.suffix not in SUFFIXES:
-        raise InputError(
-            f"weights are kept in files named *{' or *'.join(SUFFIXES)}; got {path}: "
-            "rename it"
-        )
+    _check_kind(path)
     if not path.parent.is_dir():
         raise InputError(
             f"a file of weights needs a directory to lie in; {path.parent} is none: "
@@ -122,7 +118,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     >>> load_arrays(path)
     {'fc.bias': array([3., 4.])}
     """
-    check_place(path)
+    _check_kind(path)
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -142,6 +138,14 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
             f"a file of weights must be whole; {path} is not "
             f"({type(error).__name__}: {reason})"
         ) from error
+
+
+def _check_kind(path: Path) -> None:
+    if path.suffix not in SUFFIXES:
+        raise InputError(
+            f"weights are kept in files named *{' or *'.join(SUFFIXES)}; got {path}: "
+            "rename it"
+        )
 
 
 def _write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

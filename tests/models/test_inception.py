@@ -4,10 +4,7 @@ The published weights are not here; what their two readers compute with weights 
 anyone can draw is, in `tests/golden/inception.json`, with the recipe.
 """
 
-import json
-import zlib
 from functools import cache
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -16,42 +13,12 @@ import pytest
 
 from lars_jax.errors import InputError
 from lars_jax.models import inception, inception_images, inception_weights
-from lars_jax.models.inception_weights import pytorch_shapes
-
-GOLDEN = json.loads(
-    (Path(__file__).parents[1] / "golden" / "inception.json").read_text()
-)
-
-
-def drawn(name, shape):
-    n = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
-    if name.endswith(("conv.weight", "fc.weight")):
-        n *= np.sqrt(2 / np.prod(shape[1:]))
-    elif name.endswith("bn.weight"):
-        n = 1 + 0.1 * n
-    elif name.endswith("running_var"):
-        n = 1 + 0.1 * np.abs(n)
-    else:
-        n *= 0.1
-    return n.astype(np.float32)
-
-
-def zeros():
-    shapes = pytorch_shapes()
-    return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-
-
-def golden_images():
-    row, column, channel = np.indices((32, 32, 3))
-    noise = np.random.RandomState(0).randint(0, 256, (32, 32, 3))
-    waves = (5 * row + 3 * column + 40 * channel) % 256
-    return np.stack([noise, waves]).astype(np.uint8)
+from tests.models.drawn_inception import GOLDEN, drawn_arrays, golden_images, zeros
 
 
 @cache
 def measured(resize):
-    arrays = {name: drawn(name, shape) for name, shape in pytorch_shapes().items()}
-    weights = inception_weights(arrays)
+    weights = inception_weights(drawn_arrays())
 
     @jax.jit
     def forward(images):

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from lars_jax.errors import InputError
-from lars_jax.models import BatchNorm, resnet
+from lars_jax.models import BatchNorm, resnet, resnet_features
 from lars_jax.models.layers import Conv
 from lars_jax.models.resnet import BasicBlock, BottleneckBlock, subsample_and_pad
 from tests.models.support import (
@@ -211,3 +211,30 @@ def test_resnet8_learns_eight_examples_by_heart():
     assert float(losses[0]) > 2.0
     assert float(losses[-1]) < 0.05
     np.testing.assert_array_equal(jnp.argmax(logits, axis=-1), labels)
+
+
+def test_features_are_what_the_last_layer_sees(key):
+    images = random_images(2, 32, 32, 3)
+    network = resnet(10, depth=8)
+    params, state = network.init(key, images)
+    state = jax.tree.map(lambda leaf: leaf + 0.1, state)
+    params["fc"]["bias"] = jnp.arange(10.0)
+    features, after = jitted(resnet_features(depth=8)).apply(params, state, images)
+    assert features.shape == (2, 64)
+    assert features.dtype == jnp.float32
+    jax.tree.map(np.testing.assert_array_equal, after, state)
+    logits, _ = jitted(network).apply(params, state, images)
+    last = features @ params["fc"]["kernel"] + params["fc"]["bias"][None]
+    np.testing.assert_allclose(last, logits, atol=1e-5)
+
+
+def test_network_of_features_has_the_parameters_but_for_the_last_layer():
+    whole, _ = abstract(resnet(10, depth=50), 1, 64, 64, 3)
+    body, _ = abstract(resnet_features(depth=50), 1, 64, 64, 3)
+    assert whole.pop("fc").keys() == {"kernel", "bias"}
+    assert whole == body
+
+
+def test_features_of_an_unknown_depth_are_refused():
+    with pytest.raises(InputError, match="got 21"):
+        resnet_features(depth=21)

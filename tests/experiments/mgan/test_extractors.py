@@ -1,5 +1,7 @@
 """Extractors and what they measure; weights are drawn, their files are real."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,10 +19,10 @@ from experiments.mgan.extractors import (
 from lars_jax.data import normalize
 from lars_jax.errors import InputError
 from lars_jax.models import build
-from lars_jax.models.inception_weights import pytorch_shapes
 from lars_jax.train.weights import save_weights
+from tests.models.drawn_inception import GOLDEN, drawn_arrays, golden_images, zeros
 
-STATISTICS = {"mean": (0.5, 0.4, 0.3), "std": (0.25, 0.2, 0.3)}
+STATISTICS: dict[str, Any] = {"mean": (0.5, 0.4, 0.3), "std": (0.25, 0.2, 0.3)}
 
 
 def some_images(count, *, seed=0, size=32):
@@ -29,12 +31,19 @@ def some_images(count, *, seed=0, size=32):
 
 
 def drawn_classifier(network="resnet8"):
-    images = jnp.zeros((1, 32, 32, 3))
-    params, state = build(network, 10).init(jax.random.key(0), images)
-    # A last layer and running statistics that a mistake about them would show in.
-    kernel = params["fc"]["kernel"]
-    params["fc"] = {"kernel": kernel * 50.0, "bias": jnp.linspace(-1.0, 1.0, 10)}
-    state = jax.tree.map(lambda leaf: leaf + 0.1, state)
+    random = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        n = random.normal(size=leaf.shape).astype(np.float32)
+        name = path[-1].key
+        if name == "kernel":
+            return n * np.float32(np.sqrt(2 / np.prod(leaf.shape[:-1])))
+        near = 1.0 if name in ("scale", "var") else 0.0
+        return np.float32(near) + np.float32(0.1) * np.abs(n)
+
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    shapes = jax.eval_shape(lambda: build(network, 10).init(jax.random.key(0), images))
+    params, state = jax.tree.map_with_path(draw, shapes)
     return {"params": params, "model_state": state}
 
 
@@ -58,7 +67,7 @@ def test_classifier_gives_the_probabilities_of_the_whole_network(extractor):
     features, chances = extractor.apply(images)
     assert features.shape == (6, 64)
     np.testing.assert_allclose(chances, jax.nn.softmax(logits), atol=1e-6)
-    last = {name: np.asarray(leaf) for name, leaf in tree["params"]["fc"].items()}
+    last = tree["params"]["fc"]
     np.testing.assert_allclose(
         features @ last["kernel"] + last["bias"], logits, atol=1e-5
     )
@@ -200,6 +209,7 @@ def refused(read, path):
 def test_files_that_cannot_be_read_are_refused(tmp_path, read, kind):
     path = tmp_path / f"weights.{kind}"
     assert "must exist" in refused(read, path)
+    assert "must exist" in refused(read, tmp_path / "nowhere" / path.name)
     path.write_bytes(b"")
     assert "must be whole" in refused(read, path)
     save_weights(path, drawn_classifier())
@@ -244,42 +254,32 @@ def test_statistics_of_other_channels_are_refused(classifier):
         made.apply(some_images(1))
 
 
-def inception_arrays():
-    return {name: np.zeros(s, np.float32) for name, s in pytorch_shapes().items()}
-
-
 def test_other_weights_for_inception_are_refused(tmp_path, classifier):
-    assert "missing" in refused_by_rule(classifier)
-    arrays = inception_arrays()
+    assert "missing" in refused(inception_extractor, classifier)
+    arrays = zeros()
     arrays["fc.weight"] = np.zeros((1000, 2048), np.float32)
     path = tmp_path / "torchvision.npz"
     np.savez(path, **arrays)
-    assert "[1000, 2048] for [1008, 2048]" in refused_by_rule(path)
-
-
-def refused_by_rule(path):
-    with pytest.raises(InputError, match="graph of 2015-12-05") as caught:
-        inception_extractor(path)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    assert "[1000, 2048] for [1008, 2048]" in refused(inception_extractor, path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("resize", ["legacy", "half_pixel"])
-def test_inception_measures_images_of_a_file(tmp_path, resize):
-    arrays = inception_arrays()
-    for name in arrays:
-        if name.endswith(("bn.running_var", "bn.bias")):
-            arrays[name] += 1.0
+def test_inception_measures_images_with_the_weights_of_a_file(tmp_path):
     path = tmp_path / "drawn.npz"
-    np.savez(path, **arrays)
-    made = inception_extractor(path, resize=resize, batch=2)
-    assert made.is_inception
-    assert made.name in (
-        "Inception (drawn.npz, legacy bilinear)",
-        "Inception (drawn.npz, half-pixel bilinear)",
-    )
-    features, chances = made.apply(some_images(3))
-    # No kernel, so each unit is its bias of 1.
-    np.testing.assert_allclose(features, np.ones((3, 2048)))
-    np.testing.assert_allclose(chances, np.full((3, 1008), 1 / 1008), rtol=1e-5)
+    np.savez(path, **drawn_arrays())
+    images = golden_images()
+    for resize in ("legacy", "half_pixel"):
+        made = inception_extractor(path, resize=resize, batch=3)
+        assert made.is_inception
+        way = resize.replace("_", "-")
+        assert made.name == f"Inception (drawn.npz, {way} bilinear)"
+        features, chances = made.apply(images)
+        golden = GOLDEN[resize]
+        np.testing.assert_allclose(
+            features[:, ::128], golden["features"]["values"], atol=2e-5
+        )
+        # Ratios of probabilities are all that is left of logits.
+        logits = np.array(golden["logits"]["values"])
+        np.testing.assert_allclose(
+            np.log(chances[:, ::63] / chances[:, :1]), logits - logits[:, :1], atol=5e-5
+        )

@@ -1,0 +1,157 @@
+"""Does layer-wise trust keep the game stable where the batch grows?
+
+    python -m benchmarks.mgan_batch
+
+The ring of eight Gaussians with K = 8, always as many samples seen, so the larger the
+batch the fewer the steps: batches of 64 to 8192, a quarter of them for each generator.
+Adam, and LARS with one layer for each generator's first layer. The rates of each are
+chosen at a batch of 512 with the same number of trials; at other batches three rules
+of scaling are tried: the same rates, rates by the square root of the batch, and in
+proportion to it. LARS scales the global rate and keeps its trust coefficient.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from benchmarks.records import write_record
+from experiments.mgan.config import Config, replace
+from experiments.mgan.evaluation import make_evaluation
+from experiments.mgan.presets import get_preset
+from experiments.mgan.trainer import Trainer
+from lars_jax.train import NonFiniteError
+from lars_jax.train.config import to_json
+from lars_jax.train.record import JsonLines, read_lines
+
+COMMAND = "python -m benchmarks.mgan_batch"
+SEEN = 6_400_000
+"""Real samples of every run: half of the paper's 25,000 steps of 512."""
+
+REFERENCE = 512
+BATCHES = (64, 2048, 8192)
+RULES = {"same": 0.0, "square root": 0.5, "linear": 1.0}
+
+ADAM = {
+    "rates 2e-4": {"generator_rate": 2e-4, "discriminator_rate": 2e-4},
+    "rates 2e-4, 1e-3": {"generator_rate": 2e-4, "discriminator_rate": 1e-3},
+    "rates 5e-4, 2e-3": {"generator_rate": 5e-4, "discriminator_rate": 2e-3},
+}
+LARS = {
+    f"eta {eta:g}": {
+        "optimizer": "lars",
+        "generator_rate": 0.05,
+        "discriminator_rate": 0.05,
+        "trust_coefficient": eta,
+    }
+    for eta in (0.05, 0.2, 0.8)
+}
+GROUPS = {"adam": ADAM, "lars": LARS}
+
+
+def at_batch(config: Config, batch: int, power: float) -> Config:
+    """Return a configuration for another batch, the samples seen unchanged.
+
+    >>> small = at_batch(get_preset("ring").config, 2048, 1.0)
+    >>> small.steps, small.fakes, small.optimizer.generator_rate
+    (3125, 512, 0.0008)
+    """
+    factor = (batch / REFERENCE) ** power
+    steps = SEEN // batch
+    return replace(
+        config,
+        batch=batch,
+        fakes=batch // 4,
+        steps=steps,
+        steps_per_call=steps // 5,
+        eval_every=steps // 5,
+        checkpoint_every=steps,
+        generator_rate=factor * config.optimizer.generator_rate,
+        discriminator_rate=factor * config.optimizer.discriminator_rate,
+        average_decay=0.0,
+    )
+
+
+def play(config: Config) -> dict[str, float]:
+    """Return how a game ends, without files; nothing but NaN where it diverges."""
+    trainer = Trainer.create(config)
+    try:
+        state, _ = trainer.fit(trainer.initial_state())
+        return make_evaluation(trainer)(state)
+    except (NonFiniteError, ValueError):
+        return {"eval/wasserstein": float("nan"), "eval/modes": 0.0}
+
+
+def row(name: str, group: str, batch: int, rule: str, seed: int) -> dict[str, Any]:
+    """Return one run."""
+    base = replace(get_preset("ring").config, seed=seed, **GROUPS[group][name])
+    config = at_batch(base, batch, RULES[rule])
+    found = play(config)
+    return {
+        "optimizer": group,
+        "rates": name,
+        "batch": batch,
+        "rule": rule,
+        "seed": seed,
+        "config": to_json(config),
+        "final": {key.removeprefix("eval/"): value for key, value in found.items()},
+    }
+
+
+def main(log: str = "runs/mgan_batch.jsonl", seeds: int = 2, group: str = "") -> None:
+    """Play all that the log lacks; with all groups done write the record.
+
+    Args:
+        log: file of the runs that are done.
+        seeds: runs of each.
+        group: play this one alone, `adam` or `lars`, and write no record.
+    """
+    path = Path(log)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for name in [group] if group else GROUPS:
+        _play_group(path, name, seeds)
+    if not group:
+        rows = list(read_lines(path))
+        print(write_record("mgan_batch", COMMAND, seen=SEEN, runs=rows))
+
+
+def best(rows: list[dict[str, Any]], group: str) -> str:
+    """Return the rates that end nearest to the data at the reference batch."""
+    means: dict[str, float] = {}
+    for name in GROUPS[group]:
+        own = [
+            r["final"]["wasserstein"]
+            for r in rows
+            if (r["optimizer"], r["rates"], r["batch"]) == (group, name, REFERENCE)
+        ]
+        # A NaN is no number to be the least.
+        means[name] = sum(own) / len(own) if all(x == x for x in own) else 1e9
+    return min(means, key=lambda name: means[name])
+
+
+def _play_group(path: Path, group: str, seeds: int) -> None:
+    for name in GROUPS[group]:
+        _play_missing(path, [(name, group, REFERENCE, "same", s) for s in range(seeds)])
+    chosen = best(list(read_lines(path)), group)
+    for batch in BATCHES:
+        for rule in RULES:
+            wanted = [(chosen, group, batch, rule, s) for s in range(seeds)]
+            _play_missing(path, wanted)
+
+
+def _play_missing(path: Path, wanted: list[tuple[str, str, int, str, int]]) -> None:
+    fields = ("rates", "optimizer", "batch", "rule", "seed")
+    done = {tuple(r[field] for field in fields) for r in read_lines(path)}
+    for key in wanted:
+        if key in done:
+            continue
+        found = row(*key)
+        lines = JsonLines(path)
+        lines.append({"step": 0, **found})
+        lines.close()
+        final = found["final"]
+        print(*key, f"W {final['wasserstein']:.3f} modes {final['modes']}", flush=True)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
