@@ -119,7 +119,7 @@ def interpolate(trainer: Trainer, state: GameState) -> np.ndarray:
     """
     config = trainer.config
     key = jax.random.fold_in(jax.random.key(np.uint32(config.seed)), GALLERY_USE)
-    first, last = draw_noise(config, key, 2)
+    first, last = jnp.split(draw_noise(config, key, 2), 2)
     share = jnp.linspace(0.0, 1.0, BETWEEN)[:, None]
     if config.model.noise == "normal":
         noise = jnp.cos(share * jnp.pi / 2) * first + jnp.sin(share * jnp.pi / 2) * last

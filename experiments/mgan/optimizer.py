@@ -51,7 +51,9 @@ def make_optimizer(
 
         if rule == "adam":
             root = TINY if differentiable else 0.0
-            return optax.adam(schedule, b1=momentum, b2=second_momentum, eps_root=root)
+            return _promoting(
+                optax.adam(schedule, b1=momentum, b2=second_momentum, eps_root=root)
+            )
         matrices = exclude_vectors(stacked_axes)
         if rule == "lamb":
             return lamb(
@@ -80,8 +82,22 @@ def make_optimizer(
     )
 
 
+def _promoting(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Return Adam that raises a traced float to an integer power, as Optax's does.
+
+    JAX's strict promotion forbids it, and a caller may have asked for that.
+    """
+
+    def update(*arguments: Any) -> Any:
+        with jax.numpy_dtype_promotion("standard"):
+            return tx.update(*arguments)
+
+    return optax.GradientTransformation(tx.init, update)
+
+
 def _shape(step: Any, steps: Any, warmup_steps: Any, decay_from: Any) -> jax.Array:
     """Return the rate at a step as a share of its peak."""
+    step = jnp.asarray(step, jnp.float32)
     rising = jnp.minimum(1.0, (step + 1) / jnp.maximum(warmup_steps, 1.0))
     left = (steps - step) / jnp.maximum(steps * (1.0 - decay_from), 1.0)
     return rising * jnp.where(decay_from < 1.0, jnp.clip(left, 0.0, 1.0), 1.0)
