@@ -40,9 +40,7 @@ configuration with its type, default and meaning.
 """
 
 
-RunDirectory = Annotated[
-    tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")
-]
+RunDirectory = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
 File = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
 
 

@@ -1,5 +1,6 @@
 """What a game shows: its report, and the pictures in it as files."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from lars_jax.report import (
 )
 from lars_jax.runs import read_run
 from lars_jax.train.config import from_json
-from lars_jax.train.record import read_lines
+from lars_jax.train.record import read_lines, write_text
 
 PANELS = 5
 """Steps of an evolution that are drawn, as in Figure 2c."""
@@ -72,6 +73,17 @@ def write_game_page(directory: Path) -> Path:
         environment=record["environment"],
     )
     return path
+
+
+def save_svg(path: Path, figure: Any) -> None:
+    """Write a figure whole; of the same figure the same bytes."""
+    from matplotlib import rc_context
+
+    text = io.StringIO()
+    # Without them its identifiers are drawn by lot, and the hour is written down.
+    with rc_context({"svg.hashsalt": path.name}):
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    write_text(path, text.getvalue())
 
 
 def panels(snapshots: list[Snapshot], count: int = PANELS) -> list[Panel]:
@@ -167,13 +179,8 @@ def _names(count: int) -> list[str]:
 def _save(path: Path, picture: Picture) -> None:
     if isinstance(picture.image, np.ndarray):
         save_png(path, picture.image)
-        return
-    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
-    try:
-        picture.image.savefig(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    else:
+        save_svg(path, picture.image)
 
 
 def _summary(rows: list[dict[str, Any]], config: dict[str, Any]) -> dict[str, str]:
