@@ -14,8 +14,13 @@ RING = [
     *("train", "ring", "--devices", "1", "--width", "16", "--noise-size", "8"),
     *("--batch", "64", "--fakes", "16", "--steps", "40", "--steps-per-call", "10"),
     *("--eval-every", "20", "--checkpoint-every", "10", "--eval-samples", "500"),
+    *("--init-deviation", "0.3", "--average-decay", "0.9"),
+    *("--generator-rate", "0.01", "--discriminator-rate", "0.01"),
 ]
-"""Forty steps in four calls; evaluated after two of them, saved after each."""
+"""Forty steps in four calls; evaluated after two of them, saved after each.
+
+Weights and rates are such that samples are spread, and move.
+"""
 
 DIGITS = [
     *("train", "digits", "--devices", "1", "--width", "4", "--noise-size", "8"),

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.mgan import inputs
 from experiments.mgan.cli import main
-from experiments.mgan.config import Config, replace
 from experiments.mgan.compare import compare
+from experiments.mgan.config import Config, replace
+from lars_jax.data import load_source
 from lars_jax.errors import InputError
 from tests.experiments.mgan.support import DIGITS, RING, contents
 
@@ -391,12 +393,8 @@ def test_features_that_cannot_be_used(
 ):
     place = colour_images(tmp_path / "images")
     if dataset == "cifar10":
-        from experiments.mgan import inputs
-        from lars_jax.data import load_source
-
-        monkeypatch.setattr(
-            inputs, "load_source", lambda *_, **__: load_source(f"folder:{place}")
-        )
+        source = load_source(f"folder:{place}", "train")
+        monkeypatch.setattr(inputs, "load_source", lambda *_, **__: source)
     monkeypatch.chdir(tmp_path)
     Path("broken.npz").write_bytes(b"PK nothing")
     name = "cifar10" if dataset == "cifar10" else f"folder:{place}"
