@@ -102,8 +102,12 @@ def _plane_evaluation(trainer: Trainer) -> Evaluate:
 def _image_evaluation(trainer: Trainer, spec: str) -> Evaluate:
     image, count = trainer.inputs.image, trainer.config.eval_samples
     assert image is not None
+    if image.shape[-1] != 3:
+        raise InputError(
+            f"features are taken of images in colour; got {image.shape[-1]} channel in "
+            f"{trainer.inputs.name}: leave --features out"
+        )
     extractor = open_extractor(spec, trainer.config.data.dataset)
-    # Inception sees colour images alone, a classifier only what it was trained on.
     real, _ = measure(extractor, _parts(image))
     distance, score = (
         ("fid", "inception_score") if extractor.is_inception else ("distance", "score")
