@@ -180,6 +180,7 @@ def _evaluate(words: list[str]) -> int:
     found = evaluate(
         asked.run_dir,
         which=asked.checkpoint,
+        say=print,
         **{name: value for name, value in changes.items() if value is not None},
     )
     print(f"step {found.pop('step'):.0f}: {tell_evaluation(found)}")

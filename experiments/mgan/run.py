@@ -10,6 +10,7 @@ gallery.npz      what the report shows of the end
 report.html      all of it to look at, and the pictures as PNG or SVG beside it
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,13 +99,18 @@ def train(
 
 
 def evaluate(
-    directory: Path, *, which: str = "last", **changes: object
+    directory: Path,
+    *,
+    which: str = "last",
+    say: Callable[[str], None] = lambda line: None,
+    **changes: object,
 ) -> dict[str, float]:
     """Measure the last or the best checkpoint of a run.
 
     Args:
         directory: of the run.
         which: `last` or `best`.
+        say: is told what the numbers are measured by, where their names do not tell.
         **changes: fields of the configuration that matter to evaluation alone, such as
             `eval_samples` and `features`.
 
@@ -112,7 +118,10 @@ def evaluate(
         InputError: the directory holds no run or no checkpoint.
     """
     trainer, step, state = restored(directory, which, **changes)
-    return {"step": float(step)} | make_evaluation(trainer)(state)
+    measure = make_evaluation(trainer)
+    if measure.note:
+        say(measure.note)
+    return {"step": float(step)} | measure(state)
 
 
 def draw(directory: Path, path: Path, count: int, *, which: str, averaged: bool) -> int:

@@ -159,6 +159,8 @@ class Session:
             f"of each generator, {self._total:,} steps on "
             f"{self.trainer.parallel.num_devices} x {jax.devices()[0].device_kind}"
         )
+        if self._evaluate.note:
+            self._files.say(self._evaluate.note)
         self._files.say(f"run directory: {self.directory}")
         # A run that was stopped before its first call has the floor already.
         if next(read_lines(self.directory / "metrics.jsonl"), None) is None and (
