@@ -88,9 +88,9 @@ def _promoting(tx: optax.GradientTransformation) -> optax.GradientTransformation
     JAX's strict promotion forbids it, and a caller may have asked for that.
     """
 
-    def update(*arguments: Any) -> Any:
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
         with jax.numpy_dtype_promotion("standard"):
-            return tx.update(*arguments)
+            return tx.update(updates, state, params)
 
     return optax.GradientTransformation(tx.init, update)
 
