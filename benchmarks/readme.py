@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import run_tables, scaling_tables
+from benchmarks import mgan_tables, run_tables, scaling_tables
 from benchmarks.records import RECORDS, mean_sd, read_record
 from experiments.lars.presets import PRESETS
 from lars_jax.train.record import write_text
@@ -208,6 +208,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
         "compare": compared,
         "variants": variants,
         "optimizer_step": optimizer_step,
+        "mgan_ring": mgan_tables.ring,
     },
     "docs/errors.md": {
         "variant_cases_float32": partial(variant_cases, "float32"),
@@ -217,7 +218,9 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
     },
     "docs/runs.md": run_tables.TABLES,
     "docs/scaling.md": scaling_tables.TABLES,
+    "docs/mgan.md": mgan_tables.TABLES,
     "experiments/lars/README.md": {"presets": presets},
+    "experiments/mgan/README.md": {"presets": mgan_tables.presets},
 }
 
 

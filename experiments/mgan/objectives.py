@@ -160,5 +160,7 @@ def two_discriminator_generator_loss(fake: jax.Array, real_weight: float) -> jax
 
 def _log_softplus(logit: jax.Array) -> jax.Array:
     """Return log(softplus(x)), which for very negative x is x itself."""
-    safe = jnp.maximum(logit, -30.0)
-    return jnp.where(logit < -30.0, logit, jnp.log(jax.nn.softplus(safe)))
+    far = logit < -30.0
+    # Not a maximum, whose gradient at -30 itself is a half.
+    safe = jnp.where(far, -30.0, logit)
+    return jnp.where(far, logit, jnp.log(jax.nn.softplus(safe)))

@@ -51,7 +51,7 @@ def make_optimizer(
 
         if rule == "adam":
             root = TINY if differentiable else 0.0
-            return _promoting(
+            return _lenient(
                 optax.adam(schedule, b1=momentum, b2=second_momentum, eps_root=root)
             )
         matrices = exclude_vectors(stacked_axes)
@@ -82,13 +82,13 @@ def make_optimizer(
     )
 
 
-def _promoting(tx: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Return Adam that raises a traced float to an integer power, as Optax's does.
+def _lenient(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Return Optax's Adam as JAX's strict promotion takes it.
 
-    JAX's strict promotion forbids it, and a caller may have asked for that.
+    It raises its decay, here an array, to an integer power.
     """
 
-    def update(updates: Any, state: Any, params: Any = None) -> Any:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         with jax.numpy_dtype_promotion("standard"):
             return tx.update(updates, state, params)
 
@@ -97,7 +97,7 @@ def _promoting(tx: optax.GradientTransformation) -> optax.GradientTransformation
 
 def _shape(step: Any, steps: Any, warmup_steps: Any, decay_from: Any) -> jax.Array:
     """Return the rate at a step as a share of its peak."""
-    step = jnp.asarray(step, jnp.float32)
+    step = jnp.asarray(step, jnp.result_type(steps))
     rising = jnp.minimum(1.0, (step + 1) / jnp.maximum(warmup_steps, 1.0))
     left = (steps - step) / jnp.maximum(steps * (1.0 - decay_from), 1.0)
     return rising * jnp.where(decay_from < 1.0, jnp.clip(left, 0.0, 1.0), 1.0)

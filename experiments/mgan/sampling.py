@@ -79,7 +79,8 @@ def choose(weights: np.ndarray, count: int, seed: int) -> np.ndarray:
     >>> choose(np.array([0.0, 1.0, 0.0]), 3, seed=0).tolist()
     [1, 1, 1]
     """
-    uniform = random_bits(count, seed=seed) / 2.0**64
+    # As many bits as a double holds: with all 64, the highest would round to 1.
+    uniform = (random_bits(count, seed=seed) >> np.uint64(11)) / 2.0**53
     edges = np.cumsum(weights.astype(np.float64))
     return np.searchsorted(edges / edges[-1], uniform, side="right")
 

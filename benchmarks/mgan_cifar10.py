@@ -1,0 +1,114 @@
+"""Ten generators against one on CIFAR-10, at equal updates, in features of our own.
+
+    python -m benchmarks.mgan_cifar10 --run-dir runs/cifar10 --classifier FILE
+
+Both games are those of `cifar10_small`: a quarter of the paper's width, 120 samples a
+step, from ten generators or from one. FILE holds a classifier that the same machine
+trained and wrote:
+
+    python -m experiments.lars train cifar10_resnet20_512 --network resnet8 \
+        --epochs 10 --warmup-epochs 1 --run-dir runs/classifier
+    python -m experiments.lars export runs/classifier FILE
+
+The distance is the Frechet distance of its features to those of the 50,000 training
+images; the test images' own distance stands beside it. Neither is an FID.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from benchmarks.records import RECORDS, write_record
+from experiments.mgan.config import Config, replace
+from experiments.mgan.evaluation import open_extractor
+from experiments.mgan.extractors import evaluate_images
+from experiments.mgan.inputs import load_inputs
+from experiments.mgan.presets import get_preset
+from experiments.mgan.run import evaluate, train
+from experiments.mgan.snapshots import read_arrays
+from lars_jax.data import load_source, to_arrays
+from lars_jax.train.config import to_json
+from lars_jax.train.record import environment, read_lines
+
+GAMES = {"ten": "cifar10_small", "one": "cifar10_small_gan"}
+PICTURES = ("samples.png", "interpolation.png", "neighbours.png", "confusion.svg")
+COMMAND = "python -m benchmarks.mgan_cifar10 --run-dir runs/cifar10 --classifier FILE"
+
+
+def main(
+    run_dir: Path,
+    classifier: Path,
+    network: str = "resnet8",
+    steps: int = 4_000,
+    accuracy: float | None = None,
+    game: str = "",
+) -> None:
+    """Play both games, or go on with them, and write `records/mgan_cifar10.json`.
+
+    Args:
+        run_dir: where the runs are.
+        classifier: weights of the classifier.
+        network: its name.
+        steps: length of both games.
+        accuracy: of the classifier on the test images, for the record.
+        game: play this one alone, `ten` or `one`, and write no record.
+    """
+    for name in [game] if game else GAMES:
+        preset = GAMES[name]
+        config = replace(get_preset(preset).config, steps=steps)
+        outcome = train(config, run_dir / name, name=preset, resume="if_any")
+        if outcome.status:
+            raise SystemExit(outcome.status)
+    if game:
+        return
+    features = f"{network}:{classifier}"
+    rows = [
+        _row(run_dir / name, preset, steps, features) for name, preset in GAMES.items()
+    ]
+    config = replace(get_preset("cifar10_small").config, features=features)
+    for name in PICTURES:
+        shutil.copy(run_dir / "ten" / name, RECORDS / f"mgan_cifar10_{name}")
+    print(
+        write_record(
+            "mgan_cifar10",
+            COMMAND,
+            classifier={"network": network, "accuracy": accuracy},
+            games=rows,
+            test_images=_floor(config, features),
+        )
+    )
+
+
+def _row(place: Path, preset: str, steps: int, features: str) -> dict[str, Any]:
+    rows = list(read_lines(place / "metrics.jsonl"))
+    timed = [row["steps_per_second"] for row in rows if "steps_per_second" in row]
+    gallery = read_arrays(place / "gallery.npz")
+    return {
+        "preset": preset,
+        "steps": steps,
+        "config": to_json(get_preset(preset).config),
+        "environment": environment(),
+        "final": evaluate(place, features=features),
+        "steps_per_second": float(np.median(timed)),
+        "sample_distance": float(np.median(gallery["sample_distance"])),
+        "real_distance": float(np.median(gallery["real_distance"])),
+        "told_apart": float(np.trace(gallery["confusion"]) / len(gallery["confusion"])),
+    }
+
+
+def _floor(config: Config, features: str) -> dict[str, Any]:
+    """Return the distance and the score of the test images."""
+    extractor = open_extractor(features, config.data.dataset)
+    train_images = load_inputs(config).image
+    assert train_images is not None
+    test = to_arrays(load_source(config.data.dataset, "test")).image
+    return evaluate_images(
+        extractor, np.array_split(train_images, 100), np.array_split(test, 20)
+    )
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,435 @@
+"""Shared layers, against networks that share nothing and against NumPy."""
+
+import itertools
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.mgan.config import Config, in_plane, replace
+from experiments.mgan.game import judge_losses, make_players
+from experiments.mgan.networks import (
+    BN_EPSILON,
+    ImageGenerators,
+    make_generators,
+    make_judge,
+    sizes_of,
+    stacked_axes,
+)
+from experiments.mgan.objectives import Judgement, discriminator_loss
+from experiments.mgan.presets import get_preset
+from lars_jax.models import Network
+
+K, M = 3, 6
+PLANE = replace(Config(), generators=K, width=8, noise_size=5, init_deviation=0.4)
+IMAGES = replace(
+    PLANE,
+    dataset="digits",
+    network="dcgan",
+    image_size=8,
+    stages=2,
+    width=4,
+    init_deviation=0.2,
+)
+BOTH = pytest.mark.parametrize("config", [PLANE, IMAGES], ids=["plane", "dcgan"])
+
+
+def draw(number, *shape):
+    return jax.random.normal(jax.random.key(number), shape)
+
+
+def sample_shape(config, channels=1):
+    size = config.data.image_size
+    return (2,) if in_plane(config) else (size, size, channels)
+
+
+def made(config, seed=0, channels=1):
+    """Return generators with weights, biases and averages that are none of them 0."""
+    network = make_generators(config, channels)
+    noise = jnp.zeros((2, config.model.noise_size))
+    params, state = network.init(jax.random.key(seed), noise)
+    params = moved(params, seed + 1)
+    # Averages of what a trained network sees; a variance stays positive.
+    return compiled(network), params, jax.tree.map(jnp.abs, moved(state, seed + 2))
+
+
+def judged(config, seed=0, channels=1):
+    network = make_judge(config)
+    params, _ = network.init(
+        jax.random.key(seed), jnp.zeros((2, *sample_shape(config, channels)))
+    )
+    return compiled(network), moved(params, seed + 1)
+
+
+def compiled(network):
+    return network._replace(apply=jax.jit(network.apply, static_argnames="train"))
+
+
+@jax.jit
+def moved(tree, seed):
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jax.random.split(jax.random.key(seed), len(leaves) + 1)[1:]
+    pairs = zip(leaves, keys, strict=True)
+    return structure.unflatten(
+        [x + 0.3 * jax.random.normal(key, x.shape) for x, key in pairs]
+    )
+
+
+def one_of(tree, k):
+    """Return what generator k has of a tree, its own layers and those it shares."""
+    return jax.tree.map(
+        lambda x, axis: x if axis is None else jnp.take(x, jnp.array([k]), axis),
+        tree,
+        stacked_axes(tree),
+        is_leaf=lambda x: x is None,
+    )
+
+
+def count(tree):
+    return sum(np.prod(leaf.shape, dtype=int) for leaf in jax.tree.leaves(tree))
+
+
+def shapes(network, *shape):
+    sample = jax.ShapeDtypeStruct(shape, jnp.float32)
+    return jax.eval_shape(lambda key: network.init(key, sample)[0], jax.random.key(0))
+
+
+def outputs(network: Network, inputs: jax.Array) -> Any:
+    params, state = network.init(jax.random.key(0), inputs)
+    return network.apply(params, state, inputs, train=True)[0]
+
+
+def test_networks_of_the_plane_have_the_papers_parameters():
+    assert count(shapes(make_generators(Config()), 1, 256)) == 279_938
+    assert count(shapes(make_judge(Config()), 1, 2)) == 1_545
+
+
+def test_networks_of_cifar10_have_the_authors_parameters():
+    config = get_preset("cifar10").config
+    assert count(shapes(make_generators(config), 1, 100)) == 12_544_131
+    assert count(shapes(make_judge(config), 1, 32, 32, 3)) == 4_198_411
+
+
+def relu(x):
+    return np.maximum(x, 0.0)
+
+
+def leaky(x):
+    return np.where(x > 0, x, 0.2 * x)
+
+
+def dense(layer, x):
+    return x @ layer["kernel"] + layer["bias"]
+
+
+def as_double(tree):
+    return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
+
+
+def test_plane_generators_are_dense_layers():
+    network, params, state = made(PLANE)
+    noise = draw(9, M, 5)
+    found, _ = network.apply(params, state, noise, train=True)
+    layers, noise = as_double(params), np.asarray(noise, np.float64)
+    for k in range(K):
+        first = noise @ layers["first"]["kernel"][:, k] + layers["first"]["bias"][k]
+        second = relu(dense(layers["second"], relu(first)))
+        points = dense(layers["output"], second)
+        np.testing.assert_allclose(found[:, k], points, rtol=1e-4, atol=1e-5)
+
+
+def test_plane_judge_is_a_leaky_trunk_with_two_heads():
+    network, params = judged(PLANE)
+    points = draw(9, M, 2)
+    found, state = network.apply(params, {}, points, train=True)
+    assert isinstance(found, Judgement)
+    assert state == {}
+    layers = as_double(params)
+    trunk = leaky(dense(layers["trunk"], np.asarray(points, np.float64)))
+    realness = dense(layers["discriminator"], trunk)[:, 0]
+    np.testing.assert_allclose(found.realness, realness, rtol=1e-4, atol=1e-5)
+    kinds = dense(layers["classifier"], trunk)
+    np.testing.assert_allclose(found.generators, kinds, rtol=1e-4, atol=1e-5)
+
+
+def normalised(x, axes):
+    mean, variance = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
+    return (x - mean) / np.sqrt(variance + BN_EPSILON)
+
+
+def transposed(layer, x):
+    """Return the transposed convolution with window 5 and stride 2, pixel by pixel."""
+    kernel, (n, height, width, _) = layer["kernel"], x.shape
+    canvas = np.zeros((n, 2 * height + 4, 2 * width + 4, kernel.shape[-1]))
+    for i, j in itertools.product(range(5), range(5)):
+        # Each pixel spreads over 5 x 5; the kernel's last row lies uppermost.
+        part = x @ kernel[4 - i, 4 - j]
+        canvas[:, i : i + 2 * height : 2, j : j + 2 * width : 2] += part
+    return canvas[:, 1 : 1 + 2 * height, 1 : 1 + 2 * width] + layer["bias"]
+
+
+def test_image_generators_are_transposed_convolutions():
+    network, params, state = made(IMAGES, channels=1)
+    noise = draw(9, M, 5)
+    found, _ = network.apply(params, state, noise, train=True)
+    layers, noise = as_double(params), np.asarray(noise, np.float64)
+    first = np.einsum("mz,zkh->mkh", noise, layers["first"]["kernel"])
+    own = normalised(first + layers["first"]["bias"], axes=0)
+    norm = layers["first_norm"]
+    x = relu(own * norm["scale"] + norm["bias"]).reshape(M * K, 2, 2, 8)
+    x = normalised(transposed(layers["up1"], x), axes=(0, 1, 2))
+    x = np.tanh(transposed(layers["output"], relu(x * layers["up1_norm"]["scale"])))
+    expected = x.reshape(M, K, 8, 8, 1)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@BOTH
+def test_generators_equal_networks_of_their_own(config):
+    network, params, state = made(config)
+    alone = compiled(make_generators(replace(config, generators=1), 1))
+    noise = draw(9, M, 5)
+    # Outside of training, where shared layers are not normalised by all samples.
+    found, _ = network.apply(params, state, noise)
+    for k in range(K):
+        single, _ = alone.apply(one_of(params, k), one_of(state, k), noise)
+        np.testing.assert_allclose(found[:, k], single[:, 0], rtol=1e-5, atol=1e-6)
+
+
+@BOTH
+def test_gradient_of_shared_layers_is_the_sum_over_generators(config):
+    network, params, state = made(config)
+    alone = compiled(make_generators(replace(config, generators=1), 1))
+    noise, pull = draw(9, M, 5), draw(10, M, K, *sample_shape(config))
+
+    def loss(params):
+        return jnp.sum(pull * network.apply(params, state, noise)[0])
+
+    def loss_alone(params, k):
+        samples, _ = alone.apply(params, one_of(state, k), noise)
+        return jnp.sum(pull[:, k] * samples[:, 0])
+
+    found = jax.jit(jax.grad(loss))(params)
+    gradient_alone = jax.jit(jax.grad(loss_alone), static_argnums=1)
+    apart = [gradient_alone(one_of(params, k), k) for k in range(K)]
+    for name in ("second", "output", "up1", "up1_norm"):
+        if name in params:
+            total = jax.tree.map(lambda *parts: sum(parts), *(g[name] for g in apart))
+            jax.tree.map(
+                lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
+                found[name],
+                total,
+            )
+    for k in range(K):
+        np.testing.assert_allclose(
+            found["first"]["kernel"][:, k],
+            apart[k]["first"]["kernel"][:, 0],
+            rtol=1e-3,
+            atol=1e-4,
+        )
+
+
+@BOTH
+@pytest.mark.parametrize("train", [False, True])
+def test_noise_for_all_equals_the_same_noise_for_each(config, train):
+    network, params, state = made(config)
+    noise = draw(9, M, 5)
+    each = jnp.broadcast_to(noise[:, None], (M, K, 5))
+    one, one_state = network.apply(params, state, noise, train=train)
+    other, other_state = network.apply(params, state, each, train=train)
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        one_state,
+        other_state,
+    )
+
+
+@BOTH
+def test_noise_of_its_own_reaches_a_generator_alone(config):
+    network, params, state = made(config)
+    noise = draw(9, M, K, 5)
+    before, _ = network.apply(params, state, noise)
+    after, _ = network.apply(params, state, noise.at[:, 1].multiply(2.0))
+    np.testing.assert_allclose(before[:, [0, 2]], after[:, [0, 2]], rtol=1e-6)
+    assert np.abs(before[:, 1] - after[:, 1]).max() > 1e-3
+
+
+def first_hidden(params, state, noise):
+    """Return the normalised first layers and their averages after one batch."""
+    module = ImageGenerators(K, sizes_of(8, 2), 4, 1, jax.nn.initializers.ones)
+
+    @jax.jit
+    def run(params, state, noise):
+        return module.apply(
+            {"params": params, **state},
+            noise,
+            train=True,
+            mutable=["batch_stats", "intermediates"],
+            capture_intermediates=True,
+        )
+
+    _, updated = run(params, state, noise)
+    hidden = updated["intermediates"]["first_norm"]["__call__"][0]
+    return hidden, updated["batch_stats"]["first_norm"]
+
+
+def test_first_layers_are_normalised_over_their_own_samples():
+    _, params, state = made(IMAGES)
+    noise = draw(9, M, 5)
+    hidden, averages = first_hidden(params, state, noise)
+    kernel = params["first"]["kernel"]
+    params["first"]["kernel"] = kernel.at[:, 1].set(7.0 + 3.0 * kernel[:, 1])
+    changed, moved_averages = first_hidden(params, state, noise)
+    others = np.array([0, 2])
+    np.testing.assert_array_equal(hidden[:, others], changed[:, others])
+    assert np.abs(hidden[:, 1] - changed[:, 1]).max() > 0.1
+    for name in ("mean", "var"):
+        one, other = averages[name], moved_averages[name]
+        np.testing.assert_array_equal(one[others], other[others])
+        assert np.abs(one[1] - other[1]).max() > 0.01
+
+
+def test_first_layers_have_mean_0_and_variance_1_for_each_generator():
+    _, params, state = made(IMAGES)
+    norm = {"scale": jnp.ones((K, 32)), "bias": jnp.zeros((K, 32))}
+    hidden, _ = first_hidden(params | {"first_norm": norm}, state, draw(9, 64, 5))
+    np.testing.assert_allclose(hidden.mean(axis=0), 0.0, atol=1e-5)
+    np.testing.assert_allclose(hidden.var(axis=0), 1.0, atol=1e-3)
+
+
+def test_running_averages_move_a_tenth_of_the_way():
+    network, params, state = made(IMAGES)
+    noise = draw(9, M, 5)
+    _, after = network.apply(params, state, noise, train=True)
+    layer = as_double(params["first"])
+    first = np.einsum("mz,zkh->mkh", noise, layer["kernel"]) + layer["bias"]
+    before = state["batch_stats"]["first_norm"]
+    found = after["batch_stats"]["first_norm"]
+    expected = 0.9 * before["mean"] + 0.1 * first.mean(axis=0)
+    np.testing.assert_allclose(found["mean"], expected, rtol=1e-4, atol=1e-5)
+    expected = 0.9 * before["var"] + 0.1 * first.var(axis=0)
+    np.testing.assert_allclose(found["var"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_samples_outside_of_training_do_not_depend_on_the_batch():
+    network, params, state = made(IMAGES)
+    noise = draw(9, M, 5)
+    all_of_them, unchanged = network.apply(params, state, noise)
+    two, _ = network.apply(params, state, noise[:2])
+    np.testing.assert_allclose(all_of_them[:2], two, rtol=1e-5, atol=1e-6)
+    jax.tree.map(np.testing.assert_array_equal, unchanged, state)
+    in_training, _ = network.apply(params, state, noise, train=True)
+    assert np.abs(in_training - all_of_them).max() > 1e-3
+
+
+def test_samples_outside_of_training_follow_the_running_averages():
+    network, params, state = made(IMAGES)
+    noise = draw(9, M, 5)
+    before, _ = network.apply(params, state, noise)
+    other = jax.tree.map(lambda x: x + 0.5, state)
+    after, _ = network.apply(params, other, noise)
+    assert np.abs(before - after).max() > 1e-3
+
+
+def test_real_and_generated_images_are_normalised_apart():
+    config = replace(IMAGES, generators=1)
+    players = make_players(config, 1)
+    judge, params = judged(config)
+    real, fake = draw(9, M, 8, 8, 1), 3.0 + 2.0 * draw(10, M, 1, 8, 8, 1)
+    weights = jnp.ones(1)
+    losses = jax.jit(partial(judge_losses, config, players))
+    _, parts = losses(params, real, fake, weights)
+
+    def logits(images):
+        return judge.apply(params, {}, images, train=True)[0].realness
+
+    apart = discriminator_loss(logits(real), logits(fake[:, 0])[:, None], weights)
+    np.testing.assert_allclose(parts["discriminator_loss"], apart, rtol=1e-5)
+    both = logits(jnp.concatenate([real, fake[:, 0]]))
+    together = discriminator_loss(both[:M], both[M:, None], weights)
+    assert abs(together - apart) > 1e-2
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("size", "stages"), [(8, 2), (28, 3), (48, 4)])
+def test_images_have_the_size_asked_for(size, stages, channels):
+    config = replace(IMAGES, image_size=size, stages=stages, width=2)
+    noise = jax.ShapeDtypeStruct((2, 5), jnp.float32)
+    images = jax.eval_shape(partial(outputs, make_generators(config, channels)), noise)
+    assert images.shape == (2, K, size, size, channels)
+    sample = jax.ShapeDtypeStruct(images.shape[1:], jnp.float32)
+    found = jax.eval_shape(partial(outputs, make_judge(config)), sample)
+    assert found.realness.shape == (K,)
+    assert found.generators.shape == (K, K)
+
+
+def test_sizes_of_48_pixels_end_at_3():
+    assert sizes_of(48, 4) == (3, 6, 12, 24, 48)
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_images_are_within_1_of_0(train):
+    network, params, state = made(IMAGES)
+    images, _ = network.apply(params, state, 100.0 * draw(9, M, 5), train=train)
+    assert np.abs(images).max() <= 1.0
+    assert np.abs(images).max() > 0.9
+
+
+def test_plane_weights_are_drawn_with_the_deviation_asked_for():
+    config = replace(Config(), init_deviation=0.05)
+    noise = jnp.zeros((1, 256))
+    params, _ = make_generators(config).init(jax.random.key(0), noise)
+    judge, _ = make_judge(config).init(jax.random.key(0), jnp.zeros((1, 2)))
+    for layers in (params["first"], params["second"], judge["classifier"]):
+        kernel = layers["kernel"]
+        near = 4 / np.sqrt(2 * kernel.size)
+        np.testing.assert_allclose(kernel.std(), 0.05, rtol=near)
+        np.testing.assert_array_equal(layers["bias"], 0.0)
+    # Normal and not cut: some weights lie beyond three deviations.
+    assert np.abs(params["first"]["kernel"]).max() > 3 * 0.05
+
+
+def test_image_weights_are_drawn_as_the_authors():
+    config = replace(IMAGES, image_size=16, width=32, init_deviation=0.05)
+    noise = jnp.zeros((1, 5))
+    params, _ = make_generators(config, 3).init(jax.random.key(0), noise)
+    judge, _ = make_judge(config).init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+    np.testing.assert_allclose(params["up1"]["kernel"].std(), 0.05, rtol=0.02)
+    np.testing.assert_allclose(params["first"]["kernel"].std(), 0.05, rtol=0.05)
+    # Cut at two deviations, which leaves 0.88 of one.
+    down = judge["down2"]["kernel"]
+    assert np.abs(down).max() <= 2 * 0.05
+    np.testing.assert_allclose(down.std(), 0.8796 * 0.05, rtol=0.02)
+    np.testing.assert_allclose(judge["classifier"]["kernel"].std(), 0.01, rtol=0.05)
+    np.testing.assert_allclose(judge["discriminator"]["kernel"].std(), 0.01, rtol=0.1)
+
+
+def test_generators_begin_apart():
+    params, _ = make_generators(PLANE).init(jax.random.key(0), jnp.zeros((1, 5)))
+    kernel = params["first"]["kernel"]
+    for j, k in itertools.combinations(range(K), 2):
+        assert np.abs(kernel[:, j] - kernel[:, k]).max() > 0.1
+
+
+def test_d2gan_has_two_discriminators_that_share_nothing():
+    config = replace(PLANE, game="d2gan", generators=1)
+    network, params = judged(config)
+    points = draw(9, M, 2)
+    found: jax.Array = network.apply(params, {}, points, train=True)[0]
+    layers = as_double(params)
+    for column, name in enumerate(("data", "model")):
+        trunk = leaky(dense(layers[f"{name}_trunk"], np.asarray(points, np.float64)))
+        expected = dense(layers[f"{name}_head"], trunk)[:, 0]
+        np.testing.assert_allclose(found[:, column], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_axes_of_the_stacked_layers():
+    _, params, _ = made(IMAGES)
+    axes = stacked_axes(params)
+    assert axes["first"] == {"bias": 0, "kernel": 1}
+    assert axes["first_norm"] == {"bias": 0, "scale": 0}
+    shared = [axes[name] for name in axes if not name.startswith("first")]
+    assert all(axis is None for part in shared for axis in part.values())
