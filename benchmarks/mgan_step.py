@@ -2,9 +2,9 @@
 
     python -m benchmarks.mgan_step
 
-A step of the CIFAR-10 game at a quarter of its width, K = 10 generators of 12 samples
-each, against the same game of one generator of 120: the same trunk, the same samples.
-Both in turn, round by round. Beside them the step of ten generators with the plain
+A step of the CIFAR-10 game, at a quarter of its width and at all of it, with K = 10
+generators of 12 samples each, against the same game of one generator of 120: the same
+trunk, as many samples. Both in turn, round by round. Beside them the step of ten generators with the plain
 convolutions of XLA in place of those of `experiments.mgan.strided`, and the game of the
 plane with eight generators of 128 samples against one of 1024.
 """
@@ -107,11 +107,16 @@ def compared(over: Run, under: Run) -> dict[str, Any]:
 def main() -> None:
     """Measure all and write `records/mgan_step.json`."""
     ten, one = (get_preset(f"cifar10_small{end}").config for end in ("", "_gan"))
+    full = [get_preset(f"cifar10{end}").config for end in ("", "_gan")]
     eight = get_preset("ring").config
     pairs: dict[str, tuple[Callable[[], Run], Callable[[], Run]]] = {
         "ten generators over one, CIFAR-10 at a quarter of the width": (
             functools.partial(image_run, ten),
             functools.partial(image_run, one),
+        ),
+        "ten generators over one, CIFAR-10 at the paper's width": (
+            functools.partial(image_run, full[0]),
+            functools.partial(image_run, full[1]),
         ),
         "eight generators over one, the ring": (
             functools.partial(plane_run, eight),
