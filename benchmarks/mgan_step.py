@@ -4,9 +4,10 @@
 
 A step of the CIFAR-10 game, at a quarter of its width and at all of it, with K = 10
 generators of 12 samples each, against the same game of one generator of 120: the same
-trunk, as many samples. Both in turn, round by round. Beside them the step of ten generators with the plain
-convolutions of XLA in place of those of `experiments.mgan.strided`, and the game of the
-plane with eight generators of 128 samples against one of 1024.
+trunk, as many samples. Both in turn, round by round. Beside them the step of ten
+generators with the plain convolutions of XLA in place of those of
+`experiments.mgan.strided`, and the game of the plane with eight generators of 128
+samples against one of 1024.
 """
 
 import dataclasses
