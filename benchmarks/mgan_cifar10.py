@@ -25,6 +25,7 @@ from benchmarks.records import RECORDS, write_record
 from experiments.mgan.config import Config, replace
 from experiments.mgan.evaluation import open_extractor
 from experiments.mgan.extractors import evaluate_images
+from experiments.mgan.gallery import Gallery
 from experiments.mgan.inputs import load_inputs
 from experiments.mgan.presets import get_preset
 from experiments.mgan.run import evaluate, train
@@ -85,7 +86,7 @@ def main(
 def _row(place: Path, preset: str, steps: int, features: str) -> dict[str, Any]:
     rows = list(read_lines(place / "metrics.jsonl"))
     timed = [row["steps_per_second"] for row in rows if "steps_per_second" in row]
-    gallery = read_arrays(place / "gallery.npz")
+    gallery = read_arrays(place / "gallery.npz", Gallery._fields)
     return {
         "preset": preset,
         "steps": steps,

@@ -150,6 +150,11 @@ def _check_networks(config: Config) -> None:
             f"choose --network {fitting}"
         )
     if plane:
+        if config.features is not None:
+            raise InputError(
+                f"features judge images, not points in the plane; got features "
+                f"{config.features} for {config.data.dataset}: leave --features out"
+            )
         return
     size, stages = config.data.image_size, config.model.stages
     if 2**stages > size:

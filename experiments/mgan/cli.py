@@ -10,7 +10,6 @@ import tyro
 
 from experiments.mgan.config import Config
 from experiments.mgan.presets import PRESETS, get_preset
-from lars_jax.errors import InputError
 from lars_jax.runs import (
     Resume,
     Verb,
@@ -41,6 +40,10 @@ configuration with its type, default and meaning.
 """
 
 
+RunDirectory = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
+File = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
+
+
 @dataclass(frozen=True)
 class Train:
     """Train a preset, with any field changed."""
@@ -57,6 +60,11 @@ class Train:
 
 
 @dataclass(frozen=True)
+class List:
+    """List the presets and what each reproduces."""
+
+
+@dataclass(frozen=True)
 class Show:
     """Describe a preset without running it."""
 
@@ -67,7 +75,7 @@ class Show:
 class Evaluate:
     """Measure a checkpoint of a run."""
 
-    run_dir: tyro.conf.Positional[Path]
+    run_dir: RunDirectory
     """Directory that `train` wrote."""
     checkpoint: Literal["last", "best"] = "last"
     """The last state of the run, or the one nearest to the data."""
@@ -81,9 +89,9 @@ class Evaluate:
 class Draw:
     """Draw samples of a checkpoint into an .npz file: `values`, `generator`."""
 
-    run_dir: tyro.conf.Positional[Path]
+    run_dir: RunDirectory
     """Directory that `train` wrote."""
-    file: tyro.conf.Positional[Path]
+    file: File
     """File to write, named *.npz."""
     samples: int = 10_000
     """Samples of the mixture."""
@@ -97,9 +105,9 @@ class Draw:
 class Export:
     """Write the averaged generators of a run to a plain file."""
 
-    run_dir: tyro.conf.Positional[Path]
+    run_dir: RunDirectory
     """Directory that `train` wrote."""
-    file: tyro.conf.Positional[Path]
+    file: File
     """File to write, named *.npz or *.safetensors."""
     checkpoint: Literal["last", "best"] = "last"
     """The last state of the run, or the one nearest to the data."""
@@ -109,7 +117,7 @@ class Export:
 class Report:
     """Write report.html and its pictures from the files of a run, finished or not."""
 
-    run_dir: tyro.conf.Positional[Path]
+    run_dir: RunDirectory
     """Directory that `train` wrote."""
 
 
@@ -117,7 +125,9 @@ class Report:
 class Compare:
     """Play presets with several seeds each; a table, curves and samples of all."""
 
-    presets: tyro.conf.Positional[tuple[str, ...]]
+    presets: Annotated[
+        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="PRESET ...")
+    ]
     """Presets to compare, on the same data."""
     seeds: int = 5
     """Runs of each preset, with seeds 0, 1, 2 ..."""
@@ -170,6 +180,7 @@ def _evaluate(words: list[str]) -> int:
     found = evaluate(
         asked.run_dir,
         which=asked.checkpoint,
+        say=print,
         **{name: value for name, value in changes.items() if value is not None},
     )
     print(f"step {found.pop('step'):.0f}: {tell_evaluation(found)}")
@@ -208,8 +219,7 @@ def _report(words: list[str]) -> int:
 
 
 def _list(words: list[str]) -> int:
-    if words:
-        raise InputError(f"list takes no arguments; got {' '.join(words)}")
+    parse(List, words, prog=f"{PROGRAM} list")
     width = max(map(len, PRESETS))
     for name, preset in PRESETS.items():
         print(

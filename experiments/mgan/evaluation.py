@@ -6,6 +6,7 @@ former.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,6 @@ from experiments.mgan.trainer import Trainer
 from lars_jax.data import known_statistics
 from lars_jax.errors import InputError
 
-Evaluate = Callable[[GameState], dict[str, float]]
-
 WAYS = (("eval", False), ("eval/average", True))
 
 SPLITS = 10
@@ -35,6 +34,23 @@ SPLITS = 10
 
 PART = 500
 """Images that are handed to an extractor at a time."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measures the state of a game.
+
+    Attributes:
+        function: from a state to numbers by name.
+        note: what they are measured by, where their names do not tell.
+    """
+
+    function: Callable[[GameState], dict[str, float]]
+    note: str = ""
+
+    def __call__(self, state: GameState) -> dict[str, float]:
+        """Return the numbers of a state, by name."""
+        return self.function(state)
 
 
 def make_evaluation(trainer: Trainer) -> Evaluate:
@@ -47,7 +63,8 @@ def make_evaluation(trainer: Trainer) -> Evaluate:
         return _plane_evaluation(trainer)
     if trainer.config.features is not None:
         return _image_evaluation(trainer, trainer.config.features)
-    return lambda state: {"eval/count": float(trainer.config.eval_samples)}
+    count = float(trainer.config.eval_samples)
+    return Evaluate(lambda state: {"eval/count": count})
 
 
 def make_floor(trainer: Trainer) -> dict[str, float]:
@@ -96,14 +113,18 @@ def _plane_evaluation(trainer: Trainer) -> Evaluate:
             found |= {f"{prefix}/{name}": value for name, value in measures.items()}
         return found
 
-    return evaluate
+    return Evaluate(evaluate)
 
 
 def _image_evaluation(trainer: Trainer, spec: str) -> Evaluate:
     image, count = trainer.inputs.image, trainer.config.eval_samples
     assert image is not None
+    if image.shape[-1] != 3:
+        raise InputError(
+            f"features are taken of images in colour; got {image.shape[-1]} channel in "
+            f"{trainer.inputs.name}: leave --features out"
+        )
     extractor = open_extractor(spec, trainer.config.data.dataset)
-    # Inception sees colour images alone, a classifier only what it was trained on.
     real, _ = measure(extractor, _parts(image))
     distance, score = (
         ("fid", "inception_score") if extractor.is_inception else ("distance", "score")
@@ -123,7 +144,12 @@ def _image_evaluation(trainer: Trainer, spec: str) -> Evaluate:
             }
         return found
 
-    return evaluate
+    note = (
+        f"{distance.replace('_', ' ')} and {score.replace('_', ' ')} by "
+        f"{extractor.name}, {count:,} samples against {real.count:,} images, score "
+        f"over {SPLITS} splits"
+    )
+    return Evaluate(evaluate, note)
 
 
 def _parts(image: np.ndarray) -> Iterator[np.ndarray]:

@@ -34,7 +34,7 @@ class Gallery(NamedTuple):
         neighbours: a sample of each generator and the training images nearest to it,
             uint8 [K, 1 + NEIGHBOURS, S, S, C].
         sample_distance: root mean squared difference, in bytes, from samples to the
-            nearest training image, float64 [COMPARED].
+            nearest training image, float64 [COMPARED], or [K] of more generators.
         real_distance: the same from training images to the nearest other one.
         confusion: share of each generator's samples that the classifier takes for
             each, float64 [K, K].
@@ -57,7 +57,8 @@ def make_gallery(trainer: Trainer, state: GameState) -> Gallery:
     samples = np.swapaxes(
         to_bytes(trainer.sample_rows(state, each, averaged=True, use=GALLERY_USE)), 0, 1
     )
-    flat = np.swapaxes(samples, 0, 1).reshape(-1, *image.shape[1:])[:COMPARED]
+    flat = np.swapaxes(samples, 0, 1).reshape(-1, *image.shape[1:])
+    flat = flat[: max(COMPARED, count)]
     nearest, distance = nearest_images(flat, image)
     real = np.linspace(0, len(image) - 1, COMPARED).astype(int)
     # The nearest to a training image is itself.
@@ -118,7 +119,7 @@ def interpolate(trainer: Trainer, state: GameState) -> np.ndarray:
     """
     config = trainer.config
     key = jax.random.fold_in(jax.random.key(np.uint32(config.seed)), GALLERY_USE)
-    first, last = draw_noise(config, key, 2)
+    first, last = jnp.split(draw_noise(config, key, 2), 2)
     share = jnp.linspace(0.0, 1.0, BETWEEN)[:, None]
     if config.model.noise == "normal":
         noise = jnp.cos(share * jnp.pi / 2) * first + jnp.sin(share * jnp.pi / 2) * last

@@ -49,10 +49,7 @@ def load_inputs(config: Config) -> Inputs:
         name = f"{data.dataset} of {data.modes} Gaussians"
         return Inputs((2,), lambda key, *_: mixture.draw(key, config.batch), None, name)
     source = Unlabelled(load_source(data.dataset, data.split, data_dir=data.data_dir))
-    size = data.image_size
-    first = source[0][0].shape
-    resize = None if first[:2] == (size, size) else size
-    image = to_arrays(source, resize=resize).image
+    image = to_arrays(source, resize=data.image_size).image
     check_data(config, len(image))
     return Inputs(image.shape[1:], _pick, image, source.name)
 

@@ -1,13 +1,13 @@
 """What a game shows: its report, and the pictures in it as files."""
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from experiments.mgan.config import DataConfig
-from experiments.mgan.gallery import Gallery, make_gallery
-from experiments.mgan.game import GameState
+from experiments.mgan.gallery import Gallery
 from experiments.mgan.mixture import make_mixture
 from experiments.mgan.snapshots import (
     Snapshot,
@@ -15,7 +15,7 @@ from experiments.mgan.snapshots import (
     read_arrays,
     write_arrays,
 )
-from experiments.mgan.trainer import Trainer
+from lars_jax.errors import InputError
 from lars_jax.report import (
     Panel,
     Picture,
@@ -27,7 +27,7 @@ from lars_jax.report import (
 )
 from lars_jax.runs import read_run
 from lars_jax.train.config import from_json
-from lars_jax.train.record import read_lines
+from lars_jax.train.record import read_lines, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,29 +38,32 @@ PANELS = 5
 REAL_POINTS = 512
 
 
-def save_gallery(directory: Path, trainer: Trainer, state: GameState) -> None:
+def save_gallery(directory: Path, gallery: Gallery) -> None:
     """Write what the report of a game of images shows of its end."""
-    if trainer.inputs.image is not None:
-        gallery = make_gallery(trainer, state)
-        write_arrays(directory / "gallery.npz", gallery._asdict())
+    write_arrays(directory / "gallery.npz", gallery._asdict())
 
 
 def write_game_page(directory: Path) -> Path:
     """Write `report.html` from the files of a run, finished or not, and its pictures.
 
     Raises:
-        InputError: the directory holds no run.
+        InputError: the directory holds no run of a game, or one of its files is broken.
     """
     record = read_run(directory)
-    rows = list(read_lines(directory / "metrics.jsonl"))
     config = record["config"]
+    if not {"data", "rules", "steps"} <= config.keys():
+        raise InputError(
+            f"{directory / 'config.json'} must hold the configuration of a game; it "
+            "does not: name a directory that this program's `train` has written"
+        )
+    rows = list(read_lines(directory / "metrics.jsonl"))
     snapshots = load_snapshots(directory, max((row["step"] for row in rows), default=0))
     if config["data"]["dataset"] in ("ring", "grid"):
         pictures = _plane_pictures(config, record["preset"], snapshots)
     else:
         pictures = _image_pictures(directory, snapshots)
     for name, picture in pictures.items():
-        save_picture(directory / name, picture.image)
+        _save(directory / name, picture)
     path = directory / "report.html"
     write_game_report(
         path,
@@ -73,6 +76,17 @@ def write_game_page(directory: Path) -> Path:
         environment=record["environment"],
     )
     return path
+
+
+def save_svg(path: Path, figure: "Figure") -> None:
+    """Write a figure whole; of the same figure the same bytes."""
+    from matplotlib import rc_context
+
+    text = io.StringIO()
+    # Without them its identifiers are drawn by lot, and the hour is written down.
+    with rc_context({"svg.hashsalt": path.name}):
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    write_text(path, text.getvalue())
 
 
 def panels(snapshots: list[Snapshot], count: int = PANELS) -> list[Panel]:
@@ -123,7 +137,7 @@ def _image_pictures(directory: Path, snapshots: list[Snapshot]) -> dict[str, Pic
         )
     path = directory / "gallery.npz"
     if path.exists():
-        pictures |= _gallery_pictures(Gallery(**read_arrays(path)))
+        pictures |= _gallery_pictures(Gallery(**read_arrays(path, Gallery._fields)))
     return pictures
 
 
@@ -165,17 +179,11 @@ def _names(count: int) -> list[str]:
     return [f"G{k + 1}" for k in range(count)]
 
 
-def save_picture(path: Path, image: "np.ndarray | Figure") -> None:
-    """Write an image as PNG, or a figure as its name says, whole or not at all."""
-    if isinstance(image, np.ndarray):
-        save_png(path, image)
-        return
-    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
-    try:
-        image.savefig(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _save(path: Path, picture: Picture) -> None:
+    if isinstance(picture.image, np.ndarray):
+        save_png(path, picture.image)
+    else:
+        save_svg(path, picture.image)
 
 
 def _summary(rows: list[dict[str, Any]], config: dict[str, Any]) -> dict[str, str]:

@@ -10,6 +10,7 @@ gallery.npz      what the report shows of the end
 report.html      all of it to look at, and the pictures as PNG or SVG beside it
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import jax
 
 from experiments.mgan.check import check
 from experiments.mgan.config import Config, replace
-from experiments.mgan.evaluation import make_evaluation
+from experiments.mgan.evaluation import Evaluate, make_evaluation
 from experiments.mgan.game import GameState
 from experiments.mgan.inputs import to_bytes
 from experiments.mgan.session import Session, open_checkpoints
@@ -71,7 +72,7 @@ def train(
         going_on = goes_on(to_json(config), directory, resume, placement=PLACEMENT)
         try:
             # Before anything is written, in case data cannot be read.
-            trainer, state = interrupt.run(lambda: _prepare(config))
+            trainer, state, evaluation = interrupt.run(lambda: _prepare(config))
         except Interrupted:
             warn("stopped before the first step: there is nothing new to save")
             return Outcome(interrupt.exit_status, 0, {})
@@ -85,21 +86,31 @@ def train(
             },
         )
         with Session(
-            trainer, directory, state, resume=bool(going_on), interrupt=interrupt
+            trainer,
+            directory,
+            state,
+            evaluation,
+            resume=bool(going_on),
+            interrupt=interrupt,
         ) as session:
             finished = session.run()
-            evaluation = session.evaluation if finished else {}
-            return Outcome(interrupt.exit_status, session.step, evaluation)
+            found = session.evaluation if finished else {}
+            return Outcome(interrupt.exit_status, session.step, found)
 
 
 def evaluate(
-    directory: Path, *, which: str = "last", **changes: object
+    directory: Path,
+    *,
+    which: str = "last",
+    say: Callable[[str], None] = lambda line: None,
+    **changes: object,
 ) -> dict[str, float]:
     """Measure the last or the best checkpoint of a run.
 
     Args:
         directory: of the run.
         which: `last` or `best`.
+        say: is told what the numbers are measured by, where their names do not tell.
         **changes: fields of the configuration that matter to evaluation alone, such as
             `eval_samples` and `features`.
 
@@ -107,7 +118,10 @@ def evaluate(
         InputError: the directory holds no run or no checkpoint.
     """
     trainer, step, state = restored(directory, which, **changes)
-    return {"step": float(step)} | make_evaluation(trainer)(state)
+    measure = make_evaluation(trainer)
+    if measure.note:
+        say(measure.note)
+    return {"step": float(step)} | measure(state)
 
 
 def draw(directory: Path, path: Path, count: int, *, which: str, averaged: bool) -> int:
@@ -120,7 +134,7 @@ def draw(directory: Path, path: Path, count: int, *, which: str, averaged: bool)
         InputError: the directory holds no run or no checkpoint, the file is no .npz, or
             no samples are asked for.
     """
-    if path.suffix != ".npz" or not path.parent.is_dir():
+    if path.suffix != ".npz" or not path.parent.is_dir() or path.is_dir():
         raise InputError(
             f"samples are written to a file *.npz in a directory that is there; got "
             f"{path}: name another"
@@ -161,15 +175,15 @@ def restored(
     if config.devices is not None and config.devices > jax.device_count():
         # Where there are fewer devices than it was played on, those there are serve.
         config = replace(config, devices=None)
+    # Opened, they would be made; and without one no data need be read.
+    if not any((directory / "checkpoints").glob("[0-9]*")):
+        raise _no_checkpoint(directory)
     trainer = Trainer.create(config)
     checkpoints = open_checkpoints(directory)
     try:
         step = checkpoints.best_step() if which == "best" else checkpoints.last_step()
         if step is None:
-            raise InputError(
-                f"a run must have a checkpoint to read; {directory} has none: train "
-                "it first"
-            )
+            raise _no_checkpoint(directory)
         return trainer, step, checkpoints.restore(step, trainer.initial_state())
     finally:
         checkpoints.close()
@@ -184,6 +198,12 @@ def load_config(directory: Path) -> Config:
     return from_json(Config, read_run(directory)["config"])
 
 
-def _prepare(config: Config) -> tuple[Trainer, GameState]:
+def _no_checkpoint(directory: Path) -> InputError:
+    return InputError(
+        f"a run must have a checkpoint to read; {directory} has none: train it first"
+    )
+
+
+def _prepare(config: Config) -> tuple[Trainer, GameState, Evaluate]:
     trainer = Trainer.create(config)
-    return trainer, trainer.initial_state()
+    return trainer, trainer.initial_state(), make_evaluation(trainer)

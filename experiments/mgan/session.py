@@ -3,12 +3,14 @@
 import contextlib
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from experiments.mgan.evaluation import make_evaluation, make_floor
+from experiments.mgan.evaluation import Evaluate, make_floor
+from experiments.mgan.gallery import make_gallery
 from experiments.mgan.game import GameState
 from experiments.mgan.results import save_gallery, write_game_page
 from experiments.mgan.snapshots import save_snapshot, take_snapshot
@@ -17,7 +19,7 @@ from lars_jax.runs import RunFiles
 from lars_jax.runs.restoring import restore_newest
 from lars_jax.train import Hook, Interrupt, Interrupted, every
 from lars_jax.train.checkpoint import Checkpoints
-from lars_jax.train.record import JsonLines, environment, lock, plain
+from lars_jax.train.record import JsonLines, environment, lock, plain, read_lines
 
 BEST = "nearness"
 """Metric whose best checkpoint is kept: minus the distance from the data, if known."""
@@ -38,6 +40,7 @@ class Session:
         trainer: the configuration with its data and its program.
         directory: where everything is written; exists.
         state: the state before the first step, in whose likeness checkpoints are read.
+        evaluate: measures a state.
         resume: go on from the last checkpoint that is whole.
         interrupt: asks to stop.
     """
@@ -47,6 +50,7 @@ class Session:
         trainer: Trainer,
         directory: Path,
         state: GameState,
+        evaluate: Evaluate,
         *,
         resume: bool,
         interrupt: Interrupt,
@@ -57,7 +61,7 @@ class Session:
         self.evaluation: dict[str, float] = {}
         self._total = trainer.config.steps
         self._interrupt = interrupt
-        self._evaluate = make_evaluation(trainer)
+        self._evaluate = evaluate
         self._evaluated_at: int | None = None
         # Closes what is open even where another part cannot be opened or closed.
         with contextlib.ExitStack() as stack:
@@ -136,8 +140,9 @@ class Session:
         """Write what can only be written at the end."""
         if not self.evaluation:
             self.evaluation = self._checkpoints.metrics(self.step)
-        self._interrupt.check()
-        save_gallery(self.directory, self.trainer, self.state)
+        if self.trainer.inputs.image is not None:
+            make = partial(make_gallery, self.trainer, self.state)
+            save_gallery(self.directory, self._interrupt.run(make))
         self._checkpoints.wait()
         self._files.say(f"report: {write_game_page(self.directory)}")
 
@@ -154,8 +159,13 @@ class Session:
             f"of each generator, {self._total:,} steps on "
             f"{self.trainer.parallel.num_devices} x {jax.devices()[0].device_kind}"
         )
+        if self._evaluate.note:
+            self._files.say(self._evaluate.note)
         self._files.say(f"run directory: {self.directory}")
-        if self.step == 0 and (floor := make_floor(self.trainer)):
+        # A run that was stopped before its first call has the floor already.
+        if next(read_lines(self.directory / "metrics.jsonl"), None) is None and (
+            floor := make_floor(self.trainer)
+        ):
             self._files.row({"step": 0, **floor})
 
     def _log(self, step: int, metrics: dict[str, Any]) -> None:
@@ -169,7 +179,7 @@ class Session:
         self.state, self.step = state, step
         self._interrupt.check()
         save_snapshot(self.directory, take_snapshot(self.trainer, state))
-        self.evaluation = self._evaluate(state)
+        self.evaluation = self._interrupt.run(partial(self._evaluate, state))
         self._evaluated_at = step
         self._files.row({"step": step, **self.evaluation})
         self._files.say(

@@ -6,6 +6,7 @@ import jax
 
 from experiments.mgan.config import Config, in_plane
 from experiments.mgan.game import GameState, initial_state, make_players
+from lars_jax.data import known_statistics
 from lars_jax.optim import leaf_names
 from lars_jax.train.config import digest, flatten, to_json
 
@@ -21,7 +22,13 @@ def describe(config: Config) -> Iterator[str]:
     for name, value in settings.items():
         yield f"{name:{width}}  {value}"
     yield f"{'digest':{width}}  {digest(config)}"
-    state = state_shapes(config)
+    # Nothing is loaded: of data that are not known, images may be in colour or not.
+    statistics = known_statistics(config.data.dataset)
+    channels = 3 if statistics is None else len(statistics.mean)
+    state = state_shapes(config, channels)
+    if not in_plane(config):
+        yield ""
+        yield f"images of {channels} channel{'s' * (channels > 1)}"
     for title, params in (
         ("generators", state.generators.params),
         ("discriminator and classifier", state.judge.params),

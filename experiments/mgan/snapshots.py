@@ -2,6 +2,8 @@
 
 import os
 import zipfile
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,11 +71,11 @@ def load_snapshots(directory: Path, until: int | None = None) -> list[Snapshot]:
         InputError: a file is not what was written.
     """
     found = []
-    for path in sorted((directory / "samples").glob("*.npz")):
-        arrays = read_arrays(path)
-        step = int(arrays["step"])
+    # Not those under a temporary name, which a process that was killed may leave.
+    for path in sorted((directory / "samples").glob("[0-9]*.npz")):
+        step, values, generator = read_arrays(path, Snapshot._fields).values()
         if until is None or step <= until:
-            found.append(Snapshot(step, arrays["values"], arrays["generator"]))
+            found.append(Snapshot(int(step), values, generator))
     return found
 
 
@@ -87,16 +89,23 @@ def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of a file.
+def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the arrays of a file that `write_arrays` wrote, in the order of names.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: it cannot be read, or has none of a name.
     """
     try:
+        # What is no archive NumPy takes for something else, and says so.
+        zipfile.ZipFile(path).close()
         with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path} must be an npz file; {error}: remove it to report without it"
-        ) from error
+            absent = [name for name in names if name not in arrays]
+            if not absent:
+                return {name: arrays[name] for name in names}
+            told = f"it has no {', no '.join(absent)}"
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        told = str(error)
+    raise InputError(
+        f"{path} must be an npz file of this run; {told}: remove it to report without "
+        "it"
+    )

@@ -38,6 +38,9 @@ is nearly always enough where all weights are equal."""
 MOST_IN_CALL = 256
 """Images of each generator that a call draws, so that memory stays small."""
 
+LEAST_IN_CALL = 100
+"""Images of each generator that a call draws, so that there are enough to be shown."""
+
 CALLS_AHEAD = 2
 """Calls that may be queued; each is long enough to keep the device at work."""
 
@@ -76,7 +79,7 @@ class Trainer:
         step = make_step(config, players, inputs.draw, _spread(parallel))
         count = int(SPARE * config.eval_samples / config.rules.generators) + 1
         if inputs.image is not None:
-            count = min(count, MOST_IN_CALL)
+            count = min(max(count, LEAST_IN_CALL), MOST_IN_CALL)
         return cls(
             config,
             inputs,

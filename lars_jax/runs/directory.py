@@ -101,7 +101,8 @@ def read_run(directory: Path) -> dict[str, Any]:
     path = directory / "config.json"
     record = read_json(path)
     needed = {"preset", "config", "environment"}
-    if not isinstance(record, dict) or not needed <= record.keys():
+    whole = isinstance(record, dict) and needed <= record.keys()
+    if not whole or not isinstance(record["config"], dict):
         raise InputError(
             f"{path} must hold the configuration of a run; it does not: name a "
             "directory that `train` has written"

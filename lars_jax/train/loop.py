@@ -96,7 +96,8 @@ def fit(
         The state and the number of steps completed, below `steps` if stopped early.
 
     Raises:
-        NonFiniteError: naming the first step that was not finite and its leaves.
+        NonFiniteError: naming the first step that was not finite, or the last of the
+            call that it was in, and its leaves.
 
     >>> import itertools, jax.numpy as jnp
     >>> halve = lambda x, batch: (x / 2, {"loss": x})
@@ -169,7 +170,9 @@ class _Watch:
         # Every process looks at the same step at the same place of its loop, so that
         # all of them end at the same one.
         self.stopped |= bool(row.pop("stop", False))
-        _check_finite(step, row["loss"], nonfinite, self._leaf_names)
+        # A call of several steps tells that one of them was not finite, not which.
+        when = f"{'at' if self._stride == 1 else 'by'} step {step}"
+        _check_finite(when, row["loss"], nonfinite, self._leaf_names)
         self._steps += self._stride
         if not due:
             return
@@ -205,7 +208,7 @@ class _Paused:
 
 
 def _check_finite(
-    step: int, loss: Any, nonfinite: np.ndarray, leaf_names: Sequence[str]
+    when: str, loss: Any, nonfinite: np.ndarray, leaf_names: Sequence[str]
 ) -> None:
     bad = np.flatnonzero(nonfinite)
     if not len(bad) and np.isfinite(loss):
@@ -215,7 +218,7 @@ def _check_finite(
     ]
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else "")
     raise NonFiniteError(
-        f"training must stay finite; at step {step} the loss was {loss} and the "
+        f"training must stay finite; {when} the loss was {loss} and the "
         f"gradient was not finite in {shown or 'no leaf'}: start a new run with a "
         "lower learning rate or a longer warm-up"
     )

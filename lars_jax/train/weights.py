@@ -31,6 +31,10 @@ def check_place(path: Path) -> None:
             f"a file of weights needs a directory to lie in; {path.parent} is none: "
             "make it, or name another"
         )
+    if path.is_dir():
+        raise InputError(
+            f"weights are kept in a file; {path} is a directory: name another"
+        )
 
 
 def save_weights(path: Path, tree: Any) -> None:

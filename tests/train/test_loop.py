@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lars_jax.train import Hook, Interrupted, NonFiniteError, every, fit
+from lars_jax.train import Hook, Interrupted, NonFiniteError, every, fit, loop
 from lars_jax.train.loop import MAX_IN_FLIGHT
 
 
@@ -169,3 +169,100 @@ def test_no_hook_sees_a_state_after_a_step_that_was_not_finite():
             hooks=[Hook(every(5, 10), lambda step, state: saved.append(step))],
         )
     assert saved == []
+
+
+def add_five(state, batch):
+    del batch
+    return state + 5, {"loss": jnp.float32(state)}
+
+
+def test_call_of_several_steps_counts_them_all():
+    rows, batches = [], itertools.count()
+    state, done = fit(
+        add_five,
+        0,
+        batches,
+        steps=20,
+        stride=5,
+        on_metrics=lambda step, row: rows.append(step),
+    )
+    assert (state, done, rows) == (20, 20, [5, 10, 15, 20])
+    # One item for each call, and none drawn in vain.
+    assert next(batches) == 4
+
+
+@pytest.mark.parametrize(
+    ("cadence", "due"), [(5, [5, 10, 15, 20]), (10, [10, 20]), (15, [15, 20])]
+)
+def test_hooks_of_several_steps_are_due_at_multiples_and_at_the_end(cadence, due):
+    found = []
+    hook = Hook(every(cadence, last=20), lambda step, state: found.append(step))
+    fit(add_five, 0, forever(), steps=20, stride=5, hooks=[hook])
+    assert found == due
+
+
+def test_first_call_of_several_steps_is_logged_whatever_the_cadence():
+    rows = []
+    fit(
+        add_five,
+        0,
+        forever(),
+        steps=40,
+        stride=5,
+        log_every=20,
+        on_metrics=lambda step, row: rows.append(step),
+    )
+    assert rows == [5, 20, 40]
+
+
+def test_resumed_loop_of_several_steps_counts_from_where_it_starts():
+    rows = []
+    state, done = fit(
+        add_five,
+        10,
+        forever(),
+        start=10,
+        steps=20,
+        stride=5,
+        on_metrics=lambda step, row: rows.append(step),
+    )
+    assert (state, done, rows) == (20, 20, [15, 20])
+
+
+@pytest.mark.parametrize(("stride", "log_every"), [(1, 1), (5, 5), (5, 10)])
+def test_speed_counts_the_images_of_every_step(monkeypatch, stride, log_every):
+    clock, rows = [0.0], []
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: clock[0])
+
+    def call(state, batch):
+        clock[0] += 2.0 * stride
+        return state + stride, {"loss": 0.0}
+
+    fit(
+        call,
+        0,
+        forever(),
+        steps=60,
+        stride=stride,
+        examples_per_step=64,
+        log_every=log_every,
+        on_metrics=lambda step, row: rows.append(row["images_per_second"]),
+        ahead=1,
+    )
+    # The first rows wait for a call to be under way, the last for none.
+    assert rows[1:-1] == [32.0] * (60 // log_every - 2 + (stride < log_every))
+
+
+def test_call_that_is_not_finite_is_named_by_its_last_step():
+    def call(state, batch):
+        bad = np.array([state >= 10])
+        return state + 5, {"loss": 1.0, "nonfinite": bad}
+
+    with pytest.raises(NonFiniteError, match=r"by step 15 .* not finite in fc/kernel"):
+        fit(call, 0, forever(), steps=40, stride=5, leaf_names=("fc/kernel",))
+
+
+def test_stop_between_calls_of_several_steps_keeps_what_they_did():
+    answers = iter([False, False, True])
+    stop = lambda: next(answers)  # noqa: E731
+    assert fit(add_five, 0, forever(), steps=40, stride=5, should_stop=stop) == (10, 10)

@@ -1,0 +1,445 @@
+"""Input that cannot be used: one clear line, exit status 2, nothing written."""
+
+import errno
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.mgan import inputs
+from experiments.mgan.cli import main
+from experiments.mgan.compare import compare
+from experiments.mgan.config import Config, replace
+from lars_jax.data import load_source
+from lars_jax.errors import InputError
+from tests.experiments.mgan.support import DIGITS, RING, contents
+
+NOWHERE = "/nonexistent-directory"
+
+CASES = {
+    # name: (arguments, what the line must say)
+    "no such verb": (["fly"], "the verb must be one of train, eval"),
+    "list with arguments": (["list", "all"], "Unrecognized options: all"),
+    "unknown preset": (["train", "rng"], "did you mean ring or"),
+    "preset like no other": (["show", "zzz"], "choose ring, or another"),
+    "preset at the end": (["train", "--seed=1", "ring"], "right after the verb"),
+    "unknown flag": (["train", "--generatr-rate", "3"], "--generator-rate"),
+    "flag without value": (["train", "--steps"], "--steps"),
+    "word for a number": (["train", "--batch", "many"], "--batch"),
+    "fraction of a batch": (["train", "--fakes", "2.5"], "--fakes"),
+    "unknown game": (["train", "--game", "wgan"], "wgan"),
+    "unknown optimizer": (["train", "--optimizer", "sgd"], "sgd"),
+    "unknown network": (["train", "--network", "resnet8"], "resnet8"),
+    "negative batch": (["train", "--batch", "-4"], "batch must be above 0; got -4"),
+    "no generators": (["train", "--generators", "0"], "generators must be above 0"),
+    "no samples to evaluate": (["train", "--eval-samples", "0"], "eval_samples must"),
+    "no modes": (["train", "--modes", "0"], "modes must be above 0"),
+    "negative variance": (["train", "--variance", "-1"], "variance must be above 0"),
+    "negative diversity": (["train", "--diversity", "-1"], "diversity must be 0 or"),
+    "rate that is no number": (
+        ["train", "--generator-rate", "nan"],
+        "generator_rate must be a finite number; got nan: mend --generator-rate",
+    ),
+    "endless rate": (["train", "--discriminator-rate", "inf"], "must be a finite"),
+    "momentum of one": (["train", "--momentum", "1"], "momentum must be in [0, 1)"),
+    "average that never moves": (
+        ["train", "--average-decay", "1"],
+        "average_decay must be in [0, 1)",
+    ),
+    "decay from beyond the end": (
+        ["train", "--decay-from", "1.5"],
+        "decay_from must be in (0, 1]",
+    ),
+    "negative seed": (["train", "--seed", "-1"], "seed must be in [0, 2^31)"),
+    "steps that calls do not make": (
+        ["train", "--steps", "300"],
+        "steps must be a multiple of steps_per_call; got 300 for 250: choose --steps "
+        "500, or a divisor",
+    ),
+    "checkpoints within a call": (
+        ["train", "--checkpoint-every", "100"],
+        "choose --checkpoint-every 250",
+    ),
+    "evaluation within a call": (["train", "--eval-every", "9"], "--eval-every 250"),
+    "grid that is no square": (
+        ["train", "grid_25", "--modes", "24"],
+        "a grid has a square number of modes; got modes 24: choose 16 or 25",
+    ),
+    "D2GAN of many": (
+        ["train", "--game", "d2gan"],
+        "d2gan has one generator; got generators 8: choose --generators 1",
+    ),
+    "D2GAN on images": (
+        ["train", "digits", "--game", "d2gan", "--generators", "1"],
+        "d2gan is built for points in the plane; got dataset digits",
+    ),
+    "Unrolled GAN of many": (["train", "--game", "unrolled"], "one generator"),
+    "Unrolled GAN with LARS": (
+        ["train", "ring_unrolled", "--optimizer", "lars"],
+        "looks ahead by steps of Adam; got optimizer lars",
+    ),
+    "dense layers for images": (
+        ["train", "digits", "--network", "plane"],
+        "network must fit the data; got plane for digits: choose --network dcgan",
+    ),
+    "convolutions in the plane": (
+        ["train", "--network", "dcgan"],
+        "got dcgan for ring: choose --network plane",
+    ),
+    "too many stages": (
+        ["train", "digits", "--stages", "4"],
+        "got 4 halvings of 8 pixels: choose --stages 3 or fewer",
+    ),
+    "one fake image": (
+        ["train", "digits", "--fakes", "1"],
+        "fakes must be at least 2 where samples are normalised",
+    ),
+    "batch larger than the data": (
+        ["train", "digits", "--batch", "2000", "--devices", "1"],
+        "batch must not exceed the images; got 2000 of 1437",
+    ),
+    "data set of no such name": (
+        ["train", "digits", "--dataset", "cifar99", "--data-dir", NOWHERE],
+        "cifar99",
+    ),
+    "data set that is not prepared": (
+        ["train", "cifar10", "--data-dir", NOWHERE],
+        "tfds build cifar10",
+    ),
+    "folder that does not exist": (
+        ["train", "digits", "--dataset", f"folder:{NOWHERE}"],
+        NOWHERE,
+    ),
+    "split that does not exist": (["train", "digits", "--split", "dev"], "dev"),
+    "batch does not divide over devices": (
+        ["train", "--devices", "3"],
+        "batch must divide evenly over the devices; got 512 on 3 devices",
+    ),
+    "fakes do not divide over devices": (
+        ["train", "--devices", "8", "--fakes", "12"],
+        "fakes must divide evenly over the devices; got 12 on 8 devices",
+    ),
+    "no devices": (["train", "--devices", "0"], "devices must be above 0"),
+    "more devices than there are": (
+        ["train", "--devices", "64", "--fakes", "64"],
+        "devices must be",
+    ),
+    "nothing to resume": (
+        [*RING, "--run-dir", NOWHERE, "--resume"],
+        "--resume needs a run to go on with",
+    ),
+    "features of points": (
+        [*RING, "--run-dir", NOWHERE, "--features", "weights.npz"],
+        "features judge images, not points in the plane",
+    ),
+    "features of grey images": (
+        [*DIGITS, "--run-dir", NOWHERE, "--features", "resnet8:weights.npz"],
+        "features are taken of images in colour; got 1 channel in digits/train",
+    ),
+    "evaluate without a run": (["eval"], "Directory that `train` wrote"),
+    "evaluate nothing": (["eval", NOWHERE], "config.json must be readable"),
+    "report nothing": (["report", NOWHERE], "config.json must be readable"),
+    "samples of nothing": (["samples", NOWHERE, "a.npz"], "config.json must be"),
+    "export of nothing": (["export", NOWHERE, "a.npz"], "config.json must be"),
+    "samples to a file of another kind": (
+        ["samples", NOWHERE, "samples.csv"],
+        "samples are written to a file *.npz in a directory that is there",
+    ),
+    "samples to nowhere": (["samples", NOWHERE, f"{NOWHERE}/a.npz"], "name another"),
+    "export to a file of another kind": (
+        ["export", NOWHERE, "weights.txt"],
+        "*.npz or *.safetensors; got weights.txt",
+    ),
+    "export to nowhere": (["export", NOWHERE, f"{NOWHERE}/a.npz"], "is none"),
+    "compare nothing": (["compare"], "got 0 presets, 5 seeds"),
+    "compare no seeds": (["compare", "ring", "--seeds", "0"], "1 presets, 0 seeds"),
+    "compare an unknown preset": (["compare", "ring", "rung"], "'rung'"),
+    "compare on different data": (
+        ["compare", "ring", "grid_25"],
+        "games on the same data in the plane; got ring, grid_25",
+    ),
+    "compare games of images": (["compare", "digits", "digits_gan"], "in the plane"),
+    "compare too few steps for a call": (
+        ["compare", "ring", "ring_gan", "--steps", "10"],
+        "steps must be a multiple of steps_per_call",
+    ),
+}
+
+
+def complain(arguments, capsys):
+    """Return the one line that a command complains with."""
+    capsys.readouterr()
+    assert main([str(word) for word in arguments]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("error: ")
+    assert line.count("\n") == 1, line
+    return line
+
+
+@pytest.mark.parametrize(("arguments", "says"), CASES.values(), ids=CASES.keys())
+def test_one_line_and_status_two(arguments, says, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    assert says in complain(arguments, capsys)
+    assert list(tmp_path.iterdir()) == []
+    assert not Path(NOWHERE).exists()
+
+
+def test_no_words_at_all_print_the_usage(capsys):
+    assert main([]) == 2
+    assert capsys.readouterr().out.startswith("usage: python -m experiments.mgan")
+
+
+@pytest.fixture
+def ring(ring_run, tmp_path):
+    """Return a copy of a finished game in the plane that a test may break."""
+    return Path(shutil.copytree(ring_run, tmp_path / "run"))
+
+
+@pytest.fixture
+def digits(digits_run, tmp_path):
+    """Return a copy of a finished game of images that a test may break."""
+    return Path(shutil.copytree(digits_run, tmp_path / "run"))
+
+
+def test_second_run_in_one_directory_is_refused(ring, capsys):
+    before = contents(ring)
+    assert "add --resume" in complain([*RING, "--run-dir", ring], capsys)
+    assert contents(ring) == before
+
+
+def test_resume_of_another_game_shows_the_difference(ring, capsys):
+    before = contents(ring)
+    words = [*RING, "--diversity", "0.5", "--run-dir", ring, "--resume"]
+    assert "rules.diversity: 0.125 -> 0.5" in complain(words, capsys)
+    assert contents(ring) == before
+
+
+def test_configuration_that_is_not_json(ring, capsys):
+    (ring / "config.json").write_text("{")
+    assert "must hold JSON" in complain(["eval", ring], capsys)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "{}", '{"config": {}}', '{"preset":"","config":null,"environment":{}}'],
+)
+@pytest.mark.parametrize("verb", ["eval", "report", "resume"])
+def test_configuration_that_is_none(ring, capsys, text, verb):
+    (ring / "config.json").write_text(text)
+    resume = [*RING, "--run-dir", ring, "--resume"]
+    line = complain(resume if verb == "resume" else [verb, ring], capsys)
+    assert "must hold the configuration of a run" in line
+
+
+def test_configuration_of_another_version(ring, capsys):
+    record = json.loads((ring / "config.json").read_text())
+    record["config"]["warp"] = 9
+    (ring / "config.json").write_text(json.dumps(record))
+    assert "unknown: ['warp']" in complain(["eval", ring], capsys)
+
+
+def test_configuration_of_another_program(ring, capsys):
+    record = json.loads((ring / "config.json").read_text())
+    del record["config"]["rules"]
+    (ring / "config.json").write_text(json.dumps(record))
+    line = complain(["report", ring], capsys)
+    assert "must hold the configuration of a game" in line
+
+
+def largest_file(directory):
+    return max(
+        (path for path in directory.rglob("*") if path.is_file()),
+        key=lambda path: path.stat().st_size,
+    )
+
+
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut_short, flip, Path.unlink])
+@pytest.mark.parametrize("verb", [["eval"], ["samples", "a.npz"], ["export", "a.npz"]])
+def test_damaged_checkpoint_is_not_read(ring, capsys, tmp_path, damage, verb):
+    damage(largest_file(ring / "checkpoints" / "40"))
+    verb, *file = verb
+    words = [verb, ring, *(tmp_path / name for name in file)]
+    assert "a checkpoint must" in complain(words, capsys)
+    assert not list(tmp_path.glob("*.npz"))
+
+
+def test_checkpoints_that_are_all_damaged_stop_a_resume_and_lose_nothing(ring, capsys):
+    for step in (ring / "checkpoints").iterdir():
+        largest_file(step).write_bytes(b"")
+    before = contents(ring)
+    complain([*RING, "--run-dir", ring, "--resume"], capsys)
+    assert contents(ring) == before
+
+
+@pytest.mark.parametrize("verb", [["eval"], ["samples", "a.npz"], ["export", "a.npz"]])
+def test_run_without_a_checkpoint_cannot_be_read(ring, capsys, tmp_path, verb):
+    shutil.rmtree(ring / "checkpoints")
+    verb, *file = verb
+    words = [verb, ring, *(tmp_path / name for name in file)]
+    assert "must have a checkpoint to read" in complain(words, capsys)
+    assert not (ring / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["eval", "--samples", "0"], "eval_samples must be above 0"),
+        (["eval", "--features", "weights.npz"], "features judge images"),
+        (["eval", "--checkpoint", "first"], "first"),
+    ],
+)
+def test_evaluation_that_makes_no_sense(ring_run, capsys, words, says):
+    before = contents(ring_run)
+    assert says in complain([words[0], ring_run, *words[1:]], capsys)
+    assert contents(ring_run) == before
+
+
+@pytest.mark.parametrize("count", ["0", "-5"])
+def test_no_samples(ring_run, tmp_path, capsys, count):
+    words = ["samples", ring_run, tmp_path / "a.npz", "--samples", count]
+    assert f"samples must be above 0; got {count}" in complain(words, capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", ["samples", "export"])
+def test_directory_is_not_written_over(ring_run, tmp_path, capsys, verb):
+    place = tmp_path / "a.npz"
+    place.mkdir()
+    assert "name another" in complain([verb, ring_run, place], capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+def not_an_archive(path):
+    path.write_bytes(b"PK nothing")
+
+
+def an_array(path):
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
+def other_arrays(path):
+    np.savez(path, nothing=np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    "damage", [not_an_archive, an_array, other_arrays, cut_short, flip]
+)
+@pytest.mark.parametrize("name", ["gallery.npz", "samples/000000020.npz"])
+def test_damaged_pictures_are_named(digits, capsys, damage, name):
+    damage(digits / name)
+    line = complain(["report", digits], capsys)
+    assert f"{digits / name} must be an npz file of this run" in line
+    assert "remove it to report without it" in line
+
+
+def test_what_a_killed_process_left_is_no_picture(ring, capsys):
+    (ring / "samples" / ".000000020.77.tmp.npz").write_bytes(b"PK")
+    assert main(["report", str(ring)]) == 0
+
+
+def test_line_of_metrics_that_is_not_json(ring, capsys):
+    metrics = ring / "metrics.jsonl"
+    metrics.write_text("nonsense\n" + metrics.read_text())
+    assert "line 1 does not" in complain(["report", ring], capsys)
+
+
+def test_last_line_of_metrics_that_is_cut_short_is_left_out(ring, capsys):
+    metrics = ring / "metrics.jsonl"
+    metrics.write_text(metrics.read_text()[:-20])
+    assert main(["report", str(ring)]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def colour_images(directory, count=40):
+    random = np.random.default_rng(0)
+    for split, name in (("train", "cat"), ("test", "cat")):
+        folder = directory / split / name
+        folder.mkdir(parents=True)
+        for number in range(count):
+            pixels = random.integers(0, 255, (8, 8, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number:02}.png")
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("dataset", "features", "says"),
+    [
+        ("cifar10", "absent.npz", "a file of weights must exist; absent.npz"),
+        ("cifar10", "resnet8:absent.npz", "a file of weights must exist"),
+        ("cifar10", "resnet9:absent.npz", "'resnet9'"),
+        ("cifar10", "alexnet:absent.npz", "features are taken of a ResNet"),
+        ("cifar10", "broken.npz", "broken.npz"),
+        ("cifar10", "resnet8:broken.npz", "broken.npz"),
+        ("folder", "resnet8:broken.npz", "the images that it was trained on, CIFAR-10"),
+    ],
+)
+def test_features_that_cannot_be_used(
+    tmp_path, capsys, monkeypatch, dataset, features, says
+):
+    place = colour_images(tmp_path / "images")
+    if dataset == "cifar10":
+        source = load_source(f"folder:{place}", "train")
+        monkeypatch.setattr(inputs, "load_source", lambda *_, **__: source)
+    monkeypatch.chdir(tmp_path)
+    Path("broken.npz").write_bytes(b"PK nothing")
+    name = "cifar10" if dataset == "cifar10" else f"folder:{place}"
+    words = [*DIGITS, "--dataset", name, "--run-dir", "run", "--features", features]
+    assert says in complain(words, capsys)
+    assert not Path("run").exists()
+
+
+def test_image_that_cannot_be_read_is_named(tmp_path, capsys):
+    place = colour_images(tmp_path / "images")
+    broken = place / "train" / "cat" / "03.png"
+    broken.write_bytes(broken.read_bytes()[:40])
+    data = ["--dataset", f"folder:{place}", "--run-dir", tmp_path / "run"]
+    assert str(broken) in complain([*DIGITS, *data], capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_run_directory_below_a_file(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    line = complain([*RING, "--run-dir", tmp_path / "file" / "run"], capsys)
+    assert "must be a directory" in line
+
+
+def test_run_directory_that_may_not_be_written(tmp_path, capsys, monkeypatch):
+    # Permissions do not hold root back, so the refusal itself is played.
+    def refuse(self, *arguments, **options):
+        raise PermissionError(errno.EACCES, "denied", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    line = complain([*RING, "--run-dir", tmp_path / "run"], capsys)
+    assert "may not be written: choose another --run-dir" in line
+
+
+def test_comparison_in_the_place_of_another_is_refused(ring_run, tmp_path):
+    place = tmp_path / "ring" / "0"
+    shutil.copytree(ring_run, place)
+    before = contents(place)
+    with pytest.raises(InputError, match="holds one configuration"):
+        compare({"ring": replace(Config(), steps=250)}, 1, tmp_path)
+    assert contents(place) == before
+
+
+def test_game_that_diverges_says_by_when_and_keeps_its_checkpoints(tmp_path, capsys):
+    words = [*RING, "--generator-rate", "1e30", "--discriminator-rate", "1e30"]
+    status = main([*words, "--run-dir", str(tmp_path / "run")])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert status == 3
+    assert "training must stay finite; by step 10 the loss was" in said
