@@ -1,5 +1,7 @@
 """Losses and their gradients at the logits, against NumPy, by hand, and at extremes."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,7 +35,7 @@ def logits(seed, *shape, scale=3.0):
     return np.random.default_rng(seed).normal(size=shape) * scale
 
 
-def single(*arrays):
+def single(*arrays) -> Any:
     return tuple(jnp.asarray(array, jnp.float32) for array in arrays)
 
 
