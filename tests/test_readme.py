@@ -23,5 +23,5 @@ def test_commands_that_set_everything_up_are_marked_once(name):
 
 def test_every_path_it_names_exists():
     root = Path(__file__).parents[1]
-    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", README):
+    for target in re.findall(r"\]\((?!https?:|#)([^)]+)\)", README):
         assert (root / target).exists(), target

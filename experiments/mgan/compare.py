@@ -13,7 +13,7 @@ from typing import Any
 
 from experiments.mgan.check import check
 from experiments.mgan.config import Config, in_plane, replace
-from experiments.mgan.results import panels, real_points, save_svg
+from experiments.mgan.results import panels, real_points, save_picture
 from experiments.mgan.run import PLACEMENT, train
 from experiments.mgan.snapshots import load_snapshots
 from lars_jax.errors import InputError
@@ -186,9 +186,9 @@ def _draw(
         figure = distance_figure(
             curves, floor, title=distance.replace("_", " "), unit=unit, methods=names
         )
-        save_svg(directory / f"{distance}.svg", figure)
+        save_picture(directory / f"{distance}.svg", figure)
     figure = evolution_figure(
         {name: panels(load_snapshots(directory / name / "0")) for name in names},
         real_points(next(iter(presets.values())).data),
     )
-    save_svg(directory / "evolution.svg", figure)
+    save_picture(directory / "evolution.svg", figure)

@@ -63,7 +63,7 @@ def write_game_page(directory: Path) -> Path:
     else:
         pictures = _image_pictures(directory, snapshots)
     for name, picture in pictures.items():
-        _save(directory / name, picture)
+        save_picture(directory / name, picture.image)
     path = directory / "report.html"
     write_game_report(
         path,
@@ -76,17 +76,6 @@ def write_game_page(directory: Path) -> Path:
         environment=record["environment"],
     )
     return path
-
-
-def save_svg(path: Path, figure: "Figure") -> None:
-    """Write a figure whole; of the same figure the same bytes."""
-    from matplotlib import rc_context
-
-    text = io.StringIO()
-    # Without them its identifiers are drawn by lot, and the hour is written down.
-    with rc_context({"svg.hashsalt": path.name}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    write_text(path, text.getvalue())
 
 
 def panels(snapshots: list[Snapshot], count: int = PANELS) -> list[Panel]:
@@ -179,11 +168,18 @@ def _names(count: int) -> list[str]:
     return [f"G{k + 1}" for k in range(count)]
 
 
-def _save(path: Path, picture: Picture) -> None:
-    if isinstance(picture.image, np.ndarray):
-        save_png(path, picture.image)
-    else:
-        save_svg(path, picture.image)
+def save_picture(path: Path, image: "np.ndarray | Figure") -> None:
+    """Write an image as PNG, or a figure as SVG, whole; the same has the same bytes."""
+    if isinstance(image, np.ndarray):
+        save_png(path, image)
+        return
+    from matplotlib import rc_context
+
+    text = io.StringIO()
+    # Without them its identifiers are drawn by lot, and the hour is written down.
+    with rc_context({"svg.hashsalt": path.name}):
+        image.savefig(text, format="svg", metadata={"Date": None})
+    write_text(path, text.getvalue())
 
 
 def _summary(rows: list[dict[str, Any]], config: dict[str, Any]) -> dict[str, str]:

@@ -206,4 +206,6 @@ def _no_checkpoint(directory: Path) -> InputError:
 
 def _prepare(config: Config) -> tuple[Trainer, GameState, Evaluate]:
     trainer = Trainer.create(config)
-    return trainer, trainer.initial_state(), make_evaluation(trainer)
+    # First what may be refused, then what takes long to compile.
+    evaluation = make_evaluation(trainer)
+    return trainer, trainer.initial_state(), evaluation

@@ -1,5 +1,7 @@
 """Small games, and what they have left, as tests compare it."""
 
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import numpy as np
 
 from experiments.mgan.game import GameState
 from experiments.mgan.run import restored
+from lars_jax.train.ahead import AheadOfTime
 from lars_jax.train.record import read_lines
 
 RING = [
@@ -56,3 +59,16 @@ def contents(directory: Path) -> dict[Path, bytes]:
         for path in directory.rglob("*")
         if path.is_file()
     }
+
+
+def in_call(patch: Callable[..., None], number: int) -> None:
+    """Send the signal while the call of the given number, from 1, is under way."""
+    original, calls = AheadOfTime.__call__, iter(range(1, 1000))
+
+    def called(self: AheadOfTime, *arguments: Any) -> Any:
+        found = original(self, *arguments)
+        if next(calls) == number:
+            signal.raise_signal(signal.SIGTERM)
+        return found
+
+    patch(AheadOfTime, "__call__", called)

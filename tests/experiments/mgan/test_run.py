@@ -27,6 +27,7 @@ from tests.experiments.mgan.support import (
     DIGITS,
     RING,
     contents,
+    in_call,
     last_state,
     rows,
     saved_state,
@@ -274,10 +275,6 @@ LONG = 30.0
 """Seconds that a phase is made to last, far more than a test."""
 
 
-def terminate():
-    signal.raise_signal(signal.SIGTERM)
-
-
 def in_loading(patch, number):
     """Let the data be slow to load, and send the signal while they do."""
     del number
@@ -298,19 +295,6 @@ def in_compilation(patch, number):
             time.sleep(LONG)
 
     patch(AheadOfTime, "compile", slow)
-
-
-def in_call(patch, number):
-    """Send the signal while the call of the given number, from 1, is under way."""
-    original, calls = AheadOfTime.__call__, iter(range(1, 1000))
-
-    def called(self, *arguments):
-        found = original(self, *arguments)
-        if next(calls) == number:
-            terminate()
-        return found
-
-    patch(AheadOfTime, "__call__", called)
 
 
 def in_evaluation(patch, number):
