@@ -4,6 +4,8 @@ Data and generators are distributions over a few places, of which samples are gi
 exact proportion; what is best at each place is known.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,7 +100,7 @@ def test_networks_in_the_plane_converge_to_the_optimum():
         return judge_losses(config, players, params, *batch, pi)[0]
 
     params = trained(loss, params, 0.01, 2000)
-    found: Judgement = players.judge.apply(params, {}, jnp.asarray(places))[0]
+    found: Any = players.judge.apply(params, {}, jnp.asarray(places))[0]
     weights = np.full(K, 1 / K)
     best = optimal_discriminator(data, made, weights)
     np.testing.assert_allclose(expit(found.realness), best, atol=0.02)

@@ -1,6 +1,6 @@
 """A step of the game: what it equals, what it leaves alone, and what it follows."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +50,7 @@ def shared(seed=5):
     return {"key": jax.random.key(seed)}
 
 
+@cache
 def begin(config, seed=0):
     """Return players, the state before the first step, and a compiled step."""
     players = make_players(config)
