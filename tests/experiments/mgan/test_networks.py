@@ -64,7 +64,7 @@ def judged(config, seed=0, channels=1):
     return compiled(network), moved(params, seed + 1)
 
 
-def compiled(network):
+def compiled(network) -> Any:
     return network._replace(apply=jax.jit(network.apply, static_argnames="train"))
 
 

@@ -1,5 +1,7 @@
 """Losses and their gradients at the logits, against NumPy, by hand, and at extremes."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,7 +35,7 @@ def logits(seed, *shape, scale=3.0):
     return np.random.default_rng(seed).normal(size=shape) * scale
 
 
-def single(*arrays):
+def single(*arrays) -> Any:
     return tuple(jnp.asarray(array, jnp.float32) for array in arrays)
 
 
@@ -75,7 +77,7 @@ def test_classifier_loss_equals_numpy(seed):
 @pytest.mark.parametrize("seed", range(5))
 def test_generator_loss_equals_numpy(seed, kind):
     fake = logits(seed, M, K)
-    found = generator_loss(*single(fake, WEIGHTS), kind)
+    found = generator_loss(*single(fake, WEIGHTS), kind=kind)
     np.testing.assert_allclose(found, oracle_generator(fake, WEIGHTS, kind), rtol=1e-5)
 
 
@@ -89,7 +91,7 @@ def test_losses_by_hand():
     assert generator_loss(*single(fake, weights)) == pytest.approx(
         0.25 * np.log(2) + 0.75 * np.log(4)
     )
-    assert generator_loss(*single(fake, weights), "saturating") == pytest.approx(
+    assert generator_loss(*single(fake, weights), kind="saturating") == pytest.approx(
         -0.25 * np.log(2) - 0.75 * np.log(4 / 3)
     )
     # The first generator is told with probability 4/5, the second with 1/2.
@@ -147,8 +149,11 @@ def test_gradient_by_the_weights_is_each_generators_mean():
         (discriminator_loss, ((B,), (M, K), (K,))),
         (classifier_loss, ((M, K, K), (K,))),
         (generator_loss, ((M, K), (K,))),
-        (lambda *x: generator_loss(*x, "saturating"), ((M, K), (K,))),
-        (lambda *x: two_discriminator_loss(*x, 0.2, 0.1), ((B, 2), (M, 2))),
+        (lambda *x: generator_loss(*x, kind="saturating"), ((M, K), (K,))),
+        (
+            lambda *x: two_discriminator_loss(*x, log_weight=0.2, real_weight=0.1),
+            ((B, 2), (M, 2)),
+        ),
         (lambda x: two_discriminator_generator_loss(x, 0.1), ((M, 2),)),
     ],
     ids=["discriminator", "classifier", "generator", "saturating", "d2gan", "d2gan_g"],
@@ -236,11 +241,13 @@ LOWS = (0.0, -10.0, -29.9, -30.0, -30.1, -60.0, -100.0)
 @pytest.mark.parametrize(("log_weight", "real_weight"), [(1.0, 1.0), (0.2, 0.1)])
 def test_two_discriminators_losses_equal_numpy(log_weight, real_weight, shift):
     real, fake = logits(0, B, 2) + shift, logits(1, M, 2) + shift
-    found = two_discriminator_loss(*single(real, fake), log_weight, real_weight)
+    found = two_discriminator_loss(
+        *single(real, fake), log_weight=log_weight, real_weight=real_weight
+    )
     expected = (softplus(real[:, 1]) - log_weight * log_softplus(real[:, 0])).mean()
     expected += (softplus(fake[:, 0]) - real_weight * log_softplus(fake[:, 1])).mean()
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    found = two_discriminator_generator_loss(*single(fake), real_weight)
+    found = two_discriminator_generator_loss(*single(fake), real_weight=real_weight)
     expected = (real_weight * log_softplus(fake[:, 1]) - softplus(fake[:, 0])).mean()
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
