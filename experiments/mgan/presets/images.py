@@ -17,6 +17,8 @@ from experiments.mgan.presets.preset import Preset
 PAPER = "https://arxiv.org/abs/1708.02556"
 OWN = "this repository"
 
+UNRECORDED = "for a first try; no record is kept"
+
 EPOCH = 781
 """Full batches of 64 among the 50,000 training images of CIFAR-10."""
 
@@ -73,23 +75,25 @@ def _published(name: str, config: Config, expected: str, note: str = "") -> Pres
     )
 
 
-def _local(name: str, config: Config, question: str) -> Preset:
+def _local(name: str, config: Config, question: str, note: str = "") -> Preset:
     return Preset(
         name=name,
         config=config,
         reproduces=question,
         expected="no published result",
         source=OWN,
-        status="run here",
+        status="not run" if note else "run here",
+        note=note,
     )
 
 
 IMAGES = (
-    _local("digits", DIGITS, "ten generators on the embedded digits"),
+    _local("digits", DIGITS, "ten generators on the embedded digits", UNRECORDED),
     _local(
         "digits_gan",
         replace(DIGITS, generators=1, fakes=120),
         "one generator on the embedded digits",
+        UNRECORDED,
     ),
     _local(
         "cifar10_small", SMALL, "CIFAR-10 at a quarter of the paper's width, for CPUs"
