@@ -33,7 +33,11 @@ COLUMNS = {
 }
 """Measures of the table by their names among metrics, with its headings."""
 
-DISTANCES = {"symmetric_kl": "nats", "wasserstein": "units of the data"}
+DISTANCES = {
+    "symmetric_kl": ("Symmetric KL divergence", "nats"),
+    "wasserstein": ("Wasserstein distance", "units of the data"),
+}
+"""Measures that are drawn over the steps, with title and unit."""
 
 
 @dataclass(frozen=True)
@@ -177,15 +181,13 @@ def _draw(
         ]
         for name in names
     }
-    for distance, unit in DISTANCES.items():
+    for distance, (title, unit) in DISTANCES.items():
         curves: dict[str, list[Series]] = {
             name: [series(own, f"eval/{distance}") for own in runs]
             for name, runs in metrics.items()
         }
         floor = statistics.fmean(row["floor"][distance] for row in rows)
-        figure = distance_figure(
-            curves, floor, title=distance.replace("_", " "), unit=unit, methods=names
-        )
+        figure = distance_figure(curves, floor, title=title, unit=unit, methods=names)
         save_picture(directory / f"{distance}.svg", figure)
     figure = evolution_figure(
         {name: panels(load_snapshots(directory / name / "0")) for name in names},
