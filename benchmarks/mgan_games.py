@@ -31,6 +31,8 @@ RING = (
 
 HARDER: Mapping[str, tuple[str, ...]] = {
     "eight modes": (
+        "ring_gan_tuned",
+        "ring_d2gan_tuned",
         "ring_literal",
         "ring_four_generators",
         "ring_sixteen_generators",

@@ -84,6 +84,18 @@ PLANE = (
         "the discriminator learns five times as fast; rates fall in the second half",
     ),
     _question(
+        "ring_gan_tuned",
+        replace(ALONE, discriminator_rate=1e-3, decay_from=0.5),
+        "a single generator at the rates of `ring_tuned`",
+        "no published result",
+    ),
+    _question(
+        "ring_d2gan_tuned",
+        replace(ALONE, game="d2gan", discriminator_rate=1e-3, decay_from=0.5),
+        "D2GAN at the rates of `ring_tuned`",
+        "no published result",
+    ),
+    _question(
         "ring_no_diversity",
         replace(RING, diversity=0.0),
         "Equation 2 with beta = 0",
