@@ -148,7 +148,6 @@ def confusion(trainer: Trainer, state: GameState) -> np.ndarray:
 
 
 def _made(trainer: Trainer, state: GameState, noise: jax.Array) -> jax.Array:
-    values, _ = trainer.players.generators.apply(
-        state.average["network"], state.generators.model_state, noise
-    )
+    params, model_state = trainer.made_by(state, averaged=True)
+    values, _ = trainer.players.generators.apply(params["network"], model_state, noise)
     return values

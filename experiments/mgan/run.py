@@ -157,8 +157,9 @@ def export(directory: Path, path: Path, *, which: str = "last") -> int:
             another kind.
     """
     check_place(path)
-    _, step, state = restored(directory, which)
-    weights = {"params": state.average, "model_state": state.generators.model_state}
+    trainer, step, state = restored(directory, which)
+    params, model_state = trainer.made_by(state, averaged=True)
+    weights = {"params": params, "model_state": model_state}
     save_weights(path, weights)
     return step
 

@@ -4,14 +4,22 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments.mgan.config import Config
 from experiments.mgan.game import Players, draw_noise, mixture_weights
+from experiments.mgan.networks import BN_MOMENTUM
 from lars_jax.data.order import random_bits
 
 SampleEach = Callable[[Any, Any, jax.Array], tuple[jax.Array, jax.Array]]
 """From parameters, state and a key to samples [M, K, ...] and weights [K]."""
+
+Statistics = Callable[[Any, Any, jax.Array], Any]
+"""From parameters, a state of their likeness and a key to their own state."""
+
+ESTIMATED_OVER = 256
+"""Samples of each generator that batch statistics are estimated over."""
 
 
 class Samples(NamedTuple):
@@ -39,6 +47,25 @@ def make_sample_each(config: Config, players: Players, count: int) -> SampleEach
         return values, mixture_weights(config, params)
 
     return sample_each
+
+
+def make_statistics(config: Config, players: Players) -> Statistics:
+    """Return a compiled function that estimates the batch statistics of parameters.
+
+    It forgets the state that it is given and keeps its shape: running averages that
+    begin at 0 hold 1 - momentum of the statistics of the one batch they have seen.
+    """
+
+    @jax.jit
+    def statistics(params: Any, model_state: Any, key: jax.Array) -> Any:
+        noise = draw_noise(config, key, ESTIMATED_OVER)
+        nothing = jax.tree.map(jnp.zeros_like, model_state)
+        _, moved = players.generators.apply(
+            params["network"], nothing, noise, train=True
+        )
+        return jax.tree.map(lambda x: x / (1 - BN_MOMENTUM), moved)
+
+    return statistics
 
 
 def draw_samples(

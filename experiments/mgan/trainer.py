@@ -24,8 +24,10 @@ from experiments.mgan.inputs import Inputs, call_rows, load_inputs
 from experiments.mgan.sampling import (
     SampleEach,
     Samples,
+    Statistics,
     draw_samples,
     make_sample_each,
+    make_statistics,
 )
 from lars_jax.optim import leaf_names
 from lars_jax.train import DataParallel, Hook, Interrupt, data_mesh, fit
@@ -40,6 +42,9 @@ MOST_IN_CALL = 256
 
 LEAST_IN_CALL = 100
 """Images of each generator that a call draws, so that there are enough to be shown."""
+
+STATISTICS_USE = 1000
+"""Tells the noise that statistics are estimated with from that of samples."""
 
 CALLS_AHEAD = 2
 """Calls that may be queued; each is long enough to keep the device at work."""
@@ -56,6 +61,7 @@ class Trainer:
         parallel: its mesh.
         call: `(state, rows, shared) -> (state, metrics)`, `steps_per_call` steps.
         sample_each: draws of every generator.
+        statistics: estimates what normalisation needs of other weights.
     """
 
     config: Config
@@ -64,6 +70,7 @@ class Trainer:
     parallel: DataParallel
     call: AheadOfTime
     sample_each: SampleEach
+    statistics: Statistics
 
     @classmethod
     def create(cls, config: Config) -> "Trainer":
@@ -93,6 +100,7 @@ class Trainer:
                 )
             ),
             make_sample_each(config, players, count),
+            make_statistics(config, players),
         )
 
     def initial_state(self, seed: int | None = None) -> GameState:
@@ -157,7 +165,9 @@ class Trainer:
             use: what for; samples of different uses are independent.
         """
         key = self._sample_key(state, averaged, use)
-        return draw_samples(self.sample_each, *_made_by(state, averaged), key, count)
+        return draw_samples(
+            self.sample_each, *self.made_by(state, averaged), key, count
+        )
 
     def sample_rows(
         self, state: GameState, count: int, *, averaged: bool, use: int = 0
@@ -171,8 +181,24 @@ class Trainer:
             use: as for `sample`.
         """
         key = self._sample_key(state, averaged, use)
-        values, _ = self.sample_each(*_made_by(state, averaged), key)
+        values, _ = self.sample_each(*self.made_by(state, averaged), key)
         return np.asarray(values[:count])
+
+    def made_by(self, state: GameState, averaged: bool) -> tuple[Any, Any]:
+        """Return parameters and state of the generators that make samples.
+
+        The running statistics of normalisation are those of the weights that play.
+        Averaged weights have others, which are estimated here; with the former their
+        images are grey.
+        """
+        generators = state.generators
+        if not averaged or not jax.tree.leaves(generators.model_state):
+            params = state.average if averaged else generators.params
+            return params, generators.model_state
+        key = self._sample_key(state, averaged, STATISTICS_USE)
+        return state.average, self.statistics(
+            state.average, generators.model_state, key
+        )
 
     def _sample_key(self, state: GameState, averaged: bool, use: int) -> jax.Array:
         key = jax.random.fold_in(self._key(2), int(state.generators.step))
@@ -202,12 +228,6 @@ def many_steps(step: Step, count: int) -> Step:
         return state, means | {"nonfinite": nonfinite}
 
     return call
-
-
-def _made_by(state: GameState, averaged: bool) -> tuple[Any, Any]:
-    """Return parameters and state of the generators that make samples."""
-    params = state.average if averaged else state.generators.params
-    return params, state.generators.model_state
 
 
 def _spread(parallel: DataParallel) -> Callable[[jax.Array], jax.Array]:

@@ -7,8 +7,14 @@ import pytest
 
 from experiments.mgan import sampling
 from experiments.mgan.config import Config, replace
-from experiments.mgan.game import initial_state, make_players
-from experiments.mgan.sampling import choose, draw_samples, make_sample_each
+from experiments.mgan.game import draw_noise, initial_state, make_players
+from experiments.mgan.sampling import (
+    ESTIMATED_OVER,
+    choose,
+    draw_samples,
+    make_sample_each,
+    make_statistics,
+)
 
 K = 4
 CONFIG = replace(Config(), generators=K, width=32, noise_size=8, init_deviation=0.5)
@@ -137,3 +143,29 @@ def test_each_sample_has_noise_of_its_own():
     assert values.shape == (5, K, 2)
     assert len(np.unique(np.asarray(values).reshape(-1, 2), axis=0)) == 5 * K
     np.testing.assert_allclose(weights, 1 / K)
+
+
+def test_statistics_of_averaged_weights_are_their_own():
+    config = replace(
+        Config(),
+        dataset="digits",
+        network="dcgan",
+        image_size=8,
+        stages=2,
+        width=4,
+        generators=2,
+        noise_size=8,
+        init_deviation=0.3,
+    )
+    players = make_players(config, 1)
+    state = initial_state(config, players, jax.random.key(0), (8, 8, 1))
+    key = jax.random.key(1)
+    params, kept = state.generators.params, state.generators.model_state
+    found = make_statistics(config, players)(params, kept, key)
+    noise = draw_noise(config, jax.random.clone(key), ESTIMATED_OVER)
+    apply = players.generators.apply
+    trained, _ = apply(params["network"], kept, noise, train=True)
+    sampled, _ = apply(params["network"], found, noise)
+    np.testing.assert_allclose(sampled, trained, atol=1e-5)
+    stale, _ = apply(params["network"], kept, noise)
+    assert np.abs(np.asarray(stale) - trained).max() > 0.1
