@@ -113,7 +113,8 @@ def main(log: str = "runs/mgan_batch.jsonl", seeds: int = 2, group: str = "") ->
         _play_group(path, name, seeds)
     if not group:
         rows = list(read_lines(path))
-        print(write_record("mgan_batch", COMMAND, seen=SEEN, runs=rows))
+        command = f"{COMMAND} --seeds {seeds}"
+        print(write_record("mgan_batch", command, seen=SEEN, runs=rows))
 
 
 def best(rows: list[dict[str, Any]], group: str) -> str:
