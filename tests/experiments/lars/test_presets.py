@@ -8,10 +8,10 @@ from experiments.lars.compare import learning_rates
 from experiments.lars.parts import has_batch_norm, span_of
 from experiments.lars.presets import PRESETS, Preset, get_preset
 from experiments.lars.presets.controls import CONTROLS
+from experiments.lars.presets.imagenet import IMAGENET, with_batch
 from experiments.lars.presets.local import LOCAL
 from experiments.lars.presets.mlperf import MLPERF
 from experiments.lars.presets.paper import PAPER
-from experiments.lars.presets.preset import IMAGENET, with_batch
 from lars_jax.errors import InputError
 
 # (batch, rate, accuracy in % or None where it is not legible or not a number), copied

@@ -96,8 +96,9 @@ def test_interpolation_ends_at_the_images_of_both_noises(ended, monkeypatch, noi
     ends = jnp.asarray([[-0.5] * 8, [0.25] * 8])
     monkeypatch.setattr("experiments.mgan.gallery.draw_noise", lambda *_: ends)
     found = interpolate(trainer, state)
+    _, model_state = trainer.made_by(state, averaged=True)
     values, _ = trainer.players.generators.apply(
-        state.average["network"], state.generators.model_state, ends
+        state.average["network"], model_state, ends
     )
     expected = np.swapaxes(to_bytes(np.asarray(values)), 0, 1)
     # To a step of rounding.

@@ -240,8 +240,10 @@ def test_exported_weights_are_those_of_the_averaged_generators(
     file = tmp_path / f"generators.{kind}"
     assert main(["export", str(digits_run), str(file)]) == 0
     assert capsys.readouterr().out == f"generators after step 20: {file}\n"
-    state = saved_state(digits_run)
-    like = {"params": state.average, "model_state": state.generators.model_state}
+    trainer, _, state = restored(digits_run, "last")
+    params, model_state = trainer.made_by(state, averaged=True)
+    like = {"params": params, "model_state": model_state}
+    assert jax.tree.all(jax.tree.map(np.array_equal, params, state.average))
     found = load_weights(file, like)
     assert jax.tree.all(jax.tree.map(np.array_equal, found, like))
     first = file.read_bytes()
