@@ -14,11 +14,12 @@ from lars_jax.runs.directory import (
 )
 from lars_jax.runs.ending import TERMINATED, run_among, tell
 from lars_jax.runs.files import Files, RunFiles, warn
-from lars_jax.runs.presets import find_preset
+from lars_jax.runs.presets import Preset, find_preset
 
 __all__ = [
     "TERMINATED",
     "Files",
+    "Preset",
     "Resume",
     "RunFiles",
     "Verb",

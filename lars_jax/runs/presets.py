@@ -1,12 +1,40 @@
-"""Find what a name stands for, or the names that it may have meant."""
+"""Named configurations, and what a name stands for or may have meant."""
 
 import difflib
 from collections.abc import Mapping
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
 
 from lars_jax.errors import InputError
 
+C = TypeVar("C")
 P = TypeVar("P")
+
+
+@dataclass(frozen=True)
+class Preset(Generic[C]):
+    """A complete configuration under a name, with the result it should give."""
+
+    name: str
+    """What the command line calls it."""
+
+    config: C
+    """The run."""
+
+    reproduces: str
+    """The row, curve or question it stands for, such as `Table 3b, row 3`."""
+
+    expected: str
+    """The published result, or what is known of it."""
+
+    source: str
+    """Where it and its result are published."""
+
+    status: Literal["run here", "not run"] = "not run"
+    """Whether this repository holds a record of the run."""
+
+    note: str = ""
+    """What the source leaves open, and what was chosen for it."""
 
 
 def find_preset(name: str, presets: Mapping[str, P]) -> P:

@@ -16,22 +16,22 @@ Names read network, batch, optimizer, then what sets the row apart:
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from experiments.lars.config import Config
 from experiments.lars.presets.controls import CONTROLS
 from experiments.lars.presets.local import LOCAL
 from experiments.lars.presets.mlperf import MLPERF
 from experiments.lars.presets.paper import PAPER
-from experiments.lars.presets.preset import Preset
-from lars_jax.runs import find_preset
+from lars_jax.runs import Preset, find_preset
 
 __all__ = ["PRESETS", "Preset", "get_preset"]
 
-PRESETS: Mapping[str, Preset] = MappingProxyType(
+PRESETS: Mapping[str, Preset[Config]] = MappingProxyType(
     {preset.name: preset for preset in (*LOCAL, *PAPER, *MLPERF, *CONTROLS)}
 )
 """Every preset by name: what runs here first, then the paper in its own order."""
 
 
-def get_preset(name: str) -> Preset:
+def get_preset(name: str) -> Preset[Config]:
     """Return the preset called `name`.
 
     Raises:

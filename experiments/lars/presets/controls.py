@@ -14,8 +14,9 @@ polynomial from the end of the warm-up.
 """
 
 from experiments.lars.config import replace
+from experiments.lars.presets.imagenet import with_batch
 from experiments.lars.presets.mlperf import BASE
-from experiments.lars.presets.preset import Preset, with_batch
+from lars_jax.runs import Preset
 
 BATCH = 32_768
 MLPERF07 = (

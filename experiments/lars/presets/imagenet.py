@@ -1,39 +1,10 @@
-"""A named run, and what all ImageNet presets share."""
-
-from dataclasses import dataclass
-from typing import Literal
+"""What all ImageNet presets share."""
 
 from experiments.lars.config import Config, replace
 from experiments.lars.parts import has_batch_norm
 
 LARGEST_PART = 8192
 """Most of a batch that the authors' GPUs held at once; Section 5's note on 16K."""
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A complete configuration under a name, with the result it should give."""
-
-    name: str
-    """What the command line calls it."""
-
-    config: Config
-    """The run."""
-
-    reproduces: str
-    """The row, curve or point it stands for, such as `Table 3b, row 3`."""
-
-    expected: str
-    """The published result, or what is known of it."""
-
-    source: str
-    """Where the row and its result are published."""
-
-    status: Literal["run here", "not run"] = "not run"
-    """Whether this repository holds a record of the run."""
-
-    note: str = ""
-    """What the source leaves open, and what was chosen for it."""
 
 
 IMAGENET = replace(

@@ -13,7 +13,7 @@ on the held-out digits and of equals the lowest loss. Momentum and decay are tho
 """
 
 from experiments.lars.config import Config, replace
-from experiments.lars.presets.preset import Preset
+from lars_jax.runs import Preset
 
 OWN = "this repository"
 HE = "https://arxiv.org/abs/1512.03385"
@@ -37,7 +37,9 @@ RESNET20 = replace(CIFAR10, network="resnet20", weight_decay=1e-4)
 ALEXNET_BN = replace(CIFAR10, network="alexnet_bn", weight_decay=5e-4)
 
 
-def _digits(name: str, question: str, note: str = "", **changes: object) -> Preset:
+def _digits(
+    name: str, question: str, note: str = "", **changes: object
+) -> Preset[Config]:
     return Preset(
         name=name,
         config=replace(DIGITS, **changes),
@@ -49,7 +51,7 @@ def _digits(name: str, question: str, note: str = "", **changes: object) -> Pres
     )
 
 
-def _cifar10(network: str, base: Config, batch: int, rate: float) -> Preset:
+def _cifar10(network: str, base: Config, batch: int, rate: float) -> Preset[Config]:
     return Preset(
         name=f"cifar10_{network}_{batch}",
         config=replace(base, global_batch=batch, learning_rate=rate),

@@ -10,8 +10,9 @@ decay to 1e-4 ends there.
 
 from typing import NamedTuple
 
-from experiments.lars.config import replace
-from experiments.lars.presets.preset import IMAGENET, Preset, with_batch
+from experiments.lars.config import Config, replace
+from experiments.lars.presets.imagenet import IMAGENET, with_batch
+from lars_jax.runs import Preset
 
 SOURCE = (
     "https://github.com/mlcommons/logging/blob/master/"
@@ -58,7 +59,7 @@ POINTS = (
 )
 
 
-def _preset(point: Point) -> Preset:
+def _preset(point: Point) -> Preset[Config]:
     config = replace(
         BASE,
         learning_rate=point.rate,

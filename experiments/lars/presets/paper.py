@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from experiments.lars.config import Config, replace
-from experiments.lars.presets.preset import IMAGENET, Preset, batch_name, with_batch
+from experiments.lars.presets.imagenet import IMAGENET, batch_name, with_batch
+from lars_jax.runs import Preset
 
 SOURCE = "https://arxiv.org/abs/1708.03888"
 
@@ -57,7 +58,7 @@ class Row(NamedTuple):
     note: str = ""
 
 
-def _preset(base: Config, row: Row, place: str, differs: str = "") -> Preset:
+def _preset(base: Config, row: Row, place: str, differs: str = "") -> Preset[Config]:
     accuracy = row.accuracy
     network, optimizer = base.model.network, base.optimizer.optimizer
     ending = differs.format(rate=row.rate, epochs=base.epochs)

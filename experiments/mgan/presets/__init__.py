@@ -9,20 +9,20 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from experiments.mgan.config import Config
 from experiments.mgan.presets.images import IMAGES
 from experiments.mgan.presets.plane import PLANE
-from experiments.mgan.presets.preset import Preset
-from lars_jax.runs import find_preset
+from lars_jax.runs import Preset, find_preset
 
 __all__ = ["PRESETS", "Preset", "get_preset"]
 
-PRESETS: Mapping[str, Preset] = MappingProxyType(
+PRESETS: Mapping[str, Preset[Config]] = MappingProxyType(
     {preset.name: preset for preset in (*PLANE, *IMAGES)}
 )
 """Every preset by name."""
 
 
-def get_preset(name: str) -> Preset:
+def get_preset(name: str) -> Preset[Config]:
     """Return the preset called `name`.
 
     Raises:

@@ -12,7 +12,7 @@ program others measured about 7.0 and 7.25.
 """
 
 from experiments.mgan.config import Config, replace
-from experiments.mgan.presets.preset import Preset
+from lars_jax.runs import Preset
 
 PAPER = "https://arxiv.org/abs/1708.02556"
 OWN = "this repository"
@@ -64,7 +64,9 @@ DIGITS = replace(
 )
 
 
-def _published(name: str, config: Config, expected: str, note: str = "") -> Preset:
+def _published(
+    name: str, config: Config, expected: str, note: str = ""
+) -> Preset[Config]:
     return Preset(
         name=name,
         config=config,
@@ -75,7 +77,7 @@ def _published(name: str, config: Config, expected: str, note: str = "") -> Pres
     )
 
 
-def _local(name: str, config: Config, question: str, note: str = "") -> Preset:
+def _local(name: str, config: Config, question: str, note: str = "") -> Preset[Config]:
     return Preset(
         name=name,
         config=config,

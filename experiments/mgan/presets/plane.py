@@ -12,7 +12,7 @@ Games on other data take the rates of `ring_tuned` and 10,000 steps.
 """
 
 from experiments.mgan.config import Config, replace
-from experiments.mgan.presets.preset import Preset
+from lars_jax.runs import Preset
 
 PAPER = "https://arxiv.org/abs/1708.02556"
 OWN = "this repository"
@@ -24,7 +24,7 @@ SHORT = replace(TUNED, steps=10_000)
 GRID = replace(SHORT, dataset="grid", modes=25, extent=2.0, variance=0.01)
 
 
-def _figure(name: str, config: Config, expected: str, note: str = "") -> Preset:
+def _figure(name: str, config: Config, expected: str, note: str = "") -> Preset[Config]:
     return Preset(
         name=name,
         config=config,
@@ -38,7 +38,7 @@ def _figure(name: str, config: Config, expected: str, note: str = "") -> Preset:
 
 def _question(
     name: str, config: Config, question: str, expected: str, note: str = ""
-) -> Preset:
+) -> Preset[Config]:
     return Preset(
         name=name,
         config=config,
