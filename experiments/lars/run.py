@@ -17,7 +17,7 @@ from typing import Any
 from experiments.lars.check import check
 from experiments.lars.config import Config
 from experiments.lars.resolved import for_evaluation, pinned, resolved
-from experiments.lars.session import Session, open_checkpoints
+from experiments.lars.session import LarsSession, open_checkpoints
 from experiments.lars.trainer import Trainer
 from lars_jax.errors import InputError
 from lars_jax.runs import TERMINATED, Resume, claim, goes_on, read_run, warn
@@ -80,7 +80,7 @@ def train(
             warn("stopped before the first step: there is nothing new to save")
             return Outcome(interrupt.exit_status, 0, {})
         on_first(lambda: claim(directory, lambda: _record(config, trainer, name)))
-        with Session(
+        with LarsSession(
             trainer,
             directory,
             state,

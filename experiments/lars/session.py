@@ -1,8 +1,7 @@
 """A run between its start and its end: its state, and what is done with it when."""
 
 import contextlib
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,11 @@ from experiments.lars.trainer import Trainer
 from lars_jax.optim import FIELDS, leaf_names
 from lars_jax.runs import Files, RunFiles
 from lars_jax.runs.restoring import restore_newest
-from lars_jax.train import Hook, Interrupt, Interrupted, TrainState, every
+from lars_jax.runs.session import Session
+from lars_jax.train import Hook, Interrupt, TrainState, every
 from lars_jax.train.checkpoint import Checkpoints
 from lars_jax.train.processes import Processes
-from lars_jax.train.record import JsonLines, environment, lock, plain
+from lars_jax.train.record import lock, plain
 
 LAYER_ROWS = 100
 """Rows of layer telemetry that a run leaves, or all that it logs where that is less."""
@@ -66,8 +66,8 @@ def interval(trainer: Trainer, epochs: float) -> int:
     return max(1, round(epochs * trainer.inputs.steps_per_epoch))
 
 
-class Session:
-    """A run at work in its directory.
+class LarsSession(Session):
+    """A run of this experiment at work in its directory.
 
     Args:
         trainer: the configuration with its data and its program.
@@ -88,124 +88,103 @@ class Session:
         processes: Processes,
         interrupt: Interrupt,
     ):
+        super().__init__(directory, state, trainer.inputs.total_steps, interrupt)
         self.trainer = trainer
-        self.directory = directory
-        self.evaluation: dict[str, float] = {}
-        self.state, self.step = state, 0
         self._processes = processes
-        self._interrupt = interrupt
-        self._evaluated_at: int | None = None
-        self._total = trainer.inputs.total_steps
         self._layers_due = every(
-            layer_interval(self._total, trainer.config.log_every), self._total
+            layer_interval(self.total, trainer.config.log_every), self.total
         )
         # Closes what is open even where another part cannot be opened or closed.
         with contextlib.ExitStack() as stack:
             if processes.writes:
                 stack.enter_context(lock(directory))
-            self._checkpoints = open_checkpoints(directory, trainer)
-            stack.callback(self._checkpoints.close)
+            self.checkpoints = open_checkpoints(directory, trainer)
+            stack.callback(self.checkpoints.close)
             if resume:
                 self._restore()
             self._names = leaf_names(self.state.params)
-            self._files = Files()
+            self.files = Files()
             if processes.writes:
                 start = self.step if resume else None
-                self._files = RunFiles(
+                self.files = RunFiles(
                     directory,
-                    total=self._total,
+                    total=self.total,
                     start=start,
                     stack=stack,
                     describe=describe,
                     layers=True,
                 )
-                self._record_attempt()
-            self._opened = stack.pop_all()
+                self.record_attempt(
+                    processes=processes.count,
+                    devices=trainer.inputs.parallel.num_devices,
+                    backend=trainer.config.backend,
+                    microbatches=trainer.config.microbatches,
+                )
+            self.opened = stack.pop_all()
 
-    def __enter__(self) -> "Session":
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._opened.close()
-
-    def run(self) -> bool:
-        """Train to the end; return False if it was stopped, and saved, before."""
-        try:
-            self._train()
-            stopped = self.step < self._total
-            if not stopped:
-                self._finish()
-        except Interrupted:
-            stopped = True
-        if stopped:
-            self._interrupt.honoured()
-            self._stop()
-        return not stopped
-
-    def _train(self) -> None:
-        self._announce()
+    @property
+    def intervals(self) -> tuple[int, int]:
+        """Steps between evaluations, and between checkpoints."""
         config = self.trainer.config
-        evaluated, saved = (
-            Hook(every(interval(self.trainer, epochs), self._total), act)
-            for epochs, act in (
-                (config.eval_every, self._eval),
-                (config.checkpoint_every, self._save),
-            )
+        return (
+            interval(self.trainer, config.eval_every),
+            interval(self.trainer, config.checkpoint_every),
         )
-        if self.step and evaluated.due(self.step) and self._evaluated_at != self.step:
-            # Stopped within this evaluation, which the run without a break completes.
-            evaluated.run(self.step, self.state)
-            if saved.due(self.step):
-                self._checkpoints.drop(self.step)
-                saved.run(self.step, self.state)
-        self.state, self.step = self.trainer.fit(
+
+    def fit(self, hooks: Sequence[Hook]) -> tuple[TrainState, int]:
+        """Train from `state`, and return the last state and its step."""
+        return self.trainer.fit(
             self.state,
             start=self.step,
             on_metrics=self._log,
-            hooks=[evaluated, saved],
-            interrupt=self._interrupt,
+            hooks=hooks,
+            interrupt=self.interrupt,
         )
 
-    def _stop(self) -> None:
-        """Save where the run is, and say how to go on."""
-        self._save(self.step, self.state)
-        self._checkpoints.wait()
-        self._files.say(
-            f"stopped and saved at step {self.step} of {self._total}; the same command "
-            f"with --run-dir {self.directory} --resume goes on from there"
+    def evaluate(self, state: TrainState) -> dict[str, float]:
+        """Return accuracy, loss and count of a state."""
+        found = self.trainer.evaluate(state, self.interrupt)
+        return {f"eval/{name}": value for name, value in found.items()}
+
+    def tell(self, evaluation: Mapping[str, float]) -> str:
+        """Return an evaluation as a short line."""
+        return (
+            f"accuracy {100 * evaluation['eval/accuracy']:.2f} % of "
+            f"{evaluation['eval/count']:.0f}, loss {evaluation['eval/loss']:.4f}"
         )
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         """Write what can only be written at the end."""
         if not self.evaluation:
             self._recall()
-        predictions = self.trainer.predict(self.state, self._interrupt)
-        self._checkpoints.wait()
+        predictions = self.trainer.predict(self.state, self.interrupt)
+        self.checkpoints.wait()
         if self._processes.writes:
             save_mistakes(self.directory, self.trainer.inputs, *predictions)
-            self._files.say(f"report: {write_run_report(self.directory)}")
+            self.files.say(f"report: {write_run_report(self.directory)}")
 
     def _recall(self) -> None:
         """Take the last evaluation from its checkpoint: the run had finished."""
-        self.evaluation = self._checkpoints.metrics(self.step)
+        self.evaluation = self.checkpoints.metrics(self.step)
         if not self.evaluation:
-            self._eval(self.step, self.state)
+            self.measure(self.step, self.state)
 
-    def _announce(self) -> None:
+    def announce(self) -> None:
+        """Say what is about to run."""
         inputs, config = self.trainer.inputs, self.trainer.config
         parameters = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
         count = self._processes.count
         among = "" if self._processes.alone else f" in {count} processes"
-        self._files.say(
+        self.files.say(
             f"{config.model.network}, {parameters:,} parameters; "
             f"{config.data.dataset}: {len(inputs.train):,} images to train on, "
             f"{len(inputs.evaluation):,} to evaluate; {rule_name(config.optimizer)}, "
-            f"global batch {config.global_batch}, {self._total} steps on "
+            f"global batch {config.global_batch}, {self.total} steps on "
             f"{inputs.parallel.num_devices} x {jax.devices()[0].device_kind}{among}"
             + ("" if config.state_sharding == "none" else f", {config.state_sharding}")
         )
-        self._files.say(self.trainer.parts)
-        self._files.say(f"run directory: {self.directory}")
+        self.files.say(self.trainer.parts)
+        self.files.say(f"run directory: {self.directory}")
 
     def _log(self, step: int, metrics: dict[str, Any]) -> None:
         inputs = self.trainer.inputs
@@ -218,59 +197,23 @@ class Session:
             "train/accuracy": row.pop("accuracy"),
             **row,
         }
-        self._files.row(row)
-        self._files.show(step, row)
+        self.files.row(row)
+        self.files.show(step, row)
         if step == 1 or self._layers_due(step):
             layers = {
                 name: dict(zip(FIELDS, values.tolist(), strict=True))
                 for name, values in zip(self._names, norms, strict=True)
             }
-            self._files.layers({"step": step, "layers": layers})
-
-    def _eval(self, step: int, state: TrainState) -> None:
-        # Where it is stopped, this is what there is to save.
-        self.state, self.step = state, step
-        found = self.trainer.evaluate(state, self._interrupt)
-        self.evaluation = {f"eval/{name}": value for name, value in found.items()}
-        self._evaluated_at = step
-        self._files.row({"step": step, **self.evaluation})
-        self._files.say(
-            f"step {step}/{self._total}: accuracy "
-            f"{100 * self.evaluation['eval/accuracy']:.2f} % of "
-            f"{self.evaluation['eval/count']:.0f}, loss "
-            f"{self.evaluation['eval/loss']:.4f}"
-        )
-
-    def _save(self, step: int, state: TrainState) -> None:
-        fresh = self._evaluated_at == step
-        self._checkpoints.save(step, state, self.evaluation if fresh else {})
-
-    def _record_attempt(self) -> None:
-        """Note what this start or restart runs on: no number may depend on it."""
-        path = self.directory / "attempts.jsonl"
-        attempts = JsonLines(path)
-        config = self.trainer.config
-        attempts.append(
-            {
-                "step": self.step,
-                "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-                "processes": self._processes.count,
-                "devices": self.trainer.inputs.parallel.num_devices,
-                "backend": config.backend,
-                "microbatches": config.microbatches,
-                "environment": environment(),
-            }
-        )
-        attempts.close()
+            self.files.layers({"step": step, "layers": layers})
 
     def _restore(self) -> None:
         """Take the newest checkpoint that is whole, and set newer ones aside."""
         found = restore_newest(
-            self._checkpoints, self.state, tell=self._processes.writes
+            self.checkpoints, self.state, tell=self._processes.writes
         )
         if found is None:
             self.state = self.trainer.initial_state()
         else:
             self.step, self.state = found
-        if self.step and self._checkpoints.metrics(self.step):
-            self._evaluated_at = self.step
+        if self.step and self.checkpoints.metrics(self.step):
+            self.evaluated_at = self.step

@@ -21,7 +21,7 @@ from experiments.mgan.config import Config, replace
 from experiments.mgan.evaluation import Evaluate, make_evaluation
 from experiments.mgan.game import GameState
 from experiments.mgan.inputs import to_bytes
-from experiments.mgan.session import Session, open_checkpoints
+from experiments.mgan.session import GameSession, open_checkpoints
 from experiments.mgan.snapshots import write_arrays
 from experiments.mgan.trainer import Trainer
 from lars_jax.errors import InputError
@@ -85,7 +85,7 @@ def train(
                 "environment": environment(),
             },
         )
-        with Session(
+        with GameSession(
             trainer,
             directory,
             state,

@@ -1,8 +1,7 @@
 """A game between its start and its end: its state, and what is done with it when."""
 
 import contextlib
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ from experiments.mgan.snapshots import save_snapshot, take_snapshot
 from experiments.mgan.trainer import Trainer
 from lars_jax.runs import RunFiles
 from lars_jax.runs.restoring import restore_newest
-from lars_jax.train import Hook, Interrupt, Interrupted, every
+from lars_jax.runs.session import Session
+from lars_jax.train import Hook, Interrupt
 from lars_jax.train.checkpoint import Checkpoints
-from lars_jax.train.record import JsonLines, environment, lock, plain, read_lines
+from lars_jax.train.record import lock, plain, read_lines
 
 BEST = "nearness"
 """Metric whose best checkpoint is kept: minus the distance from the data, if known."""
@@ -33,7 +33,7 @@ def open_checkpoints(directory: Path) -> Checkpoints:
     return Checkpoints(directory / "checkpoints", best=BEST)
 
 
-class Session:
+class GameSession(Session):
     """A game at work in its directory.
 
     Args:
@@ -55,155 +55,97 @@ class Session:
         resume: bool,
         interrupt: Interrupt,
     ):
+        super().__init__(directory, state, trainer.config.steps, interrupt)
         self.trainer = trainer
-        self.directory = directory
-        self.state, self.step = state, 0
-        self.evaluation: dict[str, float] = {}
-        self._total = trainer.config.steps
-        self._interrupt = interrupt
         self._evaluate = evaluate
-        self._evaluated_at: int | None = None
         # Closes what is open even where another part cannot be opened or closed.
         with contextlib.ExitStack() as stack:
             stack.enter_context(lock(directory))
-            self._checkpoints = open_checkpoints(directory)
-            stack.callback(self._checkpoints.close)
-            if resume and (found := restore_newest(self._checkpoints, state)):
+            self.checkpoints = open_checkpoints(directory)
+            stack.callback(self.checkpoints.close)
+            if resume and (found := restore_newest(self.checkpoints, state)):
                 self.step, self.state = found
-                if self._checkpoints.metrics(self.step):
-                    self._evaluated_at = self.step
+                if self.checkpoints.metrics(self.step):
+                    self.evaluated_at = self.step
             start = self.step if resume else None
-            self._files = RunFiles(
+            self.files = RunFiles(
                 directory,
-                total=self._total,
+                total=self.total,
                 start=start,
                 stack=stack,
                 describe=describe,
             )
-            self._record_attempt()
-            self._opened = stack.pop_all()
+            self.record_attempt(devices=trainer.parallel.num_devices)
+            self.opened = stack.pop_all()
 
-    def __enter__(self) -> "Session":
-        return self
+    @property
+    def intervals(self) -> tuple[int, int]:
+        """Steps between evaluations, and between checkpoints."""
+        return self.trainer.config.eval_every, self.trainer.config.checkpoint_every
 
-    def __exit__(self, *exc_info: object) -> None:
-        self._opened.close()
-
-    def run(self) -> bool:
-        """Play to the end; return False if it was stopped, and saved, before."""
-        try:
-            self._play()
-            stopped = self.step < self._total
-            if not stopped:
-                self._finish()
-        except Interrupted:
-            stopped = True
-        if stopped:
-            self._interrupt.honoured()
-            self._stop()
-        return not stopped
-
-    def _play(self) -> None:
-        self._announce()
-        config = self.trainer.config
-        evaluated, saved = (
-            Hook(every(steps, self._total), act)
-            for steps, act in (
-                (config.eval_every, self._eval),
-                (config.checkpoint_every, self._save),
-            )
-        )
-        if self.step and evaluated.due(self.step) and self._evaluated_at != self.step:
-            # Stopped within this evaluation, which the run without a break completes.
-            evaluated.run(self.step, self.state)
-            if saved.due(self.step):
-                self._checkpoints.drop(self.step)
-                saved.run(self.step, self.state)
-        self.state, self.step = self.trainer.fit(
+    def fit(self, hooks: Sequence[Hook]) -> tuple[GameState, int]:
+        """Play from `state`, and return the last state and its step."""
+        return self.trainer.fit(
             self.state,
             start=self.step,
             on_metrics=self._log,
-            hooks=[evaluated, saved],
-            interrupt=self._interrupt,
+            hooks=hooks,
+            interrupt=self.interrupt,
         )
 
-    def _stop(self) -> None:
-        """Save where the game is, and say how to go on."""
-        self._save(self.step, self.state)
-        self._checkpoints.wait()
-        self._files.say(
-            f"stopped and saved at step {self.step} of {self._total}; the same command "
-            f"with --run-dir {self.directory} --resume goes on from there"
-        )
+    def evaluate(self, state: GameState) -> dict[str, float]:
+        """Return the measures of a state, and leave some of its samples."""
+        self.interrupt.check()
+        save_snapshot(self.directory, take_snapshot(self.trainer, state))
+        return self.interrupt.run(partial(self._evaluate, state))
 
-    def _finish(self) -> None:
+    def tell(self, evaluation: Mapping[str, float]) -> str:
+        """Return an evaluation as a short line."""
+        return tell_evaluation(evaluation)
+
+    def kept_with(self, evaluation: Mapping[str, float]) -> dict[str, float]:
+        """Return an evaluation with the score by which the best is kept."""
+        known = [evaluation[name] for name in DISTANCES if name in evaluation]
+        return dict(evaluation) | ({BEST: -known[0]} if known else {})
+
+    def finish(self) -> None:
         """Write what can only be written at the end."""
         if not self.evaluation:
-            self.evaluation = self._checkpoints.metrics(self.step)
+            self.evaluation = self.checkpoints.metrics(self.step)
         if self.trainer.inputs.image is not None:
             make = partial(make_gallery, self.trainer, self.state)
-            save_gallery(self.directory, self._interrupt.run(make))
-        self._checkpoints.wait()
-        self._files.say(f"report: {write_game_page(self.directory)}")
+            save_gallery(self.directory, self.interrupt.run(make))
+        self.checkpoints.wait()
+        self.files.say(f"report: {write_game_page(self.directory)}")
 
-    def _announce(self) -> None:
+    def announce(self) -> None:
+        """Say what is about to run."""
         config, state = self.trainer.config, self.state
         generators, judge = (
             sum(leaf.size for leaf in jax.tree.leaves(params))
             for params in (state.generators.params, state.judge.params)
         )
-        self._files.say(
+        self.files.say(
             f"{config.rules.game}, {config.rules.generators} generators of "
             f"{generators:,} parameters in all against {judge:,}; "
             f"{self.trainer.inputs.name}; batch {config.batch}, {config.fakes} samples "
-            f"of each generator, {self._total:,} steps on "
+            f"of each generator, {self.total:,} steps on "
             f"{self.trainer.parallel.num_devices} x {jax.devices()[0].device_kind}"
         )
         if self._evaluate.note:
-            self._files.say(self._evaluate.note)
-        self._files.say(f"run directory: {self.directory}")
+            self.files.say(self._evaluate.note)
+        self.files.say(f"run directory: {self.directory}")
         # A run that was stopped before its first call has the floor already.
         if next(read_lines(self.directory / "metrics.jsonl"), None) is None and (
             floor := make_floor(self.trainer)
         ):
-            self._files.row({"step": 0, **floor})
+            self.files.row({"step": 0, **floor})
 
     def _log(self, step: int, metrics: dict[str, Any]) -> None:
         row = {"step": step, **plain(metrics)}
         row["steps_per_second"] = row["images_per_second"] / self.trainer.config.batch
-        self._files.row(row)
-        self._files.show(step, row)
-
-    def _eval(self, step: int, state: GameState) -> None:
-        # Where it is stopped, this is what there is to save.
-        self.state, self.step = state, step
-        self._interrupt.check()
-        save_snapshot(self.directory, take_snapshot(self.trainer, state))
-        self.evaluation = self._interrupt.run(partial(self._evaluate, state))
-        self._evaluated_at = step
-        self._files.row({"step": step, **self.evaluation})
-        self._files.say(
-            f"step {step}/{self._total}: {tell_evaluation(self.evaluation)}"
-        )
-
-    def _save(self, step: int, state: GameState) -> None:
-        fresh = self.evaluation if self._evaluated_at == step else {}
-        known = [fresh[name] for name in DISTANCES if name in fresh]
-        score = {BEST: -known[0]} if known else {}
-        self._checkpoints.save(step, state, fresh | score)
-
-    def _record_attempt(self) -> None:
-        """Note what this start or restart runs on: no number may depend on it."""
-        attempts = JsonLines(self.directory / "attempts.jsonl")
-        attempts.append(
-            {
-                "step": self.step,
-                "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-                "devices": self.trainer.parallel.num_devices,
-                "environment": environment(),
-            }
-        )
-        attempts.close()
+        self.files.row(row)
+        self.files.show(step, row)
 
 
 def describe(row: Mapping[str, Any]) -> str:

@@ -301,7 +301,7 @@ def in_compilation(patch, number):
 
 def in_evaluation(patch, number):
     """Let the evaluation of the given number, from 1, last."""
-    original, count = session.Session._eval, iter(range(1, 1000))
+    original, count = session.GameSession.measure, iter(range(1, 1000))
 
     def late(self, step, state):
         if next(count) == number:
@@ -313,7 +313,7 @@ def in_evaluation(patch, number):
             self._evaluate = slow
         original(self, step, state)
 
-    patch(session.Session, "_eval", late)
+    patch(session.GameSession, "measure", late)
 
 
 def in_gallery(patch, number):
