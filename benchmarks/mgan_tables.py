@@ -1,11 +1,13 @@
 """The tables of docs/mgan.md, made from records and presets."""
 
+import itertools
+import math
 import statistics
 import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks.mgan_batch import REFERENCE
+from benchmarks.mgan_batch import GROUPS, REFERENCE, RULES
 from benchmarks.records import mean_sd, read_record
 from experiments.mgan.presets import PRESETS
 
@@ -49,27 +51,55 @@ def step() -> str:
 
 
 def batch() -> str:
-    """Return the table of Adam and LARS over batch sizes."""
+    """Return the table of optimizers over batch sizes, at the rates chosen for each."""
     record = read_record("mgan_batch")
-    groups: dict[tuple[Any, ...], list[dict[str, float]]] = {}
+    found: dict[tuple[Any, ...], list[dict[str, float]]] = {}
     for run in record["runs"]:
-        key = run["optimizer"], run["rates"], run["batch"], run["rule"]
-        groups.setdefault(key, []).append(run["final"])
-    rows = [
-        [
-            optimizer,
-            rates,
-            str(size),
-            "chosen here" if size == REFERENCE else rule,
-            str(len(finals)),
-            _mean([final["modes"] for final in finals], 1),
-            _mean([final["wasserstein"] for final in finals], 3),
-        ]
-        for (optimizer, rates, size, rule), finals in groups.items()
-    ]
-    head = ["optimizer", "at 512", "batch", "rates scale", "n", "modes", "Wasserstein"]
-    note = f"{record['seen']:,} real samples in every run. "
+        if run["rates"] == record["chosen"][run["optimizer"]]:
+            key = run["optimizer"], run["rule"], run["batch"]
+            found.setdefault(key, []).append(run["final"])
+    sizes = sorted({size for _, _, size in found})
+    rows = []
+    for optimizer, rule in itertools.product(record["chosen"], RULES):
+        # At the batch they were chosen at, all rules are the same.
+        at = {REFERENCE: found[optimizer, "same", REFERENCE]}
+        at |= {s: found[optimizer, rule, s] for s in sizes if s != REFERENCE}
+        rows.append([optimizer, rule, *(_ending(at[size]) for size in sizes)])
+    head = ["optimizer", "rates scale", *(f"batch {size:,}" for size in sizes)]
+    count = len(found["adam", "same", REFERENCE])
+    note = (
+        f"Modes covered; Wasserstein distance. Mean ± sd of n = {count} seeds, "
+        f"{record['seen']:,} real samples in every run. "
+    )
     return _table(head, rows, record, note)
+
+
+def batch_choice() -> str:
+    """Return the table of the rates that each optimizer could choose from."""
+    record = read_record("mgan_batch")
+    rows = []
+    for run in record["runs"]:
+        if (run["batch"], run["seed"]) == (REFERENCE, 0):
+            taken = run["rates"] == record["chosen"][run["optimizer"]]
+            rows.append(
+                [
+                    run["optimizer"],
+                    f"**{run['rates']}**" if taken else run["rates"],
+                    *_ending([run["final"]]).split("; "),
+                ]
+            )
+    rows.sort(key=lambda row: [*GROUPS].index(row[0]))
+    head = ["optimizer", f"rates at {REFERENCE}", "modes", "Wasserstein"]
+    return _table(head, rows, record, "n = 1. ")
+
+
+def _ending(finals: Sequence[dict[str, float]]) -> str:
+    modes = [final["modes"] for final in finals]
+    distances = [final["wasserstein"] for final in finals]
+    lost = sum(map(math.isnan, distances))
+    if lost:
+        return f"{_mean(modes, 1)}; {lost} of {len(finals)} diverged"
+    return f"{_mean(modes, 1)}; {_mean(distances, 3)}"
 
 
 def images() -> str:
@@ -87,13 +117,12 @@ def images() -> str:
                 f"{last['eval/average/score']:.2f} ± "
                 f"{last['eval/average/score_sd']:.2f}",
                 f"{game['sample_distance']:.1f} ({game['real_distance']:.1f})",
-                f"{game['steps_per_second']:.1f}",
             ]
         )
     test = record["test_images"]
     score = f"{test['score_mean']:.2f} ± {test['score_sd']:.2f}"
     rows.append(
-        ["10,000 test images", "", f"{test['frechet_distance']:.1f}", "", score, "", ""]
+        ["10,000 test images", "", f"{test['frechet_distance']:.1f}", "", score, ""]
     )
     head = [
         "game",
@@ -102,7 +131,6 @@ def images() -> str:
         "distance, averaged",
         "score, averaged",
         "to nearest training image (of real ones)",
-        "steps/s",
     ]
     count = record["games"][0]["final"]["eval/count"]
     found = record["classifier"]
@@ -134,6 +162,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "mgan_harder": harder,
     "mgan_images": images,
     "mgan_batch": batch,
+    "mgan_batch_choice": batch_choice,
     "mgan_step": step,
 }
 
@@ -163,7 +192,8 @@ def _games(name: str, *, with_data: bool) -> str:
 
 def _mean(values: Sequence[float], digits: int) -> str:
     mean, sd = mean_sd(values)
-    return f"{mean:.{digits}f} ± {sd:.{digits}f}" if len(values) > 1 else f"{mean:.3f}"
+    spread = f" ± {sd:.{digits}f}" if len(values) > 1 else ""
+    return f"{mean:.{digits}f}{spread}"
 
 
 def _rows(head: list[str], rows: list[list[str]]) -> str:

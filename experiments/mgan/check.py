@@ -7,6 +7,9 @@ from experiments.mgan.config import Config, in_plane
 from experiments.mgan.mixture import make_mixture
 from lars_jax.errors import InputError
 
+LEAST_IMAGES = 6
+"""Images that a gallery takes: one, and the five nearest to it."""
+
 _POSITIVE = (
     "batch",
     "fakes",
@@ -67,15 +70,20 @@ def check(config: Config) -> Config:
 
 
 def check_data(config: Config, examples: int) -> None:
-    """Refuse a batch larger than the data.
+    """Refuse a batch larger than the data, and fewer images than a gallery shows.
 
     Args:
         config: the game.
         examples: number of images.
 
     Raises:
-        InputError: the batch exceeds them.
+        InputError: the batch exceeds them, or they are too few.
     """
+    if examples < LEAST_IMAGES:
+        raise InputError(
+            f"a game of images needs at least {LEAST_IMAGES} of them, to show the "
+            f"nearest beside samples; got {examples} in {config.data.dataset}: add more"
+        )
     if config.batch > examples:
         raise InputError(
             f"batch must not exceed the images; got {config.batch} of {examples} in "

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.mgan.check import LEAST_IMAGES
 from experiments.mgan.game import GameState, draw_noise, judge_fakes
 from experiments.mgan.inputs import to_bytes
 from experiments.mgan.trainer import Trainer
@@ -13,7 +14,7 @@ from experiments.mgan.trainer import Trainer
 BETWEEN = 12
 """Images from one noise to another, both ends included."""
 
-NEIGHBOURS = 5
+NEIGHBOURS = LEAST_IMAGES - 1
 """Training images beside a sample."""
 
 COMPARED = 100

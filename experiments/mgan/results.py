@@ -58,10 +58,11 @@ def write_game_page(directory: Path) -> Path:
         )
     rows = list(read_lines(directory / "metrics.jsonl"))
     snapshots = load_snapshots(directory, max((row["step"] for row in rows), default=0))
+    gallery = _load_gallery(directory)
     if config["data"]["dataset"] in ("ring", "grid"):
         pictures = _plane_pictures(config, record["preset"], snapshots)
     else:
-        pictures = _image_pictures(directory, snapshots)
+        pictures = _image_pictures(snapshots, gallery)
     for name, picture in pictures.items():
         save_picture(directory / name, picture.image)
     path = directory / "report.html"
@@ -69,7 +70,7 @@ def write_game_page(directory: Path) -> Path:
         path,
         title=f"{record['preset']}: {config['rules']['game']} on "
         f"{config['data']['dataset']}",
-        summary=_summary(rows, config),
+        summary=_summary(rows, config) | _summary_of_images(gallery),
         metrics=rows,
         pictures=list(pictures.values()),
         config=config,
@@ -113,7 +114,9 @@ def _plane_pictures(
     return {"evolution.svg": Picture("Evolution", caption, figure)}
 
 
-def _image_pictures(directory: Path, snapshots: list[Snapshot]) -> dict[str, Picture]:
+def _image_pictures(
+    snapshots: list[Snapshot], gallery: Gallery | None
+) -> dict[str, Picture]:
     pictures = {}
     if snapshots:
         last = snapshots[-1]
@@ -124,14 +127,19 @@ def _image_pictures(directory: Path, snapshots: list[Snapshot]) -> dict[str, Pic
             "every image is its own.",
             sheet,
         )
+    return pictures | (_gallery_pictures(gallery) if gallery else {})
+
+
+def _load_gallery(directory: Path) -> Gallery | None:
     path = directory / "gallery.npz"
-    if path.exists():
-        pictures |= _gallery_pictures(Gallery(**read_arrays(path, Gallery._fields)))
-    return pictures
+    if not path.exists():
+        return None
+    return Gallery(**read_arrays(path, Gallery._fields))
 
 
 def _gallery_pictures(gallery: Gallery) -> dict[str, Picture]:
     names = _names(len(gallery.interpolation))
+    numbers = [name.removeprefix("G") for name in names]
     beside = ["sample", *(f"{n}" for n in range(1, gallery.neighbours.shape[1]))]
     near, usual = np.median(gallery.sample_distance), np.median(gallery.real_distance)
     return {
@@ -153,12 +161,14 @@ def _gallery_pictures(gallery: Gallery) -> dict[str, Picture]:
             "Which generator the classifier sees",
             "Row: the generator that made a sample. Column: the one that the "
             "classifier takes it for. A blind classifier has "
-            f"{1 / len(names):.2f} everywhere.",
+            f"{100 / len(names):.0f} % everywhere.",
             confusion_figure(
                 gallery.confusion,
                 title="",
                 row_label="made by",
                 column_label="taken for",
+                row_names=numbers,
+                column_names=numbers,
             ),
         ),
     }
@@ -198,3 +208,16 @@ def _summary(rows: list[dict[str, Any]], config: dict[str, Any]) -> dict[str, st
             text = f"{value:.0f}" if kind == "modes" else f"{value:.3f}"
             summary[f"{kind.replace('_', ' ')} (average)"] = text
     return summary
+
+
+def _summary_of_images(gallery: Gallery | None) -> dict[str, str]:
+    """Return what is known of images without any network to judge them by."""
+    if gallery is None:
+        return {}
+    told_apart = np.trace(gallery.confusion) / len(gallery.confusion)
+    near, usual = np.median(gallery.sample_distance), np.median(gallery.real_distance)
+    return {
+        "samples told apart": f"{100 * told_apart:.0f} %",
+        "distance to the data": f"{near:.1f}",
+        "distance within the data": f"{usual:.1f}",
+    }

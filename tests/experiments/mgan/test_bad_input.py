@@ -412,6 +412,15 @@ def test_image_that_cannot_be_read_is_named(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_folder_of_fewer_images_than_a_gallery_shows(tmp_path, capsys):
+    place = colour_images(tmp_path / "images", count=5)
+    data = ["--dataset", f"folder:{place}", "--run-dir", tmp_path / "run"]
+    line = complain([*DIGITS, *data, "--batch", "2"], capsys)
+    assert "needs at least 6 of them" in line
+    assert "got 5 in folder:" in line
+    assert not (tmp_path / "run").exists()
+
+
 def test_run_directory_below_a_file(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     line = complain([*RING, "--run-dir", tmp_path / "file" / "run"], capsys)
