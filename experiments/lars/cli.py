@@ -11,11 +11,12 @@ import tyro
 
 from experiments.lars.config import Config, OptimizerName, VariantName
 from experiments.lars.presets import PRESETS, get_preset
-from lars_jax.errors import InputError
 from lars_jax.runs import (
-    Resume,
+    Launch,
     Verb,
     default_directory,
+    heading,
+    overview,
     parse,
     run_among,
     run_command,
@@ -44,18 +45,10 @@ configuration with its type, default and meaning.
 
 
 @dataclass(frozen=True)
-class Train:
+class Train(Launch):
     """Train a preset, with any field changed."""
 
     config: Annotated[Config, tyro.conf.arg(name="")]
-    run_dir: Path | None = None
-    """Where the run is written; a dated directory under runs/ where left out."""
-    resume: bool = False
-    """Go on from the last checkpoint in --run-dir."""
-    resume_if_any: bool = False
-    """Go on if --run-dir holds a run, else begin: one command to start and restart."""
-    grace: float = 25.0
-    """Seconds after a signal in which a step must end, or the process ends unsaved."""
     processes: Method = "auto"
     """Where to look for the other processes of the run; none: it is alone."""
     coordinator: str | None = None
@@ -64,6 +57,11 @@ class Train:
     """Number of processes, where the environment does not tell."""
     process_id: int | None = None
     """Place of this process among them, from 0, where the environment does not tell."""
+
+
+@dataclass(frozen=True)
+class List:
+    """List the presets and what each reproduces."""
 
 
 @dataclass(frozen=True)
@@ -156,19 +154,13 @@ def _train(words: list[str]) -> int:
             asked.config,
             asked.run_dir or default_directory(name),
             name=name,
-            resume=_resume(asked),
+            resume=asked.going_on,
             processes=processes,
             grace=asked.grace,
         )
         return outcome.status
 
     return run() if processes.alone else run_among(processes, run)
-
-
-def _resume(asked: Train) -> Resume:
-    if asked.resume_if_any:
-        return "if_any"
-    return "yes" if asked.resume else "no"
 
 
 def _evaluate(words: list[str]) -> int:
@@ -200,14 +192,8 @@ def _report(words: list[str]) -> int:
 
 
 def _list(words: list[str]) -> int:
-    if words:
-        raise InputError(f"list takes no arguments; got {' '.join(words)}")
-    width = max(map(len, PRESETS))
-    for name, preset in PRESETS.items():
-        print(
-            f"{name:{width}}  {preset.reproduces}; expected {preset.expected} "
-            f"[{preset.status}]"
-        )
+    parse(List, words, prog=f"{PROGRAM} list")
+    print("\n".join(overview(PRESETS)))
     return 0
 
 
@@ -220,13 +206,7 @@ def _show(words: list[str]) -> int:
     asked = parse(
         Show, rest, prog=f"{PROGRAM} show [PRESET]", default=Show(preset.config)
     )
-    print(f"{name}: {preset.reproduces}; expected {preset.expected} [{preset.status}]")
-    print(f"source: {preset.source}")
-    if preset.note:
-        print(f"note: {preset.note}")
-    print()
-    for line in describe(check(asked.config)):
-        print(line)
+    print("\n".join([*heading(preset), *describe(check(asked.config))]))
     return 0
 
 

@@ -11,9 +11,11 @@ import tyro
 from experiments.mgan.config import Config
 from experiments.mgan.presets import PRESETS, get_preset
 from lars_jax.runs import (
-    Resume,
+    Launch,
     Verb,
     default_directory,
+    heading,
+    overview,
     parse,
     run_command,
     split_preset,
@@ -45,18 +47,10 @@ File = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
 
 
 @dataclass(frozen=True)
-class Train:
+class Train(Launch):
     """Train a preset, with any field changed."""
 
     config: Annotated[Config, tyro.conf.arg(name="")]
-    run_dir: Path | None = None
-    """Where the run is written; a dated directory under runs/ where left out."""
-    resume: bool = False
-    """Go on from the last checkpoint in --run-dir."""
-    resume_if_any: bool = False
-    """Go on if --run-dir holds a run, else begin: one command to start and restart."""
-    grace: float = 25.0
-    """Seconds after a signal in which a call must end, or the process ends unsaved."""
 
 
 @dataclass(frozen=True)
@@ -159,16 +153,10 @@ def _train(words: list[str]) -> int:
         asked.config,
         asked.run_dir or default_directory(name),
         name=name,
-        resume=_resume(asked),
+        resume=asked.going_on,
         grace=asked.grace,
     )
     return outcome.status
-
-
-def _resume(asked: Train) -> Resume:
-    if asked.resume_if_any:
-        return "if_any"
-    return "yes" if asked.resume else "no"
 
 
 def _evaluate(words: list[str]) -> int:
@@ -220,12 +208,7 @@ def _report(words: list[str]) -> int:
 
 def _list(words: list[str]) -> int:
     parse(List, words, prog=f"{PROGRAM} list")
-    width = max(map(len, PRESETS))
-    for name, preset in PRESETS.items():
-        print(
-            f"{name:{width}}  {preset.reproduces}; expected {preset.expected} "
-            f"[{preset.status}]"
-        )
+    print("\n".join(overview(PRESETS)))
     return 0
 
 
@@ -238,13 +221,7 @@ def _show(words: list[str]) -> int:
     asked = parse(
         Show, rest, prog=f"{PROGRAM} show [PRESET]", default=Show(preset.config)
     )
-    print(f"{name}: {preset.reproduces}; expected {preset.expected} [{preset.status}]")
-    print(f"source: {preset.source}")
-    if preset.note:
-        print(f"note: {preset.note}")
-    print()
-    for line in describe(check(asked.config)):
-        print(line)
+    print("\n".join([*heading(preset), *describe(check(asked.config))]))
     return 0
 
 

@@ -14,11 +14,13 @@ from lars_jax.runs.directory import (
 )
 from lars_jax.runs.ending import TERMINATED, run_among, tell
 from lars_jax.runs.files import Files, RunFiles, warn
-from lars_jax.runs.presets import Preset, find_preset
+from lars_jax.runs.launch import Launch
+from lars_jax.runs.presets import Preset, find_preset, heading, overview
 
 __all__ = [
     "TERMINATED",
     "Files",
+    "Launch",
     "Preset",
     "Resume",
     "RunFiles",
@@ -28,6 +30,8 @@ __all__ = [
     "dispatch",
     "find_preset",
     "goes_on",
+    "heading",
+    "overview",
     "parse",
     "read_run",
     "run_among",

@@ -62,3 +62,29 @@ def find_preset(name: str, presets: Mapping[str, P]) -> P:
     raise InputError(
         f"preset must be one of the {len(presets)} known names; got {name!r}: {advice}"
     )
+
+
+def overview(presets: Mapping[str, Preset[C]]) -> list[str]:
+    """Return a line for each preset: its name, and what it reproduces.
+
+    >>> small = Preset("small", None, "Table 1", "90 %", "https://arxiv.org")
+    >>> overview({"small": small})
+    ['small  Table 1; expected 90 % [not run]']
+    """
+    width = max(map(len, presets), default=0)
+    return [f"{name:{width}}  {_claim(preset)}" for name, preset in presets.items()]
+
+
+def heading(preset: Preset[C]) -> list[str]:
+    """Return the lines above a description of a preset: its claim, source and note.
+
+    >>> small = Preset("small", None, "Table 1", "90 %", "https://arxiv.org")
+    >>> heading(small)
+    ['small: Table 1; expected 90 % [not run]', 'source: https://arxiv.org', '']
+    """
+    note = [f"note: {preset.note}"] if preset.note else []
+    return [f"{preset.name}: {_claim(preset)}", f"source: {preset.source}", *note, ""]
+
+
+def _claim(preset: Preset[C]) -> str:
+    return f"{preset.reproduces}; expected {preset.expected} [{preset.status}]"

@@ -137,7 +137,7 @@ CASES = {
     "report nothing": (["report", NOWHERE], "config.json must be readable"),
     "evaluate without a run": (["eval"], "Directory that `train` wrote"),
     "show an unknown preset": (["show", "resnet"], "resnet"),
-    "list with arguments": (["list", "all"], "list takes no arguments"),
+    "list with arguments": (["list", "all"], "Unrecognized options: all"),
     "begin with weights that are not there": (
         [*SMOKE, "--run-dir", NOWHERE, "--init-from", f"{NOWHERE}.npz"],
         "a file of weights must exist",
