@@ -12,6 +12,7 @@ def test_killed_run_ends_as_one_that_was_not(tmp_path):
     assert row.statuses == ({"-9": row.count} if row.count else {})
 
 
+@pytest.mark.slow
 def test_damaged_checkpoints_cost_the_steps_since_the_one_before(tmp_path):
     rows = damage(Faults(damaged=3), tmp_path)
     assert [row.count for row in rows] == [1, 1, 1]

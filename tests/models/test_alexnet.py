@@ -183,6 +183,7 @@ def test_unknown_norm_is_refused():
         alexnet(10, norm="layer")  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["alexnet", "alexnet_bn"])
 def test_small_form_learns_eight_examples_by_heart(name):
     network, params, model_state = small_network(name)

@@ -136,6 +136,7 @@ def test_cell_is_an_optimizer_or_a_variant(name, optimizer, variant):
     assert (cell.optimizer, cell.variant) == (optimizer, variant)
 
 
+@pytest.mark.slow
 def test_variants_and_lamb_are_compared_under_their_own_names(tmp_path):
     words = [
         *("compare", "smoke", "--devices", "1", "--steps", "2", "--batches", "16"),

@@ -94,6 +94,7 @@ def test_same_arguments_give_the_same_choice(compiled):
     )
 
 
+@pytest.mark.slow
 def test_compiler_is_asked_and_its_answer_is_the_largest_that_fits():
     config = replace(SMOKE, global_batch=512, bn_span=64)
     given = setting()
@@ -113,6 +114,7 @@ def test_compiler_is_asked_and_its_answer_is_the_largest_that_fits():
     assert f"{parts} micro-batches of {512 // parts} examples" in found.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", get_args(Backend))
 def test_program_that_was_compiled_is_the_one_that_runs(backend, caplog):
     config = replace(
@@ -260,6 +262,7 @@ def test_least_of_machine_and_control_groups_is_left(tmp_path, line, place, name
     assert left() == 500_000
 
 
+@pytest.mark.slow
 def test_run_in_parts_that_fit_ends_where_a_whole_one_does(tmp_path, capsys):
     words = ["train", "smoke", "--devices", "1", "--bn-span", "16", "--seed", "3"]
     words += ["--optimizer", "sgd", "--learning-rate", "0.05"]
@@ -283,6 +286,7 @@ def test_run_in_parts_that_fit_ends_where_a_whole_one_does(tmp_path, capsys):
     assert main(["eval", str(tmp_path / "fit")]) == 0
 
 
+@pytest.mark.slow
 def test_span_of_a_device_stays_what_it_was_when_the_run_began(tmp_path):
     words = ["train", "smoke", "--devices", "8", "--bn-span", "per_device"]
     assert main([*words, "--run-dir", str(tmp_path / "run")]) == 0

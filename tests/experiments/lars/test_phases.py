@@ -78,6 +78,7 @@ ELASTIC += ["--optimizer", "sgd", "--learning-rate", "0.05", "--bn-span", "8"]
 """SGD, which unlike LARS does not forgive a gradient of another size."""
 
 
+@pytest.mark.slow
 def test_run_goes_on_with_other_devices_in_mid_epoch(tmp_path, monkeypatch):
     straight, moved = tmp_path / "straight", tmp_path / "moved"
     whole = ["--devices", "8", "--run-dir"]

@@ -161,6 +161,7 @@ def test_step_is_traced_once_in_a_run_with_schedule_evaluation_and_checkpoints(
     assert len(traces) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rule",
     [["--optimizer", "lamb"], ["--variant", "simclr_popular"]],
@@ -180,6 +181,7 @@ def test_control_and_variant_go_on_bit_for_bit(tmp_path, rule):
     assert last_state(broken) == last_state(straight)
 
 
+@pytest.mark.slow
 def test_one_trainer_serves_every_rate_with_one_trace(monkeypatch):
     traces = []
     original = program.update

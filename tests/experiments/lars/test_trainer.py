@@ -45,7 +45,17 @@ RULES = {
 } | {"lamb": {"optimizer": "lamb", "learning_rate": 0.02}}
 
 
-@pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
+COMMON = ("lamb", "simclr_popular")
+"""Rules that are trained wherever tests run; each takes a compilation of its own."""
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        pytest.param(rule, id=name, marks=[] if name in COMMON else pytest.mark.slow)
+        for name, rule in RULES.items()
+    ],
+)
 def test_every_rule_trains(rule):
     config = replace(BASE, steps=6, **rule)
     trainer = Trainer.create(config)
@@ -90,7 +100,7 @@ def test_eight_devices_end_where_one_does(alone, backend, optimizer):
 
 # Dropout, batch statistics and accumulation: what depends on the mesh if anything does.
 PARTS = replace(
-    BASE, network="alexnet_bn", bn_span=2, optimizer="sgd", learning_rate=0.01, steps=6
+    BASE, network="alexnet_bn", bn_span=2, optimizer="sgd", learning_rate=0.01, steps=3
 )
 
 
@@ -100,6 +110,7 @@ def whole():
     return train(PARTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", get_args(Backend))
 def test_dropout_and_statistics_do_not_depend_on_mesh_or_parts(whole, backend):
     config = replace(PARTS, devices=8, backend=backend, microbatches=2)
@@ -127,6 +138,7 @@ def test_held_out_examples_are_evaluated_in_place_of_the_test_split():
     assert trainer.evaluate(trainer.initial_state())["count"] == 100
 
 
+@pytest.mark.slow
 def test_estimated_statistics_mend_what_few_large_steps_leave_behind():
     # Twenty-four steps of 1024 at a constant rate: the weights have run away from the
     # running average.

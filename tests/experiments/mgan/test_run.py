@@ -399,6 +399,7 @@ def test_damaged_newest_checkpoint_is_set_aside_for_the_one_before(
     assert last_state(directory) == last_state(ring_run)
 
 
+@pytest.mark.slow
 def test_run_goes_on_with_other_devices(ring_run, tmp_path, monkeypatch):
     moved = tmp_path / "moved"
     with monkeypatch.context() as patched:
