@@ -87,6 +87,16 @@ def test_pictures_of_the_report_lie_beside_it(request, run, pictures):
     assert (directory / "gallery.npz").exists() == (run == "digits_run")
 
 
+def test_head_of_a_report_on_images_tells_what_needs_no_other_network(digits_run):
+    with np.load(digits_run / "gallery.npz") as gallery:
+        told_apart = np.trace(gallery["confusion"]) / 10
+        distance = np.median(gallery["sample_distance"])
+    text = (digits_run / "report.html").read_text()
+    head = re.sub(r"<[^>]+>", " ", text[: text.index("Course of training")])
+    assert f"samples told apart {100 * told_apart:.0f} %" in " ".join(head.split())
+    assert f"distance to the data {distance:.1f}" in " ".join(head.split())
+
+
 def test_report_needs_nothing_but_itself(finished):
     text = (finished / "report.html").read_text()
     assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", text)
