@@ -66,6 +66,7 @@ def test_summary_of_an_even_number_takes_the_middle():
     assert summary == Summary(4, 2.5, 1.0, 4.0, (4.0, 1.0, 3.0, 2.0))
 
 
+@pytest.mark.slow
 def test_our_side_runs_without_torch(row):
     speed = row["images_per_second"][throughput.OURS]
     assert list(row["images_per_second"]) == [throughput.OURS]
@@ -82,6 +83,7 @@ def test_state_goes_on_from_round_to_round():
     assert training.state.step == 3
 
 
+@pytest.mark.slow
 def test_record_keeps_the_rows_of_other_configurations(row, tmp_path):
     settings = throughput.Settings(batch=8, records=tmp_path)
     other = throughput.Settings(batch=16, records=tmp_path)
@@ -91,6 +93,7 @@ def test_record_keeps_the_rows_of_other_configurations(row, tmp_path):
     assert list(rows) == ["resnet20_8_float32_lars", "resnet20_16_float32_lars"]
 
 
+@pytest.mark.slow
 def test_table_names_machine_and_speed(row):
     text = throughput.table(row)
     assert row["machine"]["processor"] in text
@@ -98,6 +101,7 @@ def test_table_names_machine_and_speed(row):
     assert f"{median:.0f}" in text
 
 
+@pytest.mark.slow
 def test_shares_are_of_the_whole_step(row):
     found = row["breakdown"]
     assert list(found) == [parts.STEP, *parts.PARTS]

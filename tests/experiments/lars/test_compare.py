@@ -25,6 +25,7 @@ def compared(tmp_path_factory):
     return directory
 
 
+@pytest.mark.slow
 def test_every_cell_has_the_same_budget(compared):
     rows = list(read_lines(compared / "results.jsonl"))
     for name in ("lars", "sgd"):
@@ -32,6 +33,7 @@ def test_every_cell_has_the_same_budget(compared):
         assert phases == ["tune", "tune", "test", "test"]
 
 
+@pytest.mark.slow
 def test_the_rate_that_tuned_best_is_the_one_tested(compared):
     rows = list(read_lines(compared / "results.jsonl"))
     for name in ("lars", "sgd"):
@@ -70,6 +72,7 @@ def test_of_equal_accuracies_the_lower_loss_wins_and_divergence_loses(monkeypatc
     assert runs[5]["rate"] == 2.0
 
 
+@pytest.mark.slow
 def test_table_holds_mean_and_sd_of_the_seeds(compared):
     rows = [r for r in read_lines(compared / "results.jsonl") if r["phase"] == "test"]
     lines = (compared / "table.md").read_text().splitlines()
@@ -81,11 +84,13 @@ def test_table_holds_mean_and_sd_of_the_seeds(compared):
         assert line.endswith(f"| {mean:.2f} | {sd:.2f} | 2 |")
 
 
+@pytest.mark.slow
 def test_plot_and_settings_are_kept(compared):
     assert (compared / "accuracy.svg").read_text().count("<svg") == 1
     assert json.loads((compared / "config.json").read_text())["grid"]["trials"] == 2
 
 
+@pytest.mark.slow
 def test_same_directory_is_not_used_twice(compared, capsys):
     assert main(["compare", "smoke", "--run-dir", str(compared)]) == 2
     assert "directory of its own" in capsys.readouterr().err

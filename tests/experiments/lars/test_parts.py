@@ -14,6 +14,7 @@ from experiments.lars.program import ImageFacts, make_network
 from experiments.lars.trainer import Trainer
 from lars_jax import InputError
 from lars_jax.train.parallel import Backend
+from tests.cases import mostly_slow
 
 SMOKE = get_preset("smoke").config
 # SGD, for LARS would hide a gradient that is too large.
@@ -47,7 +48,9 @@ def error(found, expected):
 
 
 @pytest.mark.parametrize("backend", get_args(Backend))
-@pytest.mark.parametrize(("parts", "span"), [(1, 8), (2, 4)])
+@pytest.mark.parametrize(
+    ("parts", "span"), mostly_slow({"1-8": (1, 8), "2-4": (2, 4)}, ["2-4"])
+)
 def test_span_per_device_is_a_number_from_there_on(whole, backend, parts, span):
     found, config = trained(
         replace(

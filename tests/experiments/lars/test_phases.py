@@ -19,6 +19,7 @@ from benchmarks.phases import (
     in_training,
 )
 from experiments.lars.cli import main
+from tests.cases import mostly_slow
 from tests.experiments.lars.support import last_state, rows, saved_state
 
 RUN = [
@@ -49,7 +50,10 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("phase", "number", "saved"), PHASES.values(), ids=PHASES.keys()
+    ("phase", "number", "saved"),
+    mostly_slow(
+        PHASES, ["compilation of the step", "training", "data wait", "first evaluation"]
+    ),
 )
 def test_signal_in_a_phase_saves_and_loses_nothing(
     undisturbed, tmp_path, monkeypatch, capfd, phase, number, saved

@@ -29,6 +29,7 @@ def by_structure():
     return {" ".join(names): names[0] for names in found.values()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", by_structure().values(), ids=by_structure().keys())
 def test_full_size_step_keeps_every_shape_of_the_state(name):
     config = get_preset(name).config

@@ -1,6 +1,5 @@
 """The same run on any mesh, by either back-end, fed or from the device."""
 
-import itertools
 from typing import get_args
 
 import jax
@@ -13,6 +12,7 @@ from experiments.lars.presets import get_preset
 from experiments.lars.trainer import Trainer
 from lars_jax.train import DataParallel, Interrupt, data_mesh
 from lars_jax.train.parallel import Backend
+from tests.cases import mostly_slow
 
 BASE = replace(
     get_preset("smoke").config, global_batch=32, steps=20, learning_rate=0.5, devices=1
@@ -45,16 +45,8 @@ RULES = {
 } | {"lamb": {"optimizer": "lamb", "learning_rate": 0.02}}
 
 
-COMMON = ("lamb", "simclr_popular")
-"""Rules that are trained wherever tests run; each takes a compilation of its own."""
-
-
 @pytest.mark.parametrize(
-    "rule",
-    [
-        pytest.param(rule, id=name, marks=[] if name in COMMON else pytest.mark.slow)
-        for name, rule in RULES.items()
-    ],
+    "rule", mostly_slow({name: (rule,) for name, rule in RULES.items()}, ["lamb"])
 )
 def test_every_rule_trains(rule):
     config = replace(BASE, steps=6, **rule)
@@ -88,7 +80,14 @@ def assert_same(found, expected, tolerance):
 
 @pytest.mark.parametrize(
     ("backend", "optimizer"),
-    list(itertools.product(get_args(Backend), ["lars", "sgd"])),
+    mostly_slow(
+        {
+            f"{backend}-{optimizer}": (backend, optimizer)
+            for backend in get_args(Backend)
+            for optimizer in ("lars", "sgd")
+        },
+        ["jit-lars", "shard_map-lars", "pmap-sgd"],
+    ),
 )
 def test_eight_devices_end_where_one_does(alone, backend, optimizer):
     rate = {"lars": 0.5, "sgd": 0.02}[optimizer]

@@ -113,6 +113,7 @@ def test_second_call_trains_nothing_and_says_the_same(compared, copy, monkeypatc
         assert len(rows(copy / run, "attempts.jsonl")) == 1
 
 
+@pytest.mark.slow
 def test_comparison_that_was_stopped_goes_on(compared, copy, monkeypatch):
     for name in ("table.md", "compare.json"):
         (copy / name).unlink()

@@ -499,6 +499,7 @@ def test_unrolled_gradient_is_that_of_the_loss_after_looking_ahead(steps):
             np.testing.assert_allclose(found, slope, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_looking_ahead_changes_the_gradient():
     found = []
     for steps in (1, 5):

@@ -334,6 +334,7 @@ def test_samples_outside_of_training_follow_the_running_averages():
     assert np.abs(before - after).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_real_and_generated_images_are_normalised_apart():
     config = replace(IMAGES, generators=1)
     players = make_players(config, 1)

@@ -23,6 +23,7 @@ from experiments.mgan.trainer import Trainer
 from lars_jax.train.ahead import AheadOfTime
 from lars_jax.train.record import lock, read_json, read_lines
 from lars_jax.train.weights import load_weights
+from tests.cases import mostly_slow
 from tests.experiments.mgan.support import (
     DIGITS,
     RING,
@@ -351,7 +352,8 @@ PHASES = {
 
 
 @pytest.mark.parametrize(
-    ("phase", "number", "words", "saved"), PHASES.values(), ids=PHASES.keys()
+    ("phase", "number", "words", "saved"),
+    mostly_slow(PHASES, ["compilation", "first call", "first evaluation", "gallery"]),
 )
 def test_signal_in_a_phase_saves_and_loses_nothing(
     request, tmp_path, monkeypatch, capfd, phase, number, words, saved
