@@ -120,6 +120,9 @@ class OptimizerConfig:
     trust_coefficient: float = 1e-3
     """Trust coefficient eta; for `lars` alone."""
 
+    weight_decay: float = 0.0
+    """Weight decay beta of matrices; for `lars` and `lamb`."""
+
     warmup_steps: int = 0
     """Steps of linear warm-up."""
 

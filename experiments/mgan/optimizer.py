@@ -25,7 +25,9 @@ def make_optimizer(
     """Return a player's optimizer.
 
     LARS and LAMB treat each generator's first layer as a layer of its own, and leave
-    vectors alone (biases begin at zero, where a trust ratio would keep them).
+    vectors alone (biases begin at zero, where a trust ratio would keep them). Without
+    weight decay a layer that gains by growing, as those of a player that wins do, grows
+    by a share of itself at every step, and so without bound.
 
     Args:
         config: what both players have in common.
@@ -45,6 +47,7 @@ def make_optimizer(
         momentum: float,
         second_momentum: float,
         trust_coefficient: float,
+        weight_decay: float,
     ) -> optax.GradientTransformation:
         def schedule(step: Any) -> Any:
             return rate * _shape(step, steps, warmup_steps, decay_from)
@@ -60,11 +63,15 @@ def make_optimizer(
                 schedule,
                 b1=momentum,
                 b2=second_momentum,
+                weight_decay=weight_decay,
+                weight_decay_mask=matrices,
                 trust_ratio_mask=matrices,
                 stacked_axes=stacked_axes,
             )
         return lars(
             schedule,
+            weight_decay,
+            weight_decay_mask=matrices,
             trust_coefficient=trust_coefficient,
             trust_ratio_mask=matrices,
             momentum=momentum,
@@ -79,6 +86,7 @@ def make_optimizer(
         momentum=config.momentum,
         second_momentum=config.second_momentum,
         trust_coefficient=config.trust_coefficient,
+        weight_decay=config.weight_decay,
     )
 
 

@@ -81,6 +81,14 @@ CASES = {
         ["train", "ring_unrolled", "--optimizer", "lars"],
         "looks ahead by steps of Adam; got optimizer lars",
     ),
+    "weight decay of Adam": (
+        ["train", "--weight-decay", "1e-4"],
+        "weight_decay is of LARS and LAMB; got 0.0001 with adam: choose --optimizer",
+    ),
+    "weight decay below 0": (
+        ["train", "--optimizer", "lars", "--weight-decay", "-1"],
+        "weight_decay must be 0 or more",
+    ),
     "dense layers for images": (
         ["train", "digits", "--network", "plane"],
         "network must fit the data; got plane for digits: choose --network dcgan",

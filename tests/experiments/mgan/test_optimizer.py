@@ -61,8 +61,10 @@ def updates_of(tx, params, gradients):
     return found
 
 
-def make(rule):
-    config = OptimizerConfig(momentum=0.9, trust_coefficient=0.01)
+def make(rule, weight_decay=0.0):
+    config = OptimizerConfig(
+        momentum=0.9, trust_coefficient=0.01, weight_decay=weight_decay
+    )
     return make_optimizer(config, rule, 0.5, steps=10)
 
 
@@ -70,9 +72,9 @@ def make(rule):
 @pytest.mark.parametrize("rule", ["lars", "lamb"])
 def test_stacked_first_layers_equal_layers_of_their_own(rule, config):
     params, gradients = weights_and_gradients(config)
-    stacked = updates_of(make(rule), params, gradients)
+    stacked = updates_of(make(rule, 0.1), params, gradients)
     apart = updates_of(
-        make(rule), separate(params), [separate(gradient) for gradient in gradients]
+        make(rule, 0.1), separate(params), [separate(part) for part in gradients]
     )
     for one, other in zip(stacked, apart, strict=True):
         jax.tree.map(
@@ -107,6 +109,43 @@ def test_biases_that_begin_at_0_learn(rule):
     updates = updates_of(make(rule), params, gradients)[0]
     for layer in ("first", "up1", "output", "first_norm"):
         assert np.abs(updates[layer]["bias"]).min() > 0
+
+
+@pytest.mark.parametrize("rule", ["lars", "lamb"])
+def test_weight_decay_is_of_matrices_alone(rule):
+    params, gradients = weights_and_gradients(IMAGES)
+    params["first"]["bias"] = jnp.ones_like(params["first"]["bias"])
+    without = updates_of(make(rule), params, gradients[:1])[0]
+    decayed = updates_of(make(rule, 0.5), params, gradients[:1])[0]
+    for layer in ("first", "up1", "output", "first_norm"):
+        np.testing.assert_array_equal(decayed[layer]["bias"], without[layer]["bias"])
+    for layer in ("first", "up1", "output"):
+        assert np.abs(decayed[layer]["kernel"] - without[layer]["kernel"]).max() > 1e-4
+
+
+def size_after(steps, weight_decay):
+    """Return the weight of a logistic loss of separable data, log(1 + exp(-w))."""
+    config = OptimizerConfig(
+        momentum=0.0, trust_coefficient=0.1, weight_decay=weight_decay
+    )
+    tx = make_optimizer(config, "lars", 1.0, steps)
+
+    def step(_, carry):
+        w, state = carry
+        gradient = jax.tree.map(lambda x: -jax.nn.sigmoid(-x), w)
+        updates, state = tx.update(gradient, state, w)
+        return optax.apply_updates(w, updates), state
+
+    w = {"kernel": jnp.ones((1, 1))}
+    found, _ = jax.lax.fori_loop(0, steps, step, (w, tx.init(w)))
+    return float(found["kernel"][0, 0])
+
+
+def test_only_weight_decay_bounds_a_layer_that_gains_by_growing():
+    # Without it a step is a tenth of the weight, be the gradient ever so small.
+    np.testing.assert_allclose(size_after(40, 0.0), 1.1**40, rtol=1e-4)
+    # It ends where gradient and decay cancel: sigmoid(-w) = 0.01 w, at w = 3.3593.
+    np.testing.assert_allclose(size_after(400, 0.01), 3.3593, rtol=1e-4)
 
 
 def test_adam_is_that_of_optax():
