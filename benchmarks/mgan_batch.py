@@ -4,8 +4,8 @@
 
 The ring of eight Gaussians with K = 8, always as many samples seen, so the larger the
 batch the fewer the steps: batches of 64 to 8192, a quarter of them for each generator.
-Adam; LARS, with one layer for each generator's first layer; and LAMB, which is LARS's
-trust on Adam's steps. The rates of each are chosen at a batch of 512 by one seed, from
+Adam; LARS, with one layer for each generator's first layer, without weight decay and
+with it; and LAMB, which is LARS's trust on Adam's steps. The rates of each are chosen at a batch of 512 by one seed, from
 the same number of settings; at other batches three rules of scaling are tried: the same
 rates, rates by the square root of the batch, and in proportion to it. LARS scales the
 global rate and keeps its trust coefficient.
@@ -62,6 +62,23 @@ LARS = {
         for eta in (0.02, 0.05)
     },
 }
+DECAYED = {
+    f"eta {eta:g}, beta {beta:g}, discriminator {factor} times": _rates(
+        0.05,
+        factor * 0.05,
+        optimizer="lars",
+        trust_coefficient=eta,
+        weight_decay=beta,
+    )
+    for eta, beta, factor in (
+        (0.05, 1e-4, 4),
+        (0.05, 1e-3, 4),
+        (0.05, 1e-2, 4),
+        (0.05, 1e-3, 1),
+        (0.2, 1e-3, 1),
+        (0.2, 1e-2, 1),
+    )
+}
 LAMB = {
     name: changes | {"optimizer": "lamb"}
     for name, changes in {
@@ -73,7 +90,12 @@ LAMB = {
         "rates 1e-2, 4e-2": _rates(1e-2, 4e-2),
     }.items()
 }
-GROUPS: dict[str, dict[str, Changes]] = {"adam": ADAM, "lars": LARS, "lamb": LAMB}
+GROUPS: dict[str, dict[str, Changes]] = {
+    "adam": ADAM,
+    "lars": LARS,
+    "lars with decay": DECAYED,
+    "lamb": LAMB,
+}
 
 
 def at_batch(config: Config, batch: int, power: float) -> Config:
@@ -132,7 +154,7 @@ def main(log: str = "runs/mgan_batch.jsonl", seeds: int = 3, group: str = "") ->
     Args:
         log: file of the runs that are done.
         seeds: runs of each.
-        group: play this one alone, `adam`, `lars` or `lamb`, and write no record.
+        group: play this one of `GROUPS` alone, and write no record.
     """
     path = Path(log)
     path.parent.mkdir(parents=True, exist_ok=True)
