@@ -5,10 +5,10 @@
 The ring of eight Gaussians with K = 8, always as many samples seen, so the larger the
 batch the fewer the steps: batches of 64 to 8192, a quarter of them for each generator.
 Adam; LARS, with one layer for each generator's first layer, without weight decay and
-with it; and LAMB, which is LARS's trust on Adam's steps. The rates of each are chosen at a batch of 512 by one seed, from
-the same number of settings; at other batches three rules of scaling are tried: the same
-rates, rates by the square root of the batch, and in proportion to it. LARS scales the
-global rate and keeps its trust coefficient.
+with it; and LAMB, which is LARS's trust on Adam's steps. The rates of each are chosen
+at a batch of 512 by one seed, from the same number of settings; at other batches three
+rules of scaling are tried: the same rates, rates by the square root of the batch, and
+in proportion to it. LARS scales the global rate and keeps its trust coefficient.
 """
 
 import itertools
