@@ -62,8 +62,9 @@ LARS = {
         for eta in (0.02, 0.05)
     },
 }
+_BALANCES = {1: "", 4: ", discriminator 4 times"}
 DECAYED = {
-    f"eta {eta:g}, beta {beta:g}, discriminator {factor} times": _rates(
+    f"eta {eta:g}, beta {beta:g}{_BALANCES[factor]}": _rates(
         0.05,
         factor * 0.05,
         optimizer="lars",
@@ -71,12 +72,12 @@ DECAYED = {
         weight_decay=beta,
     )
     for eta, beta, factor in (
+        (0.05, 1e-5, 4),
         (0.05, 1e-4, 4),
         (0.05, 1e-3, 4),
-        (0.05, 1e-2, 4),
-        (0.05, 1e-3, 1),
-        (0.2, 1e-3, 1),
-        (0.2, 1e-2, 1),
+        (0.1, 1e-4, 4),
+        (0.05, 1e-5, 1),
+        (0.05, 1e-4, 1),
     )
 }
 LAMB = {

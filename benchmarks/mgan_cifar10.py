@@ -1,6 +1,6 @@
 """Ten generators against one on CIFAR-10, at equal updates, in features of our own.
 
-    python -m benchmarks.mgan_cifar10 --run-dir runs/cifar10 --classifier FILE
+    python -m benchmarks.mgan_cifar10 --run-dir runs/cifar10 --classifier FILE --seeds 2
 
 Both games are those of `cifar10_small`: a quarter of the paper's width, 120 samples a
 step, from ten generators or from one. FILE holds a classifier that the same machine
@@ -31,8 +31,7 @@ from experiments.mgan.presets import get_preset
 from experiments.mgan.run import evaluate, train
 from experiments.mgan.snapshots import read_arrays
 from lars_jax.data import load_source, to_arrays
-from lars_jax.train.config import to_json
-from lars_jax.train.record import environment, read_lines
+from lars_jax.train.record import environment, read_json, read_lines
 
 GAMES = {"ten": "cifar10_small", "one": "cifar10_small_gan"}
 PICTURES = ("samples.png", "interpolation.png", "neighbours.png", "confusion.svg")
@@ -43,7 +42,8 @@ def main(
     run_dir: Path,
     classifier: Path,
     network: str = "resnet8",
-    steps: int = 4_000,
+    steps: int = 10_000,
+    seeds: int = 2,
     accuracy: float | None = None,
     game: str = "",
 ) -> None:
@@ -54,28 +54,25 @@ def main(
         classifier: weights of the classifier.
         network: its name.
         steps: length of both games.
+        seeds: runs of each.
         accuracy: of the classifier on the test images, for the record.
         game: play this one alone, `ten` or `one`, and write no record.
     """
-    for name in [game] if game else GAMES:
-        preset = GAMES[name]
-        config = replace(get_preset(preset).config, steps=steps)
-        outcome = train(config, run_dir / name, name=preset, resume="if_any")
-        if outcome.status:
-            raise SystemExit(outcome.status)
+    names = [game] if game else list(GAMES)
+    runs = [(name, seed) for seed in range(seeds) for name in names]
+    for name, seed in runs:
+        _play(name, seed, run_dir, steps)
     if game:
         return
     features = f"{network}:{classifier}"
-    rows = [
-        _row(run_dir / name, preset, steps, features) for name, preset in GAMES.items()
-    ]
+    rows = [_row(name, seed, run_dir, features) for name, seed in runs]
     config = replace(get_preset("cifar10_small").config, features=features)
     for name in PICTURES:
-        shutil.copy(run_dir / "ten" / name, RECORDS / f"mgan_cifar10_{name}")
+        shutil.copy(run_dir / "ten" / "0" / name, RECORDS / f"mgan_cifar10_{name}")
     print(
         write_record(
             "mgan_cifar10",
-            COMMAND,
+            f"{COMMAND} --seeds {seeds}",
             classifier={"network": network, "accuracy": accuracy},
             games=rows,
             test_images=_floor(config, features),
@@ -83,14 +80,24 @@ def main(
     )
 
 
-def _row(place: Path, preset: str, steps: int, features: str) -> dict[str, Any]:
+def _play(game: str, seed: int, run_dir: Path, steps: int) -> None:
+    preset = GAMES[game]
+    config = replace(get_preset(preset).config, steps=steps, seed=seed)
+    place = run_dir / game / str(seed)
+    outcome = train(config, place, name=preset, resume="if_any")
+    if outcome.status:
+        raise SystemExit(outcome.status)
+
+
+def _row(game: str, seed: int, run_dir: Path, features: str) -> dict[str, Any]:
+    place = run_dir / game / str(seed)
     rows = list(read_lines(place / "metrics.jsonl"))
     timed = [row["steps_per_second"] for row in rows if "steps_per_second" in row]
     gallery = read_arrays(place / "gallery.npz", Gallery._fields)
     return {
-        "preset": preset,
-        "steps": steps,
-        "config": to_json(get_preset(preset).config),
+        "preset": GAMES[game],
+        "seed": seed,
+        "config": read_json(place / "config.json")["config"],
         "environment": environment(),
         "final": evaluate(place, features=features),
         "steps_per_second": float(np.median(timed)),

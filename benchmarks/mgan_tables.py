@@ -111,7 +111,8 @@ def images() -> str:
         rows.append(
             [
                 f"`{game['preset']}`",
-                f"{game['steps']:,}",
+                str(game["seed"]),
+                f"{game['config']['steps']:,}",
                 f"{last['eval/distance']:.1f}",
                 f"{last['eval/average/distance']:.1f}",
                 f"{last['eval/average/score']:.2f} ± "
@@ -122,10 +123,11 @@ def images() -> str:
     test = record["test_images"]
     score = f"{test['score_mean']:.2f} ± {test['score_sd']:.2f}"
     rows.append(
-        ["10,000 test images", "", f"{test['frechet_distance']:.1f}", "", score, ""]
+        ["10,000 test images", "", "", f"{test['frechet_distance']:.1f}", "", score, ""]
     )
     head = [
         "game",
+        "seed",
         "steps",
         "distance",
         "distance, averaged",
