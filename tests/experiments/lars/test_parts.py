@@ -64,7 +64,9 @@ def test_span_per_device_is_a_number_from_there_on(whole, backend, parts, span):
     assert all(error(found, other) > 1e-2 for other in others)
 
 
-@pytest.mark.parametrize("backend", get_args(Backend))
+@pytest.mark.parametrize(
+    "backend", mostly_slow({name: (name,) for name in get_args(Backend)}, ["jit"])
+)
 def test_global_span_is_the_whole_batch_on_any_mesh(whole, backend):
     found, _ = trained(replace(BASE, devices=8, backend=backend, bn_span="global"))
     assert error(found, whole[None]) < 1e-3

@@ -7,8 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from traceback import format_stack
 
 import numpy as np
 import pytest
@@ -151,14 +153,17 @@ def test_step_is_traced_once_in_a_run_with_schedule_evaluation_and_checkpoints(
     original = program.update
 
     def counted(*arguments, **options):
-        traces.append(None)
+        traces.append(
+            f"in {threading.current_thread().name}\n{''.join(format_stack())}"
+        )
         return original(*arguments, **options)
 
     monkeypatch.setattr(program, "update", counted)
     often = ["--eval-every", "0.02", "--checkpoint-every", "0.02", "--steps", "12"]
     assert main([*SMOKE, *often, "--run-dir", str(tmp_path / "run")]) == 0
     assert len([r for r in rows(tmp_path / "run") if "eval/accuracy" in r]) >= 6
-    assert len(traces) == 1
+    # Who traced it besides, where one did.
+    assert len(traces) == 1, "\n".join(traces)
 
 
 @pytest.mark.slow

@@ -44,6 +44,7 @@ def moved(directory, target, **changes):
     return copy
 
 
+@pytest.mark.slow
 def test_split_run_measures_what_a_whole_one_does(split, finished):
     for name in ("train/loss", "eval/loss"):
         np.testing.assert_allclose(rows(split, name), rows(finished, name), rtol=1e-4)
@@ -51,6 +52,7 @@ def test_split_run_measures_what_a_whole_one_does(split, finished):
     assert (split / "report.html").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_states_are_drawn_alike_and_lie_where_they_should(split):
     config = load_config(split)
     state = Trainer.create(config).initial_state()
@@ -66,6 +68,7 @@ def test_states_are_drawn_alike_and_lie_where_they_should(split):
     assert own < 0.2 * all_
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "devices"), [("zero1", 2), ("none", 1)])
 def test_run_is_evaluated_on_other_devices(split, tmp_path, capsys, kind, devices):
     copy = moved(split, tmp_path / "run", state_sharding=kind, devices=devices)
@@ -75,6 +78,7 @@ def test_run_is_evaluated_on_other_devices(split, tmp_path, capsys, kind, device
     assert f"accuracy {100 * accuracy:.2f} % of 360, loss {loss:.4f}" in said
 
 
+@pytest.mark.slow
 def test_weights_of_a_split_run_begin_another(split, tmp_path):
     file = tmp_path / "weights.npz"
     assert main(["export", str(split), str(file)]) == 0
@@ -90,6 +94,7 @@ def test_weights_of_a_split_run_begin_another(split, tmp_path):
     assert len(jax.tree.leaves(state)[0].sharding.device_set) == 2
 
 
+@pytest.mark.slow
 def test_split_run_goes_on_and_is_reported(split, tmp_path, capsys):
     copy = Path(shutil.copytree(split, tmp_path / "run"))
     (copy / "report.html").unlink()
