@@ -33,7 +33,7 @@ import tyro
 from benchmarks import phases
 from benchmarks.local_processes import Local
 from benchmarks.records import write_record
-from experiments.lars.cli import main as command_line
+from experiments.lars.experiment import main as command_line
 from lars_jax.train.checkpoint import CONTENTS
 from lars_jax.train.record import read_lines
 

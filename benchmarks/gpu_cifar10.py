@@ -18,9 +18,10 @@ from typing import Any
 import tyro
 
 from benchmarks import cifar10_throughput as throughput
-from experiments.lars import run
 from experiments.lars.config import Config, replace
+from experiments.lars.experiment import LARS
 from experiments.lars.presets import get_preset
+from lars_jax.runs.train import train as train_run
 from lars_jax.train.config import to_json
 from lars_jax.train.record import environment, read_json, read_lines, write_json
 
@@ -86,11 +87,11 @@ def train(settings: Settings, name: str) -> tuple[dict[str, Any], int]:
     directory = settings.out / name
     resume = (directory / "config.json").exists()
     started = time.perf_counter()
-    outcome = run.train(config, directory, name=name, resume="if_any")
+    outcome = train_run(LARS, config, directory, name=name, resume="if_any")
     return {
-        "accuracy": outcome.evaluation.get("eval/accuracy"),
-        "loss": outcome.evaluation.get("eval/loss"),
-        "count": outcome.evaluation.get("eval/count"),
+        "accuracy": outcome.evaluation.get("accuracy"),
+        "loss": outcome.evaluation.get("loss"),
+        "count": outcome.evaluation.get("count"),
         "steps": outcome.step,
         "images_per_second": training_speed(directory),
         "wall_seconds": time.perf_counter() - started,

@@ -130,7 +130,7 @@ def play(config: Config) -> dict[str, float]:
         state, _ = trainer.fit(trainer.initial_state())
         return make_evaluation(trainer)(state)
     except (NonFiniteError, ValueError):
-        return {"eval/wasserstein": float("nan"), "eval/modes": 0.0}
+        return {"wasserstein": float("nan"), "modes": 0.0}
 
 
 def row(name: str, group: str, batch: int, rule: str, seed: int) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def row(name: str, group: str, batch: int, rule: str, seed: int) -> dict[str, An
         "rule": rule,
         "seed": seed,
         "config": to_json(config),
-        "final": {key.removeprefix("eval/"): value for key, value in found.items()},
+        "final": found,
     }
 
 

@@ -24,13 +24,14 @@ import tyro
 from benchmarks.records import RECORDS, write_record
 from experiments.mgan.config import Config, replace
 from experiments.mgan.evaluation import open_extractor
+from experiments.mgan.experiment import MGAN
 from experiments.mgan.extractors import evaluate_images
 from experiments.mgan.gallery import Gallery
 from experiments.mgan.inputs import load_inputs
 from experiments.mgan.presets import get_preset
-from experiments.mgan.run import evaluate, train
 from experiments.mgan.snapshots import read_arrays
 from lars_jax.data import load_source, to_arrays
+from lars_jax.runs.train import evaluate, train
 from lars_jax.train.record import environment, read_json, read_lines
 
 GAMES = {"ten": "cifar10_small", "one": "cifar10_small_gan"}
@@ -84,7 +85,7 @@ def _play(game: str, seed: int, run_dir: Path, steps: int) -> None:
     preset = GAMES[game]
     config = replace(get_preset(preset).config, steps=steps, seed=seed)
     place = run_dir / game / str(seed)
-    outcome = train(config, place, name=preset, resume="if_any")
+    outcome = train(MGAN, config, place, name=preset, resume="if_any")
     if outcome.status:
         raise SystemExit(outcome.status)
 
@@ -99,7 +100,10 @@ def _row(game: str, seed: int, run_dir: Path, features: str) -> dict[str, Any]:
         "seed": seed,
         "config": read_json(place / "config.json")["config"],
         "environment": environment(),
-        "final": evaluate(place, features=features),
+        "final": {
+            f"eval/{name}": value
+            for name, value in evaluate(MGAN, place, features=features).items()
+        },
         "steps_per_second": float(np.median(timed)),
         "sample_distance": float(np.median(gallery["sample_distance"])),
         "real_distance": float(np.median(gallery["real_distance"])),

@@ -17,6 +17,7 @@ import tyro
 
 from benchmarks.records import RECORDS, write_record
 from experiments.mgan.compare import compare, read_result
+from experiments.mgan.experiment import MGAN
 from experiments.mgan.presets import get_preset
 
 RING = (
@@ -63,7 +64,7 @@ def main(
     for number, (data, names) in enumerate(groups.items()):
         place = run_dir if group == "ring" else run_dir / str(number)
         presets = {name: get_preset(name).config for name in names}
-        outcome = compare(presets, seeds, place)
+        outcome = compare(MGAN, presets, seeds, place)
         if outcome.status:
             raise SystemExit(outcome.status)
         rows += [

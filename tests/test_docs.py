@@ -59,3 +59,12 @@ def test_every_link_within_the_repository_leads_somewhere(page):
 def test_lines_outside_tables_are_no_longer_than_code(page):
     for line in page.read_text(encoding="utf-8").splitlines():
         assert line.startswith("|") or len(line) <= 88, line
+
+
+def test_page_on_experiments_shows_the_toy_as_it_is():
+    page = (ROOT / "docs" / "add_an_experiment.md").read_text(encoding="utf-8")
+    toy = (ROOT / "experiments" / "toy.py").read_text(encoding="utf-8")
+    excerpts = re.findall(r"^```py\n(.*?)^```", page, re.M | re.S)
+    assert len(excerpts) == 6
+    for excerpt in excerpts:
+        assert excerpt in toy, excerpt

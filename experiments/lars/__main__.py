@@ -1,6 +1,6 @@
 """`python -m experiments.lars`."""
 
-from experiments.lars.cli import main
+from experiments.lars.experiment import main
 from lars_jax.train.interrupt import end
 
 if __name__ == "__main__":

@@ -241,7 +241,7 @@ def _check_grid(config: Config, grid: Grid, directory: Path) -> None:
     if config.optimizer.trust_coefficient == 0:
         raise InputError(
             "compare needs a trust_coefficient above 0; got 0, with which LARS stands "
-            "still: mend --trust-coefficient"
+            "still: set --trust-coefficient above 0"
         )
     data = config.data
     source = load_source(data.dataset, data.train_split, data_dir=data.data_dir)

@@ -4,9 +4,20 @@ The command line, the presets, the notebook and a run's `config.json` all hold t
 frozen dataclass. Every field carries its meaning, which `--help` prints.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Literal
+
+from lars_jax.runs import (
+    BelowOne,
+    NonNegative,
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+    Seed,
+)
+from lars_jax.train.config import replace_fields as replace
+
+__all__ = ["Config", "replace"]
 
 NetworkName = Literal[
     "alexnet",
@@ -56,16 +67,16 @@ class DataConfig:
     test_split: str = "test"
     """Name of the split that evaluation counts every example of."""
 
-    holdout: int = 0
+    holdout: NonNegative = 0
     """Training examples set aside and evaluated in place of the test split; 0: none."""
 
-    image_size: int = 8
+    image_size: Positive = 8
     """Height and width that the network sees, in pixels."""
 
-    resize: int | None = None
+    resize: Positive | None = None
     """Resize every image to this square on the host first; None keeps its own size."""
 
-    crop_padding: int = 1
+    crop_padding: NonNegative = 1
     """Zero pixels added on each side before the random crop to image_size."""
 
     flip: bool = False
@@ -94,7 +105,7 @@ class ModelConfig:
     stride_in: Literal["1x1", "3x3"] = "1x1"
     """Where a bottleneck halves the image: 1x1 is ResNet v1, 3x3 is v1.5 (MLPerf)."""
 
-    bn_span: int | Literal["per_device", "global"] = "global"
+    bn_span: Positive | Literal["per_device", "global"] = "global"
     """Examples normalised together: a number, a device's share of a part, or all."""
 
     batch_statistics: Literal["auto", "running", "estimated"] = "auto"
@@ -111,31 +122,31 @@ class OptimizerConfig:
     variant: VariantName = "paper"
     """Published form of LARS, one of `lars_jax.VARIANTS`; for `lars` alone."""
 
-    learning_rate: float = 2.0
+    learning_rate: NonNegativeFloat = 2.0
     """Peak global learning rate (gamma), for the global batch as configured."""
 
-    end_learning_rate: float = 0.0
+    end_learning_rate: NonNegativeFloat = 0.0
     """Learning rate at which the polynomial decay ends."""
 
-    decay_power: float = 2.0
+    decay_power: NonNegativeFloat = 2.0
     """Power of the polynomial decay."""
 
     decay_from: Literal["start", "warmup"] = "start"
     """Decay over the whole run (the paper's formula), or over what follows warm-up."""
 
-    warmup_epochs: float = 0.0
+    warmup_epochs: NonNegativeFloat = 0.0
     """Epochs of linear warm-up."""
 
-    warmup_start: float = 0.0
+    warmup_start: NonNegativeFloat = 0.0
     """Learning rate at step 0 of the warm-up."""
 
-    momentum: float = 0.9
+    momentum: BelowOne = 0.9
     """Momentum m; for `lamb` the decay b1 of its first moment."""
 
-    weight_decay: float = 5e-4
+    weight_decay: NonNegativeFloat = 5e-4
     """Weight decay beta; `lamb` adds it to Adam's direction, which wants more."""
 
-    trust_coefficient: float = 1e-3
+    trust_coefficient: NonNegativeFloat = 1e-3
     """Trust coefficient eta; for `lars` alone."""
 
     excluded: Literal["none", "bias_and_norm"] = "none"
@@ -150,52 +161,52 @@ class Config:
     model: ModelConfig = ModelConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
 
-    global_batch: int = 256
+    global_batch: Positive = 256
     """Examples per update, over all devices and micro-batches."""
 
-    microbatches: int | Literal["auto"] = "auto"
+    microbatches: Positive | Literal["auto"] = "auto"
     """Parts of a batch, accumulated one by one; auto: as few as fit a device."""
 
-    device_memory: float | None = None
+    device_memory: PositiveFloat | None = None
     """Memory of a device in GiB, for microbatches auto; None: what it has."""
 
-    epochs: float = 40.0
+    epochs: PositiveFloat = 40.0
     """Length of the run, in passes over the training examples."""
 
-    steps: int | None = None
+    steps: Positive | None = None
     """Length of the run in updates instead of epochs."""
 
-    label_smoothing: float = 0.0
+    label_smoothing: BelowOne = 0.0
     """Share of the target spread evenly over all classes."""
 
     init_from: str | None = None
     """File of weights that `export` wrote, to begin with; None: drawn from the seed."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Seed of initial weights, data order, augmentation and dropout."""
 
     backend: Literal["jit", "shard_map", "pmap"] = "jit"
     """How a step is spread over devices; the three give the same numbers."""
 
-    devices: int | None = None
+    devices: Positive | None = None
     """Number of devices to use; None: all."""
 
     state_sharding: Literal["none", "zero1", "fsdp"] = "none"
     """Split over devices: zero1 the optimizer's state, fsdp the parameters too."""
 
-    log_every: int = 1
+    log_every: Positive = 1
     """Updates between rows of metrics."""
 
-    eval_every: float = 5.0
+    eval_every: PositiveFloat = 5.0
     """Epochs between evaluations; the last step is always evaluated."""
 
-    eval_batch: int = 1024
+    eval_batch: Positive = 1024
     """Examples per evaluation batch."""
 
-    checkpoint_every: float = 5.0
+    checkpoint_every: PositiveFloat = 5.0
     """Epochs between checkpoints; the last step is always saved."""
 
-    keep_every: float | None = None
+    keep_every: PositiveFloat | None = None
     """Epochs between checkpoints kept for good; None: only the last two and best."""
 
 
@@ -207,23 +218,3 @@ def rule_name(config: OptimizerConfig) -> str:
     """
     plain = config.optimizer != "lars" or config.variant == "paper"
     return config.optimizer if plain else f"{config.optimizer} ({config.variant})"
-
-
-def replace(config: Config, **changes: object) -> Config:
-    """Return `config` with fields changed, wherever in its sections they live.
-
-    Field names are unique over all sections, as on the command line.
-
-    Raises:
-        TypeError: a name that no section has.
-
-    >>> replace(Config(), global_batch=512, learning_rate=4.0).optimizer.learning_rate
-    4.0
-    """
-    sections: dict[str, object] = {}
-    for section in ("data", "model", "optimizer"):
-        value = getattr(config, section)
-        names = {field.name for field in dataclasses.fields(value)}
-        own = {name: changes.pop(name) for name in names & changes.keys()}
-        sections[section] = dataclasses.replace(value, **own)
-    return dataclasses.replace(config, **sections, **changes)

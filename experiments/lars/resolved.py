@@ -5,14 +5,13 @@ then, so that it ends in the same bits. On others parts may change. A span per d
 would change the run itself, so it stays what it was where the run began.
 """
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 
 from experiments.lars.config import Config, replace
 from experiments.lars.trainer import Trainer
-from lars_jax.runs import read_run
 
 
 def resolved(trainer: Trainer) -> dict[str, Any]:
@@ -25,32 +24,19 @@ def resolved(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def pinned(config: Config, directory: Path) -> Config:
+def freeze_auto(config: Config, resolved: Mapping[str, Any]) -> Config:
     """Return a configuration with the span and the parts that its run, if begun, has.
 
     Args:
         config: as asked for.
-        directory: of the run; without a `config.json` there is nothing to keep to.
+        resolved: what its record keeps; empty where the run has not begun.
 
-    >>> pinned(Config(), Path("nowhere")) == Config()
+    >>> freeze_auto(Config(), {}) == Config()
     True
     """
-    if not (directory / "config.json").exists():
-        return config
-    found = read_run(directory).get("resolved", {})
     if config.model.bn_span == "per_device":
-        config = replace(config, bn_span=found.get("bn_span", "per_device"))
+        config = replace(config, bn_span=resolved.get("bn_span", "per_device"))
     devices = jax.device_count() if config.devices is None else config.devices
-    if config.microbatches == "auto" and devices == found.get("devices"):
-        config = replace(config, microbatches=found["microbatches"])
+    if config.microbatches == "auto" and devices == resolved.get("devices"):
+        config = replace(config, microbatches=resolved["microbatches"])
     return config
-
-
-def for_evaluation(config: Config, directory: Path) -> Config:
-    """Return the configuration of a run that is not trained, in any parts.
-
-    Where there are fewer devices than it was trained on, those that there are serve.
-    """
-    few = config.devices is not None and config.devices > jax.device_count()
-    devices = None if few else config.devices
-    return replace(pinned(config, directory), microbatches=1, devices=devices)

@@ -1,158 +1,174 @@
-"""One run in one directory: train, stop, go on, evaluate, report.
+"""What a run of this experiment trains, says and leaves.
 
-config.json      the configuration, and the environment it first ran in
-attempts.jsonl   a row for each start and restart: where from, and on what
-metrics.jsonl    a row for each logged step and each evaluation
-layers.jsonl     norms, trust ratio and rate of every layer, now and then
-events.*         the same scalars for TensorBoard
-checkpoints/     the last two states, the best, and those that `keep_every` keeps
+Beside the files of every run there are
+
 mistakes.npz     what the trained network got wrong
-report.html      all of it to look at
+report.html      curves, trust ratios and mistakes, to look at
 """
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
-from experiments.lars.check import check
-from experiments.lars.config import Config
-from experiments.lars.resolved import for_evaluation, pinned, resolved
-from experiments.lars.session import LarsSession, open_checkpoints
-from experiments.lars.trainer import Trainer
-from lars_jax.errors import InputError
-from lars_jax.runs import TERMINATED, Resume, claim, goes_on, read_run, warn
-from lars_jax.train import Interrupt, Interrupted, TrainState
-from lars_jax.train.config import digest, from_json, to_json
-from lars_jax.train.processes import Processes, on_first
-from lars_jax.train.record import environment
-from lars_jax.train.weights import check_place
+import jax
 
-PLACEMENT = ("devices", "backend", "microbatches", "device_memory", "state_sharding")
-"""Fields that may change when a run goes on: they say where, and change no number."""
+from experiments.lars.config import Config, rule_name
+from experiments.lars.resolved import resolved
+from experiments.lars.results import save_mistakes
+from experiments.lars.trainer import Trainer
+from lars_jax.optim import FIELDS, leaf_names
+from lars_jax.runs import Cadence, Files, Program
+from lars_jax.train import Hook, Interrupt, TrainState
+from lars_jax.train.record import plain
+
+LAYER_ROWS = 100
+"""Rows of layer telemetry that a run leaves, or all that it logs where that is less."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a run ended: its exit status, its last step, its last evaluation."""
+class LarsProgram(Program[TrainState]):
+    """The training of a network, as the shell runs it."""
 
-    status: int
-    step: int
-    evaluation: dict[str, float]
+    trainer: Trainer
 
+    @classmethod
+    def create(cls, config: Config) -> "LarsProgram":
+        """Load the data and build the steps of a configuration."""
+        return cls(Trainer.create(config))
 
-def train(
-    config: Config,
-    directory: Path,
-    *,
-    name: str = "custom",
-    resume: Resume = "no",
-    processes: Processes | None = None,
-    grace: float | None = None,
-) -> Outcome:
-    """Train a configuration in a directory, from the start or from a checkpoint.
+    @property
+    def cadence(self) -> Cadence:
+        """When it evaluates, saves and ends."""
+        config, checkpoint = self.trainer.config, self._steps("checkpoint_every")
+        keep = None
+        if config.keep_every is not None:
+            keep = checkpoint * round(config.keep_every / config.checkpoint_every)
+        total = self.trainer.inputs.total_steps
+        return Cadence(total, self._steps("eval_every"), checkpoint, keep)
 
-    Args:
-        config: what to train.
-        directory: where everything is written; made if absent. Several processes see
-            the same one.
-        name: name of the preset, for the record.
-        resume: go on from the last checkpoint that can be read.
-        processes: those that train it together, as `join` returned them.
-        grace: seconds after a signal in which a step must end; see `Interrupt`.
+    def init(self) -> TrainState:
+        """Return the state before the first step."""
+        return self.trainer.initial_state()
 
-    Raises:
-        InputError: the configuration cannot run, or the directory holds another run.
-    """
-    check(config)
-    processes = processes or Processes()
-    with Interrupt(grace=grace, alone=processes.alone) as interrupt:
-        asked = to_json(config)
-        answer = on_first(
-            lambda: goes_on(asked, directory, resume, placement=PLACEMENT)
+    def like(self) -> TrainState:
+        """Return a state to restore into; no file of weights is read for it."""
+        return self.trainer.drawn_state()
+
+    def fit(
+        self,
+        state: TrainState,
+        *,
+        start: int,
+        on_metrics: Callable[[int, dict[str, Any]], None],
+        hooks: Sequence[Hook],
+        interrupt: Interrupt,
+    ) -> tuple[TrainState, int]:
+        """Train from step `start` on; return the last state and its step."""
+        return self.trainer.fit(
+            state, start=start, on_metrics=on_metrics, hooks=hooks, interrupt=interrupt
         )
-        going_on = answer == "yes"
-        try:
-            # Before anything is written, in case data or weights cannot be read.
-            trainer, state = interrupt.run(
-                lambda: _prepare(pinned(config, directory), going_on)
-            )
-        except Interrupted:
-            warn("stopped before the first step: there is nothing new to save")
-            return Outcome(interrupt.exit_status, 0, {})
-        on_first(lambda: claim(directory, lambda: _record(config, trainer, name)))
-        with LarsSession(
-            trainer,
-            directory,
-            state,
-            resume=going_on,
-            processes=processes,
-            interrupt=interrupt,
-        ) as session:
-            finished = session.run()
-            evaluation = session.evaluation if finished else {}
-            # One of several processes stops for a signal that another has heard.
-            status = interrupt.exit_status or (0 if finished else TERMINATED)
-            return Outcome(status, session.step, evaluation)
+
+    def evaluate(self, state: TrainState, interrupt: Interrupt) -> dict[str, float]:
+        """Return accuracy, loss and count of a state."""
+        return self.trainer.evaluate(state, interrupt)
+
+    def weights(self, state: TrainState) -> dict[str, Any]:
+        """Return weights and batch statistics, as evaluation uses them."""
+        state = self.trainer.evaluation_state(state)
+        return {"params": state.params, "model_state": state.model_state}
+
+    def describe(self, state: TrainState) -> Iterator[str]:
+        """Yield lines that say what is about to run."""
+        inputs, config = self.trainer.inputs, self.trainer.config
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+        processes = jax.process_count()
+        among = "" if processes == 1 else f" in {processes} processes"
+        yield (
+            f"{config.model.network}, {parameters:,} parameters; "
+            f"{config.data.dataset}: {len(inputs.train):,} images to train on, "
+            f"{len(inputs.evaluation):,} to evaluate; {rule_name(config.optimizer)}, "
+            f"global batch {config.global_batch}, {inputs.total_steps} steps on "
+            f"{inputs.parallel.num_devices} x {jax.devices()[0].device_kind}{among}"
+            + ("" if config.state_sharding == "none" else f", {config.state_sharding}")
+        )
+        yield self.trainer.parts
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a start runs on."""
+        return {
+            "devices": self.trainer.inputs.parallel.num_devices,
+            "backend": self.trainer.config.backend,
+            "microbatches": self.trainer.config.microbatches,
+        }
+
+    def resolved(self) -> dict[str, Any]:
+        """Return how the batch was cut, for the run's record."""
+        return resolved(self.trainer)
+
+    def row(self, step: int, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Return a row of metrics, its loss and accuracy those of training."""
+        row = plain(metrics)
+        return {
+            "epoch": step / self.trainer.inputs.steps_per_epoch,
+            "train/loss": row.pop("loss"),
+            "train/accuracy": row.pop("accuracy"),
+            **row,
+        }
+
+    def layers(
+        self, step: int, metrics: Mapping[str, Any]
+    ) -> dict[str, dict[str, float]] | None:
+        """Return norms, trust ratio and rate of every layer, now and then."""
+        total = self.trainer.inputs.total_steps
+        interval = layer_interval(total, self.trainer.config.log_every)
+        if step not in (1, total) and step % interval:
+            return None
+        return {
+            name: dict(zip(FIELDS, values.tolist(), strict=True))
+            for name, values in zip(self._names, metrics["layer_norms"], strict=True)
+        }
+
+    def format_row(self, row: Mapping[str, Any]) -> str:
+        """Return a row as a short line for the progress bar."""
+        return (
+            f"epoch {row['epoch']:.1f} loss {row['train/loss']:.3f} "
+            f"lr {row['learning_rate']:.3g} {row['images_per_second']:.0f} images/s "
+            f"wait {100 * row['data_wait']:.1f}%"
+        )
+
+    def format_evaluation(self, evaluation: Mapping[str, Any]) -> str:
+        """Return an evaluation as a short line."""
+        return (
+            f"accuracy {100 * evaluation['accuracy']:.2f} % of "
+            f"{evaluation['count']:.0f}, loss {evaluation['loss']:.4f}"
+        )
+
+    def score(self, evaluation: Mapping[str, Any]) -> float | None:
+        """Return the accuracy, by which the best checkpoint is kept."""
+        return evaluation.get("accuracy")
+
+    def on_finish(self, state: TrainState, files: Files, interrupt: Interrupt) -> None:
+        """Write what the trained network gets wrong."""
+        predictions = self.trainer.predict(state, interrupt)
+        if files.writes:
+            save_mistakes(files.directory, self.trainer.inputs, *predictions)
+
+    def _steps(self, name: str) -> int:
+        """Return a field in epochs as whole updates, at least one."""
+        epochs = getattr(self.trainer.config, name)
+        return max(1, round(epochs * self.trainer.inputs.steps_per_epoch))
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return leaf_names(jax.eval_shape(self.trainer.drawn_state).params)
 
 
-def evaluate(directory: Path, *, which: str = "last") -> dict[str, float]:
-    """Evaluate the last or the best checkpoint of a run.
+def layer_interval(total: int, log_every: int) -> int:
+    """Return the steps between rows of layer telemetry, a multiple of `log_every`.
 
-    Raises:
-        InputError: the directory holds no run or no checkpoint.
+    >>> layer_interval(1000, 1), layer_interval(1000, 7), layer_interval(50, 10)
+    (10, 14, 10)
     """
-    trainer, step, state = _restored(directory, which)
-    return {"step": step} | trainer.evaluate(state)
-
-
-def export(directory: Path, path: Path, *, which: str = "last") -> int:
-    """Write the weights of a checkpoint to a plain file and return its step.
-
-    Raises:
-        InputError: the directory holds no run or no checkpoint, or the file is of
-            another kind.
-    """
-    check_place(path)
-    trainer, step, state = _restored(directory, which)
-    trainer.export(state, path)
-    return step
-
-
-def _restored(directory: Path, which: str) -> tuple[Trainer, int, TrainState]:
-    """Return the trainer of a run, and the last or the best state that it kept."""
-    trainer = Trainer.create(for_evaluation(load_config(directory), directory))
-    checkpoints = open_checkpoints(directory, trainer)
-    try:
-        step = checkpoints.best_step() if which == "best" else checkpoints.last_step()
-        if step is None:
-            raise InputError(
-                f"a run must have a checkpoint to read; {directory} has none: train "
-                "it first"
-            )
-        return trainer, step, checkpoints.restore(step, trainer.drawn_state())
-    finally:
-        checkpoints.close()
-
-
-def load_config(directory: Path) -> Config:
-    """Return the configuration of the run in a directory.
-
-    Raises:
-        InputError: there is none, or another version wrote it.
-    """
-    return from_json(Config, read_run(directory)["config"])
-
-
-def _prepare(config: Config, resume: bool) -> tuple[Trainer, TrainState]:
-    trainer = Trainer.create(config)
-    return trainer, trainer.drawn_state() if resume else trainer.initial_state()
-
-
-def _record(config: Config, trainer: Trainer, name: str) -> dict[str, Any]:
-    return {
-        "preset": name,
-        "digest": digest(config),
-        "config": to_json(config),
-        "resolved": resolved(trainer),
-        "environment": environment(),
-    }
+    wanted = max(1, total // LAYER_ROWS)
+    return -(-wanted // log_every) * log_every

@@ -27,7 +27,7 @@ from lars_jax.train import (
     fit,
 )
 from lars_jax.train.ahead import AheadOfTime
-from lars_jax.train.weights import load_weights, save_weights
+from lars_jax.train.weights import load_weights
 
 ESTIMATE_BELOW = 1000
 """Updates under which a running average lags so far that statistics are estimated.
@@ -108,11 +108,6 @@ class Trainer:
         # Where it is split no device need ever hold the whole.
         drawn = jax.jit(draw, out_shardings=program.shardings)
         return drawn(np.uint32(config.seed))
-
-    def export(self, state: TrainState, path: Path) -> None:
-        """Write weights and batch statistics, as evaluation uses them, to a file."""
-        state = self.evaluation_state(state)
-        save_weights(path, {"params": state.params, "model_state": state.model_state})
 
     def fit(
         self,

@@ -1,6 +1,6 @@
 """`python -m experiments.mgan`."""
 
-from experiments.mgan.cli import main
+from experiments.mgan.experiment import main
 from lars_jax.train.interrupt import end
 
 if __name__ == "__main__":

@@ -1,44 +1,14 @@
 """Refuse a configuration that cannot run, before anything is loaded or written."""
 
 import math
-from typing import Any
 
 from experiments.mgan.config import Config, in_plane
 from experiments.mgan.mixture import make_mixture
 from lars_jax.errors import InputError
+from lars_jax.runs import check_ranges
 
 LEAST_IMAGES = 6
 """Images that a gallery takes: one, and the five nearest to it."""
-
-_POSITIVE = (
-    "batch",
-    "fakes",
-    "steps",
-    "steps_per_call",
-    "eval_every",
-    "eval_samples",
-    "checkpoint_every",
-    "generators",
-    "modes",
-    "extent",
-    "variance",
-    "width",
-    "stages",
-    "noise_size",
-    "image_size",
-    "unrolled_steps",
-)
-_NOT_NEGATIVE = (
-    "diversity",
-    "classifier_weight",
-    "init_deviation",
-    "generator_rate",
-    "discriminator_rate",
-    "trust_coefficient",
-    "weight_decay",
-    "warmup_steps",
-)
-_BELOW_ONE = ("momentum", "second_momentum", "average_decay")
 
 
 def check(config: Config) -> Config:
@@ -51,17 +21,7 @@ def check(config: Config) -> Config:
     >>> check(Config()).batch
     512
     """
-    values = _values(config)
-    for name in _POSITIVE:
-        _require(values[name] > 0, name, "above 0", values)
-    for name in _NOT_NEGATIVE:
-        _require(values[name] >= 0, name, "0 or more", values)
-    for name in _BELOW_ONE:
-        _require(0 <= values[name] < 1, name, "in [0, 1)", values)
-    _require(0 < values["decay_from"] <= 1, "decay_from", "in (0, 1]", values)
-    _require(0 <= config.seed < 2**31, "seed", "in [0, 2^31)", values)
-    devices = config.devices
-    _require(devices is None or devices > 0, "devices", "above 0", values)
+    check_ranges(config)
     _check_calls(config)
     _check_game(config)
     _check_networks(config)
@@ -128,6 +88,12 @@ def _check_calls(config: Config) -> None:
                 f"choose --{name.replace('_', '-')} {-(-count // call) * call}, or a "
                 "divisor for --steps-per-call"
             )
+    keep = config.keep_every
+    if keep is not None and keep % config.checkpoint_every:
+        raise InputError(
+            "keep_every must be a multiple of checkpoint_every, or left out; got "
+            f"{keep} for {config.checkpoint_every}: choose a multiple"
+        )
 
 
 def _check_game(config: Config) -> None:
@@ -187,22 +153,3 @@ def _check_networks(config: Config) -> None:
             "fakes must be at least 2 where samples are normalised by their batch; got "
             f"{config.fakes}: raise --fakes"
         )
-
-
-def _values(config: Config) -> dict[str, Any]:
-    """Return every field of every section by its name, if its number is finite."""
-    sections = (config.data, config.model, config.rules, config.optimizer, config)
-    values = {name: value for part in sections for name, value in vars(part).items()}
-    for name, value in values.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(
-                f"{name} must be a finite number; got {value}: mend "
-                f"--{name.replace('_', '-')}"
-            )
-    return values
-
-
-def _require(holds: bool, name: str, rule: str, values: dict[str, Any]) -> None:
-    if not holds:
-        flag = "--" + name.replace("_", "-")
-        raise InputError(f"{name} must be {rule}; got {values[name]}: mend {flag}")

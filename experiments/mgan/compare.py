@@ -14,12 +14,11 @@ from typing import Any
 from experiments.mgan.check import check
 from experiments.mgan.config import Config, in_plane, replace
 from experiments.mgan.results import panels, real_points, save_picture
-from experiments.mgan.run import PLACEMENT, train
 from experiments.mgan.snapshots import load_snapshots
 from lars_jax.errors import InputError
 from lars_jax.report import Series, distance_figure, evolution_figure, series
-from lars_jax.runs import goes_on
-from lars_jax.train.config import to_json
+from lars_jax.runs import Experiment, can_resume
+from lars_jax.runs.train import train
 from lars_jax.train.record import read_json, read_lines, write_json, write_text
 
 COLUMNS = {
@@ -48,10 +47,16 @@ class Comparison:
     table: str
 
 
-def compare(presets: Mapping[str, Config], seeds: int, directory: Path) -> Comparison:
+def compare(
+    experiment: Experiment[Config],
+    presets: Mapping[str, Config],
+    seeds: int,
+    directory: Path,
+) -> Comparison:
     """Play every preset with every seed that has not been, and write what they show.
 
     Args:
+        experiment: MGAN's record.
         presets: configurations by name, all on the same data in the plane.
         seeds: runs of each, with seeds 0, 1, 2 ...
         directory: where runs are, or will be, and `compare.json`, `table.md`,
@@ -65,7 +70,7 @@ def compare(presets: Mapping[str, Config], seeds: int, directory: Path) -> Compa
     for seed in range(seeds):
         for name, config in presets.items():
             place = directory / name / str(seed)
-            status = _play(replace(config, seed=seed), place, name)
+            status = _play(experiment, replace(config, seed=seed), place, name)
             if status:
                 return Comparison(status, "")
             rows.append(read_result(place, name, seed))
@@ -153,7 +158,9 @@ def _check(presets: Mapping[str, Config], seeds: int) -> None:
         )
 
 
-def _play(config: Config, place: Path, name: str) -> int:
+def _play(
+    experiment: Experiment[Config], config: Config, place: Path, name: str
+) -> int:
     """Train what is not finished yet, and return the exit status."""
     rows = read_lines(place / "metrics.jsonl")
     ended = (place / "report.html").exists() and any(
@@ -161,10 +168,10 @@ def _play(config: Config, place: Path, name: str) -> int:
     )
     if ended:
         # What is there is this game, or else it is refused.
-        goes_on(to_json(config), place, "if_any", placement=PLACEMENT)
+        can_resume(config, place, "if_any", placement=experiment.placement)
         return 0
     place.parent.mkdir(parents=True, exist_ok=True)
-    return train(config, place, name=name, resume="if_any").status
+    return train(experiment, config, place, name=name, resume="if_any").status
 
 
 def _draw(

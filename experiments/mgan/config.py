@@ -4,9 +4,22 @@ The command line, the presets and a run's `config.json` all hold this one frozen
 dataclass. Every field carries its meaning, which `--help` prints.
 """
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Interval
+
+from lars_jax.runs import (
+    BelowOne,
+    NonNegative,
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+    Seed,
+)
+from lars_jax.train.config import replace_fields as replace
+
+__all__ = ["Config", "replace"]
 
 OptimizerName = Literal["adam", "lars", "lamb"]
 
@@ -21,13 +34,13 @@ class DataConfig:
     dataset: str = "ring"
     """`ring` or `grid` of Gaussians; images: `digits`, a TFDS name, `folder:PATH`."""
 
-    modes: int = 8
+    modes: Positive = 8
     """Gaussians of a ring or a grid."""
 
-    extent: float = 2.0
+    extent: PositiveFloat = 2.0
     """Radius of the ring, or half the side of the grid."""
 
-    variance: float = 0.02
+    variance: PositiveFloat = 0.02
     """Variance of each Gaussian along either axis."""
 
     shares: Literal["even", "rising"] = "even"
@@ -39,7 +52,7 @@ class DataConfig:
     split: str = "train"
     """Name of the split of images."""
 
-    image_size: int = 32
+    image_size: Positive = 32
     """Height and width of images, in pixels; others are resized to it."""
 
 
@@ -50,19 +63,19 @@ class NetworkConfig:
     network: Literal["plane", "dcgan"] = "plane"
     """Dense layers for points in the plane, or convolutions for images."""
 
-    width: int = 128
+    width: Positive = 128
     """Units of a dense layer; channels of the discriminator's first convolution."""
 
-    stages: int = 3
+    stages: Positive = 3
     """Convolutions of the discriminator, and of a generator; each halves the size."""
 
     noise: Literal["normal", "uniform"] = "normal"
     """Distribution of the noise: N(0, I), or uniform over [-1, 1]."""
 
-    noise_size: int = 256
+    noise_size: Positive = 256
     """Numbers of noise that a generator is given."""
 
-    init_deviation: float = 0.02
+    init_deviation: NonNegativeFloat = 0.02
     """Standard deviation of the first weights."""
 
 
@@ -73,13 +86,13 @@ class GameConfig:
     game: Literal["mgan", "d2gan", "unrolled"] = "mgan"
     """MGAN (with one generator a plain GAN), D2GAN, or an Unrolled GAN."""
 
-    generators: int = 8
+    generators: Positive = 8
     """Number of generators K."""
 
-    diversity: float = 0.125
+    diversity: NonNegativeFloat = 0.125
     """Weight beta of the classifier's loss in that of the generators."""
 
-    classifier_weight: float = 1.0
+    classifier_weight: NonNegativeFloat = 1.0
     """Weight of the classifier's loss in training the classifier."""
 
     generator_loss: Literal["nonsaturating", "saturating"] = "nonsaturating"
@@ -91,7 +104,7 @@ class GameConfig:
     noise_of_step: Literal["fresh", "shared"] = "fresh"
     """Draw noise for each player's step, or once for both."""
 
-    unrolled_steps: int = 5
+    unrolled_steps: Positive = 5
     """Steps of the discriminator that an Unrolled GAN's generator looks ahead."""
 
 
@@ -105,28 +118,28 @@ class OptimizerConfig:
     generator_optimizer: OptimizerName | None = None
     """The rule of the generators, where it differs."""
 
-    generator_rate: float = 2e-4
+    generator_rate: NonNegativeFloat = 2e-4
     """Learning rate of the generators."""
 
-    discriminator_rate: float = 2e-4
+    discriminator_rate: NonNegativeFloat = 2e-4
     """Learning rate of discriminator and classifier."""
 
-    momentum: float = 0.5
+    momentum: BelowOne = 0.5
     """Decay b1 of Adam's and LAMB's first moment; the momentum of LARS."""
 
-    second_momentum: float = 0.999
+    second_momentum: BelowOne = 0.999
     """Decay b2 of Adam's and LAMB's second moment."""
 
-    trust_coefficient: float = 1e-3
+    trust_coefficient: NonNegativeFloat = 1e-3
     """Trust coefficient eta; for `lars` alone."""
 
-    weight_decay: float = 0.0
+    weight_decay: NonNegativeFloat = 0.0
     """Weight decay beta of matrices; for `lars` and `lamb`."""
 
-    warmup_steps: int = 0
+    warmup_steps: NonNegative = 0
     """Steps of linear warm-up."""
 
-    decay_from: float = 1.0
+    decay_from: Annotated[float, Interval(gt=0, le=1)] = 1.0
     """Share of the run after which the rates fall to zero, linearly; 1: never."""
 
 
@@ -139,58 +152,44 @@ class Config:
     rules: GameConfig = GameConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
 
-    batch: int = 512
+    batch: Positive = 512
     """Real samples per step, B."""
 
-    fakes: int = 128
+    fakes: Positive = 128
     """Samples of each generator per step, M."""
 
-    steps: int = 25_000
+    steps: Positive = 25_000
     """Steps of the game, each of which trains both sides once."""
 
-    average_decay: float = 0.999
+    average_decay: BelowOne = 0.999
     """Decay of the moving average of the generators' weights; 0: no memory."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Seed of initial weights, data, and noise."""
 
-    devices: int | None = None
+    devices: Positive | None = None
     """Devices over which B and M are split; None: as many as divide both."""
 
-    steps_per_call: int = 250
+    steps_per_call: Positive = 250
     """Steps in a call of the compiled program, which the host cannot interrupt."""
 
-    eval_every: int = 1000
+    eval_every: Positive = 1000
     """Steps between evaluations; the last step is always evaluated."""
 
-    eval_samples: int = 10_000
+    eval_samples: Positive = 10_000
     """Samples that an evaluation draws of the mixture."""
 
-    checkpoint_every: int = 5000
+    checkpoint_every: Positive = 5000
     """Steps between checkpoints; the last step is always saved."""
+
+    keep_every: Positive | None = None
+    """Steps between checkpoints kept for good; None: only the last two and best."""
+
+    init_from: str | None = None
+    """File of generators that `export` wrote, to begin with; None: from the seed."""
 
     features: str | None = None
     """FILE of Inception weights, or NETWORK:FILE of a classifier; judges images."""
-
-
-def replace(config: Config, **changes: object) -> Config:
-    """Return `config` with fields changed, wherever in its sections they live.
-
-    Field names are unique over all sections, as on the command line.
-
-    Raises:
-        TypeError: a name that no section has.
-
-    >>> replace(Config(), generators=4, steps=10).rules.generators
-    4
-    """
-    sections: dict[str, object] = {}
-    for section in ("data", "model", "rules", "optimizer"):
-        value = getattr(config, section)
-        names = {field.name for field in dataclasses.fields(value)}
-        own = {name: changes.pop(name) for name in names & changes.keys()}
-        sections[section] = dataclasses.replace(value, **own)
-    return dataclasses.replace(config, **sections, **changes)
 
 
 def in_plane(config: Config) -> bool:

@@ -1,8 +1,7 @@
 """What a game is measured by while it is played, and by `eval` afterwards.
 
-Every number is given for the generators as they are, `eval/...`, and for their moving
-average, `eval/average/...`: the paper has no average, so methods are compared by the
-former.
+Every number is given for the generators as they are, and as `average/...` for their
+moving average: the paper has no average, so methods are compared by the former.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,7 +26,7 @@ from experiments.mgan.trainer import Trainer
 from lars_jax.data import known_statistics
 from lars_jax.errors import InputError
 
-WAYS = (("eval", False), ("eval/average", True))
+WAYS = (("", False), ("average/", True))
 
 SPLITS = 10
 """Parts of the samples whose scores are averaged (Salimans et al. 2016)."""
@@ -64,7 +63,7 @@ def make_evaluation(trainer: Trainer) -> Evaluate:
     if trainer.config.features is not None:
         return _image_evaluation(trainer, trainer.config.features)
     count = float(trainer.config.eval_samples)
-    return Evaluate(lambda state: {"eval/count": count})
+    return Evaluate(lambda state: {"count": count})
 
 
 def make_floor(trainer: Trainer) -> dict[str, float]:
@@ -105,12 +104,12 @@ def _plane_evaluation(trainer: Trainer) -> Evaluate:
     count = trainer.config.eval_samples
 
     def evaluate(state: GameState) -> dict[str, float]:
-        found = {"eval/count": float(count)}
+        found = {"count": float(count)}
         for prefix, averaged in WAYS:
             measures = measure_plane(
                 truth, *trainer.sample(state, count, averaged=averaged)
             )
-            found |= {f"{prefix}/{name}": value for name, value in measures.items()}
+            found |= {f"{prefix}{name}": value for name, value in measures.items()}
         return found
 
     return Evaluate(evaluate)
@@ -131,16 +130,16 @@ def _image_evaluation(trainer: Trainer, spec: str) -> Evaluate:
     )
 
     def evaluate(state: GameState) -> dict[str, float]:
-        found = {"eval/count": float(count)}
+        found = {"count": float(count)}
         for prefix, averaged in WAYS:
             values = trainer.sample(state, count, averaged=averaged).values
             measures = evaluate_images(
                 extractor, real, _parts(to_bytes(values)), splits=SPLITS
             )
             found |= {
-                f"{prefix}/{distance}": measures["frechet_distance"],
-                f"{prefix}/{score}": measures["score_mean"],
-                f"{prefix}/{score}_sd": measures["score_sd"],
+                f"{prefix}{distance}": measures["frechet_distance"],
+                f"{prefix}{score}": measures["score_mean"],
+                f"{prefix}{score}_sd": measures["score_sd"],
             }
         return found
 

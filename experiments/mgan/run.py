@@ -1,130 +1,169 @@
-"""One game in one directory: play, stop, go on, evaluate, report.
+"""What a run of this experiment trains, says and leaves.
 
-config.json      the configuration, and the environment it first ran in
-attempts.jsonl   a row for each start and restart: where from, and on what
-metrics.jsonl    a row for each call of the program, and one for each evaluation
-events.*         the same scalars for TensorBoard
+Beside the files of every run there are
+
 samples/         a few samples at each evaluation
-checkpoints/     the last two states and the best
 gallery.npz      what the report shows of the end
 report.html      all of it to look at, and the pictures as PNG or SVG beside it
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 
-from experiments.mgan.check import check
-from experiments.mgan.config import Config, replace
-from experiments.mgan.evaluation import Evaluate, make_evaluation
+from experiments.mgan.config import Config
+from experiments.mgan.evaluation import Evaluate, make_evaluation, make_floor
+from experiments.mgan.gallery import make_gallery
 from experiments.mgan.game import GameState
 from experiments.mgan.inputs import to_bytes
-from experiments.mgan.session import GameSession, open_checkpoints
-from experiments.mgan.snapshots import write_arrays
+from experiments.mgan.results import save_gallery
+from experiments.mgan.snapshots import save_snapshot, take_snapshot, write_arrays
 from experiments.mgan.trainer import Trainer
 from lars_jax.errors import InputError
-from lars_jax.runs import Resume, claim, goes_on, read_run, warn
-from lars_jax.train import Interrupt, Interrupted
-from lars_jax.train.config import digest, from_json, to_json
-from lars_jax.train.record import environment
-from lars_jax.train.weights import check_place, save_weights
+from lars_jax.runs import Cadence, Experiment, Files, Program
+from lars_jax.runs.train import restore
+from lars_jax.train import Hook, Interrupt
+from lars_jax.train.record import plain
 
-PLACEMENT = ("devices",)
-"""Fields that may change when a run goes on: they say where, and change no number."""
+DISTANCES = ("average/wasserstein", "average/fid", "average/distance")
+"""Names that the distance from the data may have in an evaluation."""
 
 DRAW_USE = 2
 """Tells samples that are asked for from those that are measured or shown."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a run ended: its exit status, its last step, its last evaluation."""
+class GameProgram(Program[GameState]):
+    """A game, as the shell runs it."""
 
-    status: int
-    step: int
-    evaluation: dict[str, float]
+    trainer: Trainer
+    measure: Evaluate
 
+    @classmethod
+    def create(cls, config: Config) -> "GameProgram":
+        """Load the data and build the steps of a configuration."""
+        trainer = Trainer.create(config)
+        # First what may be refused, then what takes long to compile.
+        return cls(trainer, make_evaluation(trainer))
 
-def train(
-    config: Config,
-    directory: Path,
-    *,
-    name: str = "custom",
-    resume: Resume = "no",
-    grace: float | None = None,
-) -> Outcome:
-    """Play a configuration in a directory, from the start or from a checkpoint.
-
-    Args:
-        config: the game.
-        directory: where everything is written; made if absent.
-        name: name of the preset, for the record.
-        resume: go on from the last checkpoint that can be read.
-        grace: seconds after a signal in which a call must end; see `Interrupt`.
-
-    Raises:
-        InputError: the configuration cannot run, or the directory holds another run.
-    """
-    check(config)
-    with Interrupt(grace=grace) as interrupt:
-        going_on = goes_on(to_json(config), directory, resume, placement=PLACEMENT)
-        try:
-            # Before anything is written, in case data cannot be read.
-            trainer, state, evaluation = interrupt.run(lambda: _prepare(config))
-        except Interrupted:
-            warn("stopped before the first step: there is nothing new to save")
-            return Outcome(interrupt.exit_status, 0, {})
-        claim(
-            directory,
-            lambda: {
-                "preset": name,
-                "digest": digest(config),
-                "config": to_json(config),
-                "environment": environment(),
-            },
+    @property
+    def cadence(self) -> Cadence:
+        """When it evaluates, saves and ends."""
+        config = self.trainer.config
+        return Cadence(
+            config.steps, config.eval_every, config.checkpoint_every, config.keep_every
         )
-        with GameSession(
-            trainer,
-            directory,
-            state,
-            evaluation,
-            resume=bool(going_on),
-            interrupt=interrupt,
-        ) as session:
-            finished = session.run()
-            found = session.evaluation if finished else {}
-            return Outcome(interrupt.exit_status, session.step, found)
+
+    def init(self) -> GameState:
+        """Return the state before the first step."""
+        return self.trainer.initial_state()
+
+    def like(self) -> GameState:
+        """Return a state to restore into; no file of weights is read for it."""
+        return self.trainer.drawn_state()
+
+    def fit(
+        self,
+        state: GameState,
+        *,
+        start: int,
+        on_metrics: Callable[[int, dict[str, Any]], None],
+        hooks: Sequence[Hook],
+        interrupt: Interrupt,
+    ) -> tuple[GameState, int]:
+        """Train from step `start` on; return the last state and its step."""
+        return self.trainer.fit(
+            state, start=start, on_metrics=on_metrics, hooks=hooks, interrupt=interrupt
+        )
+
+    def evaluate(self, state: GameState, interrupt: Interrupt) -> dict[str, float]:
+        """Return the measures of a state."""
+        return interrupt.run(partial(self.measure, state))
+
+    def weights(self, state: GameState) -> dict[str, Any]:
+        """Return the averaged generators."""
+        params, model_state = self.trainer.made_by(state, averaged=True)
+        return {"params": params, "model_state": model_state}
+
+    def describe(self, state: GameState) -> Iterator[str]:
+        """Yield lines that say what is about to run."""
+        config, parallel = self.trainer.config, self.trainer.parallel
+        generators, judge = (
+            sum(leaf.size for leaf in jax.tree.leaves(params))
+            for params in (state.generators.params, state.judge.params)
+        )
+        processes = jax.process_count()
+        among = "" if processes == 1 else f" in {processes} processes"
+        yield (
+            f"{config.rules.game}, {config.rules.generators} generators of "
+            f"{generators:,} parameters in all against {judge:,}; "
+            f"{self.trainer.inputs.name}; batch {config.batch}, {config.fakes} samples "
+            f"of each generator, {config.steps:,} steps on "
+            f"{parallel.num_devices} x {jax.devices()[0].device_kind}{among}"
+        )
+        yield from self.describe_evaluation()
+
+    def describe_evaluation(self) -> Iterator[str]:
+        """Yield what images are measured by, if by anything."""
+        if self.measure.note:
+            yield self.measure.note
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a start runs on."""
+        return {"devices": self.trainer.parallel.num_devices}
+
+    def baseline(self) -> dict[str, float]:
+        """Return the distances of as many true samples, where they are known."""
+        return make_floor(self.trainer)
+
+    def row(self, step: int, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Return a row of metrics, with the rate in steps beside that in samples."""
+        del step
+        row = plain(metrics)
+        rate = row["images_per_second"] / self.trainer.config.batch
+        return {**row, "steps_per_second": rate}
+
+    def format_row(self, row: Mapping[str, Any]) -> str:
+        """Return a row as a short line for the progress bar."""
+        return format_row(row)
+
+    def format_evaluation(self, evaluation: Mapping[str, Any]) -> str:
+        """Return an evaluation as a short line."""
+        return format_evaluation(evaluation)
+
+    def score(self, evaluation: Mapping[str, Any]) -> float | None:
+        """Return the negative distance from the data, where it is known."""
+        known = [evaluation[name] for name in DISTANCES if name in evaluation]
+        return -known[0] if known else None
+
+    def on_evaluate(self, state: GameState, files: Files) -> None:
+        """Leave some samples of a state."""
+        snapshot = take_snapshot(self.trainer, state)
+        if files.writes:
+            save_snapshot(files.directory, snapshot)
+
+    def on_finish(self, state: GameState, files: Files, interrupt: Interrupt) -> None:
+        """Write what the report shows of images."""
+        if self.trainer.inputs.image is None:
+            return
+        gallery = interrupt.run(partial(make_gallery, self.trainer, state))
+        if files.writes:
+            save_gallery(files.directory, gallery)
 
 
-def evaluate(
+def draw(
+    experiment: Experiment[Config],
     directory: Path,
+    path: Path,
+    count: int,
     *,
-    which: str = "last",
-    say: Callable[[str], None] = lambda line: None,
-    **changes: object,
-) -> dict[str, float]:
-    """Measure the last or the best checkpoint of a run.
-
-    Args:
-        directory: of the run.
-        which: `last` or `best`.
-        say: is told what the numbers are measured by, where their names do not tell.
-        **changes: fields of the configuration that matter to evaluation alone, such as
-            `eval_samples` and `features`.
-
-    Raises:
-        InputError: the directory holds no run or no checkpoint.
-    """
-    trainer, step, state = restored(directory, which, **changes)
-    measure = make_evaluation(trainer)
-    if measure.note:
-        say(measure.note)
-    return {"step": float(step)} | measure(state)
-
-
-def draw(directory: Path, path: Path, count: int, *, which: str, averaged: bool) -> int:
+    which: str,
+    averaged: bool,
+) -> int:
     """Write samples of a checkpoint to a file and return its step.
 
     The file holds `values`, points float32 [N, 2] or images uint8 [N, S, S, channels],
@@ -136,77 +175,48 @@ def draw(directory: Path, path: Path, count: int, *, which: str, averaged: bool)
     """
     if path.suffix != ".npz" or not path.parent.is_dir() or path.is_dir():
         raise InputError(
-            f"samples are written to a file *.npz in a directory that is there; got "
+            "samples must be written to a file *.npz in a directory that is there; got "
             f"{path}: name another"
         )
     if count < 1:
-        raise InputError(f"samples must be above 0; got {count}: mend --samples")
-    trainer, step, state = restored(directory, which)
-    values, generator = trainer.sample(state, count, averaged=averaged, use=DRAW_USE)
+        raise InputError(
+            f"samples must be above 0; got {count}: set --samples to such a value"
+        )
+    found = restore(experiment, directory, which)
+    trainer: Trainer = found.program.trainer
+    values, generator = trainer.sample(
+        found.state, count, averaged=averaged, use=DRAW_USE
+    )
     if trainer.inputs.image is not None:
         values = to_bytes(values)
     write_arrays(path, {"values": values, "generator": generator})
-    return step
+    return found.step
 
 
-def export(directory: Path, path: Path, *, which: str = "last") -> int:
-    """Write the averaged generators of a checkpoint to a file and return its step.
+def format_row(row: Mapping[str, Any]) -> str:
+    """Return a row of metrics as a short line.
 
-    Raises:
-        InputError: the directory holds no run or no checkpoint, or the file is of
-            another kind.
+    >>> format_row({"discriminator_loss": 1.386, "generator_loss": 0.693,
+    ...             "classifier_loss": 0.02, "steps_per_second": 250.4})
+    'D 1.386 G 0.693 C 0.020 250 steps/s'
     """
-    check_place(path)
-    trainer, step, state = restored(directory, which)
-    params, model_state = trainer.made_by(state, averaged=True)
-    weights = {"params": params, "model_state": model_state}
-    save_weights(path, weights)
-    return step
+    names = {"D": "discriminator_loss", "G": "generator_loss", "C": "classifier_loss"}
+    losses = [f"{name} {row[key]:.3f}" for name, key in names.items() if key in row]
+    return " ".join([*losses, f"{row['steps_per_second']:.3g} steps/s"])
 
 
-def restored(
-    directory: Path, which: str, **changes: object
-) -> tuple[Trainer, int, GameState]:
-    """Return the trainer of a run, and the last or the best state that it kept.
+def format_evaluation(found: Mapping[str, float]) -> str:
+    """Return an evaluation as a short line, the averaged generators in brackets.
 
-    Raises:
-        InputError: the directory holds no run or no checkpoint.
+    >>> format_evaluation({"count": 100.0, "wasserstein": 0.1,
+    ...                    "average/wasserstein": 0.05})
+    '100 samples, wasserstein 0.100 (0.050)'
     """
-    config = check(replace(load_config(directory), **changes))
-    if config.devices is not None and config.devices > jax.device_count():
-        # Where there are fewer devices than it was played on, those there are serve.
-        config = replace(config, devices=None)
-    # Opened, they would be made; and without one no data need be read.
-    if not any((directory / "checkpoints").glob("[0-9]*")):
-        raise _no_checkpoint(directory)
-    trainer = Trainer.create(config)
-    checkpoints = open_checkpoints(directory)
-    try:
-        step = checkpoints.best_step() if which == "best" else checkpoints.last_step()
-        if step is None:
-            raise _no_checkpoint(directory)
-        return trainer, step, checkpoints.restore(step, trainer.initial_state())
-    finally:
-        checkpoints.close()
-
-
-def load_config(directory: Path) -> Config:
-    """Return the configuration of the run in a directory.
-
-    Raises:
-        InputError: there is none, or another version wrote it.
-    """
-    return from_json(Config, read_run(directory)["config"])
-
-
-def _no_checkpoint(directory: Path) -> InputError:
-    return InputError(
-        f"a run must have a checkpoint to read; {directory} has none: train it first"
-    )
-
-
-def _prepare(config: Config) -> tuple[Trainer, GameState, Evaluate]:
-    trainer = Trainer.create(config)
-    # First what may be refused, then what takes long to compile.
-    evaluation = make_evaluation(trainer)
-    return trainer, trainer.initial_state(), evaluation
+    parts = [f"{found['count']:.0f} samples"]
+    for name, value in found.items():
+        if "/" in name or name == "count":
+            continue
+        average = found.get(f"average/{name}")
+        beside = "" if average is None else f" ({average:.3f})"
+        parts.append(f"{name.replace('_', ' ')} {value:.3f}{beside}")
+    return ", ".join(parts)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -32,6 +33,7 @@ from experiments.mgan.sampling import (
 from lars_jax.optim import leaf_names
 from lars_jax.train import DataParallel, Hook, Interrupt, data_mesh, fit
 from lars_jax.train.ahead import AheadOfTime
+from lars_jax.train.weights import load_weights
 
 SPARE = 1.15
 """Samples of each generator in a call, over its mean share of an evaluation: one call
@@ -104,7 +106,29 @@ class Trainer:
         )
 
     def initial_state(self, seed: int | None = None) -> GameState:
-        """Return the state before the first step, for the seed or another."""
+        """Return the state before the first step, for the seed or another.
+
+        Raises:
+            InputError: `init_from` is no file of weights of these generators.
+        """
+        state = self.drawn_state(seed)
+        if self.config.init_from is None:
+            return state
+        generators = state.generators
+        like = {"params": generators.params, "model_state": generators.model_state}
+        found = load_weights(Path(self.config.init_from), like)
+        state = state._replace(
+            generators=generators._replace(**found),
+            # A copy: the step gives up its arguments' memory, each array once.
+            average=jax.tree.map(np.copy, found["params"]),
+        )
+        return self.parallel.replicate(state)
+
+    def drawn_state(self, seed: int | None = None) -> GameState:
+        """Return the state before the first step with weights drawn from the seed.
+
+        It is what a checkpoint is restored in the likeness of.
+        """
         key = self._key(0, seed)
         draw = jax.jit(
             lambda key: initial_state(

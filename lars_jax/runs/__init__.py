@@ -1,42 +1,45 @@
-"""How a command begins and ends, and the directory that a run leaves.
+"""How an experiment is run: its record, its commands, and the directory of a run.
 
-What is trained, and what a row of it says, is an experiment's to know. tyro is imported
-where words are parsed, TensorBoard where a run opens its files, neither before.
+What is trained, and what a row of it says, is an experiment's to know. The command line
+is `lars_jax.runs.cli`; neither tyro nor Orbax is imported before it is needed.
 """
 
-from lars_jax.runs.arguments import Verb, dispatch, parse, run_command, split_preset
-from lars_jax.runs.directory import (
-    Resume,
-    claim,
-    default_directory,
-    goes_on,
-    read_run,
+from lars_jax.runs.checks import (
+    BelowOne,
+    NonNegative,
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+    Seed,
+    check_ranges,
+    out_of_range,
 )
-from lars_jax.runs.ending import TERMINATED, run_among, tell
-from lars_jax.runs.files import Files, RunFiles, warn
-from lars_jax.runs.launch import Launch
-from lars_jax.runs.presets import Preset, find_preset, heading, overview
+from lars_jax.runs.directory import Resume, can_resume, default_directory, read_run
+from lars_jax.runs.experiment import Cadence, Experiment, Program, Verb
+from lars_jax.runs.files import Files
+from lars_jax.runs.presets import Preset, find_preset
+from lars_jax.runs.stages import Stage, run_stages
 
 __all__ = [
-    "TERMINATED",
+    "BelowOne",
+    "Cadence",
+    "Experiment",
     "Files",
-    "Launch",
+    "NonNegative",
+    "NonNegativeFloat",
+    "Positive",
+    "PositiveFloat",
     "Preset",
+    "Program",
     "Resume",
-    "RunFiles",
+    "Seed",
+    "Stage",
     "Verb",
-    "claim",
+    "can_resume",
+    "check_ranges",
     "default_directory",
-    "dispatch",
     "find_preset",
-    "goes_on",
-    "heading",
-    "overview",
-    "parse",
+    "out_of_range",
     "read_run",
-    "run_among",
-    "run_command",
-    "split_preset",
-    "tell",
-    "warn",
+    "run_stages",
 ]

@@ -1,78 +1,14 @@
-"""The words of a command: a verb, a preset, typed fields, and what is wrong in them."""
+"""The words of a command: a preset, typed fields, and what is wrong in them."""
 
 import contextlib
 import io
 import re
-import sys
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from typing import Any, TypeVar
 
 from lars_jax.errors import InputError
-from lars_jax.runs.ending import tell
 
 T = TypeVar("T")
-
-Verb = Callable[[list[str]], int]
-"""What runs the words after a verb, and returns the exit status."""
-
-
-def run_command(
-    words: Sequence[str] | None,
-    verbs: Mapping[str, Verb],
-    *,
-    program: str,
-    usage: str,
-) -> int:
-    """Run one verb and return the exit status.
-
-    Except for 0, a line on standard error says why; see `lars_jax.runs.ending`.
-
-    Args:
-        words: verb and arguments; those of this process where None.
-        verbs: what runs each verb.
-        program: how the command is called.
-        usage: what `--help` prints.
-
-    >>> run_command(["add", "1", "2"], {"add": len}, program="sums", usage="")
-    2
-    """
-    words = list(sys.argv[1:] if words is None else words)
-    try:
-        return dispatch(words, verbs, program=program, usage=usage)
-    except BaseException as error:
-        status = tell(error)
-        if status is None:
-            raise
-        return status
-
-
-def dispatch(
-    words: Sequence[str], verbs: Mapping[str, Verb], *, program: str, usage: str
-) -> int:
-    """Run the verb that comes first with the words after it; return the exit status.
-
-    Args:
-        words: verb and arguments; `--help`, or nothing, prints the usage.
-        verbs: what runs each verb.
-        program: how the command is called.
-        usage: what `--help` prints.
-
-    Raises:
-        InputError: there is no such verb.
-
-    >>> dispatch(["add", "1", "2"], {"add": len}, program="sums", usage="")
-    2
-    """
-    if not words or words[0] in ("-h", "--help"):
-        print(usage, end="")
-        return 0 if words else 2
-    verb, rest = words[0], list(words[1:])
-    if verb not in verbs:
-        raise InputError(
-            f"the verb must be one of {', '.join(verbs)}; got {verb!r}: see "
-            f"{program} --help"
-        )
-    return verbs[verb](rest)
 
 
 def split_preset(
@@ -154,5 +90,5 @@ def _one_line(box: str) -> str:
     """Return the words of a message that was drawn as a box with rules and a title."""
     rows = [row.strip(" │") for row in box.splitlines() if row[:1] not in "╭╰"]
     parts = re.split(r"\s+[─-]{5,}\s+", " ".join(rows))
-    told = [" ".join(part.split()) for part in parts]
-    return "; ".join(part for part in told if not part.startswith("Argument helptext"))
+    words = [" ".join(part.split()) for part in parts]
+    return "; ".join(part for part in words if not part.startswith("Argument helptext"))

@@ -1,14 +1,14 @@
 """The directory of a run: its name, whose it is, and whether a run goes on there."""
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from lars_jax.errors import InputError
-from lars_jax.train.config import difference
+from lars_jax.train.config import difference, from_json, to_json
 from lars_jax.train.processes import same_on_all
-from lars_jax.train.record import read_json, write_json
+from lars_jax.train.record import environment, read_json, write_json
 
 Resume = Literal["no", "yes", "if_any"]
 """Whether to go on with the run in a directory; `if_any`: if there is one."""
@@ -24,8 +24,8 @@ def default_directory(name: str) -> Path:
     return Path("runs") / same_on_all(f"{now}-{name}")
 
 
-def goes_on(
-    config: Mapping[str, Any],
+def can_resume(
+    config: Any,
     directory: Path,
     resume: Resume,
     *,
@@ -34,7 +34,7 @@ def goes_on(
     """Return `yes` where the directory holds this run, to go on with, else nothing.
 
     Args:
-        config: what is asked for, as `to_json` returns it.
+        config: what is asked for, a dataclass.
         directory: the run directory, which need not exist.
         resume: what to do with a run that it holds.
         placement: fields at the top of a configuration that may change when a run goes
@@ -47,7 +47,9 @@ def goes_on(
         InputError: it holds another run, or this one and it was not asked to go on, or
             none and it was.
 
-    >>> goes_on({"seed": 0}, Path("nowhere"), "if_any", placement=())
+    >>> from dataclasses import make_dataclass
+    >>> config = make_dataclass("Config", [("seed", int)])(0)
+    >>> can_resume(config, Path("nowhere"), "if_any", placement=())
     ''
     """
     path = directory / "config.json"
@@ -58,8 +60,11 @@ def goes_on(
                 "leave --resume out, or name another --run-dir"
             )
         return ""
-    recorded = read_run(directory)["config"]
-    changes = difference(_without(placement, recorded), _without(placement, config))
+    # Through the dataclass, so that a field which is newer than the run is no change.
+    recorded = to_json(from_json(type(config), read_run(directory)["config"]))
+    changes = difference(
+        _without(placement, recorded), _without(placement, to_json(config))
+    )
     if changes:
         raise InputError(
             f"a run directory holds one configuration; in {directory} "
@@ -73,22 +78,20 @@ def goes_on(
     return "yes"
 
 
-def claim(directory: Path, record: Callable[[], Mapping[str, Any]]) -> str:
-    """Write `config.json` of a run that has none yet, and make its directory.
+def create_run_directory(directory: Path, record: Mapping[str, Any]) -> str:
+    """Make a run's directory and write its `config.json`, unless it has one.
 
     Args:
         directory: the run directory.
-        record: gives what the file is to hold, asked only where there is none; it must
-            have what `read_run` needs.
+        record: preset, digest and configuration, to which the environment is added.
 
     Returns:
         An empty string, as `on_first` takes it.
     """
     path = directory / "config.json"
-    if path.exists():
-        return ""
-    directory.mkdir(parents=True, exist_ok=True)
-    write_json(path, record())
+    if not path.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(path, {**record, "environment": environment()})
     return ""
 
 

@@ -24,7 +24,7 @@ TERMINATED = 143
 """Exit status of a process that SIGTERM ended, or that stops with one that it ended."""
 
 
-def tell(error: BaseException) -> int | None:
+def report_error(error: BaseException) -> int | None:
     """Say in a line what went wrong; return the exit status, or None for a defect."""
     if isinstance(error, InputError):
         return _complain(str(error))
@@ -60,7 +60,7 @@ def run_among(processes: Processes, run: Callable[[], int]) -> NoReturn:
     try:
         processes.leave(run(), agreed=True)
     except BaseException as error:
-        status = tell(error)
+        status = report_error(error)
         if status is None:
             processes.wait_for_news()
             traceback.print_exception(error)

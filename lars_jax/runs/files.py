@@ -14,7 +14,18 @@ class Files:
     """Where a run says what happens to it; here, as a process that does not write.
 
     Of several processes one writes, and the others are silent.
+
+    Attributes:
+        directory: the run directory.
+        writes: whether this process writes there.
+        empty: whether no row has been recorded.
     """
+
+    writes = False
+    empty = False
+
+    def __init__(self, directory: Path):
+        self.directory = directory
 
     def row(self, row: Mapping[str, Any]) -> None:
         """Record the metrics of a step, or of an evaluation."""
@@ -37,9 +48,10 @@ class RunFiles(Files):
         total: steps of the run.
         start: step that it goes on from; what was written of later steps is removed.
         stack: closes what is opened.
-        describe: turns a row into what is shown of it beside the step.
-        layers: whether there are rows of layers, so that `layers.jsonl` is opened.
+        format_row: turns a row into what is shown of it beside the step.
     """
+
+    writes = True
 
     def __init__(
         self,
@@ -48,18 +60,20 @@ class RunFiles(Files):
         total: int,
         start: int | None,
         stack: contextlib.ExitStack,
-        describe: Callable[[Mapping[str, Any]], str],
-        layers: bool = False,
+        format_row: Callable[[Mapping[str, Any]], str],
     ):
-        self._metrics = JsonLines(directory / "metrics.jsonl", keep_to=start)
+        super().__init__(directory)
+        self._stack = stack
+        metrics = directory / "metrics.jsonl"
+        self._metrics = JsonLines(metrics, keep_to=start)
         stack.callback(self._metrics.close)
-        self._layers = None
-        if layers:
-            self._layers = JsonLines(directory / "layers.jsonl", keep_to=start)
-            stack.callback(self._layers.close)
+        self.empty = metrics.stat().st_size == 0
+        self._layers: JsonLines | None = None
+        if (directory / "layers.jsonl").exists():
+            self._layers = self._opened_layers(keep_to=start)
         self._events = Events(directory, resumed_from=start)
         stack.callback(self._events.close)
-        self._progress = Progress(total, describe=describe, start=start or 0)
+        self._progress = Progress(total, describe=format_row, start=start or 0)
         stack.callback(self._progress.close)
 
     def row(self, row: Mapping[str, Any]) -> None:
@@ -71,7 +85,8 @@ class RunFiles(Files):
 
     def layers(self, row: Mapping[str, Any]) -> None:
         """Record norms, trust ratio and rate of every layer."""
-        assert self._layers is not None, "opened without layers"
+        # Most experiments have none, and then there is no such file.
+        self._layers = self._layers or self._opened_layers()
         self._layers.append(row)
 
     def show(self, step: int, row: Mapping[str, Any]) -> None:
@@ -81,6 +96,11 @@ class RunFiles(Files):
     def say(self, line: str) -> None:
         """Print a line, above the bar if there is one."""
         self._progress.say(line)
+
+    def _opened_layers(self, keep_to: int | None = None) -> JsonLines:
+        layers = JsonLines(self.directory / "layers.jsonl", keep_to=keep_to)
+        self._stack.callback(layers.close)
+        return layers
 
 
 def warn(line: str) -> None:

@@ -14,7 +14,7 @@ import logging
 import os
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,8 @@ class Checkpoints:
 
     Args:
         directory: where they lie; made if absent.
-        best: name of the metric, larger being better, whose best checkpoint is kept.
+        best: from the metrics of a checkpoint to its score; the one with the highest is
+            kept. None: it has no score.
         keep_every: steps between checkpoints that are kept for good, where one is
             saved; None: no others are kept.
 
@@ -55,7 +56,13 @@ class Checkpoints:
     its devices hold, and what the first finds broken is broken for all.
     """
 
-    def __init__(self, directory: Path, *, best: str, keep_every: int | None = None):
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        best: Callable[[Mapping[str, float]], float | None],
+        keep_every: int | None = None,
+    ):
         # Orbax logs every save, and errors with their traceback that it raises as well.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         self._best = best
@@ -217,7 +224,8 @@ class Checkpoints:
         return self._directory / str(step)
 
     def _score(self, metrics: Any) -> float:
-        return float((metrics or {}).get(self._best, -np.inf))
+        score = self._best(metrics or {})
+        return -np.inf if score is None else score
 
     def _contents(self, step: int) -> dict[str, Any]:
         path = self._path(step) / CONTENTS

@@ -34,6 +34,9 @@ def from_json(kind: type[C], data: Mapping[str, Any]) -> C:
             dataclasses of these.
         data: what `to_json` returned, perhaps through a file.
 
+    A field that is missing takes its default, which is what a run had that was written
+    before there was such a field.
+
     Raises:
         InputError: a field is unknown or missing, or its value has another type.
 
@@ -45,17 +48,50 @@ def from_json(kind: type[C], data: Mapping[str, Any]) -> C:
     Config(rate=2.0)
     """
     hints = typing.get_type_hints(kind)
-    names = [field.name for field in dataclasses.fields(kind)]  # pyright: ignore[reportArgumentType]
-    if set(names) != set(data):
-        unknown, missing = (
-            sorted(set(data) - set(names)),
-            sorted(set(names) - set(data)),
-        )
+    fields: Any = dataclasses.fields(kind)  # pyright: ignore[reportArgumentType]
+    needed = {field.name for field in fields if field.default is dataclasses.MISSING}
+    unknown = sorted(set(data) - {field.name for field in fields})
+    missing = sorted(needed - set(data))
+    if unknown or missing:
         raise InputError(
             f"a saved {kind.__name__} must have exactly its fields; unknown: "
             f"{unknown}, missing: {missing}: it was written by another version"
         )
-    return kind(**{name: _convert(name, hints[name], data[name]) for name in names})
+    return kind(**{name: _convert(name, hints[name], data[name]) for name in data})
+
+
+def replace_fields(config: C, **changes: Any) -> C:
+    """Return a configuration with fields changed, wherever in its sections they live.
+
+    Field names are unique over all sections, as on the command line.
+
+    Args:
+        config: a frozen dataclass whose sections are dataclasses.
+        **changes: values by the names of fields.
+
+    Raises:
+        TypeError: a name that no section has.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Model:
+    ...     depth: int = 20
+    >>> @dataclass(frozen=True)
+    ... class Config:
+    ...     model: Model = Model()
+    ...     seed: int = 0
+    >>> replace_fields(Config(), depth=8, seed=1)
+    Config(model=Model(depth=8), seed=1)
+    """
+    whole: Any = config
+    for field in dataclasses.fields(whole):
+        section: Any = getattr(whole, field.name)
+        if dataclasses.is_dataclass(section) and not isinstance(section, type):
+            names = {item.name for item in dataclasses.fields(section)}
+            own = {name: changes.pop(name) for name in names & changes.keys()}
+            if own:
+                changes[field.name] = dataclasses.replace(section, **own)
+    return dataclasses.replace(whole, **changes)
 
 
 def digest(config: Any) -> str:
@@ -113,7 +149,7 @@ def _convert(name: str, hint: Any, value: Any) -> Any:
             return value
     rule = " or ".join(map(_spelled, options))
     raise InputError(
-        f"{name} must be {rule}; got {value!r}: mend the "
+        f"{name} must be {rule}; got {value!r}: correct the "
         "saved configuration or start a new run"
     )
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from experiments.lars.cli import main
+from experiments.lars.experiment import main
 
 LAUNCH = Path(__file__).parents[2] / "experiments" / "launch"
 SCRIPTS = sorted([*LAUNCH.glob("*.sh"), *LAUNCH.glob("*.sbatch")])

@@ -1,15 +1,13 @@
-"""Words become a verb, a preset and typed fields, or a line on what is wrong."""
+"""Words become a preset and typed fields, or a line on what is wrong."""
 
-import sys
 from dataclasses import dataclass
 from typing import Literal
 
 import pytest
 
 from lars_jax import InputError
-from lars_jax.runs import dispatch, parse, run_command, split_preset
+from lars_jax.runs.arguments import parse, split_preset
 
-USAGE = "usage: sums VERB ...\n"
 PRESETS = {"small", "large"}
 
 
@@ -22,54 +20,6 @@ class Add:
     kind: Literal["plain", "fast"] = "plain"
     """How."""
     seed: int = 0
-
-
-def add(words):
-    if words == ["badly"]:
-        raise InputError("numbers must be numbers")
-    if words == ["wrongly"]:
-        raise ZeroDivisionError
-    return len(words)
-
-
-def run(words, action=run_command):
-    return action(words, {"add": add, "drop": len}, program="sums", usage=USAGE)
-
-
-def test_verb_takes_the_words_after_it():
-    assert run(["add", "1", "2"], dispatch) == 2
-    assert run(("drop",), dispatch) == 0
-
-
-@pytest.mark.parametrize(
-    ("words", "status"), [([], 2), (["--help"], 0), (["-h", "add"], 0)]
-)
-def test_usage_is_printed_where_no_verb_is_named(words, status, capsys):
-    assert run(words) == status
-    assert capsys.readouterr() == (USAGE, "")
-
-
-def test_unknown_verb_is_a_line_and_status_two(capsys):
-    assert run(["fly"]) == 2
-    assert capsys.readouterr() == (
-        "",
-        "error: the verb must be one of add, drop; got 'fly': see sums --help\n",
-    )
-
-
-def test_error_of_a_verb_is_a_line_and_status_two(capsys):
-    assert run(["add", "badly"]) == 2
-    assert capsys.readouterr() == ("", "error: numbers must be numbers\n")
-
-
-def test_defect_of_a_verb_keeps_its_traceback():
-    with pytest.raises(ZeroDivisionError):
-        run(["add", "wrongly"])
-
-
-def test_words_are_those_of_the_process_where_none_are_given(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["sums", "add", "1"])
-    assert run(None) == 1
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from lars_jax import InputError
-from lars_jax.runs import TERMINATED, run_among, tell
+from lars_jax.runs.ending import TERMINATED, report_error, run_among
 from lars_jax.train import NonFiniteError
 from lars_jax.train.processes import Processes
 
@@ -31,12 +31,12 @@ from lars_jax.train.processes import Processes
     ids=["input", "Ctrl-C", "full disk", "no permission"],
 )
 def test_error_that_is_known_is_told(error, status, line, capsys):
-    assert tell(error) == status
+    assert report_error(error) == status
     assert capsys.readouterr() == ("", line)
 
 
 def test_training_that_diverges_has_its_own_status(capsys):
-    assert tell(NonFiniteError("training must stay finite")) == 3
+    assert report_error(NonFiniteError("training must stay finite")) == 3
     assert capsys.readouterr() == ("", "error: training must stay finite\n")
 
 
@@ -44,14 +44,14 @@ def test_training_that_diverges_has_its_own_status(capsys):
     "error", [ValueError("x"), OSError(errno.EIO, "x"), SystemExit(2)]
 )
 def test_defect_is_left_to_its_traceback(error, capsys):
-    assert tell(error) is None
+    assert report_error(error) is None
     assert capsys.readouterr() == ("", "")
 
 
 def test_reader_that_has_gone_ends_it_without_a_word(capfd):
     kept = os.dup(1)
     try:
-        assert tell(BrokenPipeError()) == 141
+        assert report_error(BrokenPipeError()) == 141
     finally:
         os.dup2(kept, 1)
         os.close(kept)

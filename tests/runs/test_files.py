@@ -4,11 +4,11 @@ import contextlib
 
 import pytest
 
-from lars_jax.runs import Files, RunFiles, warn
+from lars_jax.runs.files import Files, RunFiles, warn
 from lars_jax.train.record import read_lines
 
 
-def describe(row):
+def format_row(row):
     return f"loss {row['loss']}"
 
 
@@ -20,8 +20,7 @@ def write(directory, steps, *, start=None, layers=True):
             total=9,
             start=start,
             stack=stack,
-            describe=describe,
-            layers=layers,
+            format_row=format_row,
         )
         for step in steps:
             files.row({"step": step, "loss": 0.5})
@@ -75,7 +74,9 @@ def test_files_are_closed_with_what_else_is_open(tmp_path):
     order = []
     with contextlib.ExitStack() as stack:
         stack.callback(order.append, "first opened")
-        files = RunFiles(tmp_path, total=9, start=None, stack=stack, describe=describe)
+        files = RunFiles(
+            tmp_path, total=9, start=None, stack=stack, format_row=format_row
+        )
         files.row({"step": 1, "loss": 0.5})
     assert order == ["first opened"]
     assert steps(tmp_path / "metrics.jsonl") == [1]
@@ -85,7 +86,7 @@ def test_files_are_closed_with_what_else_is_open(tmp_path):
 
 def test_process_that_does_not_write_is_silent(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    files = Files()
+    files = Files(tmp_path)
     files.row({"step": 1})
     files.layers({"step": 1})
     files.show(1, {})

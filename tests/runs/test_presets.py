@@ -3,7 +3,7 @@
 import pytest
 
 from lars_jax import InputError
-from lars_jax.runs import Preset, find_preset, heading, overview
+from lars_jax.runs.presets import Preset, find_preset, heading, overview
 
 PRESETS = {"digits": 1, "digits_sgd": 2, "alexnet_bn_8k_lars": 3, "cifar_resnet20": 4}
 

@@ -22,7 +22,9 @@ def some_state(seed=0, size=4096):
 
 @pytest.fixture
 def checkpoints(tmp_path):
-    opened = Checkpoints(tmp_path / "checkpoints", best="accuracy")
+    opened = Checkpoints(
+        tmp_path / "checkpoints", best=lambda metrics: metrics.get("accuracy")
+    )
     yield opened
     opened.close()
 
@@ -145,7 +147,11 @@ def test_damaged_checkpoint_set_aside_does_not_stop_later_saves(checkpoints, tmp
 
 
 def test_some_are_kept_for_good(tmp_path):
-    opened = Checkpoints(tmp_path / "checkpoints", best="accuracy", keep_every=3)
+    opened = Checkpoints(
+        tmp_path / "checkpoints",
+        best=lambda metrics: metrics.get("accuracy"),
+        keep_every=3,
+    )
     for step in range(1, 9):
         opened.save(step, some_state(step, size=8), {"accuracy": 1 / step})
     opened.wait()

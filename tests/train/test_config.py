@@ -7,7 +7,14 @@ from typing import Literal
 import pytest
 
 from lars_jax import InputError
-from lars_jax.train.config import difference, digest, flatten, from_json, to_json
+from lars_jax.train.config import (
+    difference,
+    digest,
+    flatten,
+    from_json,
+    replace_fields,
+    to_json,
+)
 
 
 @dataclass(frozen=True)
@@ -58,11 +65,29 @@ def test_number_or_a_word_is_read_as_written(span):
     assert from_json(Outer, json.loads(json.dumps(to_json(config)))) == config
 
 
-def test_missing_field_is_named():
-    data = to_json(Outer())
+def test_field_that_a_run_of_before_has_not_takes_its_default():
+    data = to_json(Outer(name="other"))
     del data["name"]
+    assert from_json(Outer, data) == Outer()
+
+
+@dataclass(frozen=True)
+class Needing:
+    """A field that has no default."""
+
+    name: str
+
+
+def test_missing_field_is_named():
     with pytest.raises(InputError, match=r"missing: \['name'\]"):
-        from_json(Outer, data)
+        from_json(Needing, {})
+
+
+def test_fields_are_replaced_wherever_they_are():
+    found = replace_fields(Outer(), rate=0.25, name="other")
+    assert found == Outer(Inner(0.25), "other")
+    with pytest.raises(TypeError, match="speed"):
+        replace_fields(Outer(), speed=1)
 
 
 def test_whole_number_is_taken_for_a_float_field():

@@ -385,7 +385,9 @@ def test_checkpoint_goes_from_one_sharding_and_mesh_to_another(tmp_path):
     expected = jax.device_get(state)
     moves = [("zero1", 2), ("none", 1), ("fsdp", 8)]
     for number, (kind, devices) in enumerate(moves):
-        checkpoints = Checkpoints(tmp_path / str(number), best="accuracy")
+        checkpoints = Checkpoints(
+            tmp_path / str(number), best=lambda metrics: metrics.get("accuracy")
+        )
         checkpoints.save(1, state, {})
         checkpoints.wait()
         like, shardings = some_state(number + 1, kind, devices)
@@ -396,7 +398,9 @@ def test_checkpoint_goes_from_one_sharding_and_mesh_to_another(tmp_path):
 
 
 def test_bytes_that_differ_are_noticed_on_another_mesh(tmp_path, monkeypatch):
-    checkpoints = Checkpoints(tmp_path / "checkpoints", best="accuracy")
+    checkpoints = Checkpoints(
+        tmp_path / "checkpoints", best=lambda metrics: metrics.get("accuracy")
+    )
     checkpoints.save(1, some_state(0, "fsdp", 8)[0], {})
     checkpoints.wait()
     read = checkpoints._read

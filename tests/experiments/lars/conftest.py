@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.lars.cli import main
+from experiments.lars.experiment import main
 
 SMOKE = ["train", "smoke", "--devices", "1", "--global-batch", "16"]
 

@@ -5,9 +5,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.lars.run import load_config
-from experiments.lars.trainer import Trainer
-from lars_jax.train.checkpoint import Checkpoints
+from experiments.lars.experiment import LARS
+from lars_jax.runs.train import restore
 from lars_jax.train.record import read_lines
 
 TIMINGS = ("images_per_second", "data_wait")
@@ -21,11 +20,7 @@ def rows(directory, name="metrics.jsonl") -> list[dict[str, Any]]:
 
 def saved_state(directory) -> Any:
     """Return the state of the last checkpoint."""
-    trainer = Trainer.create(load_config(directory))
-    checkpoints = Checkpoints(directory / "checkpoints", best="eval/accuracy")
-    state = checkpoints.restore(checkpoints.steps()[-1], trainer.drawn_state())
-    checkpoints.close()
-    return jax.device_get(state)
+    return jax.device_get(restore(LARS, directory).state)
 
 
 def last_state(directory) -> list[bytes]:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from experiments.lars import compare
-from experiments.lars.cli import main
 from experiments.lars.compare import cell_config, learning_rates, middle_rate
 from experiments.lars.config import Config, replace
+from experiments.lars.experiment import main
 from lars_jax.train import NonFiniteError
 from lars_jax.train.record import read_lines
 

@@ -7,9 +7,9 @@ import jax
 import pytest
 
 from experiments.lars import memory
-from experiments.lars.cli import main
 from experiments.lars.config import replace
 from experiments.lars.device import GIB, device_memory, process_memory
+from experiments.lars.experiment import main
 from experiments.lars.memory import SHARE, compiled_bytes, resolve, steps_ahead
 from experiments.lars.parts import divided, parts_of
 from experiments.lars.presets import get_preset

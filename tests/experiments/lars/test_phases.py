@@ -18,7 +18,7 @@ from benchmarks.phases import (
     in_report,
     in_training,
 )
-from experiments.lars.cli import main
+from experiments.lars.experiment import main
 from tests.cases import mostly_slow
 from tests.experiments.lars.support import last_state, rows, saved_state
 

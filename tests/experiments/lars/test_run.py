@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 from experiments.lars import program
-from experiments.lars.cli import main
 from experiments.lars.config import Config, replace
+from experiments.lars.experiment import LARS, main
 from experiments.lars.presets import PRESETS, get_preset
-from experiments.lars.run import load_config
-from experiments.lars.session import describe, layer_interval
+from experiments.lars.run import LarsProgram, layer_interval
 from experiments.lars.trainer import Trainer
+from lars_jax.runs.train import load_config
 from lars_jax.train.record import lock, read_json, read_lines
 from tests.experiments.lars.conftest import SMOKE
 from tests.experiments.lars.support import last_state, rows
@@ -45,7 +45,7 @@ def test_every_promised_file_is_there(finished):
 
 
 def test_configuration_is_loaded_back_as_it_was(finished):
-    config = load_config(finished)
+    config = load_config(LARS, finished)
     assert isinstance(config, Config)
     assert (config.global_batch, config.devices, config.steps) == (16, 1, 4)
     record = read_json(finished / "config.json")
@@ -73,7 +73,7 @@ def test_layer_rows_name_every_parameter(finished):
     layers = rows(finished, "layers.jsonl")[0]["layers"]
     assert layers["conv1/kernel"]["weight_norm"] > 0
     kernel = layers["conv1/kernel"]
-    decay = load_config(finished).optimizer.weight_decay
+    decay = load_config(LARS, finished).optimizer.weight_decay
     expected = 1e-3 * kernel["weight_norm"]
     expected /= kernel["gradient_norm"] + decay * kernel["weight_norm"]
     assert kernel["trust_ratio"] == pytest.approx(expected, rel=1e-5)
@@ -129,7 +129,8 @@ def test_layers_are_recorded_often_enough_to_draw(name):
 def test_progress_tells_loss_rate_speed_and_wait():
     row = {"epoch": 1.5, "train/loss": 0.25, "learning_rate": 2.0}
     row |= {"images_per_second": 812.3, "data_wait": 0.015}
-    assert describe(row) == "epoch 1.5 loss 0.250 lr 2 812 images/s wait 1.5%"
+    said = LarsProgram.format_row(None, row)  # pyright: ignore[reportArgumentType]
+    assert said == "epoch 1.5 loss 0.250 lr 2 812 images/s wait 1.5%"
 
 
 def test_two_processes_may_not_write_one_run(finished, tmp_path, capsys):
@@ -302,7 +303,7 @@ def test_exported_weights_evaluate_alike_and_begin_another_run(
     evaluated = capsys.readouterr().out.split(": ")[1]
     # The statistics are in the file: nothing is to be estimated anew.
     config = replace(
-        load_config(finished), init_from=str(file), batch_statistics="running"
+        load_config(LARS, finished), init_from=str(file), batch_statistics="running"
     )
     trainer = Trainer.create(config)
     state = trainer.initial_state()

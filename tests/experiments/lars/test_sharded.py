@@ -8,11 +8,10 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.lars.cli import main
 from experiments.lars.config import replace
-from experiments.lars.run import load_config
+from experiments.lars.experiment import LARS, main
 from experiments.lars.trainer import Trainer
-from lars_jax.train.checkpoint import Checkpoints
+from lars_jax.runs.train import load_config, restore
 from lars_jax.train.record import read_json, read_lines
 
 SPLIT = [
@@ -54,7 +53,7 @@ def test_split_run_measures_what_a_whole_one_does(split, finished):
 
 @pytest.mark.slow
 def test_states_are_drawn_alike_and_lie_where_they_should(split):
-    config = load_config(split)
+    config = load_config(LARS, split)
     state = Trainer.create(config).initial_state()
     whole = Trainer.create(replace(config, state_sharding="none")).initial_state()
     jax.tree.map(np.testing.assert_array_equal, state, whole)
@@ -82,12 +81,9 @@ def test_run_is_evaluated_on_other_devices(split, tmp_path, capsys, kind, device
 def test_weights_of_a_split_run_begin_another(split, tmp_path):
     file = tmp_path / "weights.npz"
     assert main(["export", str(split), str(file)]) == 0
-    checkpoints = Checkpoints(split / "checkpoints", best="eval/accuracy")
-    like = Trainer.create(load_config(split)).drawn_state()
-    last = checkpoints.restore(checkpoints.steps()[-1], like)
-    checkpoints.close()
+    last = restore(LARS, split).state
     config = replace(
-        load_config(split), init_from=str(file), state_sharding="zero1", devices=2
+        load_config(LARS, split), init_from=str(file), state_sharding="zero1", devices=2
     )
     state = Trainer.create(config).initial_state()
     jax.tree.map(np.testing.assert_array_equal, state.params, last.params)

@@ -3,8 +3,8 @@
 import jax
 import pytest
 
-from experiments.lars.cli import main
 from experiments.lars.config import OptimizerConfig, replace
+from experiments.lars.experiment import main
 from experiments.lars.parts import has_batch_norm
 from experiments.lars.presets import PRESETS, get_preset
 from experiments.lars.shapes import residual_bytes, shapes, tree_bytes

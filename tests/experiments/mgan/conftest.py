@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.mgan.cli import main
+from experiments.mgan.experiment import main
 from tests.experiments.mgan.support import DIGITS, RING
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.mgan.experiment import MGAN
 from experiments.mgan.game import GameState
-from experiments.mgan.run import restored
+from lars_jax.runs.train import restore
 from lars_jax.train.ahead import AheadOfTime
 from lars_jax.train.record import read_lines
 
@@ -42,8 +43,7 @@ def rows(directory: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
 
 def saved_state(directory: Path) -> GameState:
     """Return the state of the last checkpoint."""
-    _, _, state = restored(directory, "last")
-    return jax.device_get(state)
+    return jax.device_get(restore(MGAN, directory).state)
 
 
 def last_state(directory: Path) -> list[bytes]:

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from experiments.mgan import inputs
-from experiments.mgan.cli import main
 from experiments.mgan.compare import compare
 from experiments.mgan.config import Config, replace
+from experiments.mgan.experiment import MGAN, main
 from lars_jax.data import load_source
 from lars_jax.errors import InputError
 from tests.experiments.mgan.support import DIGITS, RING, contents
@@ -450,7 +450,7 @@ def test_comparison_in_the_place_of_another_is_refused(ring_run, tmp_path):
     shutil.copytree(ring_run, place)
     before = contents(place)
     with pytest.raises(InputError, match="holds one configuration"):
-        compare({"ring": replace(Config(), steps=250)}, 1, tmp_path)
+        compare(MGAN, {"ring": replace(Config(), steps=250)}, 1, tmp_path)
     assert contents(place) == before
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.mgan import cli
+from experiments.mgan import experiment
 from experiments.mgan.compare import COLUMNS, compare
 from experiments.mgan.config import Config, replace
 from experiments.mgan.presets import Preset
@@ -28,7 +28,7 @@ RUNS = [f"{name}/{seed}" for name in PRESETS for seed in (0, 1)]
 def compared(tmp_path_factory):
     """Return the directory and the outcome of a finished comparison."""
     directory = tmp_path_factory.mktemp("compare") / "run"
-    return directory, compare(PRESETS, 2, directory)
+    return directory, compare(experiment.MGAN, PRESETS, 2, directory)
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_second_call_trains_nothing_and_says_the_same(compared, copy, monkeypatc
 
     monkeypatch.setattr(AheadOfTime, "__call__", refuse)
     before = contents(copy)
-    assert compare(PRESETS, 2, copy) == compared[1]
+    assert compare(experiment.MGAN, PRESETS, 2, copy) == compared[1]
     assert contents(copy) == before
     for run in RUNS:
         assert len(rows(copy / run, "attempts.jsonl")) == 1
@@ -121,11 +121,11 @@ def test_comparison_that_was_stopped_goes_on(compared, copy, monkeypatch):
         shutil.rmtree(copy / run)
     with monkeypatch.context() as patched:
         in_call(patched.setattr, 1)
-        stopped = compare(PRESETS, 2, copy)
+        stopped = compare(experiment.MGAN, PRESETS, 2, copy)
     assert (stopped.status, stopped.table) == (143, "")
     assert not (copy / "table.md").exists()
     assert not (copy / "one" / "1").exists()
-    outcome = compare(PRESETS, 2, copy)
+    outcome = compare(experiment.MGAN, PRESETS, 2, copy)
     assert outcome.status == 0
     for run in RUNS:
         assert rows(copy / run) == rows(compared[0] / run)
@@ -145,18 +145,18 @@ def tiny_presets(monkeypatch):
     def find(name):
         return Preset(name, PRESETS[name], "a test", "nothing", "here")
 
-    monkeypatch.setattr(cli, "get_preset", find)
+    monkeypatch.setattr(experiment, "get_preset", find)
 
 
 def test_command_prints_the_table(compared, copy, tiny_presets, capsys):
     words = ["compare", "many", "one", "--seeds", "2", "--run-dir", str(copy)]
-    assert cli.main(words) == 0
+    assert experiment.main(words) == 0
     assert capsys.readouterr().out == compared[1].table
 
 
 def test_command_refuses_runs_of_another_length(copy, tiny_presets, capsys):
     words = ["compare", "many", "--seeds", "1", "--steps", "40", "--run-dir", str(copy)]
-    assert cli.main(words) == 2
+    assert experiment.main(words) == 2
     said = capsys.readouterr().err
     assert "steps: 20 -> 40" in said
     assert said.count("\n") == 1

@@ -10,14 +10,15 @@ import pytest
 from experiments.mgan import evaluation
 from experiments.mgan.config import Config, replace
 from experiments.mgan.evaluation import make_evaluation, make_floor, open_extractor
+from experiments.mgan.experiment import MGAN
 from experiments.mgan.extractors import evaluate_images, labels
 from experiments.mgan.inputs import to_bytes
-from experiments.mgan.run import restored
 from experiments.mgan.sampling import Samples
 from experiments.mgan.trainer import Trainer
 from lars_jax.data import ArraySource
 from lars_jax.errors import InputError
 from lars_jax.models import build
+from lars_jax.runs.train import restore
 from lars_jax.train.weights import save_weights
 from tests.experiments.mgan.support import rows
 
@@ -98,11 +99,11 @@ def test_numbers_of_a_classifier_do_not_bear_the_names_of_inception(evaluate, st
     found = evaluate(state)
     measures = ("distance", "score", "score_sd")
     assert found.keys() == {
-        "eval/count",
-        *(f"eval/{name}" for name in measures),
-        *(f"eval/average/{name}" for name in measures),
+        "count",
+        *(f"{name}" for name in measures),
+        *(f"average/{name}" for name in measures),
     }
-    assert found["eval/count"] == COUNT
+    assert found["count"] == COUNT
     assert all(np.isfinite(value) for value in found.values())
 
 
@@ -115,16 +116,16 @@ def test_numbers_are_those_of_the_samples_against_all_images(
 ):
     extractor = open_extractor(f"resnet8:{weights}", "cifar10")
     assert labels(extractor)[0] == "distance in own features"
-    for prefix, averaged in (("eval", False), ("eval/average", True)):
+    for prefix, averaged in (("", False), ("average/", True)):
         samples = to_bytes(trainer.sample(state, COUNT, averaged=averaged).values)
         expected = evaluate_images(
             extractor, [trainer.inputs.image], [samples], splits=10
         )
         found = evaluate(state)
-        assert found[f"{prefix}/distance"] == pytest.approx(
+        assert found[f"{prefix}distance"] == pytest.approx(
             expected["frechet_distance"], rel=1e-4
         )
-        assert found[f"{prefix}/score"] == pytest.approx(expected["score_mean"])
+        assert found[f"{prefix}score"] == pytest.approx(expected["score_mean"])
 
 
 def test_real_images_are_at_no_distance_from_themselves_and_others_are(
@@ -137,9 +138,9 @@ def test_real_images_are_at_no_distance_from_themselves_and_others_are(
 
     real = trainer.inputs.image
     same, others = measured(real), measured(255 - real // 4)
-    assert same["eval/distance"] == pytest.approx(0.0, abs=1e-3)
-    assert others["eval/distance"] > 100 * abs(same["eval/distance"])
-    assert same["eval/score"] > 1.0
+    assert same["distance"] == pytest.approx(0.0, abs=1e-3)
+    assert others["distance"] > 100 * abs(same["distance"])
+    assert same["score"] > 1.0
 
 
 def test_numbers_of_inception_bear_its_names(trainer, state, weights, monkeypatch):
@@ -147,21 +148,22 @@ def test_numbers_of_inception_bear_its_names(trainer, state, weights, monkeypatc
     inception = dataclasses.replace(own, is_inception=True)
     monkeypatch.setattr(evaluation, "open_extractor", lambda *_: inception)
     found = make_evaluation(trainer)(state)
-    assert {"eval/fid", "eval/average/fid", "eval/inception_score"} <= found.keys()
+    assert {"fid", "average/fid", "inception_score"} <= found.keys()
     assert not any("distance" in name for name in found)
 
 
 def test_images_without_features_are_only_counted(digits_run):
-    trainer, _, state = restored(digits_run, "last")
-    assert make_evaluation(trainer)(state) == {"eval/count": 100.0}
+    found = restore(MGAN, digits_run)
+    trainer, state = found.program.trainer, found.state
+    assert make_evaluation(trainer)(state) == {"count": 100.0}
     assert make_floor(trainer) == {}
 
 
 def test_floor_in_the_plane_is_below_every_distance_of_the_game(ring_run):
-    trainer, _, _ = restored(ring_run, "last")
+    trainer = restore(MGAN, ring_run).program.trainer
     floor = make_floor(trainer)
     assert floor.keys() == {"floor/symmetric_kl", "floor/wasserstein"}
     for row in rows(ring_run):
-        if "eval/count" in row:
+        if "count" in row:
             for name in ("symmetric_kl", "wasserstein"):
-                assert floor[f"floor/{name}"] < row[f"eval/{name}"]
+                assert floor[f"floor/{name}"] < row[f"{name}"]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.mgan.config import replace
+from experiments.mgan.experiment import MGAN
 from experiments.mgan.gallery import (
     BETWEEN,
     COMPARED,
@@ -17,7 +18,7 @@ from experiments.mgan.gallery import (
     nearest_images,
 )
 from experiments.mgan.inputs import to_bytes
-from experiments.mgan.run import restored
+from lars_jax.runs.train import restore
 
 
 def some_images(count, seed, high=256, shape=(5, 5, 3)):
@@ -52,7 +53,8 @@ def test_nearest_of_an_image_that_is_there_is_itself_and_exactly_so():
 
 @pytest.fixture(scope="module")
 def ended(digits_run):
-    trainer, _, state = restored(digits_run, "last")
+    found = restore(MGAN, digits_run)
+    trainer, state = found.program.trainer, found.state
     return trainer, state
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from experiments.mgan.check import check, resolve_devices
-from experiments.mgan.cli import main
 from experiments.mgan.config import Config, in_plane, replace
+from experiments.mgan.experiment import main
 from experiments.mgan.game import make_players, make_step
 from experiments.mgan.inputs import load_inputs
 from experiments.mgan.presets import PRESETS, get_preset

@@ -14,12 +14,11 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.mgan import session
-from experiments.mgan.cli import main
+from experiments.mgan import run
 from experiments.mgan.config import Config
-from experiments.mgan.run import load_config, restored
-from experiments.mgan.session import tell_evaluation
+from experiments.mgan.experiment import MGAN, main
 from experiments.mgan.trainer import Trainer
+from lars_jax.runs.train import load_config, restore
 from lars_jax.train.ahead import AheadOfTime
 from lars_jax.train.record import lock, read_json, read_lines
 from lars_jax.train.weights import load_weights
@@ -123,7 +122,7 @@ def test_report_of_a_run_that_has_only_begun(ring_run, tmp_path):
 
 
 def test_configuration_is_loaded_back_as_it_was(ring_run):
-    config = load_config(ring_run)
+    config = load_config(MGAN, ring_run)
     assert isinstance(config, Config)
     assert (config.batch, config.fakes, config.model.width) == (64, 16, 16)
     record = read_json(ring_run / "config.json")
@@ -186,19 +185,22 @@ def test_last_two_checkpoints_and_the_best_are_kept(ring_run):
     assert kept == sorted({30, 40, best})
 
 
+def told(row):
+    found = {k.removeprefix("eval/"): v for k, v in row.items() if k != "step"}
+    return run.format_evaluation(found)
+
+
 def test_eval_prints_the_last_evaluation_again(ring_run, capsys):
     last = [row for row in rows(ring_run) if "eval/count" in row][-1]
     assert main(["eval", str(ring_run)]) == 0
-    del last["step"]
-    assert capsys.readouterr().out == f"step 40: {tell_evaluation(last)}\n"
+    assert capsys.readouterr().out == f"step 40: {told(last)}\n"
 
 
 def test_eval_of_the_best_checkpoint_is_the_nearest(ring_run, capsys):
     evaluations = [row for row in rows(ring_run) if "eval/count" in row]
     nearest = min(evaluations, key=lambda row: row["eval/average/wasserstein"])
     assert main(["eval", str(ring_run), "--checkpoint", "best"]) == 0
-    expected = tell_evaluation({k: v for k, v in nearest.items() if k != "step"})
-    assert capsys.readouterr().out.split(": ", 1)[1] == f"{expected}\n"
+    assert capsys.readouterr().out.split(": ", 1)[1] == f"{told(nearest)}\n"
 
 
 @pytest.mark.parametrize("count", [1, 700])
@@ -250,9 +252,10 @@ def test_exported_weights_are_those_of_the_averaged_generators(
 ):
     file = tmp_path / f"generators.{kind}"
     assert main(["export", str(digits_run), str(file)]) == 0
-    assert capsys.readouterr().out == f"generators after step 20: {file}\n"
-    trainer, _, state = restored(digits_run, "last")
-    params, model_state = trainer.made_by(state, averaged=True)
+    assert capsys.readouterr().out == f"weights after step 20: {file}\n"
+    found = restore(MGAN, digits_run)
+    state = found.state
+    params, model_state = found.program.trainer.made_by(state, averaged=True)
     like = {"params": params, "model_state": model_state}
     assert jax.tree.all(jax.tree.map(np.array_equal, params, state.average))
     found = load_weights(file, like)
@@ -312,19 +315,15 @@ def in_compilation(patch, number):
 
 def in_evaluation(patch, number):
     """Let the evaluation of the given number, from 1, last."""
-    original, count = session.GameSession.measure, iter(range(1, 1000))
+    original, count = run.Evaluate.__call__, iter(range(1, 1000))
 
-    def late(self, step, state):
+    def late(self, state):
         if next(count) == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(LONG)
+        return original(self, state)
 
-            def slow(state):
-                os.kill(os.getpid(), signal.SIGTERM)
-                time.sleep(LONG)
-
-            self._evaluate = slow
-        original(self, step, state)
-
-    patch(session.GameSession, "measure", late)
+    patch(run.Evaluate, "__call__", late)
 
 
 def in_gallery(patch, number):
@@ -334,7 +333,7 @@ def in_gallery(patch, number):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(LONG)
 
-    patch(session, "make_gallery", slow)
+    patch(run, "make_gallery", slow)
 
 
 PHASES = {
@@ -441,8 +440,8 @@ def test_run_on_more_devices_than_there_are_is_read_on_those_there_are(
     (copy / "config.json").write_text(
         text.replace('"devices": 1', f'"devices": {16 * jax.device_count()}')
     )
-    trainer, step, _ = restored(copy, "last")
-    assert (step, trainer.config.devices) == (40, None)
+    found = restore(MGAN, copy)
+    assert (found.step, found.config.devices) == (40, None)
 
 
 TOTAL = 6000
@@ -514,7 +513,7 @@ def test_stopped_process_goes_on_bit_for_bit(slow_run, tmp_path, number, status)
 def test_second_signal_of_a_kind_ends_the_process_at_once(tmp_path):
     program = (
         "import os, signal, sys, time\n"
-        "from experiments.mgan.cli import main\n"
+        "from experiments.mgan.experiment import main\n"
         "from lars_jax.train.ahead import AheadOfTime\n"
         "def stuck(self, *arguments):\n"
         "    for _ in range(2):\n"

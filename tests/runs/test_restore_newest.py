@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lars_jax.errors import InputError
-from lars_jax.runs.restoring import restore_newest
+from lars_jax.runs.train import restore_newest
 from lars_jax.train.checkpoint import Checkpoints
 
 
@@ -14,7 +14,9 @@ def state(value):
 
 
 def saved(directory, *steps):
-    checkpoints = Checkpoints(directory / "checkpoints", best="score")
+    checkpoints = Checkpoints(
+        directory / "checkpoints", best=lambda metrics: metrics.get("score")
+    )
     for step in steps:
         checkpoints.save(step, state(step), {"score": 1.0 / step})
         checkpoints.wait()
@@ -69,7 +71,9 @@ def test_broken_ones_that_are_newer_are_set_aside(tmp_path, capfd, broken, resto
 def test_what_is_set_aside_can_be_kept_quiet(tmp_path, capfd):
     checkpoints = saved(tmp_path, 1, 2)
     break_step(tmp_path, 2)
-    step, _ = restore_newest(checkpoints, state(0), tell=False) or pytest.fail("none")
+    step, _ = restore_newest(checkpoints, state(0), verbose=False) or pytest.fail(
+        "none"
+    )
     checkpoints.close()
     assert (step, capfd.readouterr().err) == (1, "")
     assert (tmp_path / "broken-checkpoint-2").is_dir()

@@ -1,0 +1,140 @@
+"""The experiment's record: `python -m experiments.mgan VERB ...`."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from experiments.mgan.check import check
+from experiments.mgan.config import Config
+from experiments.mgan.presets import PRESETS, get_preset
+from lars_jax.runs import Experiment, Positive, Program, Verb, cli, default_directory
+from lars_jax.train.config import replace_fields
+
+# What trains, draws or compiles is imported by the verb that needs it: help and lists
+# come at once.
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit status; see `lars_jax.runs.cli`."""
+    return cli.main(MGAN, words)
+
+
+@dataclass(frozen=True)
+class Evaluate(cli.Evaluate):
+    """Measure a checkpoint of a run."""
+
+    eval_samples: Annotated[Positive | None, tyro.conf.arg(name="samples")] = None
+    """Samples of the mixture to draw; None: as many as in training."""
+    features: str | None = None
+    """FILE of Inception weights, or NETWORK:FILE of a classifier; measures images."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Draw samples of a checkpoint into an .npz file: `values`, `generator`."""
+
+    run_dir: cli.RunDirectory
+    """Directory that `train` wrote."""
+    file: cli.File
+    """File to write, named *.npz."""
+    samples: int = 10_000
+    """Samples of the mixture."""
+    checkpoint: cli.Checkpoint = "last"
+    """The last state of the run, or the one nearest to the data."""
+    average: bool = True
+    """Samples of the averaged generators, or of those that play."""
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Train presets with several seeds each; a table, curves and samples of all."""
+
+    presets: Annotated[
+        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="PRESET ...")
+    ]
+    """Presets to compare, on the same data."""
+    seeds: int = 5
+    """Runs of each preset, with seeds 0, 1, 2 ..."""
+    steps: int | None = None
+    """Length of every run; None: as the presets say."""
+    run_dir: Path | None = None
+    """Where runs, table and figures are written; runs that are there go on."""
+
+
+def _build(config: Config) -> Program[Any]:
+    from experiments.mgan.run import GameProgram
+
+    return GameProgram.create(config)
+
+
+def _report(directory: Path) -> Path:
+    from experiments.mgan.results import write_game_page
+
+    return write_game_page(directory)
+
+
+def _show(config: Config) -> Iterator[str]:
+    from experiments.mgan.show import describe
+
+    return describe(config)
+
+
+def _samples(experiment: Experiment[Config], words: list[str]) -> int:
+    from experiments.mgan.run import draw
+
+    asked = cli.parse(Draw, words, prog=f"{experiment.command} samples")
+    step = draw(
+        experiment,
+        asked.run_dir,
+        asked.file,
+        asked.samples,
+        which=asked.checkpoint,
+        averaged=asked.average,
+    )
+    print(f"{asked.samples} samples after step {step}: {asked.file}")
+    return 0
+
+
+def _compare(experiment: Experiment[Config], words: list[str]) -> int:
+    from experiments.mgan.compare import compare
+
+    asked = cli.parse(Compare, words, prog=f"{experiment.command} compare")
+    directory = asked.run_dir or default_directory("compare")
+    changes = {} if asked.steps is None else {"steps": asked.steps}
+    presets = {
+        name: replace_fields(get_preset(name).config, **changes)
+        for name in asked.presets
+    }
+    outcome = compare(experiment, presets, asked.seeds, directory)
+    print(outcome.table, end="")
+    return outcome.status
+
+
+MGAN = Experiment(
+    command="python -m experiments.mgan",
+    summary=(
+        "Train generative adversarial nets with K generators (MGAN, arXiv 1708.02556)."
+    ),
+    config=Config,
+    presets=PRESETS,
+    default="ring",
+    check=check,
+    build=_build,
+    report=_report,
+    show=_show,
+    evaluate_flags=Evaluate,
+    verbs={
+        "samples": Verb(
+            "RUN_DIR FILE", "draw samples of a checkpoint into an .npz file", _samples
+        ),
+        "compare": Verb(
+            "PRESET ... [--seeds N]",
+            "methods x seeds, with curves and samples",
+            _compare,
+        ),
+    },
+)
+"""A mixture of generators."""

@@ -1,0 +1,260 @@
+"""The command line of every experiment: `python -m experiments.NAME VERB ...`."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import tyro
+
+from lars_jax.errors import InputError
+from lars_jax.runs.arguments import parse, split_preset
+from lars_jax.runs.directory import Resume, default_directory
+from lars_jax.runs.ending import report_error, run_among
+from lars_jax.runs.experiment import Experiment, Verb
+from lars_jax.runs.presets import Preset, find_preset, heading, overview
+from lars_jax.train.cluster import Method, find_cluster
+from lars_jax.train.processes import join
+
+C = TypeVar("C")
+
+RunDirectory = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
+File = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
+Checkpoint = Literal["last", "best"]
+
+
+@dataclass(frozen=True)
+class Train(Generic[C]):
+    """Train a preset, with any field changed."""
+
+    config: Annotated[C, tyro.conf.arg(name="")]
+    run_dir: Path | None = None
+    """Where the run is written; a dated directory under runs/ where left out."""
+    resume: bool = False
+    """Go on from the last checkpoint in --run-dir."""
+    resume_if_any: bool = False
+    """Go on if --run-dir holds a run, else begin: one command to start and restart."""
+    grace: float = 25.0
+    """Seconds after a signal in which a step must end, or the process ends unsaved."""
+    processes: Method = "auto"
+    """Where to look for the other processes of the run; none: it is alone."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0, where the environment does not tell."""
+    num_processes: int | None = None
+    """Number of processes, where the environment does not tell."""
+    process_id: int | None = None
+    """Place of this process among them, from 0, where the environment does not tell."""
+
+    @property
+    def resumes(self) -> Resume:
+        """What to do with a run that is in the directory already."""
+        if self.resume_if_any:
+            return "if_any"
+        return "yes" if self.resume else "no"
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Evaluate a checkpoint of a run."""
+
+    run_dir: RunDirectory
+    """Directory that `train` wrote."""
+    checkpoint: Checkpoint = "last"
+    """The last state of the run, or the one that evaluated best."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write the weights of a run to a plain file, which --init-from reads."""
+
+    run_dir: RunDirectory
+    """Directory that `train` wrote."""
+    file: File
+    """File to write, named *.npz or *.safetensors."""
+    checkpoint: Checkpoint = "last"
+    """The last state of the run, or the one that evaluated best."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write the report from the files of a run, finished or not."""
+
+    run_dir: RunDirectory
+    """Directory that `train` wrote."""
+
+
+@dataclass(frozen=True)
+class List:
+    """List the presets and what each reproduces."""
+
+
+@dataclass(frozen=True)
+class Show(Generic[C]):
+    """Describe a preset without running it."""
+
+    config: Annotated[C, tyro.conf.arg(name="")]
+
+
+def main(experiment: Experiment[Any], words: Sequence[str] | None = None) -> int:
+    """Run one verb of an experiment and return the exit status.
+
+    Except for 0, a line on standard error says why; see `lars_jax.runs.ending`.
+
+    Args:
+        experiment: whose verbs.
+        words: verb and arguments; those of this process where None.
+    """
+    words = list(sys.argv[1:] if words is None else words)
+    verbs = _verbs(experiment)
+    try:
+        if not words or words[0] in ("-h", "--help"):
+            print(_usage(experiment, verbs), end="")
+            return 0 if words else 2
+        if words[0] not in verbs:
+            raise InputError(
+                f"the verb must be one of {', '.join(verbs)}; got {words[0]!r}: see "
+                f"{experiment.command} --help"
+            )
+        return verbs[words[0]].run(experiment, words[1:])
+    except BaseException as error:
+        status = report_error(error)
+        if status is None:
+            raise
+        return status
+
+
+def parse_preset(
+    experiment: Experiment[Any], kind: Any, verb: str, words: Sequence[str]
+) -> tuple[Preset[Any], Any]:
+    """Return the preset that words begin with, and the typed arguments after it.
+
+    Args:
+        experiment: whose presets.
+        kind: a dataclass with the field `config`.
+        verb: for the help.
+        words: what follows the verb.
+
+    Raises:
+        InputError: an unknown preset or word.
+    """
+    name, rest = split_preset(words, experiment.presets, experiment.default)
+    preset = find_preset(name, experiment.presets)
+    prog = f"{experiment.command} {verb} [PRESET]"
+    default = kind(config=preset.config)
+    return preset, parse(kind, rest, prog=prog, default=default)
+
+
+def _verbs(experiment: Experiment[Any]) -> dict[str, Verb]:
+    """Return the verbs of an experiment, those that all have before its own."""
+    fields_ = "[PRESET] [--field value ...]"
+    default = f"PRESET is {experiment.default} where left out"
+
+    verbs = {
+        "train": Verb(fields_, f"train; {default}", _train),
+        "eval": Verb("RUN_DIR", "evaluate a checkpoint of a run", _evaluate),
+        "export": Verb(
+            "RUN_DIR FILE", "write its weights as .npz or .safetensors", _export
+        ),
+        "report": Verb("RUN_DIR", "write its report again", _report),
+        "list": Verb("", "the presets and what each reproduces", _list),
+        "show": Verb(fields_, "settings and sizes, without running", _show),
+    }
+    if experiment.report is None:
+        del verbs["report"]
+    if experiment.show is None:
+        del verbs["show"]
+    return verbs | dict(experiment.verbs)
+
+
+def _usage(experiment: Experiment[Any], verbs: Mapping[str, Verb]) -> str:
+    rows = [(f"{name} {verb.usage}", verb.summary) for name, verb in verbs.items()]
+    width = max(len(words) for words, _ in rows)
+    lines = "\n".join(f"  {words:{width}}  {summary}" for words, summary in rows)
+    return (
+        f"usage: {experiment.command} VERB ...\n\n{experiment.summary}\n\nverbs:\n"
+        f"{lines}\n\nEvery verb takes --help. `{experiment.command} train --help` "
+        "lists\nevery field of a configuration with its type, default and meaning.\n"
+    )
+
+
+def _train(experiment: Experiment[Any], words: list[str]) -> int:
+    # Whoever asks for help, a list or a report need not wait for Orbax.
+    from lars_jax.runs.train import train
+
+    kind = Train[experiment.config]
+    preset, asked = parse_preset(experiment, kind, "train", words)
+    cluster = find_cluster(
+        os.environ,
+        method=asked.processes,
+        coordinator=asked.coordinator,
+        num_processes=asked.num_processes,
+        process_id=asked.process_id,
+    )
+    processes = join(cluster)
+
+    def run() -> int:
+        outcome = train(
+            experiment,
+            asked.config,
+            asked.run_dir or default_directory(preset.name),
+            name=preset.name,
+            resume=asked.resumes,
+            processes=processes,
+            grace=asked.grace,
+        )
+        return outcome.status
+
+    return run() if processes.alone else run_among(processes, run)
+
+
+def _evaluate(experiment: Experiment[Any], words: list[str]) -> int:
+    from lars_jax.runs.train import restore
+    from lars_jax.train import Interrupt
+
+    kind = experiment.evaluate_flags or Evaluate
+    asked = parse(kind, words, prog=f"{experiment.command} eval")
+    own = {field.name for field in fields(kind)} - {"run_dir", "checkpoint"}
+    changes = {name: getattr(asked, name) for name in own}
+    given = {name: value for name, value in changes.items() if value is not None}
+    found = restore(experiment, asked.run_dir, asked.checkpoint, **given)
+    for line in found.program.describe_evaluation():
+        print(line)
+    evaluation = found.program.evaluate(found.state, Interrupt())
+    print(f"step {found.step}: {found.program.format_evaluation(evaluation)}")
+    return 0
+
+
+def _export(experiment: Experiment[Any], words: list[str]) -> int:
+    from lars_jax.runs.train import export
+
+    asked = parse(Export, words, prog=f"{experiment.command} export")
+    step = export(experiment, asked.run_dir, asked.file, asked.checkpoint)
+    print(f"weights after step {step}: {asked.file}")
+    return 0
+
+
+def _report(experiment: Experiment[Any], words: list[str]) -> int:
+    from lars_jax.runs.train import load_config
+
+    asked = parse(Report, words, prog=f"{experiment.command} report")
+    load_config(experiment, asked.run_dir)  # What is no run of this is refused.
+    assert experiment.report is not None, "there is no such verb without it"
+    print(experiment.report(asked.run_dir))
+    return 0
+
+
+def _list(experiment: Experiment[Any], words: list[str]) -> int:
+    parse(List, words, prog=f"{experiment.command} list")
+    print("\n".join(overview(experiment.presets)))
+    return 0
+
+
+def _show(experiment: Experiment[Any], words: list[str]) -> int:
+    kind = Show[experiment.config]
+    preset, asked = parse_preset(experiment, kind, "show", words)
+    assert experiment.show is not None, "there is no such verb without it"
+    lines = experiment.show(experiment.check(asked.config))
+    print("\n".join([*heading(preset), *lines]))
+    return 0

@@ -1,0 +1,216 @@
+"""Pipelines: stages from files to files, run in order where they are not current.
+
+Each stage writes into a directory of its own, `DIRECTORY/NAME`. It is current as long
+as its manifest says so: the digest of the settings that it depends on, the digests of
+what the stages before it left, and the checksum of every file that it left itself. It
+works in `DIRECTORY/NAME.partial`, which takes its name at the end at once, so what was
+killed half-way is never taken for a result and starts clean.
+"""
+
+import hashlib
+import json
+import shutil
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from lars_jax.errors import InputError
+from lars_jax.train import Interrupt
+from lars_jax.train.config import to_json
+from lars_jax.train.record import lock, read_json, write_json
+
+C = TypeVar("C")
+
+MANIFEST = "manifest.json"
+
+Work = Callable[[C, Mapping[str, Path], Path, Interrupt], None]
+"""From the configuration, the directories of the stages that it needs by name, and an
+empty directory to fill; it lets a signal end its waits as `Interrupt` says."""
+
+
+@dataclass(frozen=True)
+class Stage(Generic[C]):
+    """One step of a pipeline, a function of files and settings to files.
+
+    Attributes:
+        name: of the stage and of its directory.
+        run: the work.
+        needs: names of the stages whose files it reads.
+        settings: names of the fields at the top of the configuration that matter to it.
+    """
+
+    name: str
+    run: Work[C]
+    needs: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+
+
+def run_stages(
+    stages: Sequence[Stage[C]],
+    config: C,
+    directory: Path,
+    *,
+    only: str | None = None,
+    force: Collection[str] = (),
+    interrupt: Interrupt | None = None,
+    say: Callable[[str], None] = print,
+) -> list[str]:
+    """Run every stage that is not current, and return the names of those that ran.
+
+    Args:
+        stages: in an order in which each comes after those that it needs.
+        config: a dataclass.
+        directory: where stages write; made if absent.
+        only: run this stage alone; those that it needs must be current.
+        force: names of stages to run though they are current.
+        interrupt: ends the work on a signal; None: nothing does.
+        say: is told what is run and what is not.
+
+    Raises:
+        InputError: an unknown name, an order that cannot be, a stage that is needed and
+            not current, or what a stage raises.
+        Interrupted: a signal came; what a stage had not finished starts clean.
+
+    >>> import tempfile
+    >>> from dataclasses import make_dataclass
+    >>> def double(config, inputs, output, interrupt):
+    ...     (output / "number").write_text(str(2 * config.number))
+    >>> stages = [Stage("double", double, settings=("number",))]
+    >>> place, Config = Path(tempfile.mkdtemp()), make_dataclass("C", [("number", int)])
+    >>> run_stages(stages, Config(3), place), run_stages(stages, Config(3), place)
+    double: running
+    double: current
+    (['double'], [])
+    >>> run_stages(stages, Config(4), place)
+    double: running
+    ['double']
+    """
+    _check(stages, only, force)
+    interrupt = interrupt or Interrupt()
+    directory.mkdir(parents=True, exist_ok=True)
+    ran = []
+    with lock(directory):
+        for stage in stages:
+            interrupt.check()
+            wanted = only in (None, stage.name)
+            manifest = _expected(stage, config, directory)
+            current = manifest is not None and _is_current(
+                directory / stage.name, manifest
+            )
+            if current and not (wanted and stage.name in force):
+                say(f"{stage.name}: current")
+            elif wanted and manifest is not None:
+                say(f"{stage.name}: running")
+                _run(stage, config, directory, manifest, interrupt)
+                ran.append(stage.name)
+            elif only is not None and stage.name in _ancestors(stages, only):
+                raise InputError(
+                    f"a stage must have what it needs; got --only {only} while "
+                    f"{stage.name} is not current: run --only {stage.name} first, or "
+                    "leave --only out"
+                )
+    return ran
+
+
+def _run(
+    stage: Stage[C],
+    config: C,
+    directory: Path,
+    manifest: dict[str, Any],
+    interrupt: Interrupt,
+) -> None:
+    final, partial = directory / stage.name, directory / f"{stage.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    inputs = {name: directory / name for name in stage.needs}
+    stage.run(config, inputs, partial, interrupt)
+    write_json(partial / MANIFEST, manifest | {"outputs": _checksums(partial)})
+    shutil.rmtree(final, ignore_errors=True)
+    partial.rename(final)
+
+
+def _expected(stage: Stage[C], config: C, directory: Path) -> dict[str, Any] | None:
+    """Return the manifest but for its outputs; None where an input is not there."""
+    inputs = {}
+    for name in stage.needs:
+        path = directory / name / MANIFEST
+        if not path.exists():
+            return None
+        inputs[name] = _digest(_read(path).get("outputs"))
+    settings = to_json(config)
+    return {
+        "stage": stage.name,
+        "settings": _digest({name: settings[name] for name in stage.settings}),
+        "inputs": inputs,
+    }
+
+
+def _is_current(place: Path, manifest: dict[str, Any]) -> bool:
+    if not (place / MANIFEST).exists():
+        return False
+    found = _read(place / MANIFEST)
+    outputs = found.pop("outputs", None)
+    return found == manifest and outputs == _checksums(place)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = read_json(path)
+    except InputError:
+        # Damaged, it says nothing: the stage runs again.
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _checksums(place: Path) -> dict[str, int]:
+    return {
+        path.relative_to(place).as_posix(): _checksum(path)
+        for path in sorted(place.rglob("*"))
+        if path.is_file() and path != place / MANIFEST
+    }
+
+
+def _checksum(path: Path) -> int:
+    value = 0
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            value = zlib.crc32(block, value)
+    return value
+
+
+def _digest(data: Any) -> str:
+    text = json.dumps(data, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _ancestors(stages: Sequence[Stage[C]], name: str) -> set[str]:
+    """Return the names of all stages that one needs, and that those need."""
+    needs = {stage.name: stage.needs for stage in stages}
+
+    def above(name: str) -> Iterator[str]:
+        for need in needs[name]:
+            yield need
+            yield from above(need)
+
+    return set(above(name))
+
+
+def _check(
+    stages: Sequence[Stage[C]], only: str | None, force: Collection[str]
+) -> None:
+    known: list[str] = []
+    for stage in stages:
+        missing = [need for need in stage.needs if need not in known]
+        if missing or stage.name in known:
+            raise InputError(
+                f"a stage must come once, after those that it needs; got {stage.name} "
+                f"after {known}: put {missing or [stage.name]} right"
+            )
+        known.append(stage.name)
+    for name in (*([] if only is None else [only]), *force):
+        if name not in known:
+            raise InputError(
+                f"a stage must be one of {', '.join(known)}; got {name!r}: choose one"
+            )

@@ -1,0 +1,430 @@
+"""One run in one directory: train, stop, go on, evaluate, export.
+
+config.json      the configuration, and the environment it first ran in
+attempts.jsonl   a row for each start and restart: where from, and on what
+metrics.jsonl    a row for each logged step and each evaluation
+layers.jsonl     rows of layers, where an experiment has them
+events.*         the same scalars for TensorBoard
+checkpoints/     the last two states, the best, and those kept for good
+"""
+
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import jax
+
+from lars_jax.errors import InputError
+from lars_jax.runs.directory import (
+    Resume,
+    can_resume,
+    create_run_directory,
+    read_run,
+)
+from lars_jax.runs.ending import TERMINATED
+from lars_jax.runs.experiment import Experiment, Program
+from lars_jax.runs.files import Files, RunFiles, warn
+from lars_jax.train import Hook, Interrupt, Interrupted, every
+from lars_jax.train.checkpoint import Checkpoints
+from lars_jax.train.config import digest, from_json, replace_fields, to_json
+from lars_jax.train.processes import Processes, on_first
+from lars_jax.train.record import JsonLines, environment, lock
+from lars_jax.train.weights import check_place, save_weights
+
+C = TypeVar("C")
+S = TypeVar("S")
+
+EVALUATION = "eval/"
+"""What the names of an evaluation begin with among metrics."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: its exit status, its last step, its last evaluation."""
+
+    status: int
+    step: int
+    evaluation: dict[str, float]
+
+
+def train(
+    experiment: Experiment[C],
+    config: C,
+    directory: Path,
+    *,
+    name: str = "custom",
+    resume: Resume = "no",
+    processes: Processes | None = None,
+    grace: float | None = None,
+) -> Outcome:
+    """Train a configuration in a directory, from the start or from a checkpoint.
+
+    Args:
+        experiment: what is trained.
+        config: its configuration.
+        directory: where everything is written; made if absent. Several processes see
+            the same one.
+        name: name of the preset, for the record.
+        resume: go on from the last checkpoint that can be read.
+        processes: those that train it together, as `join` returned them.
+        grace: seconds after a signal in which a step must end; see `Interrupt`.
+
+    Raises:
+        InputError: the configuration cannot run, or the directory holds another run.
+    """
+    experiment.check(config)
+    processes = processes or Processes()
+    with Interrupt(grace=grace, alone=processes.alone) as interrupt:
+        answer = on_first(
+            lambda: can_resume(
+                config, directory, resume, placement=experiment.placement
+            )
+        )
+        resumes = answer == "yes"
+
+        def prepare() -> tuple[Program[Any], Any]:
+            frozen = _frozen(experiment, config, directory)
+            program = experiment.build(frozen)
+            return program, program.like() if resumes else program.init()
+
+        try:
+            # Before anything is written, in case data or weights cannot be read.
+            program, state = interrupt.run(prepare)
+        except Interrupted:
+            warn("stopped before the first step: there is nothing new to save")
+            return Outcome(interrupt.exit_status, 0, {})
+        record = {
+            "preset": name,
+            "digest": digest(config),
+            "config": to_json(config),
+            "resolved": program.resolved(),
+        }
+        on_first(lambda: create_run_directory(directory, record))
+        run = _Run(experiment, program, directory, state, interrupt, processes)
+        with run.opened(resumes):
+            finished = run.run()
+        # One of several processes stops for a signal that another has heard.
+        status = interrupt.exit_status or (0 if finished else TERMINATED)
+        return Outcome(status, run.step, run.evaluation if finished else {})
+
+
+@dataclass(frozen=True)
+class Restored(Generic[C]):
+    """A checkpoint of a run, with the `Program` of its experiment to use it."""
+
+    config: C
+    program: Any
+    step: int
+    state: Any
+
+
+def restore(
+    experiment: Experiment[C], directory: Path, which: str = "last", **changes: Any
+) -> Restored[C]:
+    """Return the last or the best state that a run has kept.
+
+    Args:
+        experiment: what was trained.
+        directory: of the run.
+        which: `last` or `best`.
+        **changes: fields of the configuration that matter to evaluation alone.
+
+    Raises:
+        InputError: the directory holds no run or no checkpoint.
+    """
+    config = experiment.check(
+        replace_fields(load_config(experiment, directory), **changes)
+    )
+    # Before data are read: without a checkpoint there is nothing to do with them.
+    if not any((directory / "checkpoints").glob("[0-9]*")):
+        raise _no_checkpoint(directory)
+    config = experiment.to_evaluate(_frozen(experiment, config, directory))
+    devices = getattr(config, "devices", None)
+    if devices is not None and devices > jax.device_count():
+        # Where there are fewer devices than it was trained on, those there are serve.
+        config = replace_fields(config, devices=None)
+    program = experiment.build(config)
+    checkpoints = open_checkpoints(directory, program)
+    try:
+        step = checkpoints.best_step() if which == "best" else checkpoints.last_step()
+        if step is None:
+            raise _no_checkpoint(directory)
+        state = checkpoints.restore(step, program.like())
+    finally:
+        checkpoints.close()
+    return Restored(config, program, step, state)
+
+
+def evaluate(
+    experiment: Experiment[C], directory: Path, which: str = "last", **changes: Any
+) -> dict[str, float]:
+    """Evaluate the last or the best checkpoint of a run; the arguments of `restore`.
+
+    Returns:
+        The numbers by name, and the `step`.
+    """
+    found = restore(experiment, directory, which, **changes)
+    return {"step": float(found.step)} | found.program.evaluate(
+        found.state, Interrupt()
+    )
+
+
+def export(
+    experiment: Experiment[C], directory: Path, path: Path, which: str = "last"
+) -> int:
+    """Write the weights of a checkpoint to a plain file and return its step.
+
+    Raises:
+        InputError: the directory holds no run or no checkpoint, or the file is of
+            another kind.
+    """
+    check_place(path)
+    found = restore(experiment, directory, which)
+    save_weights(path, found.program.weights(found.state))
+    return found.step
+
+
+def load_config(experiment: Experiment[C], directory: Path) -> C:
+    """Return the configuration of the run in a directory.
+
+    Raises:
+        InputError: there is none, or it is of another experiment or version.
+    """
+    return from_json(experiment.config, read_run(directory)["config"])
+
+
+def open_checkpoints(directory: Path, program: Program[Any]) -> Checkpoints:
+    """Return the checkpoints of a run: the last two, the best, and those kept."""
+
+    def score(metrics: Mapping[str, float]) -> float | None:
+        return program.score(_evaluation(metrics))
+
+    return Checkpoints(
+        directory / "checkpoints", best=score, keep_every=program.cadence.keep
+    )
+
+
+def restore_newest(
+    checkpoints: Checkpoints, like: Any, *, verbose: bool = True
+) -> tuple[int, Any] | None:
+    """Return step and state of the newest checkpoint that is whole; set newer aside.
+
+    Args:
+        checkpoints: of the run.
+        like: a state of the same structure; see `Checkpoints.restore`.
+        verbose: whether to say on standard error which were set aside, and why.
+
+    Returns:
+        None where there is no checkpoint at all.
+
+    Raises:
+        InputError: there are checkpoints, and none is whole.
+    """
+    broken: dict[int, InputError] = {}
+    found = None
+    for step in reversed(checkpoints.steps()):
+        try:
+            found = step, checkpoints.restore(step, like)
+            break
+        except InputError as error:
+            broken[step] = error
+    if found is None and broken:
+        raise next(iter(broken.values()))
+    for step, error in broken.items():
+        place = checkpoints.set_aside(step)
+        if verbose:
+            warn(f"{error}; moved it to {place}")
+    return found
+
+
+def _frozen(experiment: Experiment[C], config: C, directory: Path) -> C:
+    """Return a configuration with what its run, if begun, has chosen for itself."""
+    if not (directory / "config.json").exists():
+        return config
+    return experiment.freeze_auto(config, read_run(directory).get("resolved", {}))
+
+
+def _no_checkpoint(directory: Path) -> InputError:
+    return InputError(
+        f"a run must have a checkpoint to read; {directory} has none: train it first"
+    )
+
+
+def _evaluation(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name.removeprefix(EVALUATION): value
+        for name, value in metrics.items()
+        if name.startswith(EVALUATION)
+    }
+
+
+class _Run(Generic[S]):
+    """A run at work in its directory, to its end or until it is asked to stop.
+
+    What makes a run that was stopped end in the same bits is here: evaluations and
+    checkpoints in their order, also where it was stopped within one of them.
+    """
+
+    checkpoints: Checkpoints
+
+    def __init__(
+        self,
+        experiment: Experiment[Any],
+        program: Program[S],
+        directory: Path,
+        state: S,
+        interrupt: Interrupt,
+        processes: Processes,
+    ):
+        self.experiment, self.program = experiment, program
+        self.directory, self.interrupt = directory, interrupt
+        self.processes = processes
+        self.cadence = program.cadence
+        self.state, self.step = state, 0
+        self.evaluation: dict[str, float] = {}
+        self.evaluated_at: int | None = None
+        self.files = Files(directory)
+
+    @contextlib.contextmanager
+    def opened(self, resumes: bool) -> Any:
+        """Hold the directory and its files; take up the newest checkpoint."""
+        writes = self.processes.writes
+        # Closes what is open even where another part cannot be opened or closed.
+        with contextlib.ExitStack() as stack:
+            if writes:
+                stack.enter_context(lock(self.directory))
+            self.checkpoints = open_checkpoints(self.directory, self.program)
+            stack.callback(self.checkpoints.close)
+            if resumes:
+                self._restore()
+            if writes:
+                self.files = RunFiles(
+                    self.directory,
+                    total=self.cadence.total,
+                    start=self.step if resumes else None,
+                    stack=stack,
+                    format_row=self.program.format_row,
+                )
+                self._record_attempt()
+            yield
+
+    def run(self) -> bool:
+        """Train to the end; return False if it was stopped, and saved, before."""
+        try:
+            self._train()
+            stopped = self.step < self.cadence.total
+            if not stopped:
+                self._finish()
+        except Interrupted:
+            stopped = True
+        if stopped:
+            self.interrupt.honoured()
+            self._stop()
+        return not stopped
+
+    def evaluate(self, step: int, state: S) -> None:
+        """Evaluate a state, and record what is found."""
+        # Where it is stopped, this is what there is to save.
+        self.state, self.step = state, step
+        self.interrupt.check()
+        self.program.on_evaluate(state, self.files)
+        self.evaluation = self.program.evaluate(state, self.interrupt)
+        self.evaluated_at = step
+        self.files.row({"step": step, **self._named()})
+        line = self.program.format_evaluation(self.evaluation)
+        self.files.say(f"step {step}/{self.cadence.total}: {line}")
+
+    def save(self, step: int, state: S) -> None:
+        """Start to save a state, with its evaluation if it has been evaluated."""
+        fresh = self._named() if self.evaluated_at == step else {}
+        self.checkpoints.save(step, state, fresh)
+
+    def _train(self) -> None:
+        self._announce()
+        total = self.cadence.total
+        evaluated = Hook(every(self.cadence.evaluate, total), self.evaluate)
+        saved = Hook(every(self.cadence.checkpoint, total), self.save)
+        if self.step and evaluated.due(self.step) and self.evaluated_at != self.step:
+            # Stopped within this evaluation, which the run without a break completes.
+            evaluated.run(self.step, self.state)
+            if saved.due(self.step):
+                self.checkpoints.drop(self.step)
+                saved.run(self.step, self.state)
+        self.state, self.step = self.program.fit(
+            self.state,
+            start=self.step,
+            on_metrics=self._log,
+            hooks=[evaluated, saved],
+            interrupt=self.interrupt,
+        )
+
+    def _finish(self) -> None:
+        if not self.evaluation:
+            # The run had finished before.
+            self.evaluation = _evaluation(self.checkpoints.metrics(self.step))
+        if not self.evaluation:
+            self.evaluate(self.step, self.state)
+        self.program.on_finish(self.state, self.files, self.interrupt)
+        self.checkpoints.wait()
+        if self.files.writes and self.experiment.report is not None:
+            self.files.say(f"report: {self.experiment.report(self.directory)}")
+
+    def _stop(self) -> None:
+        """Save where the run is, and say how to go on."""
+        self.save(self.step, self.state)
+        self.checkpoints.wait()
+        self.files.say(
+            f"stopped and saved at step {self.step} of {self.cadence.total}; the same "
+            f"command with --run-dir {self.directory} --resume goes on from there"
+        )
+
+    def _announce(self) -> None:
+        for line in self.program.describe(self.state):
+            self.files.say(line)
+        self.files.say(f"run directory: {self.directory}")
+        # A run that was stopped before its first row has the baseline already.
+        if (
+            self.files.writes
+            and self.files.empty
+            and (known := self.program.baseline())
+        ):
+            self.files.row({"step": 0, **known})
+
+    def _log(self, step: int, metrics: dict[str, Any]) -> None:
+        if layers := self.program.layers(step, metrics):
+            self.files.layers({"step": step, "layers": layers})
+        row = {"step": step, **self.program.row(step, metrics)}
+        self.files.row(row)
+        self.files.show(step, row)
+
+    def _restore(self) -> None:
+        """Take the newest checkpoint that is whole, and set newer ones aside."""
+        found = restore_newest(
+            self.checkpoints, self.state, verbose=self.processes.writes
+        )
+        if found is None:
+            self.state = self.program.init()
+        else:
+            self.step, self.state = found
+        if self.step and self.checkpoints.metrics(self.step):
+            self.evaluated_at = self.step
+
+    def _record_attempt(self) -> None:
+        """Note what this start or restart runs on: no number may depend on it."""
+        attempts = JsonLines(self.directory / "attempts.jsonl")
+        attempts.append(
+            {
+                "step": self.step,
+                "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "processes": self.processes.count,
+                **self.program.facts(),
+                "environment": environment(),
+            }
+        )
+        attempts.close()
+
+    def _named(self) -> dict[str, float]:
+        return {EVALUATION + name: value for name, value in self.evaluation.items()}

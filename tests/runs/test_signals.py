@@ -1,0 +1,225 @@
+"""A signal in any phase of a run saves it, and it then ends as it would have."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from experiments.toy import TOY, Toy, main
+from lars_jax.runs import cli
+from lars_jax.train.ahead import AheadOfTime
+from lars_jax.train.record import read_lines
+from tests.runs.support import RUN, last_state, rows
+
+ROOT = Path(__file__).parents[2]
+LONG = 60.0
+"""Seconds that a phase is made to last, far more than a test."""
+
+
+def linger():
+    """Send the signal a moment from now, and be busy for long."""
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    time.sleep(LONG)
+
+
+def in_loading(patch, number):
+    del number
+    original = Toy.__init__
+
+    def slow(self, config):
+        linger()
+        original(self, config)
+
+    patch(Toy, "__init__", slow)
+
+
+def in_compilation(patch, number):
+    del number
+    patch(AheadOfTime, "compile", lambda self, *arguments: linger())
+
+
+def in_step(patch, number):
+    """Send the signal while the step of the given number, from 1, is under way."""
+    original, calls = AheadOfTime.__call__, iter(range(1, 1000))
+
+    def called(self, *arguments):
+        found = original(self, *arguments)
+        if next(calls) == number:
+            signal.raise_signal(signal.SIGTERM)
+        return found
+
+    patch(AheadOfTime, "__call__", called)
+
+
+def in_evaluation(patch, number):
+    """Let the evaluation of the given number, from 1, last."""
+    original, calls = Toy.evaluate, iter(range(1, 1000))
+
+    def slow(self, state, interrupt):
+        if next(calls) == number:
+            interrupt.run(linger)
+        return original(self, state, interrupt)
+
+    patch(Toy, "evaluate", slow)
+
+
+def in_finish(patch, number):
+    del number
+    patch(Toy, "on_finish", lambda self, s, f, interrupt: interrupt.run(linger))
+
+
+PHASES = {
+    # name: (phase, number, step that is saved)
+    "loading": (in_loading, 0, None),
+    "compilation": (in_compilation, 0, 0),
+    "first step": (in_step, 1, 1),
+    "step before an evaluation": (in_step, 10, 10),
+    "step between": (in_step, 17, 17),
+    "last step": (in_step, 40, 40),
+    "first evaluation": (in_evaluation, 1, 10),
+    "later evaluation": (in_evaluation, 3, 30),
+    "last evaluation": (in_evaluation, 4, 40),
+    "finish": (in_finish, 0, 40),
+}
+
+
+@pytest.mark.parametrize(
+    ("phase", "number", "saved"), PHASES.values(), ids=list(PHASES)
+)
+def test_signal_in_a_phase_saves_and_loses_nothing(
+    finished, tmp_path, monkeypatch, capfd, phase, number, saved
+):
+    directory = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        phase(patched.setattr, number)
+        started = time.monotonic()
+        assert main([*RUN, "--run-dir", str(directory)]) == 143
+        assert time.monotonic() - started < LONG / 2
+    said = capfd.readouterr().err
+    assert "Traceback" not in said
+    if saved is None:
+        assert "stopped before the first step" in said
+        assert not directory.exists()
+    else:
+        assert f"stopped and saved at step {saved} of 40" in said
+        assert f"--run-dir {directory} --resume goes on from there" in said
+    assert main([*RUN, "--run-dir", str(directory), "--resume-if-any"]) == 0
+    assert rows(directory) == rows(finished)
+    assert last_state(directory) == last_state(finished)
+
+
+def test_stop_after_every_step_ends_like_none(finished, tmp_path, monkeypatch):
+    directory = tmp_path / "run"
+    words = [*RUN, "--run-dir", str(directory), "--resume-if-any"]
+    for stop in (7, 3, 1, 15):
+        with monkeypatch.context() as patched:
+            in_step(patched.setattr, stop)
+            assert main(words) == 143
+    assert main(words) == 0
+    assert rows(directory) == rows(finished)
+    assert last_state(directory) == last_state(finished)
+    attempts = [row["step"] for row in rows(directory, "attempts.jsonl")]
+    assert attempts == [0, 7, 10, 11, 26]
+
+
+class Stuck(Toy):
+    """A program none of whose steps ends."""
+
+    def fit(self, state, **options):
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(LONG)
+        return state, 0
+
+
+def stuck(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    program = (
+        "import sys\nfrom tests.runs.test_signals import main_of_stuck\n"
+        "sys.exit(main_of_stuck(sys.argv[1:]))\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+    )
+
+
+def main_of_stuck(words):
+    return cli.main(replace(TOY, build=Stuck), words)
+
+
+def environment():
+    return os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+
+
+@pytest.mark.slow
+def test_step_that_never_ends_is_given_up_after_the_grace(tmp_path):
+    done = stuck([*RUN, "--grace", "0.5", "--run-dir", str(tmp_path / "run")])
+    assert done.returncode == 143, done.stderr
+    assert "no step ended within 0.5 s of the signal" in done.stderr
+
+
+TOTAL = 3000
+SLOW = ["train", "--rate", "0.999", "--devices", "1", "--steps", f"{TOTAL}"]
+SLOW += ["--eval-every", "1000", "--checkpoint-every", "200"]
+"""Some seconds of work."""
+
+
+def run_and_signal(directory, step, number):
+    """Start a run, send it a signal once it has logged a step, return its end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.toy", *SLOW, "--run-dir", str(directory)],
+        cwd=ROOT,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 240
+    while not any(
+        row["step"] >= step for row in read_lines(directory / "metrics.jsonl")
+    ):
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=120)
+    return process.returncode, said
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """Return the directory of a longer run without a break."""
+    directory = tmp_path_factory.mktemp("straight") / "run"
+    assert main([*SLOW, "--run-dir", str(directory)]) == 0
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (signal.SIGKILL, -9),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+    ],
+)
+def test_process_that_is_stopped_goes_on_bit_for_bit(
+    straight, tmp_path, number, status
+):
+    directory = tmp_path / "run"
+    returned, said = run_and_signal(directory, 500, number)
+    assert returned == status, said
+    assert "Traceback" not in said
+    if number != signal.SIGKILL:
+        assert "stopped and saved at step" in said
+    assert all(row["step"] < TOTAL for row in rows(directory))
+    assert main([*SLOW, "--run-dir", str(directory), "--resume"]) == 0
+    assert rows(directory) == rows(straight)
+    assert last_state(directory) == last_state(straight)
