@@ -4,7 +4,7 @@ import math
 from typing import Any, get_args
 
 from experiments.lars.config import Config, OptimizerConfig, OptimizerName, VariantName
-from experiments.lars.parts import check_span
+from experiments.lars.microbatches import check_span
 from lars_jax.errors import InputError
 from lars_jax.train import StateSharding
 

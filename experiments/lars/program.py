@@ -15,7 +15,6 @@ import optax
 
 from experiments.lars.config import Config
 from experiments.lars.optimizer import learning_rate, make_optimizer
-from experiments.lars.parts import parts_of, span_of
 from lars_jax.data import augment, center_crop, example_keys, normalize
 from lars_jax.models import Network, batch_statistics, build, merge_running
 from lars_jax.optim import layer_norms
@@ -74,7 +73,7 @@ def build_program(
     config: Config,
     facts: ImageFacts,
     parallel: DataParallel,
-    train_step: Step | None = None,
+    train_step: AheadOfTime | None = None,
 ) -> Program:
     """Return the steps of a run, not yet compiled.
 
@@ -82,7 +81,7 @@ def build_program(
         config: the run, its parts and its span resolved.
         facts: of its data.
         parallel: its mesh and back-end.
-        train_step: what `build_train_step` returned for the same arguments; None: new.
+        train_step: of `build_train_step` for the same arguments; None: a new one.
     """
     network = make_network(config, facts)
     evaluating = DataParallel(parallel.mesh, "jit")
@@ -100,7 +99,7 @@ def build_program(
         )
 
     return Program(
-        train_step=AheadOfTime(train_step or build_train_step(config, facts, parallel)),
+        train_step=train_step or AheadOfTime(build_train_step(config, facts, parallel)),
         eval_step=AheadOfTime(
             evaluating.compile_pure(
                 make_eval_step(config, facts, network), placed.state
@@ -204,8 +203,8 @@ def make_train_step(
             state,
             batch,
             key,
-            microbatches=parts_of(config),
-            unit=span_of(config) or 1,
+            microbatches=config.parts,
+            unit=config.model.span or 1,
             merge=merge_running,
             axis_name=axis_name,
         )
@@ -319,6 +318,6 @@ def make_network(
         facts.num_classes,
         dtype=jnp.dtype(model.dtype),
         stride_in=model.stride_in,
-        bn_span=span_of(config),
+        bn_span=model.span,
         axis_name=axis_name,
     )

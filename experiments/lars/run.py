@@ -16,7 +16,7 @@ from typing import Any
 
 from experiments.lars.check import check
 from experiments.lars.config import Config
-from experiments.lars.resolved import for_evaluation, pinned, resolved
+from experiments.lars.microbatches import for_evaluation, freeze_auto, resolved
 from experiments.lars.session import LarsSession, open_checkpoints
 from experiments.lars.trainer import Trainer
 from lars_jax.errors import InputError
@@ -74,7 +74,7 @@ def train(
         try:
             # Before anything is written, in case data or weights cannot be read.
             trainer, state = interrupt.run(
-                lambda: _prepare(pinned(config, directory), going_on)
+                lambda: _prepare(freeze_auto(config, _resolved(directory)), going_on)
             )
         except Interrupted:
             warn("stopped before the first step: there is nothing new to save")
@@ -120,7 +120,9 @@ def export(directory: Path, path: Path, *, which: str = "last") -> int:
 
 def _restored(directory: Path, which: str) -> tuple[Trainer, int, TrainState]:
     """Return the trainer of a run, and the last or the best state that it kept."""
-    trainer = Trainer.create(for_evaluation(load_config(directory), directory))
+    trainer = Trainer.create(
+        for_evaluation(load_config(directory), _resolved(directory))
+    )
     checkpoints = open_checkpoints(directory, trainer)
     try:
         step = checkpoints.best_step() if which == "best" else checkpoints.last_step()
@@ -143,6 +145,12 @@ def load_config(directory: Path) -> Config:
     return from_json(Config, read_run(directory)["config"])
 
 
+def _resolved(directory: Path) -> dict[str, Any]:
+    """Return what the record of a run, if it has one, keeps of how it was cut."""
+    begun = (directory / "config.json").exists()
+    return read_run(directory).get("resolved", {}) if begun else {}
+
+
 def _prepare(config: Config, resume: bool) -> tuple[Trainer, TrainState]:
     trainer = Trainer.create(config)
     return trainer, trainer.drawn_state() if resume else trainer.initial_state()
@@ -153,6 +161,8 @@ def _record(config: Config, trainer: Trainer, name: str) -> dict[str, Any]:
         "preset": name,
         "digest": digest(config),
         "config": to_json(config),
-        "resolved": resolved(trainer),
+        "resolved": resolved(
+            trainer.config, trainer.inputs.parallel.num_devices, trainer.parts
+        ),
         "environment": environment(),
     }
