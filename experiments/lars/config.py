@@ -95,7 +95,7 @@ class ModelConfig:
     """Where a bottleneck halves the image: 1x1 is ResNet v1, 3x3 is v1.5 (MLPerf)."""
 
     bn_span: int | Literal["per_device", "global"] = "global"
-    """Ghost batch size: a number of examples, a device's share of a part, or all."""
+    """Ghost batch size, examples normalised together: a number, a device's, or all."""
 
     batch_statistics: Literal["auto", "running", "estimated"] = "auto"
     """Statistics of evaluation; auto estimates anew in runs under 1000 steps."""

@@ -13,6 +13,7 @@ batch fits by them nothing is compiled.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +104,11 @@ def choose_microbatches(config: Config, setting: Setting, limit: int) -> Choice:
     1 micro-batch of 256 examples: by its shapes it takes at most 0.09 of 0.90 GiB
     """
     devices, usable = setting.parallel.num_devices, int(SHARE * limit)
+    cut = partial(with_microbatches, config, devices=devices)
     if config.microbatches != "auto":
-        config = with_microbatches(config, config.microbatches, devices)
-        return Choice(config, f"{_in_words(config)}, as asked")
-    whole = with_microbatches(config, 1, devices)
+        asked = cut(config.microbatches)
+        return Choice(asked, f"{_in_words(asked)}, as asked")
+    whole = cut(1)
     batch = _batch_bytes(setting, config.global_batch)
     beside = setting.beside + batch * steps_ahead(setting, config.global_batch)
     resident, gradients = resident_bytes(whole, setting)
@@ -121,22 +123,22 @@ def choose_microbatches(config: Config, setting: Setting, limit: int) -> Choice:
     steps: dict[int, AheadOfTime] = {}
 
     def measure(parts: int) -> int:
-        cut = with_microbatches(config, parts, devices)
-        steps[parts], size = compile_step(cut, setting)
+        steps[parts], size = compile_step(cut(parts), setting)
         return size + beside
 
     tried, by_preference = {}, _legal_parts(config, devices)
     for legal in by_preference if resident <= usable else []:
         tried = _search(legal, fixed, residuals, usable, measure)
-        parts = min((p for p, size in tried.items() if size <= usable), default=0)
-        if parts:
-            cut = with_microbatches(config, parts, devices)
-            line = f"{_in_words(cut)}: {_reason(parts, legal, tried, fixed, limit)}"
-            return Choice(cut, line, steps[parts], tried[parts], tried)
+        fitting = [parts for parts, size in tried.items() if size <= usable]
+        if fitting:
+            parts = min(fitting)
+            reason = _reason(parts, legal, tried, fixed, limit)
+            line = f"{_in_words(cut(parts))}: {reason}"
+            return Choice(cut(parts), line, steps[parts], tried[parts], tried)
     parts = by_preference[-1][-1]
     what = "its compiled step" if tried else "state, data and batch"
     size = _gib(tried.get(parts, resident), usable)
-    raise _refusal(with_microbatches(config, parts, devices), devices, size, what)
+    raise _refusal(cut(parts), devices, size, what)
 
 
 def compile_step(config: Config, setting: Setting) -> tuple[AheadOfTime, int]:
