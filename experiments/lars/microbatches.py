@@ -22,7 +22,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from experiments.lars.config import Config, replace
-from experiments.lars.program import build_train_step, make_network, state_shapes
+from experiments.lars.program import build_train_step, state_shapes
 from experiments.lars.shapes import (
     Setting,
     batch_shapes,
@@ -157,7 +157,7 @@ def compile_step(config: Config, setting: Setting) -> tuple[AheadOfTime, int]:
             for name, x in batch.items()
         }
     step = AheadOfTime(build_train_step(config, facts, parallel))
-    state = state_shapes(config, facts, make_network(config, facts))
+    state = state_shapes(config, facts)
     found = step.compile(state, batch, setting.shared).memory_analysis()
     return step, (
         found.argument_size_in_bytes

@@ -85,7 +85,7 @@ def build_program(
     """
     network = make_network(config, facts)
     evaluating = DataParallel(parallel.mesh, "jit")
-    placed = placement(config, facts, network, parallel)
+    placed = placement(config, facts, parallel)
 
     def predict(state: TrainState, batch: Batch, shared: Shared) -> Any:
         images = prepare(config, facts, batch, shared, train=False)
@@ -133,10 +133,10 @@ def make_state(
     return TrainState.create(params, model_state, tx)
 
 
-def state_shapes(config: Config, facts: ImageFacts, network: Network) -> TrainState:
+def state_shapes(config: Config, facts: ImageFacts) -> TrainState:
     """Return the shapes of the state of a configuration."""
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    return jax.eval_shape(lambda key: make_state(config, facts, network, key), key)
+    network = make_network(config, facts)
+    return jax.eval_shape(lambda: make_state(config, facts, network, jax.random.key(0)))
 
 
 class Placement(NamedTuple):
@@ -146,13 +146,11 @@ class Placement(NamedTuple):
     gradients: Any
 
 
-def placement(
-    config: Config, facts: ImageFacts, network: Network, parallel: DataParallel
-) -> Placement:
+def placement(config: Config, facts: ImageFacts, parallel: DataParallel) -> Placement:
     """Return where a configuration wants the state of its network to lie."""
     if config.state_sharding == "none":
         return Placement(None, None)
-    shapes = state_shapes(config, facts, network)
+    shapes = state_shapes(config, facts)
     return Placement(
         state_shardings(shapes, parallel.mesh, config.state_sharding),
         parameter_shardings(shapes.params, parallel.mesh),
@@ -163,7 +161,7 @@ def build_train_step(config: Config, facts: ImageFacts, parallel: DataParallel) 
     """Return the training step over the mesh, not yet compiled."""
     # Only a mapped step has an axis for batch normalisation to average over.
     network = make_network(config, facts, parallel.axis_name)
-    placed = placement(config, facts, make_network(config, facts), parallel)
+    placed = placement(config, facts, parallel)
     step = make_train_step(config, facts, network, parallel.axis_name, placed.gradients)
     return parallel.compile(step, placed.state)
 

@@ -80,10 +80,9 @@ def shapes(config: Config) -> Shapes:
     True
     """
     facts = assumed_facts(config)
-    network = make_network(config, facts)
     batch = batch_shapes(config.global_batch, fed_shape(config.data, facts))
-    before = state_shapes(config, facts, network)
-    step = make_train_step(config, facts, network)
+    before = state_shapes(config, facts)
+    step = make_train_step(config, facts, make_network(config, facts))
     after, metrics = jax.eval_shape(step, before, batch, {"key": key_shape()})
     return Shapes(before, after, metrics, batch)
 
@@ -96,9 +95,8 @@ def resident_bytes(config: Config, setting: Setting) -> tuple[int, int]:
         setting: what its steps are given.
     """
     facts, parallel = setting.facts, setting.parallel
-    network = make_network(config, facts)
-    state = state_shapes(config, facts, network)
-    placed = placement(config, facts, network, parallel).state
+    state = state_shapes(config, facts)
+    placed = placement(config, facts, parallel).state
     own = tree_bytes(state if placed is None else shard_shapes(state, placed))
     # Only pmap keeps the old state beside the new one.
     states = 2 if parallel.backend == "pmap" else 1
@@ -128,8 +126,7 @@ def residual_bytes(config: Config, facts: ImageFacts | None = None) -> int:
             has_aux=True,
         )[1]
 
-    state = state_shapes(config, facts, network)
-    return tree_bytes(jax.eval_shape(backward, state, part, key))
+    return tree_bytes(jax.eval_shape(backward, state_shapes(config, facts), part, key))
 
 
 def key_shape() -> Any:
