@@ -195,7 +195,7 @@ def with_microbatches(config: Config, parts: int, devices: int) -> Config:
         )
     if config.model.bn_span == "per_device" and config.model.has_batch_norm:
         config = replace(config, bn_span=share)
-    check_span(config)
+    check_microbatches(config)
     span = config.model.span
     # Under jit examples may move between devices; a mapped step has only its own.
     if config.backend != "jit" and parts > 1 and span is not None and share % span:
@@ -207,19 +207,24 @@ def with_microbatches(config: Config, parts: int, devices: int) -> Config:
     return config
 
 
-def check_span(config: Config) -> None:
-    """Refuse a ghost batch that micro-batches would cut, on whatever devices.
+def check_microbatches(config: Config) -> None:
+    """Refuse micro-batches that do not come out even, or would cut a ghost batch.
 
     While their number is open it may still be one.
 
     Raises:
         InputError: naming both sizes and a way out.
     """
-    if not config.model.has_batch_norm:
-        return
     span = config.model.bn_span
     parts = 1 if config.microbatches == "auto" else config.microbatches
-    part = config.global_batch // parts
+    part, rest = divmod(config.global_batch, parts)
+    if rest:
+        raise InputError(
+            f"microbatches must divide global_batch; got {parts} of "
+            f"{config.global_batch}: set --microbatches to a divisor"
+        )
+    if not config.model.has_batch_norm:
+        return
     if span == "global" and parts > 1:
         raise InputError(
             "bn_span must be a number or per_device where batch normalisation meets "
