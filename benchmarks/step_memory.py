@@ -4,9 +4,9 @@
 
 ResNet-50 at 224 pixels (MLPerf's recipe, spans of 64) and AlexNet-BN at 227, on one and
 on eight virtual devices that have 16 or 80 GiB each. Nothing runs: a row is what
-`resolve` picks, the bytes that it found and the seconds that it took. The programs are
-those of the processor that compiled them; an accelerator's compiler makes others. What
-the time does not suffice for is listed as left out.
+`choose_microbatches` picks, the bytes that it found and the seconds that it took. The
+programs are those of the processor that compiled them; an accelerator's compiler makes
+others. What the time does not suffice for is listed as left out.
 """
 
 import argparse
@@ -18,9 +18,7 @@ import jax
 
 from benchmarks.records import write_record
 from experiments.lars.config import replace
-from experiments.lars.device import GIB
-from experiments.lars.memory import SHARE, resolve
-from experiments.lars.parts import parts_of
+from experiments.lars.microbatches import GIB, SHARE, choose_microbatches
 from experiments.lars.presets import get_preset
 from experiments.lars.shapes import Setting, assumed_facts, fed_shape
 from lars_jax.errors import InputError
@@ -51,10 +49,10 @@ def row(network: str, batch: int, devices: int, memory: int) -> dict[str, Any]:
     setting = Setting(parallel, facts, fed_shape(config.data, facts))
     started = time.perf_counter()
     try:
-        found = resolve(config, setting, memory * GIB)
+        found = choose_microbatches(config, setting, memory * GIB)
     except InputError as error:
         return case | {"refused": str(error)}
-    parts = parts_of(found.config)
+    parts = found.config.parts
     return case | {
         "microbatches": parts,
         "microbatch": batch // parts,

@@ -3,7 +3,7 @@
 import math
 
 from experiments.lars.config import Config, OptimizerConfig
-from experiments.lars.parts import check_span
+from experiments.lars.microbatches import check_microbatches
 from lars_jax.errors import InputError
 from lars_jax.runs import check_ranges, out_of_range
 
@@ -92,12 +92,7 @@ def _check_sizes(config: Config) -> None:
             "random_resized_crop is cut on the host; got placement device: leave "
             "--placement out, or choose --augmentation crop"
         )
-    if config.microbatches != "auto" and config.global_batch % config.microbatches:
-        raise InputError(
-            f"microbatches must divide global_batch; got {config.microbatches} of "
-            f"{config.global_batch}: choose a divisor"
-        )
-    check_span(config)
+    check_microbatches(config)
     if data.resize is not None and data.resize < data.image_size:
         raise InputError(
             f"resize must be at least image_size; got {data.resize} for images of "

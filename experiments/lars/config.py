@@ -106,10 +106,28 @@ class ModelConfig:
     """Where a bottleneck halves the image: 1x1 is ResNet v1, 3x3 is v1.5 (MLPerf)."""
 
     bn_span: Positive | Literal["per_device", "global"] = "global"
-    """Examples normalised together: a number, a device's share of a part, or all."""
+    """Ghost batch size, examples normalised together: a number, a device's, or all."""
 
     batch_statistics: Literal["auto", "running", "estimated"] = "auto"
     """Statistics of evaluation; auto estimates anew in runs under 1000 steps."""
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether the network normalises over examples."""
+        return self.network != "alexnet"
+
+    @property
+    def span(self) -> int | None:
+        """Ghost batch size as networks take it; None: all examples of a batch.
+
+        >>> print(ModelConfig().span, ModelConfig(bn_span=64).span)
+        None 64
+        """
+        if self.bn_span == "global" or not self.has_batch_norm:
+            return None
+        if self.bn_span == "per_device":
+            raise AssertionError("a span per device becomes a number once devices are")
+        return self.bn_span
 
 
 @dataclass(frozen=True)
@@ -208,6 +226,13 @@ class Config:
 
     keep_every: PositiveFloat | None = None
     """Epochs between checkpoints kept for good; None: only the last two and best."""
+
+    @property
+    def parts(self) -> int:
+        """Number of micro-batches, once it is one."""
+        if self.microbatches == "auto":
+            raise AssertionError("auto becomes a number once memory is known")
+        return self.microbatches
 
 
 def rule_name(config: OptimizerConfig) -> str:

@@ -62,7 +62,7 @@ def _show(config: Config) -> Iterator[str]:
 
 
 def _freeze_auto(config: Config, resolved: Mapping[str, Any]) -> Config:
-    from experiments.lars.resolved import freeze_auto
+    from experiments.lars.microbatches import freeze_auto
 
     return freeze_auto(config, resolved)
 

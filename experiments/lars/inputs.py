@@ -16,7 +16,6 @@ import numpy as np
 
 from experiments.lars.check import check_crop, check_data
 from experiments.lars.config import Config
-from experiments.lars.parts import span_of
 from experiments.lars.program import STOP, ImageFacts
 from experiments.lars.shapes import Setting, fed_shape, tree_bytes
 from lars_jax.data import (
@@ -158,7 +157,7 @@ class Inputs:
 
     def _calibration_batch(self) -> int:
         # Not of micro-batches: what is evaluated must not depend on memory.
-        batch, span = self.config.global_batch, span_of(self.config)
+        batch, span = self.config.global_batch, self.config.model.span
         if span is not None and span >= batch:
             return batch
         # Whole spans on whole devices, as a training batch has them.

@@ -15,7 +15,6 @@ import optax
 
 from experiments.lars.config import Config
 from experiments.lars.optimizer import learning_rate, make_optimizer
-from experiments.lars.parts import parts_of, span_of
 from lars_jax.data import augment, center_crop, example_keys, normalize
 from lars_jax.models import Network, batch_statistics, build, merge_running
 from lars_jax.optim import layer_norms
@@ -74,7 +73,7 @@ def build_program(
     config: Config,
     facts: ImageFacts,
     parallel: DataParallel,
-    train_step: Step | None = None,
+    train_step: AheadOfTime | None = None,
 ) -> Program:
     """Return the steps of a run, not yet compiled.
 
@@ -82,11 +81,11 @@ def build_program(
         config: the run, its parts and its span resolved.
         facts: of its data.
         parallel: its mesh and back-end.
-        train_step: what `build_train_step` returned for the same arguments; None: new.
+        train_step: of `build_train_step` for the same arguments; None: a new one.
     """
     network = make_network(config, facts)
     evaluating = DataParallel(parallel.mesh, "jit")
-    placed = placement(config, facts, network, parallel)
+    placed = placement(config, facts, parallel)
 
     def predict(state: TrainState, batch: Batch, shared: Shared) -> Any:
         images = prepare(config, facts, batch, shared, train=False)
@@ -100,7 +99,7 @@ def build_program(
         )
 
     return Program(
-        train_step=AheadOfTime(train_step or build_train_step(config, facts, parallel)),
+        train_step=train_step or AheadOfTime(build_train_step(config, facts, parallel)),
         eval_step=AheadOfTime(
             evaluating.compile_pure(
                 make_eval_step(config, facts, network), placed.state
@@ -134,10 +133,10 @@ def make_state(
     return TrainState.create(params, model_state, tx)
 
 
-def state_shapes(config: Config, facts: ImageFacts, network: Network) -> TrainState:
+def state_shapes(config: Config, facts: ImageFacts) -> TrainState:
     """Return the shapes of the state of a configuration."""
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    return jax.eval_shape(lambda key: make_state(config, facts, network, key), key)
+    network = make_network(config, facts)
+    return jax.eval_shape(lambda: make_state(config, facts, network, jax.random.key(0)))
 
 
 class Placement(NamedTuple):
@@ -147,13 +146,11 @@ class Placement(NamedTuple):
     gradients: Any
 
 
-def placement(
-    config: Config, facts: ImageFacts, network: Network, parallel: DataParallel
-) -> Placement:
+def placement(config: Config, facts: ImageFacts, parallel: DataParallel) -> Placement:
     """Return where a configuration wants the state of its network to lie."""
     if config.state_sharding == "none":
         return Placement(None, None)
-    shapes = state_shapes(config, facts, network)
+    shapes = state_shapes(config, facts)
     return Placement(
         state_shardings(shapes, parallel.mesh, config.state_sharding),
         parameter_shardings(shapes.params, parallel.mesh),
@@ -164,7 +161,7 @@ def build_train_step(config: Config, facts: ImageFacts, parallel: DataParallel) 
     """Return the training step over the mesh, not yet compiled."""
     # Only a mapped step has an axis for batch normalisation to average over.
     network = make_network(config, facts, parallel.axis_name)
-    placed = placement(config, facts, make_network(config, facts), parallel)
+    placed = placement(config, facts, parallel)
     step = make_train_step(config, facts, network, parallel.axis_name, placed.gradients)
     return parallel.compile(step, placed.state)
 
@@ -204,8 +201,8 @@ def make_train_step(
             state,
             batch,
             key,
-            microbatches=parts_of(config),
-            unit=span_of(config) or 1,
+            microbatches=config.parts,
+            unit=config.model.span or 1,
             merge=merge_running,
             axis_name=axis_name,
         )
@@ -319,6 +316,6 @@ def make_network(
         facts.num_classes,
         dtype=jnp.dtype(model.dtype),
         stride_in=model.stride_in,
-        bn_span=span_of(config),
+        bn_span=model.span,
         axis_name=axis_name,
     )

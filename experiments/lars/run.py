@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from experiments.lars.config import Config, rule_name
-from experiments.lars.resolved import resolved
+from experiments.lars.microbatches import resolved
 from experiments.lars.results import save_mistakes
 from experiments.lars.trainer import Trainer
 from lars_jax.optim import FIELDS, leaf_names
@@ -104,7 +104,8 @@ class LarsProgram(Program[TrainState]):
 
     def resolved(self) -> dict[str, Any]:
         """Return how the batch was cut, for the run's record."""
-        return resolved(self.trainer)
+        devices = self.trainer.inputs.parallel.num_devices
+        return resolved(self.trainer.config, devices, self.trainer.parts)
 
     def row(self, step: int, metrics: dict[str, Any]) -> dict[str, Any]:
         """Return a row of metrics, its loss and accuracy those of training."""

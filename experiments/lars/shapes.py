@@ -11,18 +11,18 @@ import jax
 import jax.numpy as jnp
 
 from experiments.lars.config import Config, DataConfig
-from experiments.lars.parts import parts_of
 from experiments.lars.program import (
     ImageFacts,
     Shared,
     make_loss,
     make_network,
-    make_state,
     make_train_step,
     placement,
+    state_shapes,
 )
 from lars_jax.data import known_statistics
 from lars_jax.train import DataParallel, TrainState
+from lars_jax.train.sharding import shard_shapes
 
 CLASSES = {"digits": 10, "cifar10": 10, "imagenet2012": 1000}
 """Classes of the data sets that presets name; another is taken to be like ImageNet."""
@@ -71,7 +71,7 @@ def shapes(config: Config) -> Shapes:
     """Type-check one training step of a configuration at full size.
 
     Args:
-        config: the run, its parts resolved.
+        config: the run, its micro-batches resolved.
 
     >>> from experiments.lars.config import replace
     >>> from experiments.lars.presets import get_preset
@@ -81,10 +81,26 @@ def shapes(config: Config) -> Shapes:
     """
     facts = assumed_facts(config)
     batch = batch_shapes(config.global_batch, fed_shape(config.data, facts))
-    before, key = state_shapes(config, facts), key_shape()
+    before = state_shapes(config, facts)
     step = make_train_step(config, facts, make_network(config, facts))
-    after, metrics = jax.eval_shape(step, before, batch, {"key": key})
+    after, metrics = jax.eval_shape(step, before, batch, {"key": key_shape()})
     return Shapes(before, after, metrics, batch)
+
+
+def resident_bytes(config: Config, setting: Setting) -> tuple[int, int]:
+    """Return the bytes of state and shared data on a device, and those of gradients.
+
+    Args:
+        config: the run, its ghost batch resolved.
+        setting: what its steps are given.
+    """
+    facts, parallel = setting.facts, setting.parallel
+    state = state_shapes(config, facts)
+    placed = placement(config, facts, parallel).state
+    own = tree_bytes(state if placed is None else shard_shapes(state, placed))
+    # Only pmap keeps the old state beside the new one.
+    states = 2 if parallel.backend == "pmap" else 1
+    return states * own + tree_bytes(setting.shared), tree_bytes(state.params)
 
 
 def residual_bytes(config: Config, facts: ImageFacts | None = None) -> int:
@@ -94,12 +110,12 @@ def residual_bytes(config: Config, facts: ImageFacts | None = None) -> int:
     more than what a compiled step will hold.
 
     Args:
-        config: the run, its parts resolved.
+        config: the run, its micro-batches resolved.
         facts: of its data; None: those that its name promises.
     """
     facts = assumed_facts(config) if facts is None else facts
     network, key = make_network(config, facts), key_shape()
-    count = config.global_batch // parts_of(config)
+    count = config.global_batch // config.parts
     part = batch_shapes(count, fed_shape(config.data, facts))
 
     def backward(state: TrainState, part: Any, key: jax.Array) -> Any:
@@ -111,34 +127,6 @@ def residual_bytes(config: Config, facts: ImageFacts | None = None) -> int:
         )[1]
 
     return tree_bytes(jax.eval_shape(backward, state_shapes(config, facts), part, key))
-
-
-def state_shapes(config: Config, facts: ImageFacts) -> TrainState:
-    """Return the shapes of the state that a run begins with."""
-    network = make_network(config, facts)
-    return jax.eval_shape(
-        lambda key: make_state(config, facts, network, key), key_shape()
-    )
-
-
-def placed_state(config: Config, setting: Setting) -> Any:
-    """Return the shapes of the state with the shardings that its step takes."""
-    facts, parallel = setting.facts, setting.parallel
-    state = state_shapes(config, facts)
-    found = placement(config, facts, make_network(config, facts), parallel).state
-    if found is None:
-        return placed(state, parallel.replicated)
-    return jax.tree.map(placed, state, found)
-
-
-def placed(tree: Any, sharding: jax.sharding.Sharding) -> Any:
-    """Return the shapes of a tree of arrays that lie as the sharding says."""
-
-    def place(x: Any) -> jax.ShapeDtypeStruct:
-        weak = getattr(x, "weak_type", False)
-        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding, weak_type=weak)
-
-    return jax.tree.map(place, tree)
 
 
 def key_shape() -> Any:
@@ -175,12 +163,13 @@ def fed_shape(
         facts: gives the channels.
         own: height and width as the images are stored; None: what the network sees.
     """
-    side = data.image_size
     # A random resized crop is cut on the host, so resize has no say in it.
-    if data.augmentation != "random_resized_crop":
-        side = data.resize or side
-    small = data.resize is None and data.augmentation != "random_resized_crop"
-    sides = own if small and own is not None else (side, side)
+    if data.augmentation == "random_resized_crop":
+        sides = (data.image_size, data.image_size)
+    elif data.resize is not None:
+        sides = (data.resize, data.resize)
+    else:
+        sides = own or (data.image_size, data.image_size)
     return *sides, facts.channels
 
 

@@ -11,9 +11,11 @@ import jax
 from jax.sharding import AbstractMesh
 
 from experiments.lars.config import Config
-from experiments.lars.device import device_memory
-from experiments.lars.memory import resolve
-from experiments.lars.parts import divided, parts_of
+from experiments.lars.microbatches import (
+    choose_microbatches,
+    device_memory,
+    with_microbatches,
+)
 from experiments.lars.shapes import (
     CLASSES,
     Setting,
@@ -60,12 +62,13 @@ def parameter_table(params: Any) -> Iterator[str]:
 def _cut(config: Config) -> tuple[Config, str]:
     """Return the configuration with its parts as numbers, and a line about them."""
     if config.microbatches == "auto" and config.device_memory is None:
-        whole = divided(config, 1, config.devices or jax.device_count())
+        whole = with_microbatches(config, 1, config.devices or 1)
         return whole, "as few as fit, here one; --device-memory GIB tells how many"
     facts = assumed_facts(config)
     parallel = DataParallel(data_mesh(config.devices), config.backend)
     setting = Setting(parallel, facts, fed_shape(config.data, facts))
-    found = resolve(config, setting, device_memory(config, parallel))
+    limit = device_memory(config, parallel)
+    found = choose_microbatches(config, setting, limit)
     return found.config, found.reason
 
 
@@ -75,13 +78,13 @@ def _memory(config: Config, found: Shapes) -> dict[str, int]:
     rows = {
         "parameters": parameters,
         "gradients": parameters,
-        "accumulated gradients": parameters if parts_of(config) > 1 else 0,
+        "accumulated gradients": parameters if config.parts > 1 else 0,
         "optimizer state": tree_bytes(found.before.opt_state),
         "batch statistics": tree_bytes(found.before.model_state),
         "kept for the backward pass": residuals,
         "one global batch of images": tree_bytes(found.batch),
     }
-    part = config.global_batch // parts_of(config)
+    part = config.global_batch // config.parts
     return rows | {
         "sum": sum(rows.values()),
         "kept for the backward pass, an image": residuals // part,

@@ -11,9 +11,12 @@ import jax
 import numpy as np
 
 from experiments.lars.config import Config
-from experiments.lars.device import device_memory
 from experiments.lars.inputs import Inputs, load_inputs
-from experiments.lars.memory import resolve, steps_ahead
+from experiments.lars.microbatches import (
+    choose_microbatches,
+    device_memory,
+    steps_ahead,
+)
 from experiments.lars.program import STOP, Program, build_program, make_state
 from lars_jax.models import merge_statistics
 from lars_jax.optim import leaf_names
@@ -63,7 +66,7 @@ class Trainer:
         parallel = DataParallel(data_mesh(config.devices), config.backend)
         limit = device_memory(config, parallel)
         inputs = load_inputs(config, parallel)
-        found = resolve(config, inputs.setting(), limit)
+        found = choose_microbatches(config, inputs.setting(), limit)
         inputs = dataclasses.replace(inputs, config=found.config)
         program = build_program(found.config, inputs.facts, parallel, found.train_step)
         return cls(found.config, inputs, program, found.reason)

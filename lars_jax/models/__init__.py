@@ -58,7 +58,8 @@ def build(
         dtype: dtype of activations and products; parameters and logits are float32.
         stride_in: where a bottleneck halves the image (see `resnet`); the networks
             without bottlenecks have no such choice.
-        bn_span: examples that one batch normalisation sees; None: the whole batch.
+        bn_span: ghost batch size, examples that one batch normalisation sees; None:
+            the whole batch.
         axis_name: mapped axis over which the batch is spread, inside `shard_map` or
             `pmap`.
 

@@ -96,7 +96,8 @@ def alexnet(
         norm: `lrn`, local response normalisation (AlexNet), or `batch` (AlexNet-BN).
         dtype: dtype of activations and products; parameters, batch statistics and
             logits are float32.
-        bn_span: examples that one batch normalisation sees; None: the whole batch.
+        bn_span: ghost batch size, examples that one batch normalisation sees; None:
+            the whole batch.
         axis_name: mapped axis over which the batch is spread, inside `shard_map` or
             `pmap`.
 

@@ -31,8 +31,8 @@ class BatchNorm(nn.Module):
     """Batch normalisation of images or vectors, channels last.
 
     Attributes:
-        span: number of consecutive examples normalised together, which must divide the
-            batch; None, or one at least as large as the batch: all of it.
+        span: ghost batch size, consecutive examples normalised together, which must
+            divide the batch; None, or one at least as large as the batch: all of it.
         axis_name: mapped axis over which the batch is spread, inside `pmap` or
             `shard_map`; None under `jit`, where arrays are global already.
         epsilon: added to the variance.

@@ -71,7 +71,8 @@ def resnet(
             starts as its shortcut (Goyal et al.); the paper starts it at 1.
         dtype: dtype of activations and products; parameters, batch statistics and
             logits are float32.
-        bn_span: examples that one batch normalisation sees; None: the whole batch.
+        bn_span: ghost batch size, examples that one batch normalisation sees; None:
+            the whole batch.
         axis_name: mapped axis over which the batch is spread, inside `shard_map` or
             `pmap`.
 

@@ -15,9 +15,11 @@ class AheadOfTime:
 
     >>> import jax, jax.numpy as jnp
     >>> double = AheadOfTime(jax.jit(lambda x: 2 * x))
-    >>> double.compile(jnp.float32(3.0))
-    >>> print(double.compiled, double(jnp.float32(3.0)))
-    True 6.0
+    >>> found = double.compile(jax.ShapeDtypeStruct((2, 3), "float32"))
+    >>> found.memory_analysis().argument_size_in_bytes
+    24
+    >>> print(double.compiled, double(jnp.ones((2, 3))).sum())
+    True 12.0
     """
 
     def __init__(self, function: Callable[..., Any]):
@@ -29,12 +31,12 @@ class AheadOfTime:
         """Whether calls need no compilation any more."""
         return self._executable is not None
 
-    def compile(self, *arguments: Any) -> None:
-        """Compile for these arguments, or for what has their shapes; run nothing."""
+    def compile(self, *arguments: Any) -> Any:
+        """Return the `jax.stages.Compiled` for these arguments, or for their shapes."""
         if self._executable is None:
             self._executable = self._function.lower(*arguments).compile()
+        return self._executable
 
     def __call__(self, *arguments: Any) -> Any:
         """Return what the function returns."""
-        self.compile(*arguments)
-        return self._executable(*arguments)
+        return self.compile(*arguments)(*arguments)

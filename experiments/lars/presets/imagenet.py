@@ -1,7 +1,6 @@
 """What all ImageNet presets share."""
 
 from experiments.lars.config import Config, replace
-from experiments.lars.parts import has_batch_norm
 
 LARGEST_PART = 8192
 """Most of a batch that the authors' GPUs held at once; Section 5's note on 16K."""
@@ -32,7 +31,7 @@ def with_batch(config: Config, batch: int) -> Config:
     8192
     """
     span = config.model.bn_span
-    if span == "global" and has_batch_norm(config) and batch > LARGEST_PART:
+    if span == "global" and config.model.has_batch_norm and batch > LARGEST_PART:
         span = LARGEST_PART
     log_every = min(50, config.steps or 50, max(1, 128_000 // batch))
     return replace(config, global_batch=batch, bn_span=span, log_every=log_every)

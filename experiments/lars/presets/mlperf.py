@@ -33,7 +33,7 @@ BASE = replace(
 
 
 class Point(NamedTuple):
-    """One reference point; `bn_span` examples share the statistics of a layer."""
+    """One reference point; `bn_span` is the ghost batch size."""
 
     batch: int
     rate: float

@@ -96,16 +96,16 @@ CASES = {
     ),
     "global span in parts": (
         ["train", "--global-batch", "256", "--microbatches", "2"],
-        "bn_span global needs the whole batch at once in a network with batch "
-        "normalisation; got 2 micro-batches of 128 examples: choose a span that "
-        "divides 128, such as --bn-span 64",
+        "bn_span must be a number or per_device where batch normalisation meets "
+        "micro-batches; got global with 2 micro-batches of 128 examples: set --bn-span "
+        "to a divisor of 128, such as 64",
     ),
     "span per device that does not come out even": (
         [
             *["train", "--global-batch", "1000", "--bn-span", "per_device"],
             *["--microbatches", "2", "--devices", "8"],
         ],
-        "got 1000 examples in 2 parts on 8 devices",
+        "global_batch must be a multiple of microbatches x devices; got 1000 for 2 x 8",
     ),
     "random boxes on the device": (
         [
@@ -125,7 +125,7 @@ CASES = {
     ),
     "batch does not divide over devices": (
         ["train", "--devices", "8", "--global-batch", "20"],
-        "20 examples on 8 devices",
+        "global_batch must be a multiple of microbatches x devices; got 20 for 1 x 8",
     ),
     "state split by another back-end": (
         ["train", "--state-sharding", "fsdp", "--backend", "shard_map"],

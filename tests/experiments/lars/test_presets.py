@@ -5,7 +5,6 @@ import pytest
 
 from experiments.lars.check import check
 from experiments.lars.compare import learning_rates
-from experiments.lars.parts import has_batch_norm, span_of
 from experiments.lars.presets import PRESETS, Preset, get_preset
 from experiments.lars.presets.controls import CONTROLS
 from experiments.lars.presets.imagenet import IMAGENET, with_batch
@@ -131,8 +130,8 @@ def test_batch_holds_whole_spans_on_eight_devices(name: str):
     assert check(config) is config
     assert config.microbatches == "auto"
     assert config.global_batch % 8 == 0, "eight devices share a batch"
-    span = span_of(config) or config.global_batch
-    assert span <= 8192 or not has_batch_norm(config)
+    span = config.model.span or config.global_batch
+    assert span <= 8192 or not config.model.has_batch_norm
     assert config.global_batch % span == 0
 
 

@@ -5,7 +5,6 @@ import pytest
 
 from experiments.lars.config import OptimizerConfig, replace
 from experiments.lars.experiment import main
-from experiments.lars.parts import has_batch_norm
 from experiments.lars.presets import PRESETS, get_preset
 from experiments.lars.shapes import residual_bytes, shapes, tree_bytes
 
@@ -34,7 +33,7 @@ def by_structure():
 def test_full_size_step_keeps_every_shape_of_the_state(name):
     config = get_preset(name).config
     # In parts where there are any: that is the longer way through a step.
-    whole = config.model.bn_span == "global" and has_batch_norm(config)
+    whole = config.model.bn_span == "global" and config.model.has_batch_norm
     found = shapes(replace(config, microbatches=1 if whole else 2))
     assert found.after == found.before
     assert found.batch["image"].shape[0] == get_preset(name).config.global_batch

@@ -1,0 +1,457 @@
+"""How many micro-batches: the least number of parts whose compiled step fits a device.
+
+A step on one device needs, in bytes, by the account of its compiler
+
+    arguments + outputs - aliased + temporaries
+
+and beside it lie evaluation data and batches that the loop has sent ahead. Arguments
+are the state, the batch and the training data; temporaries grow with the micro-batch.
+A compilation takes seconds to minutes, so shapes are asked first, and where the whole
+batch fits by them nothing is compiled.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from experiments.lars.config import Config, replace
+from experiments.lars.program import build_train_step, state_shapes
+from experiments.lars.shapes import (
+    Setting,
+    batch_shapes,
+    resident_bytes,
+    residual_bytes,
+    tree_bytes,
+)
+from lars_jax.errors import InputError
+from lars_jax.train import DataParallel
+from lars_jax.train.ahead import AheadOfTime
+from lars_jax.train.loop import MAX_IN_FLIGHT
+
+GIB = 2**30
+
+SHARE = 0.9
+"""Share of a device's memory that a step may plan with.
+
+The rest is for what no estimate sees: gaps between blocks, buffers of collectives, the
+programs themselves.
+"""
+
+MARGIN = 1.5
+"""Most bytes of temporaries for a byte that differentiation keeps of a micro-batch.
+
+The compiler makes 0.8 of one for ResNet and 1.3 for AlexNet-BN, on CPUs.
+"""
+
+MOST_COMPILATIONS = 4
+"""Programs compiled at most in search of fewer parts than some that fit."""
+
+NEARLY = 1.1
+"""Share of what is allowed up to which a guess is compiled, once something fits."""
+
+QUEUE_BYTES = GIB
+"""Bytes of batches, on one device, that the loop may send ahead."""
+
+USUAL_SPAN = 64
+"""Ghost batch that an error suggests, or its nearest divisor: MLPerf's least is 35."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A configuration with its micro-batches and ghost batch as numbers, and why.
+
+    Attributes:
+        config: as it will run.
+        reason: one line for people.
+        train_step: the step, where one was compiled on the way; it is to be run.
+        estimate: bytes of a device that a step needs; 0: nobody asked.
+        compiled: bytes that the compiler found, by the number of parts tried.
+    """
+
+    config: Config
+    reason: str
+    train_step: AheadOfTime | None = None
+    estimate: int = 0
+    compiled: dict[int, int] = field(default_factory=dict)
+
+
+def choose_microbatches(config: Config, setting: Setting, limit: int) -> Choice:
+    """Return the configuration with the fewest micro-batches that fit a device.
+
+    The same arguments give the same choice. A number that is given is taken as it is.
+
+    Args:
+        config: the run, checked.
+        setting: what its steps are given.
+        limit: bytes that a device has; `SHARE` of them are used.
+
+    Raises:
+        InputError: the batch cannot be shared out over the devices, or the smallest
+            micro-batch does not fit.
+
+    >>> from experiments.lars.shapes import assumed_facts
+    >>> from lars_jax.train import data_mesh
+    >>> parallel = DataParallel(data_mesh(1))
+    >>> setting = Setting(parallel, assumed_facts(Config()), (8, 8, 1))
+    >>> print(choose_microbatches(Config(), setting, 2**30).reason)
+    1 micro-batch of 256 examples: by its shapes it takes at most 0.09 of 0.90 GiB
+    """
+    devices, usable = setting.parallel.num_devices, int(SHARE * limit)
+    cut = partial(with_microbatches, config, devices=devices)
+    if config.microbatches != "auto":
+        asked = cut(config.microbatches)
+        return Choice(asked, f"{_in_words(asked)}, as asked")
+    whole = cut(1)
+    batch = _batch_bytes(setting, config.global_batch)
+    beside = setting.beside + batch * steps_ahead(setting, config.global_batch)
+    resident, gradients = resident_bytes(whole, setting)
+    resident += batch + beside
+    residuals = residual_bytes(whole, setting.facts) // devices
+    # Gradients are there twice: as computed and as accumulated.
+    fixed = resident + 2 * gradients
+    most = int(fixed + MARGIN * residuals)
+    if most <= usable:
+        reason = f"by its shapes it takes at most {_gib(most, usable)}"
+        return Choice(whole, f"{_in_words(whole)}: {reason}", estimate=most)
+    steps: dict[int, AheadOfTime] = {}
+
+    def measure(parts: int) -> int:
+        steps[parts], size = compile_step(cut(parts), setting)
+        return size + beside
+
+    tried, by_preference = {}, _legal_parts(config, devices)
+    for legal in by_preference if resident <= usable else []:
+        tried = _search(legal, fixed, residuals, usable, measure)
+        fitting = [parts for parts, size in tried.items() if size <= usable]
+        if fitting:
+            parts = min(fitting)
+            reason = _reason(parts, legal, tried, fixed, limit)
+            line = f"{_in_words(cut(parts))}: {reason}"
+            return Choice(cut(parts), line, steps[parts], tried[parts], tried)
+    parts = by_preference[-1][-1]
+    what = "its compiled step" if tried else "state, data and batch"
+    size = _gib(tried.get(parts, resident), usable)
+    raise _refusal(cut(parts), devices, size, what)
+
+
+def compile_step(config: Config, setting: Setting) -> tuple[AheadOfTime, int]:
+    """Return the compiled training step, and the bytes that it needs on a device.
+
+    Args:
+        config: the run, its micro-batches and ghost batch resolved.
+        setting: what its steps are given.
+    """
+    facts, parallel = setting.facts, setting.parallel
+    batch = batch_shapes(config.global_batch, setting.image)
+    if parallel.backend == "pmap":
+        lead = parallel.num_devices
+        batch = {
+            name: x.update(shape=(lead, x.shape[0] // lead, *x.shape[1:]))
+            for name, x in batch.items()
+        }
+    step = AheadOfTime(build_train_step(config, facts, parallel))
+    state = state_shapes(config, facts)
+    found = step.compile(state, batch, setting.shared).memory_analysis()
+    return step, (
+        found.argument_size_in_bytes
+        + found.output_size_in_bytes
+        - found.alias_size_in_bytes
+        + found.temp_size_in_bytes
+    )
+
+
+def with_microbatches(config: Config, parts: int, devices: int) -> Config:
+    """Return a configuration with its micro-batches, and a ghost batch to match.
+
+    `per_device` becomes a number as soon as the devices are known, so that it gives the
+    same run on any mesh from there on.
+
+    Args:
+        config: the run.
+        parts: number of micro-batches.
+        devices: devices that share each of them.
+
+    Raises:
+        InputError: an example or a ghost batch would be cut.
+
+    >>> config = replace(Config(), global_batch=256, bn_span="per_device")
+    >>> with_microbatches(config, 2, 8).model.bn_span
+    16
+    """
+    config = replace(config, microbatches=parts)
+    share, rest = divmod(config.global_batch, parts * devices)
+    if rest:
+        raise InputError(
+            "global_batch must be a multiple of microbatches x devices; got "
+            f"{config.global_batch} for {parts} x {devices}: set --global-batch to a "
+            f"multiple of {parts * devices}, or --devices to fewer"
+        )
+    if config.model.bn_span == "per_device" and config.model.has_batch_norm:
+        config = replace(config, bn_span=share)
+    check_microbatches(config)
+    span = config.model.span
+    # Under jit examples may move between devices; a mapped step has only its own.
+    if config.backend != "jit" and parts > 1 and span is not None and share % span:
+        raise InputError(
+            f"with micro-batches bn_span must divide a device's part of one under "
+            f"{config.backend}; got {span} of {share} examples: set --bn-span to a "
+            "divisor, or --backend to jit"
+        )
+    return config
+
+
+def check_microbatches(config: Config) -> None:
+    """Refuse micro-batches that do not come out even, or would cut a ghost batch.
+
+    While their number is open it may still be one.
+
+    Raises:
+        InputError: naming both sizes and a way out.
+    """
+    span = config.model.bn_span
+    parts = 1 if config.microbatches == "auto" else config.microbatches
+    part, rest = divmod(config.global_batch, parts)
+    if rest:
+        raise InputError(
+            f"microbatches must divide global_batch; got {parts} of "
+            f"{config.global_batch}: set --microbatches to a divisor"
+        )
+    if not config.model.has_batch_norm:
+        return
+    if span == "global" and parts > 1:
+        raise InputError(
+            "bn_span must be a number or per_device where batch normalisation meets "
+            f"micro-batches; got global with {parts} micro-batches of {part} examples: "
+            f"set --bn-span to a divisor of {part}, such as "
+            f"{math.gcd(part, USUAL_SPAN)}"
+        )
+    # A whole batch may be less than a ghost batch; a part of one would cut it.
+    if isinstance(span, int) and part % span and (parts > 1 or span < part):
+        raise InputError(
+            f"bn_span must divide a micro-batch; got {span} of {part} examples: set "
+            "--bn-span to a divisor"
+        )
+
+
+def steps_ahead(setting: Setting, batch: int) -> int:
+    """Return how many steps the loop may run ahead, with their batches on the device.
+
+    Args:
+        setting: what the steps are given.
+        batch: global batch.
+
+    Images of 224 x 224 on one device, for a batch of 32,768 and of 1024:
+
+    >>> from experiments.lars.shapes import assumed_facts
+    >>> from lars_jax.train import data_mesh
+    >>> parallel = DataParallel(data_mesh(1))
+    >>> setting = Setting(parallel, assumed_facts(Config()), (224, 224, 3))
+    >>> steps_ahead(setting, 32768), steps_ahead(setting, 1024)
+    (1, 6)
+    """
+    size = max(1, _batch_bytes(setting, batch))
+    return max(1, min(MAX_IN_FLIGHT, QUEUE_BYTES // size))
+
+
+def device_memory(config: Config, parallel: DataParallel) -> int:
+    """Return the bytes that each device of a mesh has, the least where they differ.
+
+    It is what the configuration says; else what an accelerator's allocator may take,
+    or a CPU device's share of the memory that the process could still get.
+
+    Args:
+        config: the run.
+        parallel: its mesh. With several processes all of them have to call this.
+
+    >>> from lars_jax.train import data_mesh
+    >>> config = replace(Config(), device_memory=0.5)
+    >>> device_memory(config, DataParallel(data_mesh(1)))
+    536870912
+    """
+    if config.device_memory is not None:
+        return int(config.device_memory * GIB)
+    devices = parallel.mesh.local_devices
+    found = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
+    known = [size for size in found if size]
+    own = min(known) if known else process_memory() // len(devices)
+    if not known and own >= GIB:
+        # What is free changes from run to run, and the choice should not.
+        own = own // GIB * GIB
+    if jax.process_count() == 1:
+        return own
+    # Every process must cut the batch alike. Bytes would not fit into an int32.
+    everyone = multihost_utils.process_allgather(np.float32(own / GIB))
+    return int(float(np.min(everyone)) * GIB)
+
+
+def process_memory(root: Path = Path("/")) -> int:
+    """Return the bytes that this process could still get, by the kernel's account.
+
+    Args:
+        root: where `proc` and `sys` lie; 1 GiB where they do not.
+    """
+    known = _numbers(root / "proc/meminfo").get("MemAvailable:")
+    free = [] if known is None else [1024 * known]
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        mount, limit, usage = root / "sys/fs/cgroup", "memory.max", "memory.current"
+        # Version 2 names no controllers.
+        if controllers:
+            mount /= "memory"
+            limit, usage = "memory.limit_in_bytes", "memory.usage_in_bytes"
+        # A group is limited by all that it lies in.
+        own = mount / path.lstrip("/")
+        for group in (own, *own.parents):
+            most, used = _lines(group / limit), _lines(group / usage)
+            if most and used and most[0].isdecimal():
+                # Files that are only cached make room when asked to.
+                cached = _numbers(group / "memory.stat").get("inactive_file", 0)
+                free.append(int(most[0]) - int(used[0]) + cached)
+    return max(0, min(free, default=GIB))
+
+
+def resolved(config: Config, devices: int, reason: str) -> dict[str, Any]:
+    """Return what the record of a run keeps of a `Choice` and the number of devices."""
+    return {
+        "microbatches": config.microbatches,
+        "bn_span": config.model.bn_span,
+        "devices": devices,
+        "reason": reason,
+    }
+
+
+def freeze_auto(config: Config, resolved: Mapping[str, Any]) -> Config:
+    """Return a configuration with the ghost batch and the parts its run began with.
+
+    On as many devices as before a run goes on in the same parts, whatever memory is
+    free by then, so that it ends in the same bits. On others parts may change. A ghost
+    batch per device would change the run itself, so it stays what it was.
+
+    Args:
+        config: as asked for.
+        resolved: as `resolved` returned it; empty: there is nothing to keep to.
+
+    >>> config = replace(Config(), bn_span="per_device", devices=1)
+    >>> found = freeze_auto(config, {"microbatches": 4, "bn_span": 8, "devices": 2})
+    >>> found.model.bn_span, found.microbatches
+    (8, 'auto')
+    """
+    if config.model.bn_span == "per_device":
+        config = replace(config, bn_span=resolved.get("bn_span", "per_device"))
+    devices = jax.device_count() if config.devices is None else config.devices
+    if config.microbatches == "auto" and devices == resolved.get("devices"):
+        config = replace(config, microbatches=resolved["microbatches"])
+    return config
+
+
+def _search(
+    legal: Sequence[int],
+    fixed: int,
+    residuals: float,
+    usable: int,
+    measure: Callable[[int], int],
+) -> dict[int, int]:
+    """Return the bytes of the numbers of parts that were tried on the way to the least.
+
+    Args:
+        legal: numbers of parts, fewest first.
+        fixed: bytes that any of them needs.
+        residuals: bytes that the whole batch needs beside, as far as is known.
+        usable: bytes that there are.
+        measure: compiles a step in so many parts and returns its bytes.
+    """
+    sizes: dict[int, int] = {}
+    # What lies before `low` is too large, and from `high` on it fits.
+    low, high = 0, len(legal)
+    while low < high:
+        fits = high < len(legal)
+        guesses = {i: fixed + residuals / legal[i] for i in range(low, high)}
+        tried = next((i for i in guesses if guesses[i] <= usable), high - 1)
+        # Close to the limit no guess is sure.
+        hopeless = guesses[tried] > NEARLY * usable
+        if fits and (hopeless or len(sizes) >= MOST_COMPILATIONS):
+            break
+        sizes[legal[tried]] = size = measure(legal[tried])
+        residuals = (size - fixed) * legal[tried]
+        low, high = (low, tried) if size <= usable else (tried + 1, high)
+    return sizes
+
+
+def _legal_parts(config: Config, devices: int) -> list[list[int]]:
+    """Return the numbers of parts that cut no ghost batch and no example, fewest first.
+
+    Those that leave each device whole ghost batches are first, in a list of their own:
+    where one lies across devices examples move, and programs are large.
+    """
+    whole, across = [], []
+    batch = config.global_batch
+    for parts in (n for n in range(1, batch // devices + 1) if batch % n == 0):
+        try:
+            span = with_microbatches(config, parts, devices).model.span
+        except InputError:
+            continue
+        cut = span is not None and batch // (parts * devices) % span
+        (across if cut else whole).append(parts)
+    return [legal for legal in (whole, across) if legal]
+
+
+def _reason(
+    parts: int, legal: Sequence[int], sizes: Mapping[int, int], fixed: int, limit: int
+) -> str:
+    line = f"compiled it takes {_gib(sizes[parts], int(SHARE * limit))} on a device"
+    for larger in [other for other in legal if other < parts][-1:]:
+        guess = fixed + (sizes[parts] - fixed) * parts / larger
+        about = "" if larger in sizes else "about "
+        line += f"; the next larger takes {about}{sizes.get(larger, guess) / GIB:.2f}"
+    return f"{line} ({SHARE:.0%} of {limit / GIB:.2f} are planned with)"
+
+
+def _refusal(config: Config, devices: int, size: str, what: str) -> InputError:
+    span = config.model.span or config.global_batch
+    spans = f" in spans of {span}" if config.model.has_batch_norm else ""
+    return InputError(
+        f"a micro-batch must fit the memory of a device; got {size} for {what}, "
+        f"{config.global_batch // config.parts} examples{spans} over {devices} "
+        f"device{'' if devices == 1 else 's'}: set --devices to more, --bn-span or "
+        "--global-batch to less, or --dtype to bfloat16"
+    )
+
+
+def _in_words(config: Config) -> str:
+    plural = "" if config.parts == 1 else "es"
+    size, span = config.global_batch // config.parts, config.model.span
+    line = f"{config.parts} micro-batch{plural} of {size} examples"
+    return line if span is None else f"{line} in spans of {span}"
+
+
+def _gib(size: int, usable: int) -> str:
+    return f"{size / GIB:.2f} of {usable / GIB:.2f} GiB"
+
+
+def _batch_bytes(setting: Setting, batch: int) -> int:
+    """Return the bytes of a global batch on one device."""
+    return (
+        tree_bytes(batch_shapes(batch, setting.image)) // setting.parallel.num_devices
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _numbers(path: Path) -> dict[str, int]:
+    """Return the numbers of a file of the kernel by their names."""
+    rows = [line.split() for line in _lines(path)]
+    return {row[0]: int(row[1]) for row in rows if len(row) > 1}
