@@ -137,10 +137,10 @@ class Stuck(Toy):
         return state, 0
 
 
-def stuck(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+def stuck(arguments: list[str], kind: str) -> subprocess.CompletedProcess[str]:
     program = (
-        "import sys\nfrom tests.runs.test_signals import main_of_stuck\n"
-        "sys.exit(main_of_stuck(sys.argv[1:]))\n"
+        "import sys\nfrom tests.runs import test_signals as tests\n"
+        f"sys.exit(tests.main_of(tests.{kind}, sys.argv[1:]))\n"
     )
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
@@ -152,8 +152,8 @@ def stuck(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     )
 
 
-def main_of_stuck(words):
-    return cli.main(replace(TOY, build=Stuck), words)
+def main_of(program, words):
+    return cli.main(replace(TOY, build=program), words)
 
 
 def environment():
@@ -162,9 +162,27 @@ def environment():
 
 @pytest.mark.slow
 def test_step_that_never_ends_is_given_up_after_the_grace(tmp_path):
-    done = stuck([*RUN, "--grace", "0.5", "--run-dir", str(tmp_path / "run")])
+    words = [*RUN, "--grace", "0.5", "--run-dir", str(tmp_path / "run")]
+    done = stuck(words, "Stuck")
     assert done.returncode == 143, done.stderr
     assert "no step ended within 0.5 s of the signal" in done.stderr
+
+
+class Twice(Toy):
+    """A program that gets two signals of a kind in a step that does not end."""
+
+    def fit(self, state, **options):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(LONG)
+        return state, 0
+
+
+@pytest.mark.slow
+def test_second_signal_of_a_kind_ends_the_process_at_once(tmp_path):
+    done = stuck([*RUN, "--run-dir", str(tmp_path / "run")], "Twice")
+    assert done.returncode == 130
+    assert done.stderr.endswith("stopped without saving\n")
 
 
 TOTAL = 3000

@@ -1,5 +1,6 @@
 """A run leaves what it promises, and goes on as if nothing had happened."""
 
+import errno
 import json
 import shutil
 from dataclasses import replace
@@ -249,3 +250,72 @@ def test_program_leaves_what_it_wants_beside_its_numbers(tmp_path):
     assert seen == [{"parts": 4}]
     assert [row["step"] for row in rows(directory, "layers.jsonl")] == [20, 40]
     assert sum("floor" in row for row in rows(directory)) == 1
+
+
+def contents(directory):
+    return {
+        path.relative_to(directory): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def broken(finished, tmp_path):
+    """Return a copy of a finished run that a test may break."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "must hold JSON"),
+        ("[]", "must hold the configuration of a run"),
+        ('{"config": {}}', "must hold the configuration of a run"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["eval", "report", "train"])
+def test_record_that_is_none_is_refused(broken, capsys, verb, text, says):
+    (broken / "config.json").write_text(text)
+    words = [verb, str(broken)]
+    if verb == "train":
+        words = [*RUN, "--run-dir", str(broken), "--resume"]
+    assert main(words) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_record_of_another_version_is_refused(broken, capsys):
+    record = read_json(broken / "config.json")
+    record["config"]["warp"] = 9
+    (broken / "config.json").write_text(json.dumps(record))
+    for words in (["eval"], ["report"], [*RUN, "--resume", "--run-dir"]):
+        assert main([*words, str(broken)]) == 2
+        assert "unknown: ['warp']" in capsys.readouterr().err
+
+
+def test_checkpoints_that_are_all_damaged_stop_a_resume_and_lose_nothing(
+    broken, capsys
+):
+    for path in (broken / "checkpoints").rglob("d/*"):
+        path.write_bytes(b"")
+    before = contents(broken)
+    assert main([*RUN, "--run-dir", str(broken), "--resume"]) == 2
+    assert "a checkpoint must be whole" in capsys.readouterr().err
+    assert contents(broken) == before
+
+
+def test_run_directory_below_a_file_is_refused(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main([*RUN, "--run-dir", str(tmp_path / "file" / "run")]) == 2
+    assert "must be a directory" in capsys.readouterr().err
+
+
+def test_run_directory_that_may_not_be_written(tmp_path, capsys, monkeypatch):
+    # Permissions do not hold root back, so the refusal itself is played.
+    def refuse(self, *arguments, **options):
+        raise PermissionError(errno.EACCES, "denied", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert main([*RUN, "--run-dir", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert "may not be written: choose another --run-dir" in said
