@@ -22,7 +22,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from experiments.lars.config import Config, replace
-from experiments.lars.program import build_train_step, state_shapes
+from experiments.lars.program import build_train_step, placement, state_shapes
 from experiments.lars.shapes import (
     Setting,
     batch_shapes,
@@ -158,6 +158,12 @@ def compile_step(config: Config, setting: Setting) -> tuple[AheadOfTime, int]:
         }
     step = AheadOfTime(build_train_step(config, facts, parallel))
     state = state_shapes(config, facts)
+    placed = placement(config, facts, parallel).state
+    if placed is None:
+        placed = jax.tree.map(lambda _: parallel.replicated, state)
+    # With shardings the program is the very one that arrays would get.
+    state = jax.tree.map(lambda x, place: x.update(sharding=place), state, placed)
+    batch = {name: x.update(sharding=parallel.sharded) for name, x in batch.items()}
     found = step.compile(state, batch, setting.shared).memory_analysis()
     return step, (
         found.argument_size_in_bytes
