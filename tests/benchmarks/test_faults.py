@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.faults import Faults, damage, kills
+from benchmarks.faults.injection import Faults, damage, kills
 
 
 @pytest.mark.slow

@@ -9,10 +9,10 @@ import numpy as np
 import optax
 import pytest
 
-from benchmarks import network_shapes
-from benchmarks.compiled import compile_afresh
-from benchmarks.optimizer_step import Settings, measure, table
-from benchmarks.step_programs import OPTAX, OURS, SGD
+from benchmarks.common import networks as network_shapes
+from benchmarks.optimizer.compiled import compile_afresh
+from benchmarks.optimizer.programs import OPTAX, OURS, SGD
+from benchmarks.optimizer.step import Settings, measure, table
 from lars_jax import lars
 
 SHAPES = {
@@ -60,7 +60,7 @@ def test_all_programs_are_timed_against_sgd_and_optax():
 @pytest.mark.parametrize("name", ["LarsByTensor", "LarsByList"])
 def test_lars_in_torch_takes_our_steps(name):
     pytest.importorskip("torch", exc_type=ImportError)
-    from benchmarks import torch_optimizers
+    from benchmarks.optimizer import torch_optimizers
 
     rng = np.random.default_rng(0)
     params = [rng.normal(size=s).astype(np.float32) for s in ((5, 4), (4,))]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import scaling
-from benchmarks.scaling_figure import scaling_figure
+from benchmarks.mesh import scaling
+from benchmarks.mesh.scaling_figure import scaling_figure
 from experiments.lars.config import Config
 
 TINY = scaling.Settings(devices=(1, 2), examples=4, rounds=2, round_seconds=0.01)

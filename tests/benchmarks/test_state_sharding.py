@@ -1,7 +1,7 @@
 """The benchmark of split states: what it counts, and that splitting is measured."""
 
-from benchmarks import mesh_errors
-from benchmarks.state_sharding import SPAN, collectives
+from benchmarks.mesh import errors as mesh_errors
+from benchmarks.mesh.state_sharding import SPAN, collectives
 
 TEXT = """
   %all-gather.6 = f32[512,8]{1,0} all-gather(%param.31), channel_id=1, dimensions={0}

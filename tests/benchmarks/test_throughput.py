@@ -5,10 +5,10 @@ import json
 import jax
 import pytest
 
-from benchmarks import breakdown as parts
-from benchmarks import cifar10_throughput as throughput
-from benchmarks import gpu_cifar10
-from benchmarks.rounds import Summary, alternate, ratios, steps_for
+from benchmarks.common.rounds import Summary, alternate, ratios, steps_for
+from benchmarks.lars import cifar10 as gpu_cifar10
+from benchmarks.throughput import breakdown as parts
+from benchmarks.throughput import cifar10 as throughput
 from experiments.lars.config import Config
 
 TINY = throughput.Settings(

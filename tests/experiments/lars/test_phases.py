@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks.phases import (
+from benchmarks.faults.phases import (
     LONG,
     in_compilation,
     in_data_wait,

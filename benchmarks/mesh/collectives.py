@@ -1,0 +1,93 @@
+"""What a compiled program exchanges between devices, read from its text."""
+
+import math
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from benchmarks.optimizer.compiled import COMPUTATION
+
+BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4}
+"""Bytes of an element, by the compiler's name of its type."""
+
+EXCHANGE = re.compile(
+    r" = (?P<result>.*?) (?P<opcode>all-reduce|all-gather|reduce-scatter|all-to-all|"
+    r"collective-permute)\("
+)
+SHAPE = re.compile(r"(\w+)\[([\d,]*)\]")
+LOOP = re.compile(r" while\(.*?body=%?([\w.-]+)")
+TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+
+
+class Collective(NamedTuple):
+    """One exchange of a program."""
+
+    opcode: str
+    bytes: int
+    """Of its result on one device, each time that it runs."""
+    times: int
+    """How often it runs in one call of the program: more than once inside loops."""
+
+
+def collectives(text: str) -> list[Collective]:
+    """Return every exchange of a compiled program.
+
+    Args:
+        text: as `compiled.as_text()` returns it; loops must have a known length.
+
+    Raises:
+        ValueError: an exchange in a computation that is neither the program's entry
+            nor the body of a loop of known length.
+
+    >>> collectives('''HloModule example
+    ... %body (p: f32[2]) -> f32[2] {
+    ...   %p = f32[2]{0} parameter(0)
+    ...   ROOT %r = f32[2]{0} all-reduce(%p), to_apply=%add
+    ... }
+    ... ENTRY %main (a: f32[2]) -> f32[2] {
+    ...   %a = f32[2]{0} parameter(0)
+    ...   ROOT %w = while(%a), body=%body, backend_config={"known_trip_count":{"n":"4"}}
+    ... }
+    ... ''')
+    [Collective(opcode='all-reduce', bytes=8, times=4)]
+    """
+    times = _times(text)
+    found = []
+    for match in COMPUTATION.finditer(text):
+        for exchange in EXCHANGE.finditer(match["body"]):
+            if match["name"] not in times:
+                raise ValueError(
+                    f"an exchange must be in the entry or in a loop of known length; "
+                    f"got one in {match['name']}"
+                )
+            size = sum(_sizes(exchange["result"]))
+            found.append(Collective(exchange["opcode"], size, times[match["name"]]))
+    return found
+
+
+def exchanged_bytes(text: str) -> int:
+    """Return the bytes of all results of exchanges in one call of a program."""
+    return sum(one.bytes * one.times for one in collectives(text))
+
+
+def _times(text: str) -> dict[str, int]:
+    """Return how often the entry and the bodies of loops run."""
+    times: dict[str, int] = {}
+    inside: dict[str, tuple[str, int]] = {}
+    for match in COMPUTATION.finditer(text):
+        if match[0].startswith("ENTRY"):
+            times[match["name"]] = 1
+        for line in match["body"].splitlines():
+            loop, trips = LOOP.search(line), TRIPS.search(line)
+            if loop and trips:
+                inside[loop[1]] = match["name"], int(trips[1])
+    # A callee is printed before its caller: the outermost loops come last.
+    for body, (outer, trips) in reversed(inside.items()):
+        if outer in times:
+            times[body] = trips * times[outer]
+    return times
+
+
+def _sizes(result: str) -> Iterator[int]:
+    for dtype, shape in SHAPE.findall(result):
+        yield BYTES[dtype] * math.prod(int(n) for n in shape.split(",") if n)
