@@ -8,36 +8,25 @@ ratio of a pair varies much less than either speed.
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 Run = Callable[[int], object]
 """Does that many steps and returns when the last is done."""
 
 
-@dataclass(frozen=True)
-class Summary:
-    """A median with what it is a median of."""
+def summary(values: Sequence[float]) -> dict[str, Any]:
+    """Return the median of at least one value, and what it is a median of.
 
-    n: int
-    median: float
-    lowest: float
-    highest: float
-    values: tuple[float, ...]
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Summary":
-        """Return the summary of at least one value.
-
-        >>> Summary.of([3.0, 1.0, 2.0]).median
-        2.0
-        """
-        return cls(
-            n=len(values),
-            median=statistics.median(values),
-            lowest=min(values),
-            highest=max(values),
-            values=tuple(values),
-        )
+    >>> summary([3.0, 1.0, 2.0])
+    {'n': 3, 'median': 2.0, 'lowest': 1.0, 'highest': 3.0, 'values': [3.0, 1.0, 2.0]}
+    """
+    return {
+        "n": len(values),
+        "median": statistics.median(values),
+        "lowest": min(values),
+        "highest": max(values),
+        "values": list(values),
+    }
 
 
 def seconds(run: Run, steps: int) -> float:
@@ -84,3 +73,22 @@ def ratios(over: Sequence[float], under: Sequence[float]) -> list[float]:
     [2.0, 4.0]
     """
     return [a / b for a, b in zip(over, under, strict=True)]
+
+
+def compare(
+    over: Run, under: Run, *, rounds: int, target: float, trial: int = 3
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return summaries of two programs' seconds per step, and of their ratio.
+
+    Args:
+        over: the program whose seconds are divided.
+        under: the program by whose seconds they are divided.
+        rounds: number of rounds, at least one.
+        target: about how many seconds a round of one program takes.
+        trial: steps by which the number of steps of a round is chosen.
+    """
+    runs = {"over": over, "under": under}
+    steps = {name: steps_for(run, target, trial=trial) for name, run in runs.items()}
+    taken = alternate(runs, steps, rounds)
+    ratio = ratios(taken["over"], taken["under"])
+    return summary(taken["over"]), summary(taken["under"]), summary(ratio)

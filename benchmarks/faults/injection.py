@@ -191,13 +191,7 @@ def signals(asked: Faults, scratch: Path) -> list[Row]:
             run = scratch / f"{phase}-{number}"
             function, place = choose()
             with contextlib.ExitStack() as patches:
-
-                def patch(
-                    target: Any, name: str, value: Any, to: Any = patches
-                ) -> None:
-                    to.enter_context(mock.patch.object(target, name, value))
-
-                function(patch, place)
+                function(_patching(patches), place)
                 started = time.monotonic()
                 row.ended(_run(SHORT, run))
                 row.seconds.append(time.monotonic() - started)

@@ -5,16 +5,17 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from benchmarks.optimizer.compiled import COMPUTATION
+from benchmarks.common.compiled import BRANCHES, COMPUTATION, INLINED
 
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4}
+BYTES |= {"f64": 8, "s64": 8, "u64": 8}
 """Bytes of an element, by the compiler's name of its type."""
 
 EXCHANGE = re.compile(
     r" = (?P<result>.*?) (?P<opcode>all-reduce|all-gather|reduce-scatter|all-to-all|"
     r"collective-permute)\("
 )
-SHAPE = re.compile(r"(\w+)\[([\d,]*)\]")
+SHAPE = re.compile(r"\b(pred|[a-z]+\d+)\[([\d,]*)\]")
 LOOP = re.compile(r" while\(.*?body=%?([\w.-]+)")
 TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 
@@ -30,14 +31,13 @@ class Collective(NamedTuple):
 
 
 def collectives(text: str) -> list[Collective]:
-    """Return every exchange of a compiled program.
+    """Return every exchange of a compiled program, those of all branches among them.
 
     Args:
         text: as `compiled.as_text()` returns it; loops must have a known length.
 
     Raises:
-        ValueError: an exchange in a computation that is neither the program's entry
-            nor the body of a loop of known length.
+        ValueError: an exchange in a loop of unknown length.
 
     >>> collectives('''HloModule example
     ... %body (p: f32[2]) -> f32[2] {
@@ -57,8 +57,8 @@ def collectives(text: str) -> list[Collective]:
         for exchange in EXCHANGE.finditer(match["body"]):
             if match["name"] not in times:
                 raise ValueError(
-                    f"an exchange must be in the entry or in a loop of known length; "
-                    f"got one in {match['name']}"
+                    f"loops with exchanges must be of known length; got one in "
+                    f"{match['name']}: compile for steps of a fixed length"
                 )
             size = sum(_sizes(exchange["result"]))
             found.append(Collective(exchange["opcode"], size, times[match["name"]]))
@@ -71,21 +71,28 @@ def exchanged_bytes(text: str) -> int:
 
 
 def _times(text: str) -> dict[str, int]:
-    """Return how often the entry and the bodies of loops run."""
+    """Return how often each computation runs that is reached by calls and loops."""
     times: dict[str, int] = {}
-    inside: dict[str, tuple[str, int]] = {}
-    for match in COMPUTATION.finditer(text):
+    # A callee is printed before its caller, so each is met after all that call it.
+    for match in reversed(list(COMPUTATION.finditer(text))):
         if match[0].startswith("ENTRY"):
             times[match["name"]] = 1
-        for line in match["body"].splitlines():
-            loop, trips = LOOP.search(line), TRIPS.search(line)
-            if loop and trips:
-                inside[loop[1]] = match["name"], int(trips[1])
-    # A callee is printed before its caller: the outermost loops come last.
-    for body, (outer, trips) in reversed(inside.items()):
-        if outer in times:
-            times[body] = trips * times[outer]
+        own = times.get(match["name"], 0)
+        for callee, trips in _calls(match["body"]) if own else ():
+            times[callee] = times.get(callee, 0) + own * trips
     return times
+
+
+def _calls(body: str) -> Iterator[tuple[str, int]]:
+    for line in body.splitlines():
+        loop, trips = LOOP.search(line), TRIPS.search(line)
+        if loop and trips:
+            yield loop[1], int(trips[1])
+        for callee in INLINED.findall(line):
+            yield callee, 1
+        for several, single in BRANCHES.findall(line):
+            for callee in re.findall(r"[\w.-]+", several or single):
+                yield callee, 1
 
 
 def _sizes(result: str) -> Iterator[int]:

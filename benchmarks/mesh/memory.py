@@ -9,12 +9,12 @@ those of the processor that compiled them; an accelerator's compiler makes other
 the time does not suffice for is listed as left out.
 """
 
-import argparse
 import itertools
 import time
 from typing import Any
 
 import jax
+import tyro
 
 from benchmarks.common.records import write_record
 from experiments.lars.config import replace
@@ -65,11 +65,12 @@ def row(network: str, batch: int, devices: int, memory: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Compile what time allows and write `records/step_memory.json`."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--seconds", type=float, default=900.0)
-    seconds = parser.parse_args().seconds
+def main(seconds: float = 900.0) -> None:
+    """Compile what time allows and write `records/step_memory.json`.
+
+    Args:
+        seconds: after which no other program is compiled.
+    """
     jax.config.update("jax_num_cpu_devices", max(DEVICES))
     started, rows, left_out = time.perf_counter(), [], []
     for network, batches in BATCHES.items():
@@ -81,17 +82,9 @@ def main() -> None:
             print(rows[-1], flush=True)
     order = [*NETWORKS]
     rows.sort(key=lambda r: (order.index(r["network"]), r["devices"], r["batch"]))
-    print(
-        write_record(
-            "step_memory",
-            COMMAND,
-            share=SHARE,
-            span=SPAN,
-            rows=rows,
-            left_out=left_out,
-        )
-    )
+    content = {"share": SHARE, "span": SPAN, "rows": rows, "left_out": left_out}
+    print(write_record("step_memory", COMMAND, **content))
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

@@ -28,9 +28,9 @@ import jax.numpy as jnp
 from jax.extend.core import jaxprs_in_params
 
 from benchmarks.common.records import write_record
+from benchmarks.common.steps import MeshStep
 from benchmarks.mesh.collectives import collectives, exchanged_bytes
 from benchmarks.mesh.pod_machines import ASSUMED, H100_64, MACHINES, Assumption, Machine
-from benchmarks.mesh.steps import MeshStep
 from experiments.lars.config import Config, ModelConfig, replace
 from experiments.lars.presets import get_preset
 from experiments.lars.program import ImageFacts, make_network

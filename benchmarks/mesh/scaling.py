@@ -29,9 +29,9 @@ import jax
 import tyro
 
 from benchmarks.common.records import write_record
-from benchmarks.common.rounds import Run, Summary, ratios, steps_for
+from benchmarks.common.rounds import Run, ratios, steps_for, summary
+from benchmarks.common.steps import MeshStep
 from benchmarks.mesh.scaling_figure import save_figure
-from benchmarks.mesh.steps import MeshStep
 from experiments.lars.config import Config, replace
 from experiments.lars.presets import get_preset
 from experiments.lars.program import ImageFacts
@@ -119,9 +119,6 @@ def measure(
             by_clock, of_cores = per_step(run, steps[name])
             clock[name].append(by_clock)
             cores[name].append(of_cores)
-
-    def summary(values: list[float]) -> dict[str, Any]:
-        return asdict(Summary.of(values))
 
     return [
         {

@@ -15,19 +15,19 @@ How far the results are from those of one device is measured on the small networ
 """
 
 import itertools
-import re
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from benchmarks.common.networks import IMAGE_SIZES
 from benchmarks.common.records import write_record
 from benchmarks.mesh import errors as mesh_errors
+from benchmarks.mesh.collectives import Collective, collectives
 from lars_jax import TrainState, lars, update
 from lars_jax.models import build, merge_running
 from lars_jax.train import (
@@ -44,32 +44,6 @@ NETWORK, IMAGES = "resnet50", 8
 DEVICES, MICROBATCHES = (1, 2, 4, 8), (1, 4)
 KINDS = get_args(StateSharding)
 SPAN = 4
-
-COLLECTIVE = re.compile(
-    r" = (?P<type>\(.*?\)|\S+) (?P<kind>all-gather|all-reduce|reduce-scatter"
-    r"|all-to-all|collective-permute)(?:-start)?\("
-)
-ARRAY = re.compile(r"\b(pred|[a-z]+\d+)\[([\d,]*)\]")
-WIDTHS = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "f64": 8, "s64": 8}
-
-
-def collectives(text: str) -> dict[str, dict[str, int]]:
-    """Return how many collectives of each kind a program holds, and their bytes.
-
-    >>> collectives('''
-    ...   %a = f32[8,2]{1,0} all-gather(%x), dimensions={0}
-    ...   %b = (f32[2]{0}, pred[]) all-reduce(%y, %z), to_apply=%sum
-    ... ''')
-    {'all-gather': {'count': 1, 'bytes': 64}, 'all-reduce': {'count': 1, 'bytes': 9}}
-    """
-    found: dict[str, dict[str, int]] = {}
-    for match in COLLECTIVE.finditer(text):
-        row = found.setdefault(match["kind"], {"count": 0, "bytes": 0})
-        row["count"] += 1
-        for dtype, sizes in ARRAY.findall(match["type"]):
-            entries = int(np.prod([int(size) for size in sizes.split(",") if size]))
-            row["bytes"] += entries * WIDTHS.get(dtype, 4)
-    return found
 
 
 def compiled(kind: StateSharding, devices: int) -> dict[str, Any]:
@@ -114,7 +88,7 @@ def compiled(kind: StateSharding, devices: int) -> dict[str, Any]:
         "state_bytes": memory.argument_size_in_bytes - fed,
         "donated_bytes": memory.alias_size_in_bytes,
         "temporary_bytes": memory.temp_size_in_bytes,
-        "collectives": collectives(program.as_text()),
+        "collectives": by_opcode(collectives(program.as_text())),
         "compile_seconds": time.perf_counter() - started,
     }
 
@@ -129,6 +103,20 @@ def errors() -> list[dict[str, Any]]:
             _, found = mesh_errors.trained(case)
             error = mesh_errors.largest_error(found, expected, start)
             rows.append(asdict(case) | {"error": error})
+    return rows
+
+
+def by_opcode(found: Iterable[Collective]) -> dict[str, dict[str, int]]:
+    """Return how many collectives of each kind a program holds, and their bytes.
+
+    >>> by_opcode([Collective("all-reduce", 8, 1), Collective("all-reduce", 4, 2)])
+    {'all-reduce': {'count': 2, 'bytes': 16}}
+    """
+    rows: dict[str, dict[str, int]] = {}
+    for one in found:
+        row = rows.setdefault(one.opcode, {"count": 0, "bytes": 0})
+        row["count"] += 1
+        row["bytes"] += one.bytes * one.times
     return rows
 
 

@@ -75,7 +75,7 @@ def main(
             f"{COMMAND} --seeds {seeds}",
             classifier={"network": network, "accuracy": accuracy},
             games=rows,
-            test_images=_floor(config, features),
+            test_images=_score_test_images(config, features),
         )
     )
 
@@ -107,7 +107,7 @@ def _row(game: str, seed: int, run_dir: Path, features: str) -> dict[str, Any]:
     }
 
 
-def _floor(config: Config, features: str) -> dict[str, Any]:
+def _score_test_images(config: Config, features: str) -> dict[str, Any]:
     """Return the distance and the score of the test images."""
     extractor = open_extractor(features, config.data.dataset)
     train_images = load_inputs(config).image

@@ -10,8 +10,6 @@ generators with the plain convolutions of XLA in place of those of
 samples against one of 1024.
 """
 
-import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
@@ -21,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.common.records import write_record
-from benchmarks.common.rounds import Run, Summary, alternate, ratios, steps_for
+from benchmarks.common.rounds import Run, compare
 from experiments.mgan import networks, strided
 from experiments.mgan.config import Config, replace
 from experiments.mgan.game import initial_state, make_players, make_step
@@ -93,45 +91,37 @@ def game_run(
     return run
 
 
-def compared(over: Run, under: Run) -> dict[str, Any]:
-    """Return seconds a step of two programs, in turn, and the ratios of rounds."""
-    runs: dict[str, Callable[[int], object]] = {"over": over, "under": under}
-    steps = {name: steps_for(run, ROUND_SECONDS) for name, run in runs.items()}
-    taken = alternate(runs, steps, ROUNDS)
-    return {
-        "over_seconds": dataclasses.asdict(Summary.of(taken["over"])),
-        "under_seconds": dataclasses.asdict(Summary.of(taken["under"])),
-        "ratio": dataclasses.asdict(Summary.of(ratios(taken["over"], taken["under"]))),
-    }
-
-
 def main() -> None:
     """Measure all and write `records/mgan_step.json`."""
     ten, one = (get_preset(f"cifar10_small{end}").config for end in ("", "_gan"))
-    full = [get_preset(f"cifar10{end}").config for end in ("", "_gan")]
+    full_ten, full_one = (get_preset(f"cifar10{end}").config for end in ("", "_gan"))
     eight = get_preset("ring").config
-    pairs: dict[str, tuple[Callable[[], Run], Callable[[], Run]]] = {
-        "ten generators over one, CIFAR-10 at a quarter of the width": (
-            functools.partial(image_run, ten),
-            functools.partial(image_run, one),
+    # Made one pair at a time, so that no other has its memory.
+    pairs: dict[str, Callable[[], tuple[Run, Run]]] = {
+        "ten generators over one, CIFAR-10 at a quarter of the width": lambda: (
+            image_run(ten),
+            image_run(one),
         ),
-        "ten generators over one, CIFAR-10 at the paper's width": (
-            functools.partial(image_run, full[0]),
-            functools.partial(image_run, full[1]),
+        "ten generators over one, CIFAR-10 at the paper's width": lambda: (
+            image_run(full_ten),
+            image_run(full_one),
         ),
-        "eight generators over one, the ring": (
-            functools.partial(plane_run, eight),
-            functools.partial(plane_run, replace(eight, generators=1, fakes=1024)),
+        "eight generators over one, the ring": lambda: (
+            plane_run(eight),
+            plane_run(replace(eight, generators=1, fakes=1024)),
         ),
-        "XLA's strided convolutions over ours, ten generators": (
-            functools.partial(image_run, ten, plain=True),
-            functools.partial(image_run, ten),
+        "XLA's strided convolutions over ours, ten generators": lambda: (
+            image_run(ten, plain=True),
+            image_run(ten),
         ),
     }
     rows = []
-    for name, (over, under) in pairs.items():
-        rows.append({"what": name, **compared(over(), under())})
-        print(name, rows[-1]["ratio"]["median"], flush=True)
+    for name, make in pairs.items():
+        over, under, ratio = compare(*make(), rounds=ROUNDS, target=ROUND_SECONDS)
+        rows.append(
+            {"what": name, "over_seconds": over, "under_seconds": under, "ratio": ratio}
+        )
+        print(name, ratio["median"], flush=True)
     print(write_record("mgan_step", COMMAND, rounds=ROUNDS, rows=rows))
 
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from benchmarks.common.compiled import compile_afresh
 from benchmarks.common.rounds import Run
-from benchmarks.optimizer.compiled import compile_afresh
 from lars_jax import lars
 
 SGD, OURS, OPTAX = "optax.sgd", "lars", "optax.lars"

@@ -26,9 +26,9 @@ from typing import Any, Literal
 import jax
 import tyro
 
-from benchmarks.common import networks as network_shapes
-from benchmarks.common.records import write_record
-from benchmarks.common.rounds import Summary, ratios, seconds
+from benchmarks.common import networks
+from benchmarks.common.records import device_name, write_record
+from benchmarks.common.rounds import ratios, seconds, summary
 from benchmarks.optimizer.programs import (
     OPTAX,
     OURS,
@@ -42,7 +42,6 @@ from benchmarks.optimizer.programs import (
     torch_programs,
     torch_version,
 )
-from benchmarks.throughput.cifar10 import device_name
 
 NetworkName = Literal["resnet50", "alexnet", "vgg16"]
 
@@ -96,31 +95,29 @@ def measure(settings: Settings, shapes: Any) -> dict[str, Any]:
         programs | streams, drawn(shapes, 0.05), drawn(shapes, 0.01), settings
     )
     bandwidths = {
-        name: Summary.of([stream.moved_bytes / s for s in taken.pop(name)])
+        name: summary([stream.moved_bytes / s for s in taken.pop(name)])
         for name, stream in streams.items()
     }
-    size = 4 * network_shapes.count(shapes)
+    size = 4 * networks.count(shapes)
     return {
-        "parameters": network_shapes.count(shapes),
+        "parameters": networks.count(shapes),
         "leaves": len(jax.tree.leaves(shapes)),
         "programs": {
             name: facts.get(name, {})
             | {
-                "seconds": _plain(times),
-                "over_sgd": _plain(ratios(times, taken[SGD])),
-                "over_optax_lars": _plain(ratios(times, taken[OPTAX])),
+                "seconds": summary(times),
+                "over_sgd": summary(ratios(times, taken[SGD])),
+                "over_optax_lars": summary(ratios(times, taken[OPTAX])),
             }
             for name, times in taken.items()
         },
-        "telemetry": _plain(ratios(taken[OURS], taken[WITHOUT_TELEMETRY])),
-        "bytes_per_second": {
-            name: dataclasses.asdict(found) for name, found in bandwidths.items()
-        },
+        "telemetry": summary(ratios(taken[OURS], taken[WITHOUT_TELEMETRY])),
+        "bytes_per_second": bandwidths,
         "floors": {
             name: {
                 "bytes": sum(passes.values()) * size,
                 "seconds": sum(
-                    count * size / bandwidths[stream].median
+                    count * size / bandwidths[stream]["median"]
                     for stream, count in passes.items()
                 ),
             }
@@ -145,32 +142,25 @@ def timed(
 
 
 def table(network: str, found: dict[str, Any]) -> str:
-    """Return what was found of a network as lines to read."""
-    copy, read = (
-        found["bytes_per_second"][name]["median"] / 1e9 for name in ("copy", "read")
-    )
-    lines = [
-        f"{network}: {found['parameters']:,} parameters in {found['leaves']} leaves; "
-        f"a copy runs at {copy:.0f} GB/s, a read at {read:.0f}",
-        f"{'':30}{'ms':>9}{'/ sgd':>7}{'spread':>14}{'/ optax':>9}{'trace':>7}"
-        f"{'compile':>9}{'cpu':>7}{'model':>8}{'temp MB':>9}{'peak MB':>9}"
-        f"{'kernels':>9}{'state':>7}",
-    ]
-    size = 4 * found["parameters"]
-    lines += [_line(name, row, size) for name, row in found["programs"].items()]
+    """Return the times of a network's programs as lines to read."""
+    counts = f"{found['parameters']:,} parameters in {found['leaves']} leaves"
+    lines = [f"{network}: {counts}"]
+    lines += [f"{'':30}{'ms':>9}{'/ sgd':>7}{'/ optax':>9}{'compile':>9}{'kernels':>9}"]
+    for name, row in found["programs"].items():
+        times = row["seconds"]["median"], row["over_sgd"]["median"]
+        text = f"{name:30}{1000 * times[0]:>9.2f}{times[1]:>7.2f}"
+        text += f"{row['over_optax_lars']['median']:>9.2f}"
+        if "kernels" in row:
+            text += f"{row['compile_seconds']['median']:>9.2f}{row['kernels']:>9}"
+        lines.append(text)
     lines += [
         f"{'floor ' + name:30}{1000 * floor['seconds']:>9.2f}"
         for name, floor in found["floors"].items()
     ]
-    telemetry = found["telemetry"]
-    lines.append(
-        f"telemetry: {telemetry['median']:.3f} of the step without it, "
-        f"{telemetry['lowest']:.3f} to {telemetry['highest']:.3f}"
-    )
     return "\n".join(lines)
 
 
-def save(settings: Settings, networks: dict[str, Any]) -> Path:
+def save(settings: Settings, measured: dict[str, Any]) -> Path:
     """Write the record of this kind of device and return its path."""
     device = device_name()
     return write_record(
@@ -179,7 +169,7 @@ def save(settings: Settings, networks: dict[str, Any]) -> Path:
         device=jax.devices()[0].device_kind,
         settings=dataclasses.asdict(settings),
         torch=torch_version() if settings.torch else None,
-        networks=networks,
+        networks=measured,
     )
 
 
@@ -191,33 +181,12 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     settings = tyro.cli(Settings, description=__doc__)
     jax.config.update("jax_enable_compilation_cache", False)
-    networks = {}
+    measured = {}
     for network in settings.networks:
-        networks[network] = measure(settings, network_shapes.shapes(network))
-        print(table(network, networks[network]), flush=True)
+        measured[network] = measure(settings, networks.shapes(network))
+        print(table(network, measured[network]), flush=True)
         if settings.record:
-            print(f"record: {save(settings, networks)}", flush=True)
-
-
-def _plain(values: list[float]) -> dict[str, Any]:
-    return dataclasses.asdict(Summary.of(values))
-
-
-def _line(name: str, row: dict[str, Any], size: int) -> str:
-    over = row["over_sgd"]
-    text = (
-        f"{name:30}{1000 * row['seconds']['median']:>9.2f}{over['median']:>7.2f}"
-        f"{over['lowest']:>7.2f}{over['highest']:>7.2f}"
-        f"{row['over_optax_lars']['median']:>9.2f}"
-    )
-    if "kernels" not in row:
-        return text
-    spent = ("trace_seconds", 7), ("compile_seconds", 9), ("compile_cpu_seconds", 7)
-    text += "".join(f"{row[key]['median']:>{width}.2f}" for key, width in spent)
-    return text + (
-        f"{row['modelled_bytes'] / size:>7.1f}N{row['temporary_bytes'] / 1e6:>9.1f}"
-        f"{row['peak_bytes'] / 1e6:>9.0f}{row['kernels']:>9}{row['state_buffers']:>7}"
-    )
+            print(f"record: {save(settings, measured)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -40,12 +40,16 @@ class Settings:
     eps: float = 1e-8
 
 
-class LarsByTensor:
-    """LARS as a loop over the tensors."""
+class Lars:
+    """What both forms of LARS hold."""
 
     def __init__(self, params: Tensors, settings: Settings):
         self.params, self.settings = params, settings
         self.buffers = [torch.zeros_like(param) for param in params]
+
+
+class LarsByTensor(Lars):
+    """LARS as a loop over the tensors."""
 
     @torch.no_grad()
     def step(self) -> None:
@@ -60,12 +64,8 @@ class LarsByTensor:
             param.add_(buffer, alpha=-numbers.learning_rate)
 
 
-class LarsByList:
+class LarsByList(Lars):
     """The same in operations on whole lists of tensors, few kernels on a GPU."""
-
-    def __init__(self, params: Tensors, settings: Settings):
-        self.params, self.settings = params, settings
-        self.buffers = [torch.zeros_like(param) for param in params]
 
     @torch.no_grad()
     def step(self) -> None:
@@ -120,10 +120,10 @@ def programs(settings: Settings) -> dict[str, Program]:
         "torch LARS, lists of tensors": partial(LarsByList, settings=settings),
     }
     if importlib.util.find_spec("timm") is not None:
-        from timm.optim import Lars  # pyright: ignore[reportMissingImports]
+        from timm import optim  # pyright: ignore[reportMissingImports]
 
         found["timm Lars"] = partial(
-            Lars,
+            optim.Lars,
             lr=settings.learning_rate,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,

@@ -3,12 +3,12 @@
 import itertools
 import math
 import statistics
-import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.common.records import mean_sd, read_record
 from benchmarks.mgan.batch import GROUPS, REFERENCE, RULES
+from benchmarks.tables.markdown import lines, table
 from experiments.mgan.presets import PRESETS
 
 MEASURES = {
@@ -47,7 +47,7 @@ def step() -> str:
     ]
     head = ["what", "ratio", "lowest to highest", "ms", "over ms"]
     note = f"Medians of n = {record['rounds']} alternating rounds. "
-    return _table(head, rows, record, note)
+    return table(head, rows, record, note)
 
 
 def batch() -> str:
@@ -71,7 +71,7 @@ def batch() -> str:
         f"Modes covered; Wasserstein distance. Mean ± sd of n = {count} seeds, "
         f"{record['seen']:,} real samples in every run. "
     )
-    return _table(head, rows, record, note)
+    return table(head, rows, record, note)
 
 
 def batch_choice() -> str:
@@ -90,7 +90,7 @@ def batch_choice() -> str:
             )
     rows.sort(key=lambda row: [*GROUPS].index(row[0]))
     head = ["optimizer", f"rates at {REFERENCE}", "modes", "Wasserstein"]
-    return _table(head, rows, record, "n = 1. ")
+    return table(head, rows, record, "n = 1. ")
 
 
 def _ending(finals: Sequence[dict[str, float]]) -> str:
@@ -141,7 +141,7 @@ def images() -> str:
         f"({100 * found['accuracy']:.1f} % of the test images right), not an FID and "
         f"not an Inception score; {count:,.0f} samples, 10 splits, no resizing. "
     )
-    return _table(head, rows, record, note)
+    return table(head, rows, record, note)
 
 
 def presets() -> str:
@@ -156,17 +156,7 @@ def presets() -> str:
         ]
         for name, preset in PRESETS.items()
     ]
-    return _rows(["preset", "reproduces", "expected", "status", "note"], rows)
-
-
-TABLES: dict[str, Callable[[], str]] = {
-    "mgan_ring": ring,
-    "mgan_harder": harder,
-    "mgan_images": images,
-    "mgan_batch": batch,
-    "mgan_batch_choice": batch_choice,
-    "mgan_step": step,
-}
+    return lines(["preset", "reproduces", "expected", "status", "note"], rows)
 
 
 def _games(name: str, *, with_data: bool) -> str:
@@ -189,26 +179,10 @@ def _games(name: str, *, with_data: bool) -> str:
         rows.append(["true samples", "", *cells, ""])
     headings = [heading for heading, _ in MEASURES.values()]
     head = [*(["data"] if with_data else []), "preset", "n", *headings, "seconds"]
-    return _table(head, rows, record, "Mean ± sd of n seeds. ")
+    return table(head, rows, record, "Mean ± sd of n seeds. ")
 
 
 def _mean(values: Sequence[float], digits: int) -> str:
     mean, sd = mean_sd(values)
     spread = f" ± {sd:.{digits}f}" if len(values) > 1 else ""
     return f"{mean:.{digits}f}{spread}"
-
-
-def _rows(head: list[str], rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
-
-
-def _table(
-    head: list[str], rows: list[list[str]], record: dict[str, Any], note: str
-) -> str:
-    found = record["environment"]
-    origin = (
-        f"`{record['command']}` on {record['machine']}; Python {found['python']}, "
-        f"jax {found['jax']}, optax {found['optax']}, flax {found['flax']}."
-    )
-    return "\n".join([_rows(head, rows), "", textwrap.fill(note + origin, 88)])

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from benchmarks.common.rounds import Run, Summary, alternate, ratios, steps_for
+from benchmarks.common.rounds import Run, alternate, ratios, steps_for, summary
 from experiments.lars.optimizer import make_optimizer
 from experiments.lars.program import Batch, Shared, prepare
 from experiments.lars.trainer import Trainer
@@ -30,15 +30,15 @@ def breakdown(trainer: Trainer, *, rounds: int, target: float) -> dict[str, Any]
         target: seconds that one part takes in a round.
 
     Returns:
-        For each part: `seconds` and `share`, as `Summary` objects.
+        For each part: `seconds` and `share`, each as `summary` returns it.
     """
     runs = {name: _repeat(part) for name, part in _parts(trainer).items()}
     steps = {name: steps_for(run, target) for name, run in runs.items()}
     taken = alternate(runs, steps, rounds)
     return {
         name: {
-            "seconds": Summary.of(times),
-            "share": Summary.of(ratios(times, taken[STEP])),
+            "seconds": summary(times),
+            "share": summary(ratios(times, taken[STEP])),
         }
         for name, times in taken.items()
     }

@@ -9,24 +9,15 @@ SGD with momentum, in the fastest of the ways that `torch_networks.VARIANTS` lis
 sides run in this process in alternating rounds; the number to read is the ratio of a
 pair of rounds, ours over PyTorch's, above 1 where ours is faster.
 
-Results, median (lowest to highest) of rounds, ResNet-20 in float32 on two cores of an
-AMD EPYC, jax 0.10.2, flax 0.12.8, torch 2.13.0 (its compiled channels_last variant):
-
-    batch   ours, images/s   torch, images/s    ratio               rounds
-      128   257 (242..271)   581 (542..650)     0.43 (0.42..0.47)   7
-      512   154 (134..160)   523 (517..560)     0.29 (0.26..0.30)   5
-
-Gather and augmentation take 0.1 % of our step at batch 128, the optimizer 0.2 %, the
-forward pass 21 %; the rest is the backward pass, in a trace more than half of it for
-the gradients of kernels. Without the barrier before each convolution (`models/layers`)
-our step took 1.15 and 1.22 times as long in two pairs of runs at batch 128.
+On two cores of an AMD EPYC, at batch 128, gather and augmentation take 0.1 % of our
+step, the optimizer 0.2 %, the forward pass 21 %; the rest is the backward pass, in a
+trace more than half of it for the gradients of kernels. Without the barrier before each
+convolution our step took 1.15 and 1.22 times as long in two pairs of runs.
 """
 
 import dataclasses
 import importlib.util
 import os
-import platform
-import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,7 +27,21 @@ import jax
 import numpy as np
 import tyro
 
-from benchmarks.common.rounds import Run, Summary, alternate, ratios, seconds, steps_for
+from benchmarks.common.records import (
+    device_name,
+    machine,
+    read_record,
+    record_path,
+    write_record,
+)
+from benchmarks.common.rounds import (
+    Run,
+    alternate,
+    ratios,
+    seconds,
+    steps_for,
+    summary,
+)
 from benchmarks.throughput.breakdown import breakdown
 from experiments.lars.config import replace
 from experiments.lars.inputs import Inputs, Split
@@ -46,10 +51,11 @@ from experiments.lars.trainer import Trainer
 from lars_jax.data import ArraySource, known_statistics, load_source, to_arrays
 from lars_jax.errors import InputError
 from lars_jax.train import DataParallel, data_mesh
-from lars_jax.train.record import environment, read_json, write_json
+from lars_jax.train.record import environment
 
 NetworkName = Literal["resnet20", "resnet18", "alexnet_bn"]
 
+COMMAND = "python -m benchmarks.throughput.cifar10"
 CLASSES = 10
 OURS, THEIRS = "lars_jax", "torch"
 
@@ -74,8 +80,6 @@ class Settings:
     """Time PyTorch as well, where it is installed."""
     breakdown: bool = False
     """Time the parts of our step as well."""
-    records: Path = Path("records")
-    """Directory of the JSON record, which keeps a row for each configuration."""
 
 
 def main() -> None:
@@ -114,22 +118,18 @@ def measure(settings: Settings, source: ArraySource | None = None) -> dict[str, 
         "batch": settings.batch,
         "dtype": settings.dtype,
         "images": source.name,
-        "images_per_second": {name: _plain(speed[name]) for name in speed},
+        "images_per_second": {name: summary(speed[name]) for name in speed},
         "steps_per_round": steps,
         "torch": torch_facts,
         "config": dataclasses.asdict(trainer.config),
-        "machine": machine() | {"load_before": load},
+        "load_before": load,
         "environment": environment(),
     }
     if THEIRS in speed:
-        row["ratio"] = _plain(ratios(speed[OURS], speed[THEIRS]))
+        row["ratio"] = summary(ratios(speed[OURS], speed[THEIRS]))
     if settings.breakdown:
         target = settings.round_seconds / 3
-        parts = breakdown(trainer, rounds=settings.rounds, target=target)
-        row["breakdown"] = {
-            name: {kind: dataclasses.asdict(value) for kind, value in part.items()}
-            for name, part in parts.items()
-        }
+        row["breakdown"] = breakdown(trainer, rounds=settings.rounds, target=target)
     return row
 
 
@@ -262,48 +262,19 @@ def noise(count: int) -> ArraySource:
     return ArraySource("noise", names, images, labels)
 
 
-def machine() -> dict[str, Any]:
-    """Return the processor, the cores that this process may use, and the device."""
-    return {
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
-        "device_kind": jax.devices()[0].device_kind,
-    }
-
-
-def _processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.processor()
-    found = re.search(r"model name\s*:\s*(.+)", text)
-    return found.group(1).strip() if found else platform.processor()
-
-
-def device_name() -> str:
-    """Return the device kind as a part of a file name."""
-    kind = jax.devices()[0].device_kind.lower()
-    return re.sub(r"[^a-z0-9]+", "-", kind).strip("-")
-
-
 def save(settings: Settings, row: dict[str, Any]) -> Path:
     """Put a row into the device's record, in place of its last, and return the path."""
-    path = settings.records / f"cifar10_throughput_{device_name()}.json"
-    settings.records.mkdir(parents=True, exist_ok=True)
-    rows = read_json(path) if path.exists() else {}
-    name = f"{settings.network}_{settings.batch}_{settings.dtype}_{settings.optimizer}"
-    write_json(path, rows | {name: row})
-    return path
+    name = f"cifar10_throughput_{device_name()}"
+    rows = read_record(name)["rows"] if record_path(name).exists() else {}
+    key = f"{settings.network}_{settings.batch}_{settings.dtype}_{settings.optimizer}"
+    return write_record(name, COMMAND, rows=rows | {key: row})
 
 
 def table(row: dict[str, Any]) -> str:
     """Return a row of the record as lines to read."""
     lines = [
         f"{row['network']}, batch {row['batch']}, {row['dtype']}, {row['images']}, on "
-        f"{row['machine']['device_kind']} ({row['machine']['processor']}, "
-        f"{row['machine']['cores']} cores)",
+        f"{row['environment']['device_kind']} ({machine()})",
         f"{'images/s':24}{'median':>10}{'lowest':>10}{'highest':>10}{'n':>4}",
     ]
     for name, speed in row["images_per_second"].items():
@@ -323,10 +294,6 @@ def _line(name: str, value: dict[str, Any], form: str) -> str:
     numbers = (value["median"], value["lowest"], value["highest"])
     columns = "".join(f"{number:>10{form}}" for number in numbers)
     return f"{name:24}{columns}{value['n']:>4}"
-
-
-def _plain(values: list[float]) -> dict[str, Any]:
-    return dataclasses.asdict(Summary.of(values))
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
+from benchmarks.common.steps import MeshStep
 from benchmarks.mesh import pod_estimate
 from benchmarks.mesh.collectives import collectives, exchanged_bytes
 from benchmarks.mesh.pod_estimate import Case, Counts, count, estimate, expected_bytes
 from benchmarks.mesh.pod_machines import H100_64, MACHINES, V5E_256, Nodes, Torus
-from benchmarks.mesh.steps import MeshStep
 from experiments.lars.config import replace
 from experiments.lars.presets import get_preset
 

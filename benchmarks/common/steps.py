@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from experiments.lars.config import Config
 from experiments.lars.optimizer import make_optimizer
@@ -42,15 +43,18 @@ class MeshStep:
         step = build_train_step(config, facts, parallel)
         return cls(config, facts, parallel, step, make_network(config, facts))
 
+    def optimizer(self) -> optax.GradientTransformation:
+        """Return the optimizer."""
+        return make_optimizer(
+            self.config.optimizer, total_steps=TOTAL_STEPS, steps_per_epoch=100.0
+        )
+
     def initial_state(self) -> TrainState:
         """Return a state at step 0, on one device."""
         size, channels = self.config.data.image_size, self.facts.channels
         images = jnp.zeros((2, size, size, channels))
         params, model_state = self.network.init(jax.random.key(0), images)
-        tx = make_optimizer(
-            self.config.optimizer, total_steps=TOTAL_STEPS, steps_per_epoch=100.0
-        )
-        return TrainState.create(params, model_state, tx)
+        return TrainState.create(params, model_state, self.optimizer())
 
     def noise(self) -> dict[str, np.ndarray]:
         """Return a batch of random images, on the host."""

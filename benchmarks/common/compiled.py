@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from benchmarks.common.rounds import Summary
+from benchmarks.common.rounds import summary
 
 # Instructions that compute nothing and launch nothing.
 FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast"}
@@ -29,9 +29,9 @@ BRANCHES = re.compile(
 class Facts:
     """Cost of compiling a program, and of the program as the compiler models it."""
 
-    trace_seconds: Summary
-    compile_seconds: Summary
-    compile_cpu_seconds: Summary
+    trace_seconds: dict[str, Any]
+    compile_seconds: dict[str, Any]
+    compile_cpu_seconds: dict[str, Any]
     modelled_bytes: float
     argument_bytes: int
     temporary_bytes: int
@@ -72,9 +72,9 @@ def compile_afresh(
         compiled_cpu.append(time.process_time() - cpu)
     memory = compiled.memory_analysis()
     return compiled, Facts(
-        trace_seconds=Summary.of(traced),
-        compile_seconds=Summary.of(compiled_in),
-        compile_cpu_seconds=Summary.of(compiled_cpu),
+        trace_seconds=summary(traced),
+        compile_seconds=summary(compiled_in),
+        compile_cpu_seconds=summary(compiled_cpu),
         modelled_bytes=compiled.cost_analysis().get("bytes accessed", 0.0),
         argument_bytes=memory.argument_size_in_bytes,
         temporary_bytes=memory.temp_size_in_bytes,
