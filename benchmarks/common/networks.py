@@ -37,8 +37,8 @@ NETWORKS = ("resnet50", "alexnet", "vgg16")
 def shapes(network: str) -> Any:
     """Return the parameters of an ImageNet network as `jax.ShapeDtypeStruct`.
 
-    >>> {name: count(shapes(name)) for name in NETWORKS}
-    {'resnet50': 25557032, 'alexnet': 60965224, 'vgg16': 138357544}
+    >>> count(shapes("vgg16"))
+    138357544
     """
     if network == "vgg16":
         return _vgg16()

@@ -37,66 +37,58 @@ RULES = {"same": 0.0, "square root": 0.5, "linear": 1.0}
 Changes = dict[str, Any]
 
 
-def _rates(generator: float, discriminator: float, **changes: Any) -> Changes:
-    rates = {"generator_rate": generator, "discriminator_rate": discriminator}
-    return rates | changes
+def _by_rates(optimizer: str, *names: str) -> dict[str, Changes]:
+    """Return settings of the generator's rate, and of the discriminator's if it has one.
+
+    >>> _by_rates("adam", "2e-4, 1e-3")["rates 2e-4, 1e-3"]["discriminator_rate"]
+    0.001
+    """
+    found = {}
+    for name in names:
+        rates = [float(rate) for rate in name.split(", ")]
+        fields = {"generator_rate": rates[0], "discriminator_rate": rates[-1]}
+        found[f"rates {name}"] = fields | {"optimizer": optimizer}
+    return found
 
 
-ADAM = {
-    "rates 2e-4": _rates(2e-4, 2e-4),
-    "rates 2e-4, 1e-3": _rates(2e-4, 1e-3),
-    "rates 5e-4": _rates(5e-4, 5e-4),
-    "rates 5e-4, 2e-3": _rates(5e-4, 2e-3),
-    "rates 1e-3": _rates(1e-3, 1e-3),
-    "rates 1e-3, 4e-3": _rates(1e-3, 4e-3),
-}
-LARS = {
-    **{
-        f"eta {eta:g}": _rates(0.05, 0.05, optimizer="lars", trust_coefficient=eta)
-        for eta in (0.02, 0.05, 0.2, 0.8)
-    },
-    **{
-        f"eta {eta:g}, discriminator 4 times": _rates(
-            0.05, 0.2, optimizer="lars", trust_coefficient=eta
-        )
-        for eta in (0.02, 0.05)
-    },
-}
-_BALANCES = {1: "", 4: ", discriminator 4 times"}
-DECAYED = {
-    f"eta {eta:g}, beta {beta:g}{_BALANCES[factor]}": _rates(
-        0.05,
-        factor * 0.05,
-        optimizer="lars",
-        trust_coefficient=eta,
-        weight_decay=beta,
-    )
-    for eta, beta, factor in (
-        (0.05, 1e-5, 4),
-        (0.05, 1e-4, 4),
-        (0.05, 1e-3, 4),
-        (0.1, 1e-4, 4),
-        (0.05, 1e-5, 1),
-        (0.05, 1e-4, 1),
-    )
-}
-LAMB = {
-    name: changes | {"optimizer": "lamb"}
-    for name, changes in {
-        "rates 1e-3": _rates(1e-3, 1e-3),
-        "rates 1e-3, 4e-3": _rates(1e-3, 4e-3),
-        "rates 3e-3": _rates(3e-3, 3e-3),
-        "rates 3e-3, 1e-2": _rates(3e-3, 1e-2),
-        "rates 1e-2": _rates(1e-2, 1e-2),
-        "rates 1e-2, 4e-2": _rates(1e-2, 4e-2),
-    }.items()
-}
+def _by_trust(*settings: tuple[float, float, int]) -> dict[str, Changes]:
+    """Return settings of LARS: eta, beta, the discriminator's rate over the generator's.
+
+    >>> list(_by_trust((0.05, 1e-4, 4)))
+    ['eta 0.05, beta 0.0001, discriminator 4 times']
+    """
+    found = {}
+    for eta, beta, factor in settings:
+        decay = f", beta {beta:g}" if beta else ""
+        balance = f", discriminator {factor} times" if factor > 1 else ""
+        found[f"eta {eta:g}{decay}{balance}"] = {
+            "optimizer": "lars",
+            "generator_rate": 0.05,
+            "discriminator_rate": factor * 0.05,
+            "trust_coefficient": eta,
+            "weight_decay": beta,
+        }
+    return found
+
+
 GROUPS: dict[str, dict[str, Changes]] = {
-    "adam": ADAM,
-    "lars": LARS,
-    "lars with decay": DECAYED,
-    "lamb": LAMB,
+    "adam": _by_rates(
+        "adam", "2e-4", "2e-4, 1e-3", "5e-4", "5e-4, 2e-3", "1e-3", "1e-3, 4e-3"
+    ),
+    "lars": _by_trust(
+        *((eta, 0.0, 1) for eta in (0.02, 0.05, 0.2, 0.8)),
+        *((eta, 0.0, 4) for eta in (0.02, 0.05)),
+    ),
+    "lars with decay": _by_trust(
+        *((0.05, beta, 4) for beta in (1e-5, 1e-4, 1e-3)),
+        (0.1, 1e-4, 4),
+        *((0.05, beta, 1) for beta in (1e-5, 1e-4)),
+    ),
+    "lamb": _by_rates(
+        "lamb", "1e-3", "1e-3, 4e-3", "3e-3", "3e-3, 1e-2", "1e-2", "1e-2, 4e-2"
+    ),
 }
+"""Settings that each optimizer may choose from, by name: as many for each."""
 
 
 def at_batch(config: Config, batch: int, power: float) -> Config:

@@ -44,6 +44,7 @@ def test_facts_count_kernels_and_donated_memory():
     np.testing.assert_array_equal(compiled(jnp.ones((64, 64))), 2.0)
 
 
+@pytest.mark.slow
 def test_all_programs_are_timed_against_sgd_and_optax():
     settings = Settings(rounds=2, steps=1, compiles=1, stream_megabytes=1, torch=False)
     # Optax's own LAMB raises a float to an integer power.

@@ -45,6 +45,7 @@ def test_exchange_in_a_loop_of_unknown_length_is_refused():
         collectives(TEXT.replace("LOOP", ""))
 
 
+@pytest.mark.slow
 def test_small_network_with_a_split_state_ends_where_it_should():
     start, expected = mesh_errors.trained(mesh_errors.Case("sgd", SPAN))
     case = mesh_errors.Case("sgd", SPAN, "jit", 8, 4, "fsdp")
