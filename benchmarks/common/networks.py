@@ -30,9 +30,6 @@ VGG16_LINEAR = ((7 * 7 * 512, 4096), (4096, 4096), (4096, 1000))
 IMAGE_SIZES = {"resnet50": 224, "alexnet": 227}
 """Side of the images of the networks that `lars_jax.models` builds."""
 
-NETWORKS = ("resnet50", "alexnet", "vgg16")
-"""Networks that `shapes` knows."""
-
 
 def shapes(network: str) -> Any:
     """Return the parameters of an ImageNet network as `jax.ShapeDtypeStruct`.

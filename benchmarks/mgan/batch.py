@@ -38,7 +38,7 @@ Changes = dict[str, Any]
 
 
 def _by_rates(optimizer: str, *names: str) -> dict[str, Changes]:
-    """Return settings of the generator's rate, and of the discriminator's if it has one.
+    """Return settings of rates: the generator's, then the discriminator's if apart.
 
     >>> _by_rates("adam", "2e-4, 1e-3")["rates 2e-4, 1e-3"]["discriminator_rate"]
     0.001
@@ -52,7 +52,7 @@ def _by_rates(optimizer: str, *names: str) -> dict[str, Changes]:
 
 
 def _by_trust(*settings: tuple[float, float, int]) -> dict[str, Changes]:
-    """Return settings of LARS: eta, beta, the discriminator's rate over the generator's.
+    """Return settings of LARS: eta, beta, times the generator's rate.
 
     >>> list(_by_trust((0.05, 1e-4, 4)))
     ['eta 0.05, beta 0.0001, discriminator 4 times']
