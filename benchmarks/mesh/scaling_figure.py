@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common.records import RECORDS
+from benchmarks.common.figures import save_svg
 from lars_jax.report.figures import MARKERS
 from lars_jax.report.style import (
     SERIES,
@@ -59,12 +59,8 @@ def scaling_figure(rows: Sequence[dict[str, Any]]) -> "Figure":
 
 def save_figure(rows: Sequence[dict[str, Any]]) -> Path:
     """Write the figure beside its record; the same rows give the same file."""
-    from matplotlib import rc_context
-
-    path = RECORDS / "scaling.svg"
-    with rc_context({"svg.hashsalt": path.stem}):
-        scaling_figure(rows).savefig(path, metadata={"Date": None})
-    return path
+    text = "Core time of a step on N devices over N times that of one device's share"
+    return save_svg(scaling_figure(rows), "scaling", text)
 
 
 def _draw_program(

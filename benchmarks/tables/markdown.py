@@ -41,7 +41,8 @@ def origin(record: dict[str, Any], note: str = "") -> str:
         f"{note}`{command}` on {record['machine']}; Python {found['python']}, jax "
         f"{found['jax']}, optax {found['optax']}, flax {found['flax']}."
     )
-    return textwrap.fill(text, WIDTH, break_long_words=False).replace(UNBROKEN, " ")
+    filled = textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+    return filled.replace(UNBROKEN, " ")
 
 
 def interval(summary: dict[str, Any], digits: int) -> str:

@@ -37,7 +37,7 @@ def test_device_name_fits_into_a_file_name():
 
 def test_a_command_below_a_table_is_not_cut_by_the_end_of_a_line():
     record = {
-        "command": "python -m benchmarks.mesh.errors --one 1 --two 2 --three 3",
+        "command": "python -m benchmarks.mesh.errors --run-dir runs/some --rounds 3",
         "machine": "a machine with a long name",
         "environment": {"python": "3.11", "jax": "1", "optax": "2", "flax": "3"},
     }
