@@ -7,7 +7,7 @@ its pages are at the root, and so one step nearer to everything else.
 import re
 from pathlib import Path
 
-from griffe import Extension, Module, Object
+from griffe import Alias, Extension, Module, Object
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -64,6 +64,6 @@ class Docstrings(Extension):
                         if not module.members[name].is_alias:
                             package.members[name] = module.members[name]
             for name in exported:
-                if package.members[name].is_module:
-                    place = package.members[name].target_path.split(".")[1:]
-                    package.members[name] = pkg[place]
+                member = package.members[name]
+                if isinstance(member, Alias) and member.is_module:
+                    package.members[name] = pkg[member.target_path.split(".")[1:]]

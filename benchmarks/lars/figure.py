@@ -64,7 +64,7 @@ def step_figure(layers: Layers) -> "Figure":
     figure, axes = new_axes(7.2, 3.0, "How far one step moves each layer")
     steps = relative_steps(layers)
     places = range(1, len(steps["LARS"]) + 1)
-    axes.vlines(places, *steps.values(), color=light("rule"), linewidth=1.2)
+    axes.vlines(places, steps["LARS"], steps["SGD"], color=light("rule"), linewidth=1.2)
     legend = []
     for (name, own), colour, marker in zip(
         steps.items(), ("orange", "blue"), ("s", "o"), strict=True

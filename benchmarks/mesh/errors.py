@@ -42,7 +42,9 @@ from lars_jax.train import (
     parameter_shardings,
     state_shardings,
 )
+from lars_jax.train.cluster import Cluster
 from lars_jax.train.parallel import Backend
+from lars_jax.train.processes import join
 
 BATCH, FEATURES, CLASSES, STEPS = 128, 16, 4, 20
 DEVICES, MICROBATCHES, PROCESSES = (1, 2, 4, 8), (1, 4, 16), (2, 4)
@@ -196,7 +198,7 @@ def in_processes(count: int, references: References) -> list[dict[str, Any]]:
         given, rows = Path(scratch) / "references", Path(scratch) / "rows.json"
         given.write_bytes(pickle.dumps(references))
         words = [f"127.0.0.1:{free_port()}", str(count), str(given), str(rows)]
-        command = [sys.executable, "-m", "benchmarks.mesh.processes", *words]
+        command = [sys.executable, "-m", "benchmarks.mesh.errors", *words]
         environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
         running = [
             subprocess.Popen([*command, str(index)], env=environment)
@@ -206,6 +208,18 @@ def in_processes(count: int, references: References) -> list[dict[str, Any]]:
         if any(statuses):
             raise RuntimeError(f"processes ended with {statuses}")
         return json.loads(rows.read_text())
+
+
+def one_of_several(
+    address: str, count: int, references: Path, rows: Path, index: int
+) -> None:
+    """Take every case together with the other processes; the first writes the rows."""
+    processes = join(Cluster("explicit", address, count, index))
+    known = pickle.loads(references.read_bytes())
+    found = list(measured(cases((count,), count), known))
+    if processes.writes:
+        rows.write_text(json.dumps(found))
+    processes.leave(0, agreed=True)
 
 
 def _batch(number: int) -> dict[str, np.ndarray]:
@@ -218,4 +232,8 @@ def _batch(number: int) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:]:
+        place, number, given, found, own = sys.argv[1:]
+        one_of_several(place, int(number), Path(given), Path(found), int(own))
+    else:
+        main()

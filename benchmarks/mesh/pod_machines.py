@@ -8,8 +8,8 @@ ring in each of its directions at once.
 """
 
 import math
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 CLOUD_TPU = "https://docs.cloud.google.com/tpu/docs/v5e"
 SCALING_BOOK = "https://jax-ml.github.io/scaling-book"
@@ -32,62 +32,48 @@ class Assumption(NamedTuple):
     source: str
 
 
-class Machine(Protocol):
-    """What an estimate must know of a machine."""
+@dataclass(frozen=True)
+class Machine:
+    """What an estimate must know of a machine.
 
-    @property
-    def name(self) -> str:
-        """Name in tables."""
-        ...
+    Attributes:
+        name: name in tables.
+        devices_per_host: chips or GPUs that one host feeds.
+        peak: operations of bfloat16 products of a device, dense.
+        memory: bandwidth of a device's memory.
+    """
+
+    name: str
+    devices_per_host: int
+    peak: Assumption
+    memory: Assumption
 
     @property
     def devices(self) -> int:
         """Number of chips or GPUs."""
-        ...
-
-    @property
-    def devices_per_host(self) -> int:
-        """Chips or GPUs that one host feeds."""
-        ...
-
-    @property
-    def peak(self) -> Assumption:
-        """Operations of bfloat16 products, dense."""
-        ...
-
-    @property
-    def memory(self) -> Assumption:
-        """Bandwidth of a device's memory."""
-        ...
+        raise NotImplementedError
 
     def all_reduce_seconds(self, size: float) -> float:
         """Return how long an all-reduce of `size` bytes over all devices takes."""
-        ...
+        raise NotImplementedError
 
     def assumptions(self) -> dict[str, Assumption]:
         """Return every number that the machine is made of, by name."""
-        ...
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {k: v for k, v in held.items() if isinstance(v, Assumption)}
 
 
 @dataclass(frozen=True)
-class Torus:
+class Torus(Machine):
     """Chips in a torus whose every direction is a full ring.
 
     Attributes:
-        name: name in tables.
         shape: chips in each direction.
-        devices_per_host: chips of a host.
-        peak: operations of a chip.
-        memory: bandwidth of a chip's memory.
         links: bytes that a chip sends over all of its links together.
         hop: time of the first byte over one link.
     """
 
-    name: str
     shape: tuple[int, ...]
-    devices_per_host: int
-    peak: Assumption
-    memory: Assumption
     links: Assumption
     hop: Assumption
 
@@ -105,36 +91,19 @@ class Torus:
         sent = 2 * (self.devices - 1) / self.devices * size
         return hops * self.hop.value + sent / self.links.value
 
-    def assumptions(self) -> dict[str, Assumption]:
-        """Return every number that the machine is made of, by name."""
-        return {
-            "peak": self.peak,
-            "memory": self.memory,
-            "links": self.links,
-            "hop": self.hop,
-        }
-
 
 @dataclass(frozen=True)
-class Nodes:
+class Nodes(Machine):
     """Nodes of GPUs with a fast network inside and a slower one between.
 
     Attributes:
-        name: name in tables.
         nodes: number of nodes.
-        devices_per_host: GPUs of a node.
-        peak: operations of a GPU.
-        memory: bandwidth of a GPU's memory.
         inside: bytes that a GPU sends to the others of its node.
         between: bytes that a GPU sends to other nodes, over an adapter of its own.
         start: time of an all-reduce of next to nothing.
     """
 
-    name: str
     nodes: int
-    devices_per_host: int
-    peak: Assumption
-    memory: Assumption
     inside: Assumption
     between: Assumption
     start: Assumption
@@ -158,16 +127,6 @@ class Nodes:
             + sent_inside / self.inside.value
             + sent_between / self.between.value
         )
-
-    def assumptions(self) -> dict[str, Assumption]:
-        """Return every number that the machine is made of, by name."""
-        return {
-            "peak": self.peak,
-            "memory": self.memory,
-            "inside": self.inside,
-            "between": self.between,
-            "start": self.start,
-        }
 
 
 V5E_256 = Torus(

@@ -1,6 +1,6 @@
-"""Images per second of our CIFAR-10 training step, beside PyTorch's on the same cores.
+"""Images per second of ResNet-20 training on CIFAR-10, beside PyTorch's.
 
-    python -m benchmarks.throughput.cifar10 --network resnet20 --batch 128 --breakdown
+    python -m benchmarks.throughput.cifar10 --batch 128 --breakdown
 
 Our side is the loop of a run, `Trainer.fit`, with everything that a step does: indices
 of the batch, gather, crop, mirror, forward, backward, optimizer, metrics, the check for
@@ -53,10 +53,8 @@ from lars_jax.errors import InputError
 from lars_jax.train import DataParallel, data_mesh
 from lars_jax.train.record import environment
 
-NetworkName = Literal["resnet20", "resnet18", "alexnet_bn"]
-
 COMMAND = "python -m benchmarks.throughput.cifar10"
-CLASSES = 10
+NETWORK, CLASSES = "resnet20", 10
 OURS, THEIRS = "lars_jax", "torch"
 
 
@@ -64,8 +62,6 @@ OURS, THEIRS = "lars_jax", "torch"
 class Settings:
     """Images per second of a CIFAR-10 training step, ours and PyTorch's."""
 
-    network: NetworkName = "resnet20"
-    """Network of both sides."""
     batch: int = 128
     """Examples per step."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -114,7 +110,7 @@ def measure(settings: Settings, source: ArraySource | None = None) -> dict[str, 
     taken = alternate(runs, steps, settings.rounds)
     speed = {name: [settings.batch / s for s in times] for name, times in taken.items()}
     row = {
-        "network": settings.network,
+        "network": NETWORK,
         "batch": settings.batch,
         "dtype": settings.dtype,
         "images": source.name,
@@ -137,7 +133,6 @@ def our_trainer(settings: Settings, source: ArraySource) -> Trainer:
     """Return a trainer on one device whose data set is there already."""
     config = replace(
         get_preset("cifar10_resnet20_128").config,
-        network=settings.network,
         global_batch=settings.batch,
         microbatches=1,
         dtype=settings.dtype,
@@ -199,7 +194,6 @@ def fastest_torch(
     data = networks.Data.on(device, (source.image, source.label), facts.mean, facts.std)
     make = partial(
         networks.Training,
-        settings.network,
         data,
         batch=settings.batch,
         classes=facts.num_classes,
@@ -266,7 +260,7 @@ def save(settings: Settings, row: dict[str, Any]) -> Path:
     """Put a row into the device's record, in place of its last, and return the path."""
     name = f"cifar10_throughput_{device_name()}"
     rows = read_record(name)["rows"] if record_path(name).exists() else {}
-    key = f"{settings.network}_{settings.batch}_{settings.dtype}_{settings.optimizer}"
+    key = f"{NETWORK}_{settings.batch}_{settings.dtype}_{settings.optimizer}"
     return write_record(name, COMMAND, rows=rows | {key: row})
 
 

@@ -1,11 +1,10 @@
-"""The same networks and the same training step in PyTorch, to be timed beside ours.
+"""The same network and the same training step in PyTorch, to be timed beside ours.
 
 Import this module only where torch can be imported. Shapes, parameter counts, padding,
-normalisation, dropout and augmentation are those of `lars_jax`; the optimizer is
+normalisation and augmentation are those of `lars_jax`; the optimizer is
 torch's SGD with momentum and weight decay.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,51 +24,37 @@ VARIANTS = {
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut, of option A or B."""
+    """Two 3x3 convolutions and a shortcut that pads what it lacks: option A."""
 
-    def __init__(self, channels: int, features: int, stride: int, option_a: bool):
+    def __init__(self, channels: int, features: int, stride: int):
         super().__init__()
         self.stride, self.missing = stride, features - channels
         self.conv1 = nn.Conv2d(channels, features, 3, stride, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(features)
         self.conv2 = nn.Conv2d(features, features, 3, 1, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(features)
-        self.projection = None
-        if self.missing and not option_a:
-            self.projection = nn.Sequential(
-                nn.Conv2d(channels, features, 1, stride, bias=False),
-                nn.BatchNorm2d(features),
-            )
 
     def forward(self, x: Any) -> Any:
         """Return features [B, features, H / stride, W / stride]."""
         y = F.relu(self.norm1(self.conv1(x)))
         y = self.norm2(self.conv2(y))
-        return F.relu(y + self._shortcut(x))
-
-    def _shortcut(self, x: Any) -> Any:
-        if self.projection is not None:
-            return self.projection(x)
-        if not self.missing:
-            return x
         ends = (self.missing // 2, self.missing - self.missing // 2)
-        strided = x[:, :, :: self.stride, :: self.stride]
-        return F.pad(strided, (0, 0, 0, 0, *ends))
+        x = x[:, :, :: self.stride, :: self.stride]
+        return F.relu(y + F.pad(x, (0, 0, 0, 0, *ends)))
 
 
-class ResNet(nn.Module):
-    """Basic blocks after a 3x3 stem: ResNet-20 of CIFAR, or ResNet-18, small form."""
+class ResNet20(nn.Module):
+    """ResNet-20 for images of 32 pixels."""
 
-    def __init__(self, classes: int, width: int, stages: tuple[int, ...], a: bool):
+    def __init__(self, classes: int):
         super().__init__()
-        self.stem = nn.Conv2d(3, width, 3, 1, 1, bias=False)
-        self.norm = nn.BatchNorm2d(width)
-        blocks, channels = [], width
-        for stage, count in enumerate(stages):
-            for i in range(count):
-                stride = 2 if stage > 0 and i == 0 else 1
-                blocks.append(BasicBlock(channels, width * 2**stage, stride, a))
-                channels = width * 2**stage
+        self.stem = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.norm = nn.BatchNorm2d(16)
+        blocks, channels = [], 16
+        for features in (16, 32, 64):
+            for _ in range(3):
+                blocks.append(BasicBlock(channels, features, features // channels))
+                channels = features
         self.blocks = nn.Sequential(*blocks)
         self.fc = nn.Linear(channels, classes)
 
@@ -77,42 +62,6 @@ class ResNet(nn.Module):
         """Return logits [B, classes] of images [B, 3, H, W]."""
         x = self.blocks(F.relu(self.norm(self.stem(images))))
         return self.fc(x.mean(dim=(2, 3)))
-
-
-def alexnet_bn(classes: int) -> nn.Module:
-    """Return AlexNet-BN in its small form, for images of 32 pixels."""
-
-    def conv(
-        channels: int, features: int, size: int, groups: int, pool: bool
-    ) -> list[nn.Module]:
-        layers: list[nn.Module] = [
-            nn.Conv2d(channels, features, size, padding=size // 2, groups=groups),
-            nn.BatchNorm2d(features, eps=1e-4),
-            nn.ReLU(inplace=True),
-        ]
-        return layers + ([nn.MaxPool2d(3, 2, ceil_mode=True)] if pool else [])
-
-    def dense(inputs: int, outputs: int) -> list[nn.Module]:
-        return [nn.Linear(inputs, outputs), nn.ReLU(inplace=True), nn.Dropout(0.5)]
-
-    return nn.Sequential(
-        *conv(3, 96, 5, 1, True),
-        *conv(96, 256, 5, 2, True),
-        *conv(256, 384, 3, 1, False),
-        *conv(384, 384, 3, 2, False),
-        *conv(384, 256, 3, 2, True),
-        nn.Flatten(),
-        *dense(256 * 4 * 4, 1024),
-        *dense(1024, 1024),
-        nn.Linear(1024, classes),
-    )
-
-
-NETWORKS: dict[str, Callable[[int], nn.Module]] = {
-    "resnet20": lambda classes: ResNet(classes, 16, (3, 3, 3), True),
-    "resnet18": lambda classes: ResNet(classes, 64, (2, 2, 2, 2), False),
-    "alexnet_bn": alexnet_bn,
-}
 
 
 @dataclass(frozen=True)
@@ -156,10 +105,9 @@ class Data:
 
 
 class Training:
-    """The training loop of one network in one of `VARIANTS`.
+    """The training loop in one of `VARIANTS`.
 
     Args:
-        network: a name of `NETWORKS`.
         data: on the device to train on.
         batch: examples per step.
         classes: number of logits.
@@ -169,7 +117,6 @@ class Training:
 
     def __init__(
         self,
-        network: str,
         data: Data,
         *,
         batch: int,
@@ -181,7 +128,7 @@ class Training:
         self.device = data.image.device
         self.last = "channels_last" in variant
         self.autocast = dtype == "bfloat16"
-        self.network = NETWORKS[network](classes).to(self.device)
+        self.network = ResNet20(classes).to(self.device)
         if self.last:
             self.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.optimizer = torch.optim.SGD(
