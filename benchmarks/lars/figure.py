@@ -69,7 +69,7 @@ def step_figure(layers: Layers) -> "Figure":
     for (name, own), colour, marker in zip(
         steps.items(), ("orange", "blue"), ("s", "o"), strict=True
     ):
-        apart = max(own) / min(own)
+        apart = float(f"{max(own) / min(own):.3g}")
         legend += axes.plot(
             places,
             own,
@@ -77,7 +77,7 @@ def step_figure(layers: Layers) -> "Figure":
             marker=marker,
             markersize=5.0,
             linewidth=1.4,
-            label=f"{name}: {apart:,.{0 if apart > 10 else 2}f}x apart",
+            label=f"{name}: {apart:,g}x apart",
         )
     axes.set_yscale("log")
     axes.minorticks_off()
