@@ -1,1 +1,1 @@
-"""Measurements: images per second, where a step's time goes, CIFAR-10 on a GPU."""
+"""Measurements by subject; each writes a record, and tables are made from records."""

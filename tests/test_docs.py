@@ -1,6 +1,7 @@
-"""What the pages under docs/ show is what their examples print."""
+"""What the pages show runs, and where they point there is something."""
 
 import contextlib
+import importlib.util
 import io
 import re
 from pathlib import Path
@@ -9,11 +10,20 @@ import jax
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+GUIDES = [page for page in PAGES if page.parent.name == "docs"]
+EVERY = [*PAGES, *sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("experiments/*/*.md"))]
 EXAMPLE = re.compile(
     r"^```python\n(?P<code>.*?)^```\n(?:\n^```text\n(?P<output>.*?)^```\n)?",
     re.M | re.S,
 )
+HEADING = re.compile(r"^#+ (.*)$", re.M)
+FENCED = re.compile(r"^```.*?^```", re.M | re.S)
+COMMAND = re.compile(r"python -m ((?:benchmarks|experiments)\.[\w.]*\w)")
+
+
+def place(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
 
 
 def examples(page: Path) -> list[tuple[int, str, str]]:
@@ -25,8 +35,15 @@ def examples(page: Path) -> list[tuple[int, str, str]]:
     ]
 
 
+def anchors(page: Path) -> set[str]:
+    """Return the fragments that lead to the headings of a page."""
+    text = FENCED.sub("", page.read_text(encoding="utf-8"))
+    words = (re.sub(r"[^\w\- ]", "", title).lower() for title in HEADING.findall(text))
+    return {title.strip().replace(" ", "-") for title in words}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", GUIDES, ids=place)
 def test_examples_print_what_the_page_shows(page):
     names: dict[str, object] = {}
     # A reader has JAX as it comes, not as strict as these tests have it.
@@ -40,7 +57,7 @@ def test_examples_print_what_the_page_shows(page):
             assert printed.getvalue() == output, f"{page.name}:{line}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=place)
 def test_no_example_is_overlooked(page):
     text = page.read_text(encoding="utf-8")
     found = examples(page)
@@ -48,14 +65,28 @@ def test_no_example_is_overlooked(page):
     assert text.count("```text") == sum(bool(output) for _, _, output in found)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", EVERY, ids=place)
 def test_every_link_within_the_repository_leads_somewhere(page):
     text = page.read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
-        assert (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
+        found = page.parent / target if target else page
+        assert found.exists(), target
+        assert not anchor or anchor in anchors(found), f"{target}#{anchor}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_that_is_named_exists():
+    sources = (ROOT / "benchmarks").rglob("*.py")
+    named = {
+        (place(page), module)
+        for page in (*EVERY, *(ROOT / "records").glob("*.json"), *sources)
+        for module in COMMAND.findall(page.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 50
+    for page, module in named:
+        assert importlib.util.find_spec(module), f"{page}: {module}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=place)
 def test_lines_outside_tables_are_no_longer_than_code(page):
     for line in page.read_text(encoding="utf-8").splitlines():
         assert line.startswith("|") or len(line) <= 88, line

@@ -1,11 +1,11 @@
-"""What the README shows runs as it stands."""
+"""What the README shows runs as it stands, and takes three minutes to read."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.S))
@@ -21,7 +21,5 @@ def test_commands_that_set_everything_up_are_marked_once(name):
     assert marked[0].count("\n") == 1
 
 
-def test_every_path_it_names_exists():
-    root = Path(__file__).parents[1]
-    for target in re.findall(r"\]\((?!https?:|#)([^)]+)\)", README):
-        assert (root / target).exists(), target
+def test_it_is_short():
+    assert README.count("\n") <= 150

@@ -2,21 +2,21 @@
 
 import pytest
 
-from benchmarks.faults import Faults, damage, kills
+from benchmarks.faults.injection import Faults, damage, kills
 
 
 @pytest.mark.slow
 def test_killed_run_ends_as_one_that_was_not(tmp_path):
-    (row,) = kills(Faults(kills=4, steps=90), tmp_path)
+    (row,) = kills("toy", Faults(kills=4, steps=4000), tmp_path)
     assert (row.runs, row.bit_equal, row.beyond_save) == (1, 1, 0)
     assert row.statuses == ({"-9": row.count} if row.count else {})
 
 
 @pytest.mark.slow
 def test_damaged_checkpoints_cost_the_steps_since_the_one_before(tmp_path):
-    rows = damage(Faults(damaged=3), tmp_path)
+    rows = damage("toy", Faults(damaged=3), tmp_path)
     assert [row.count for row in rows] == [1, 1, 1]
     for row in rows:
         assert row.statuses == {"0": 1}
-        assert row.lost == [4]
+        assert row.lost == [10]
         assert row.bit_equal == row.runs == 1

@@ -9,10 +9,10 @@ import numpy as np
 import optax
 import pytest
 
-from benchmarks import network_shapes
-from benchmarks.compiled import compile_afresh
-from benchmarks.optimizer_step import Settings, measure, table
-from benchmarks.step_programs import OPTAX, OURS, SGD
+from benchmarks.common import networks as network_shapes
+from benchmarks.common.compiled import compile_afresh
+from benchmarks.optimizer.programs import OPTAX, OURS, SGD
+from benchmarks.optimizer.step import Settings, measure, table
 from lars_jax import lars
 
 SHAPES = {
@@ -38,20 +38,21 @@ def test_networks_have_their_published_sizes(network, parameters, leaves):
 def test_facts_count_kernels_and_donated_memory():
     square = jax.ShapeDtypeStruct((64, 64), jnp.float32)
     compiled, facts = compile_afresh(lambda x: x * 2, (square,), donate=(0,), times=2)
-    assert facts.compile_seconds.n == 2
+    assert facts.compile_seconds["n"] == 2
     assert facts.kernels == 1
     assert facts.argument_bytes == 64 * 64 * 4
     np.testing.assert_array_equal(compiled(jnp.ones((64, 64))), 2.0)
 
 
+@pytest.mark.slow
 def test_all_programs_are_timed_against_sgd_and_optax():
     settings = Settings(rounds=2, steps=1, compiles=1, stream_megabytes=1, torch=False)
     # Optax's own LAMB raises a float to an integer power.
     with jax.numpy_dtype_promotion("standard"):
         found = measure(settings, SHAPES)
     assert found["parameters"] == 36
-    assert found["programs"][SGD]["over_sgd"]["values"] == (1.0, 1.0)
-    assert found["programs"][OPTAX]["over_optax_lars"]["values"] == (1.0, 1.0)
+    assert found["programs"][SGD]["over_sgd"]["values"] == [1.0, 1.0]
+    assert found["programs"][OPTAX]["over_optax_lars"]["values"] == [1.0, 1.0]
     assert found["programs"][OURS]["seconds"]["n"] == 2
     assert found["floors"]["7N"]["bytes"] == 7 * 4 * 36
     assert "floor 5N" in table("fake", found)
@@ -60,7 +61,7 @@ def test_all_programs_are_timed_against_sgd_and_optax():
 @pytest.mark.parametrize("name", ["LarsByTensor", "LarsByList"])
 def test_lars_in_torch_takes_our_steps(name):
     pytest.importorskip("torch", exc_type=ImportError)
-    from benchmarks import torch_optimizers
+    from benchmarks.optimizer import torch_optimizers
 
     rng = np.random.default_rng(0)
     params = [rng.normal(size=s).astype(np.float32) for s in ((5, 4), (4,))]

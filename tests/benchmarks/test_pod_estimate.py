@@ -1,14 +1,12 @@
 """Estimates of pods: their formulas, and bytes against a compiled step."""
 
-import dataclasses
-
 import pytest
 
-from benchmarks import pod_estimate
-from benchmarks.collectives import collectives, exchanged_bytes
-from benchmarks.mesh_steps import MeshStep
-from benchmarks.pod_estimate import Case, Counts, count, estimate, expected_bytes
-from benchmarks.pod_machines import H100_64, MACHINES, V5E_256, Nodes, Torus
+from benchmarks.common.steps import MeshStep
+from benchmarks.mesh import pod_estimate
+from benchmarks.mesh.collectives import collectives, exchanged_bytes
+from benchmarks.mesh.pod_estimate import Case, Counts, count, estimate, expected_bytes
+from benchmarks.mesh.pod_machines import H100_64, MACHINES, V5E_256
 from experiments.lars.config import replace
 from experiments.lars.presets import get_preset
 
@@ -113,13 +111,3 @@ def test_every_assumption_has_a_unit_and_a_source():
         for name, one in group.items():
             assert one.unit, name
             assert one.source, name
-
-
-@pytest.mark.parametrize("machine", [V5E_256, H100_64], ids=lambda one: one.name)
-def test_every_number_of_a_machine_is_among_its_assumptions(machine: Torus | Nodes):
-    held = {
-        field.name
-        for field in dataclasses.fields(machine)
-        if isinstance(getattr(machine, field.name), pod_estimate.Assumption)
-    }
-    assert held == machine.assumptions().keys()

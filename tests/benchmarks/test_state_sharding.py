@@ -1,25 +1,51 @@
 """The benchmark of split states: what it counts, and that splitting is measured."""
 
-from benchmarks import mesh_errors
-from benchmarks.state_sharding import SPAN, collectives
+import pytest
 
-TEXT = """
-  %all-gather.6 = f32[512,8]{1,0} all-gather(%param.31), channel_id=1, dimensions={0}
-  %all-reduce.4 = (f32[], pred[3]{0}, /*index=2*/bf16[4,2]{1,0}) all-reduce(%a, %b, %c)
-  %rs = f32[64]{0} reduce-scatter(%d), dimensions={0}, to_apply=%sum
+from benchmarks.mesh import errors as mesh_errors
+from benchmarks.mesh.collectives import collectives
+from benchmarks.mesh.state_sharding import SPAN, by_opcode
+
+TEXT = """HloModule example
+
+%body (p: f32[2]) -> f32[2] {
+  ROOT %rs = f32[64]{0} reduce-scatter(%p), dimensions={0}, to_apply=%sum
+}
+
+%inner (q: f64[2]) -> f64[2] {
+  ROOT %all-reduce.9 = f64[2]{0} all-reduce(%q), to_apply=%all-reduce.body
+}
+
+%branch (r: f64[2]) -> f64[2] {
+  ROOT %called = f64[2]{0} call(%r), to_apply=%inner
+}
+
+ENTRY %main (a: f32[64,8], b: f32[]) -> f32[2] {
+  %all-gather.6 = f32[512,8]{1,0} all-gather(%a), channel_id=1, dimensions={0}
+  %all-reduce.4 = (f32[], pred[3]{0}, /*index=2*/bf16[4,2]{1,0}) all-reduce(%b, %c, %d)
   %gather = f32[9]{0} gather(%e, %f), offset_dims={0}
-  ROOT %all-reduce.9 = f64[2]{0} all-reduce(%g), to_apply=%all-reduce.body
+  %either = f64[2]{0} conditional(%p, %g, %h), branch_computations={%branch, %other}
+  ROOT %w = f32[2]{0} while(%i), condition=%more, body=%body, LOOP
+}
 """
+KNOWN = 'backend_config={"known_trip_count":{"n":"3"}}'
 
 
 def test_collectives_are_counted_with_the_bytes_of_their_results():
-    assert collectives(TEXT) == {
+    found = collectives(TEXT.replace("LOOP", KNOWN))
+    assert by_opcode(found) == {
         "all-gather": {"count": 1, "bytes": 512 * 8 * 4},
         "all-reduce": {"count": 2, "bytes": 4 + 3 + 16 + 16},
-        "reduce-scatter": {"count": 1, "bytes": 256},
+        "reduce-scatter": {"count": 1, "bytes": 3 * 256},
     }
 
 
+def test_exchange_in_a_loop_of_unknown_length_is_refused():
+    with pytest.raises(ValueError, match="of known length; got one in body"):
+        collectives(TEXT.replace("LOOP", ""))
+
+
+@pytest.mark.slow
 def test_small_network_with_a_split_state_ends_where_it_should():
     start, expected = mesh_errors.trained(mesh_errors.Case("sgd", SPAN))
     case = mesh_errors.Case("sgd", SPAN, "jit", 8, 4, "fsdp")

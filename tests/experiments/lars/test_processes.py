@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks.local_processes import Local
+from benchmarks.common.processes import Local
 from tests.experiments.lars.support import last_state, rows, saved_state
 
 RUN = [

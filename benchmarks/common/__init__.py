@@ -1,0 +1,1 @@
+"""Records, rounds that take turns, processes: what several benchmarks share."""

@@ -1,0 +1,120 @@
+"""What can be told of a compiled program without running it."""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from benchmarks.common.rounds import summary
+
+# Instructions that compute nothing and launch nothing.
+FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast"}
+
+COMPUTATION = re.compile(
+    r"^(?:ENTRY )?%?(?P<name>[\w.-]+) [^\n]*\{\n(?P<body>.*?)^\}", re.M | re.S
+)
+# The opcode is what stands before the first parenthesis that follows a blank, where the
+# result's type may itself be in parentheses.
+OPCODE = re.compile(r" = (?:\([^=]*?\) |\S+ )([\w-]+)\(")
+INLINED = re.compile(r"(?:calls|to_apply)=%?([\w.-]+)")
+BRANCHES = re.compile(
+    r"(?:branch_computations=\{([^}]*)\}|(?:true|false)_computation=(%?[\w.-]+))"
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Cost of compiling a program, and of the program as the compiler models it."""
+
+    trace_seconds: dict[str, Any]
+    compile_seconds: dict[str, Any]
+    compile_cpu_seconds: dict[str, Any]
+    modelled_bytes: float
+    argument_bytes: int
+    temporary_bytes: int
+    peak_bytes: int
+    kernels: int
+
+
+def compile_afresh(
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    *,
+    donate: tuple[int, ...] = (),
+    times: int = 3,
+) -> tuple[Any, Facts]:
+    """Trace and compile a function several times, with no cache, and tell the facts.
+
+    Args:
+        function: to be compiled.
+        arguments: arrays or `jax.ShapeDtypeStruct`.
+        donate: positions of the arguments whose memory the results may take.
+        times: how often, at least once.
+
+    Returns:
+        The last compiled program and what is known of it.
+    """
+    traced, compiled_in, compiled_cpu = [], [], []
+    compiled: Any = None
+    for _ in range(times):
+        jax.clear_caches()
+        started = time.perf_counter()
+        # A new function each time, or its last trace would be found.
+        fresh = jax.jit(lambda *args: function(*args), donate_argnums=donate)
+        lowered = fresh.lower(*arguments)
+        traced.append(time.perf_counter() - started)
+        started, cpu = time.perf_counter(), time.process_time()
+        compiled = lowered.compile()
+        compiled_in.append(time.perf_counter() - started)
+        compiled_cpu.append(time.process_time() - cpu)
+    memory = compiled.memory_analysis()
+    return compiled, Facts(
+        trace_seconds=summary(traced),
+        compile_seconds=summary(compiled_in),
+        compile_cpu_seconds=summary(compiled_cpu),
+        modelled_bytes=compiled.cost_analysis().get("bytes accessed", 0.0),
+        argument_bytes=memory.argument_size_in_bytes,
+        temporary_bytes=memory.temp_size_in_bytes,
+        peak_bytes=memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes,
+        kernels=kernels(compiled.as_text()),
+    )
+
+
+def kernels(text: str) -> int:
+    """Return how many instructions of a compiled program launch something.
+
+    Those within fusions and reductions are part of a kernel, and those in the branches
+    of a conditional do not run in every step; neither is counted.
+
+    >>> kernels('''HloModule example
+    ... %fused (p: f32[2]) -> f32[2] {
+    ...   %p = f32[2]{0} parameter(0)
+    ...   ROOT %n = f32[2]{0} negate(%p)
+    ... }
+    ... ENTRY %main (a: f32[2]) -> (f32[2], f32[2]) {
+    ...   %a = f32[2]{0} parameter(0)
+    ...   %f = f32[2]{0} fusion(%a), kind=kLoop, calls=%fused
+    ...   %c = f32[2]{0} copy(%f)
+    ...   ROOT %t = (f32[2]{0}, f32[2]{0}) tuple(%f, %c)
+    ... }
+    ... ''')
+    2
+    """
+    left_out: set[str] = set()
+    for line in text.splitlines():
+        # A call runs its computation as it stands; a fusion makes one kernel of it.
+        if " call(" not in line:
+            left_out.update(INLINED.findall(line))
+        for several, single in BRANCHES.findall(line):
+            left_out.update(re.findall(r"[\w.-]+", several or single))
+    return sum(
+        sum(opcode not in FREE for opcode in OPCODE.findall(body))
+        for name, body in COMPUTATION.findall(text)
+        if name not in left_out
+    )

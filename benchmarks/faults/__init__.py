@@ -1,0 +1,1 @@
+"""Kills, signals, damage and lost processes, and what they cost a run."""

@@ -1,0 +1,1 @@
+"""Runs of the LARS paper's experiments."""

@@ -1,0 +1,1 @@
+"""Steps over several devices: exactness, scaling, memory and exchanges."""

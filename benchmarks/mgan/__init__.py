@@ -1,0 +1,1 @@
+"""Games of the MGAN paper's experiments."""

@@ -1,0 +1,205 @@
+"""Does layer-wise trust keep the game stable where the batch grows?
+
+    python -m benchmarks.mgan.batch --seeds 3
+
+The ring of eight Gaussians with K = 8, always as many samples seen, so the larger the
+batch the fewer the steps: batches of 64 to 8192, a quarter of them for each generator.
+Adam; LARS, with one layer for each generator's first layer, without weight decay and
+with it; and LAMB, which is LARS's trust on Adam's steps. The rates of each are chosen
+at a batch of 512 by one seed, from the same number of settings; at other batches three
+rules of scaling are tried: the same rates, rates by the square root of the batch, and
+in proportion to it. LARS scales the global rate and keeps its trust coefficient.
+"""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from benchmarks.common.records import write_record
+from experiments.mgan.config import Config, replace
+from experiments.mgan.evaluation import make_evaluation
+from experiments.mgan.presets import get_preset
+from experiments.mgan.trainer import Trainer
+from lars_jax.train import NonFiniteError
+from lars_jax.train.config import to_json
+from lars_jax.train.record import JsonLines, read_lines
+
+COMMAND = "python -m benchmarks.mgan.batch"
+SEEN = 3_200_000
+"""Real samples of every run: a quarter of the paper's 25,000 steps of 512."""
+
+REFERENCE = 512
+BATCHES = (64, 2048, 8192)
+RULES = {"same": 0.0, "square root": 0.5, "linear": 1.0}
+
+Changes = dict[str, Any]
+
+
+def _by_rates(optimizer: str, *names: str) -> dict[str, Changes]:
+    """Return settings of rates: the generator's, then the discriminator's if apart.
+
+    >>> _by_rates("adam", "2e-4, 1e-3")["rates 2e-4, 1e-3"]["discriminator_rate"]
+    0.001
+    """
+    found = {}
+    for name in names:
+        rates = [float(rate) for rate in name.split(", ")]
+        fields = {"generator_rate": rates[0], "discriminator_rate": rates[-1]}
+        found[f"rates {name}"] = fields | {"optimizer": optimizer}
+    return found
+
+
+def _by_trust(*settings: tuple[float, float, int]) -> dict[str, Changes]:
+    """Return settings of LARS: eta, beta, times the generator's rate.
+
+    >>> list(_by_trust((0.05, 1e-4, 4)))
+    ['eta 0.05, beta 0.0001, discriminator 4 times']
+    """
+    found = {}
+    for eta, beta, factor in settings:
+        decay = f", beta {beta:g}" if beta else ""
+        balance = f", discriminator {factor} times" if factor > 1 else ""
+        found[f"eta {eta:g}{decay}{balance}"] = {
+            "optimizer": "lars",
+            "generator_rate": 0.05,
+            "discriminator_rate": factor * 0.05,
+            "trust_coefficient": eta,
+            "weight_decay": beta,
+        }
+    return found
+
+
+GROUPS: dict[str, dict[str, Changes]] = {
+    "adam": _by_rates(
+        "adam", "2e-4", "2e-4, 1e-3", "5e-4", "5e-4, 2e-3", "1e-3", "1e-3, 4e-3"
+    ),
+    "lars": _by_trust(
+        *((eta, 0.0, 1) for eta in (0.02, 0.05, 0.2, 0.8)),
+        *((eta, 0.0, 4) for eta in (0.02, 0.05)),
+    ),
+    "lars with decay": _by_trust(
+        *((0.05, beta, 4) for beta in (1e-5, 1e-4, 1e-3)),
+        (0.1, 1e-4, 4),
+        *((0.05, beta, 1) for beta in (1e-5, 1e-4)),
+    ),
+    "lamb": _by_rates(
+        "lamb", "1e-3", "1e-3, 4e-3", "3e-3", "3e-3, 1e-2", "1e-2", "1e-2, 4e-2"
+    ),
+}
+"""Settings that each optimizer may choose from, by name: as many for each."""
+
+
+def at_batch(config: Config, batch: int, power: float) -> Config:
+    """Return a configuration for another batch, the samples seen unchanged.
+
+    >>> small = at_batch(get_preset("ring").config, 2048, 1.0)
+    >>> small.steps, small.fakes, small.optimizer.generator_rate
+    (1560, 512, 0.0008)
+    """
+    factor = (batch / REFERENCE) ** power
+    # Whole fifths, each a call of the program.
+    steps = SEEN // batch // 5 * 5
+    return replace(
+        config,
+        batch=batch,
+        fakes=batch // 4,
+        steps=steps,
+        steps_per_call=steps // 5,
+        eval_every=steps // 5,
+        checkpoint_every=steps,
+        generator_rate=factor * config.optimizer.generator_rate,
+        discriminator_rate=factor * config.optimizer.discriminator_rate,
+        average_decay=0.0,
+    )
+
+
+def play(config: Config) -> dict[str, float]:
+    """Return how a game ends, without files; nothing but NaN where it diverges."""
+    trainer = Trainer.create(config)
+    try:
+        state, _ = trainer.fit(trainer.initial_state())
+        return make_evaluation(trainer)(state)
+    except (NonFiniteError, ValueError):
+        return {"wasserstein": float("nan"), "modes": 0.0}
+
+
+def row(name: str, group: str, batch: int, rule: str, seed: int) -> dict[str, Any]:
+    """Return one run."""
+    base = replace(get_preset("ring").config, seed=seed, **GROUPS[group][name])
+    config = at_batch(base, batch, RULES[rule])
+    found = play(config)
+    return {
+        "optimizer": group,
+        "rates": name,
+        "batch": batch,
+        "rule": rule,
+        "seed": seed,
+        "config": to_json(config),
+        "final": found,
+    }
+
+
+def main(log: str = "runs/mgan_batch.jsonl", seeds: int = 3, group: str = "") -> None:
+    """Play all that the log lacks; with all groups done write the record.
+
+    Args:
+        log: file of the runs that are done.
+        seeds: runs of each.
+        group: play this one of `GROUPS` alone, and write no record.
+    """
+    path = Path(log)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for name in [group] if group else GROUPS:
+        _play_group(path, name, seeds)
+    if not group:
+        every = list(read_lines(path))
+        chosen = {name: best(every, name) for name in GROUPS}
+        rows = [
+            found
+            for found in every
+            if found["batch"] == REFERENCE
+            or found["rates"] == chosen[found["optimizer"]]
+        ]
+        command = f"{COMMAND} --seeds {seeds}"
+        print(write_record("mgan_batch", command, seen=SEEN, chosen=chosen, runs=rows))
+
+
+def best(rows: list[dict[str, Any]], group: str) -> str:
+    """Return the rates that end nearest to the data at 512, by the first seed."""
+    found = {
+        r["rates"]: r["final"]["wasserstein"]
+        for r in rows
+        if (r["optimizer"], r["batch"], r["seed"]) == (group, REFERENCE, 0)
+    }
+    # A NaN is no number to be the least.
+    return min(
+        GROUPS[group], key=lambda name: (found[name] != found[name], found[name])
+    )
+
+
+def _play_group(path: Path, group: str, seeds: int) -> None:
+    _play_missing(path, [(name, group, REFERENCE, "same", 0) for name in GROUPS[group]])
+    chosen = best(list(read_lines(path)), group)
+    cases = [(REFERENCE, "same"), *itertools.product(BATCHES, RULES)]
+    for seed, (batch, rule) in itertools.product(range(seeds), cases):
+        _play_missing(path, [(chosen, group, batch, rule, seed)])
+
+
+def _play_missing(path: Path, wanted: list[tuple[str, str, int, str, int]]) -> None:
+    fields = ("rates", "optimizer", "batch", "rule", "seed")
+    done = {tuple(r[field] for field in fields) for r in read_lines(path)}
+    for key in wanted:
+        if key in done:
+            continue
+        found = row(*key)
+        lines = JsonLines(path)
+        lines.append({"step": 0, **found})
+        lines.close()
+        final = found["final"]
+        print(*key, f"W {final['wasserstein']:.3f} modes {final['modes']}", flush=True)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,1 @@
+"""A step of LARS: what it costs beside others, and how exact it is."""

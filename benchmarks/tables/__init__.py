@@ -1,0 +1,1 @@
+"""The pages' tables, made from records and presets."""

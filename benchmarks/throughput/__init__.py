@@ -1,0 +1,1 @@
+"""What a training step and everything around it cost on one device."""

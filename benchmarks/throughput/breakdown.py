@@ -1,0 +1,105 @@
+"""Where the time of our training step goes: its parts, compiled and timed apart."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from benchmarks.common.rounds import Run, alternate, ratios, steps_for, summary
+from experiments.lars.optimizer import make_optimizer
+from experiments.lars.program import Batch, Shared, prepare
+from experiments.lars.trainer import Trainer
+from lars_jax.train import Interrupt
+from lars_jax.train.parallel import CPU_OPTIONS
+
+STEP = "whole step"
+PARTS = ("gather and augment", "forward", "forward and backward", "optimizer")
+
+
+def breakdown(trainer: Trainer, *, rounds: int, target: float) -> dict[str, Any]:
+    """Return the seconds of each part, and its share of the whole step.
+
+    Parts run one after another in each round, and shares are of the same round's step.
+    Compiled apart, parts cannot be fused with one another, so shares need not add to 1.
+
+    Args:
+        trainer: the configuration to take apart, on one device.
+        rounds: number of rounds.
+        target: seconds that one part takes in a round.
+
+    Returns:
+        For each part: `seconds` and `share`, each as `summary` returns it.
+    """
+    runs = {name: _repeat(part) for name, part in _parts(trainer).items()}
+    steps = {name: steps_for(run, target) for name, run in runs.items()}
+    taken = alternate(runs, steps, rounds)
+    return {
+        name: {
+            "seconds": summary(times),
+            "share": summary(ratios(times, taken[STEP])),
+        }
+        for name, times in taken.items()
+    }
+
+
+def _parts(trainer: Trainer) -> dict[str, Callable[[], Any]]:
+    """Return what computes each part once, on a fixed batch and state."""
+    config, facts, inputs = trainer.config, trainer.inputs.facts, trainer.inputs
+    shared = inputs.shared(inputs.train, config.seed)
+    batches = inputs.train_batches(
+        start=0, stop=1, seed=config.seed, interrupt=Interrupt()
+    )
+    batch = next(batches)
+    state = trainer.initial_state()
+    tx = make_optimizer(config.optimizer, total_steps=1, steps_per_epoch=1.0)
+    key = shared["key"]
+
+    @jax.jit
+    def data(batch: Batch, shared: Shared) -> tuple[jax.Array, jax.Array]:
+        images = prepare(config, facts, batch, shared, train=True)
+        return images, shared["label"][batch["index"]]
+
+    def loss(params: Any, images: jax.Array, labels: jax.Array) -> Any:
+        logits, model_state = trainer.program.network.apply(
+            params, state.model_state, images, train=True, key=key
+        )
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return jnp.mean(losses), model_state
+
+    @jax.jit
+    def optimizer(gradients: Any, opt_state: Any, params: Any) -> Any:
+        updates, opt_state = tx.update(gradients, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    forward = jax.jit(loss)
+    # Compiled as the whole step is, or it would be another program.
+    options = CPU_OPTIONS if jax.default_backend() == "cpu" else None
+    backward = jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=options)
+    images, labels = data(batch, shared)
+    _, gradients = backward(state.params, images, labels)
+    step = trainer.program.train_step
+    carried = [trainer.initial_state()]
+
+    def whole() -> Any:
+        carried[0], metrics = step(carried[0], batch, shared)
+        return metrics
+
+    return {
+        STEP: whole,
+        "gather and augment": lambda: data(batch, shared),
+        "forward": lambda: forward(state.params, images, labels),
+        "forward and backward": lambda: backward(state.params, images, labels),
+        "optimizer": lambda: optimizer(gradients, state.opt_state, state.params),
+    }
+
+
+def _repeat(part: Callable[[], Any]) -> Run:
+    def run(steps: int) -> None:
+        result = None
+        for _ in range(steps):
+            result = part()
+        jax.block_until_ready(result)
+
+    return run
