@@ -4,13 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from benchmarks.faults.phases import LONG, disturbed
 from experiments.toy import TOY, Toy, main
 from lars_jax.runs import cli
 from lars_jax.train.ahead import AheadOfTime
@@ -18,30 +18,6 @@ from lars_jax.train.record import read_lines
 from tests.runs.support import RUN, last_state, rows
 
 ROOT = Path(__file__).parents[2]
-LONG = 60.0
-"""Seconds that a phase is made to last, far more than a test."""
-
-
-def linger():
-    """Send the signal a moment from now, and be busy for long."""
-    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
-    time.sleep(LONG)
-
-
-def in_loading(patch, number):
-    del number
-    original = Toy.__init__
-
-    def slow(self, config):
-        linger()
-        original(self, config)
-
-    patch(Toy, "__init__", slow)
-
-
-def in_compilation(patch, number):
-    del number
-    patch(AheadOfTime, "compile", lambda self, *arguments: linger())
 
 
 def in_step(patch, number):
@@ -57,35 +33,19 @@ def in_step(patch, number):
     patch(AheadOfTime, "__call__", called)
 
 
-def in_evaluation(patch, number):
-    """Let the evaluation of the given number, from 1, last."""
-    original, calls = Toy.evaluate, iter(range(1, 1000))
-
-    def slow(self, state, interrupt):
-        if next(calls) == number:
-            interrupt.run(linger)
-        return original(self, state, interrupt)
-
-    patch(Toy, "evaluate", slow)
-
-
-def in_finish(patch, number):
-    del number
-    patch(Toy, "on_finish", lambda self, s, f, interrupt: interrupt.run(linger))
-
-
 PHASES = {
-    # name: (phase, number, step that is saved)
-    "loading": (in_loading, 0, None),
-    "compilation": (in_compilation, 0, 0),
-    "first step": (in_step, 1, 1),
-    "step before an evaluation": (in_step, 10, 10),
-    "step between": (in_step, 17, 17),
-    "last step": (in_step, 40, 40),
-    "first evaluation": (in_evaluation, 1, 10),
-    "later evaluation": (in_evaluation, 3, 30),
-    "last evaluation": (in_evaluation, 4, 40),
-    "finish": (in_finish, 0, 40),
+    # name: (phase, number of the event, step that is saved)
+    "loading": ("loading", 0, None),
+    "compilation": ("compilation", 0, 0),
+    # The loop runs eight steps ahead of the rows that it looks at.
+    "first row": ("training", 0, 9),
+    "row before an evaluation": ("training", 9, 10),
+    "last row": ("training", 39, 40),
+    "data wait": ("data wait", 17, 17),
+    "first evaluation": ("evaluation", 0, 10),
+    "later evaluation": ("evaluation", 2, 30),
+    "last evaluation": ("evaluation", 3, 40),
+    "finish": ("finish", 0, 40),
 }
 
 
@@ -93,13 +53,12 @@ PHASES = {
     ("phase", "number", "saved"), PHASES.values(), ids=list(PHASES)
 )
 def test_signal_in_a_phase_saves_and_loses_nothing(
-    finished, tmp_path, monkeypatch, capfd, phase, number, saved
+    finished, tmp_path, capfd, phase, number, saved
 ):
     directory = tmp_path / "run"
-    with monkeypatch.context() as patched:
-        phase(patched.setattr, number)
+    with disturbed(TOY, phase, number) as experiment:
         started = time.monotonic()
-        assert main([*RUN, "--run-dir", str(directory)]) == 143
+        assert cli.main(experiment, [*RUN, "--run-dir", str(directory)]) == 143
         assert time.monotonic() - started < LONG / 2
     said = capfd.readouterr().err
     assert "Traceback" not in said
