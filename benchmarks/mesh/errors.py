@@ -31,7 +31,7 @@ from flax import linen as nn
 
 from benchmarks.common.processes import free_port
 from benchmarks.common.records import write_record
-from lars_jax import TrainState, lars, update
+from lars_jax import TrainState, lars
 from lars_jax.models import BatchNorm, from_linen, merge_running
 from lars_jax.models.layers import Dropout
 from lars_jax.train import (
@@ -41,8 +41,9 @@ from lars_jax.train import (
     gathered,
     parameter_shardings,
     state_shardings,
+    update,
 )
-from lars_jax.train.cluster import Cluster
+from lars_jax.train.cluster import find_cluster
 from lars_jax.train.parallel import Backend
 from lars_jax.train.processes import join
 
@@ -214,7 +215,11 @@ def one_of_several(
     address: str, count: int, references: Path, rows: Path, index: int
 ) -> None:
     """Take every case together with the other processes; the first writes the rows."""
-    processes = join(Cluster("explicit", address, count, index))
+    cluster = find_cluster(
+        {}, coordinator=address, num_processes=count, process_id=index
+    )
+    assert cluster is not None
+    processes = join(cluster)
     known = pickle.loads(references.read_bytes())
     found = list(measured(cases((count,), count), known))
     if processes.writes:

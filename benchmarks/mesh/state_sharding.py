@@ -28,7 +28,7 @@ from benchmarks.common.networks import IMAGE_SIZES
 from benchmarks.common.records import write_record
 from benchmarks.mesh import errors as mesh_errors
 from benchmarks.mesh.collectives import Collective, collectives
-from lars_jax import TrainState, lars, update
+from lars_jax import TrainState, lars
 from lars_jax.models import build, merge_running
 from lars_jax.train import (
     DataParallel,
@@ -37,6 +37,7 @@ from lars_jax.train import (
     gathered,
     parameter_shardings,
     state_shardings,
+    update,
 )
 from lars_jax.train.sharding import shard_shapes
 
