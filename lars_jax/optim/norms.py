@@ -91,7 +91,7 @@ def sums_of_squares(
     def plain(pairs: Sequence[Pair]) -> tuple[jax.Array, jax.Array]:
         totals = collected(_plain_sums, pairs)
         # Below this the squares that were lost may outweigh those that were not.
-        least = jnp.asarray(sizes * jnp.finfo(dtype).tiny, dtype)
+        least = jnp.asarray(sizes[None, None] * jnp.finfo(dtype).tiny, dtype)
         totals = jnp.where(totals < least, 0.0, totals)
         return jnp.broadcast_to(totals, (3, *totals.shape[1:])), jnp.ones(3, dtype)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -227,12 +228,17 @@ def layerwise(
             leaves = _replaced(leaves, [rule.direction(leaf, None) for leaf in leaves])
             rule = replace(rule, weight_decay=0.0)
         leaves = _replaced(leaves, passed("gradient", [x.gradient for x in leaves]))
-        found = measure(leaves, rule, all_leaves=telemetry)
+        # Where nothing comes between, rate and ratio are multiplied once for a layer.
+        between = inner is not None and inner.place == "scaled"
+        last = -gamma if apply_rate else 1.0
+        first, last = (1.0, last) if between else (last, 1.0)
+        found = measure(leaves, rule, factor=first, all_leaves=telemetry)
         moved = passed("direction", list(map(rule.direction, leaves, found.quotients)))
-        moved = passed("scaled", list(map(_scaled, leaves, moved, found.ratios)))
-        if apply_rate:
-            moved = [None if x is None else _times(-gamma, x) for x in moved]
-        moved = passed("moved", moved)
+        moved = list(
+            map(partial(_scaled, otherwise=first), leaves, moved, found.factors)
+        )
+        moved = passed("scaled", moved)
+        moved = passed("moved", [_times(last, x) for x in moved])
         moved = list(map(_narrowed, moved, given))
         if telemetry:
             names = known[0].names or LayerNames(layer_names(params, stacked_axes))
@@ -298,15 +304,19 @@ def _replaced(leaves: list[Leaf], gradients: list[Any]) -> list[Leaf]:
     return list(map(lambda x, g: replace(x, gradient=g), leaves, gradients))
 
 
-def _times(factor: Any, direction: jax.Array) -> jax.Array:
+def _times(factor: Any, direction: Any) -> Any:
+    if direction is None or isinstance(factor, float) and factor == 1.0:
+        return direction
     return jnp.asarray(factor).astype(direction.dtype) * direction
 
 
-def _scaled(leaf: Leaf, direction: Any, ratio: jax.Array | None) -> Any:
-    """Return lambda times the direction."""
-    if leaf.frozen or ratio is None or not leaf.adapted:
-        return direction
-    return _times(leaf.broadcast_to_leaf(ratio), direction)
+def _scaled(
+    leaf: Leaf, direction: Any, factor: jax.Array | None, otherwise: Any
+) -> Any:
+    """Return the direction times the ratio and what is multiplied with it."""
+    if factor is None or not leaf.adapted:
+        return _times(otherwise, direction)
+    return _times(leaf.broadcast_to_leaf(factor), direction)
 
 
 def _narrowed(moved: Any, leaf: Leaf) -> Any:

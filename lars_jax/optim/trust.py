@@ -191,27 +191,30 @@ class Measured(NamedTuple):
     """What a step knows of all layers.
 
     Attributes:
-        ratios: for each leaf the trust ratio of its layers, a scalar or [S]; None for
-            leaves that were not measured.
+        factors: for each leaf the trust ratio of its layers times the factor, a scalar
+            or [S]; None for leaves that were not measured.
         quotients: for each leaf where the ratio is a quotient, bools of the same shape,
             or None where the variant does not ask.
         columns: ||w||, ||g|| and the ratio of all layers, float32 [L] each.
     """
 
-    ratios: list[jax.Array | None]
+    factors: list[jax.Array | None]
     quotients: list[jax.Array | None]
     columns: list[jax.Array]
 
 
-def measure(leaves: Sequence[Leaf], rule: Rule, *, all_leaves: bool) -> Measured:
+def measure(
+    leaves: Sequence[Leaf], rule: Rule, *, factor: Any, all_leaves: bool
+) -> Measured:
     """Measure all leaves, or those that are adapted, and form their trust ratios.
 
     Args:
         leaves: of the whole tree.
         rule: the variant with its numbers.
+        factor: a number that the ratios are multiplied by.
         all_leaves: measure leaves that are not adapted, too.
     """
-    ratios: list[Any] = [None] * len(leaves)
+    factors: list[Any] = [None] * len(leaves)
     quotients: list[Any] = [None] * len(leaves)
     columns: list[list[jax.Array]] = [[], [], []]
     order: list[int] = []
@@ -220,8 +223,9 @@ def measure(leaves: Sequence[Leaf], rule: Rule, *, all_leaves: bool) -> Measured
         weight_norm, decayed_norm, gradient_norm = _norms(inside, rule)
         ratio, divided = rule.trust_ratio(weight_norm, decayed_norm, gradient_norm)
         ratio = jnp.where(_of_layers(inside, [x.adapted for x in inside]), ratio, 1.0)
-        for i, value in zip(members, _by_leaf(ratio, inside), strict=True):
-            ratios[i] = value
+        products = _by_leaf(jnp.asarray(factor, ratio.dtype) * ratio, inside)
+        for i, value in zip(members, products, strict=True):
+            factors[i] = value
         if rule.choices.zero_norm == "undecayed":
             flags = _by_leaf(divided.astype(np.float32), inside)
             for i, flag in zip(members, flags, strict=True):
@@ -230,7 +234,7 @@ def measure(leaves: Sequence[Leaf], rule: Rule, *, all_leaves: bool) -> Measured
         for column, vector in zip(columns, known, strict=True):
             column.append(vector.astype(jnp.float32))
         order += members
-    return Measured(ratios, quotients, [_in_order(x, order, leaves) for x in columns])
+    return Measured(factors, quotients, [_in_order(x, order, leaves) for x in columns])
 
 
 def _vectors(leaves: Sequence[Leaf], all_leaves: bool) -> list[list[int]]:
@@ -266,7 +270,7 @@ def _norms(leaves: Sequence[Leaf], rule: Rule) -> jax.Array:
         totals, scales = sums_of_squares(pairs, stacked_axes, real)
         parts.append(jax.lax.psum(totals, axes) if axes else totals)
     totals = jnp.concatenate(parts, axis=-1)
-    decays = _of_layers(leaves, [rule.decays(leaf) for leaf in leaves])
+    decays = _of_layers(leaves, [rule.decays(leaf) for leaf in leaves])[None, None]
     weights, gradients = totals[:, :1], totals[:, 1:]
     totals = jnp.concatenate(
         [weights, jnp.where(decays, weights, 0.0), gradients], axis=1
