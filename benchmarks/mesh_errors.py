@@ -31,7 +31,7 @@ from flax import linen as nn
 
 from benchmarks.local_processes import free_port
 from benchmarks.records import write_record
-from lars_jax import TrainState, lars, update
+from lars_jax import TrainState, lars
 from lars_jax.models import BatchNorm, from_linen, merge_running
 from lars_jax.models.layers import Dropout
 from lars_jax.train import (
@@ -41,6 +41,7 @@ from lars_jax.train import (
     gathered,
     parameter_shardings,
     state_shardings,
+    update,
 )
 from lars_jax.train.parallel import Backend
 

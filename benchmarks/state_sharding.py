@@ -28,7 +28,7 @@ import optax
 from benchmarks import mesh_errors
 from benchmarks.network_shapes import IMAGE_SIZES
 from benchmarks.records import write_record
-from lars_jax import TrainState, lars, update
+from lars_jax import TrainState, lars
 from lars_jax.models import build, merge_running
 from lars_jax.train import (
     DataParallel,
@@ -37,6 +37,7 @@ from lars_jax.train import (
     gathered,
     parameter_shardings,
     state_shardings,
+    update,
 )
 from lars_jax.train.sharding import shard_shapes
 

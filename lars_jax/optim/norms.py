@@ -84,9 +84,11 @@ def sums_of_squares(
 
     def collected(sums: _PairSums, pairs: Sequence[Pair]) -> jax.Array:
         parts = [sums(*block) for block in _arrays(pairs, blocks, dtype)]
-        columns = zip(*parts, strict=True)
-        entries = [jnp.atleast_1d(replicated(x)) for column in columns for x in column]
-        return jnp.concatenate(entries).reshape(-1, 2, len(place))[..., place]
+        columns = [
+            jnp.atleast_1d(replicated(x)) for c in zip(*parts, strict=True) for x in c
+        ]
+        shape = len(parts[0]) // 2, 2, len(place)
+        return jnp.concatenate(columns).reshape(shape)[..., place]
 
     def plain(pairs: Sequence[Pair]) -> tuple[jax.Array, jax.Array]:
         totals = collected(_plain_sums, pairs)

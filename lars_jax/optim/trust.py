@@ -29,6 +29,9 @@ from lars_jax.optim.variants import Variant
 Scalar = float | jax.Array
 """A number, which may be traced."""
 
+LARGEST_RATIO = 2.0**96
+"""That of a gradient of nearly nothing: times any rate it is still a float."""
+
 
 @dataclass(frozen=True)
 class Leaf:
@@ -170,7 +173,7 @@ class Rule:
         # Dividing by one where the branch is not taken keeps gradients through an
         # update with a zero leaf from becoming NaN.
         quotient = eta * (weight_norm / jnp.where(measurable, denominator, 1.0))
-        quotient = jnp.minimum(quotient, jnp.finfo(real).max)
+        quotient = jnp.minimum(quotient, LARGEST_RATIO)
         # Infinite, but not NaN: `maximum` hands that on.
         too_large = jnp.isinf(jnp.maximum(weight_norm, gradient_norm))
         quotient = jnp.where(too_large, 0.0, quotient)
@@ -245,10 +248,19 @@ def _vectors(leaves: Sequence[Leaf], all_leaves: bool) -> list[list[int]]:
     they share for one that differs between devices.
     """
     vectors: dict[Any, dict[Any, list[int]]] = {}
+    groups: dict[Any, list[Leaf]] = {}
     for i, leaf in enumerate(leaves):
         if not leaf.frozen and (leaf.adapted or all_leaves):
             key = None if leaf.stacked_axis is None else _layer(leaf, i)
             vectors.setdefault(key, {}).setdefault(leaf.mesh_axes, []).append(i)
+            groups.setdefault(_layer(leaf, i), []).append(leaf)
+    for members in groups.values():
+        if len({(leaf.stacked_axis is None, leaf.layers) for leaf in members}) > 1:
+            raise ValueError(
+                "leaves of one layer group must stack the same number of layers; got "
+                f"shapes {[leaf.weights.shape for leaf in members]} in group "
+                f"{members[0].group!r}: give each its label"
+            )
     return [sum(by_axes.values(), []) for by_axes in vectors.values()]
 
 
@@ -292,13 +304,6 @@ def _partners(leaves: Sequence[Leaf]) -> np.ndarray:
     shape = starts[-1], max(map(len, groups.values()))
     partners = np.full(shape, starts[-1])
     for members in groups.values():
-        if len({(leaves[i].stacked_axis is None, counts[i]) for i in members}) > 1:
-            shapes = [leaves[i].weights.shape for i in members]
-            raise ValueError(
-                "leaves of one layer group must stack the same number of layers; got "
-                f"shapes {shapes} in group {leaves[members[0]].group!r}: give each its "
-                "label"
-            )
         rows = np.stack([np.arange(starts[i], starts[i + 1]) for i in members], axis=-1)
         for i in members:
             partners[starts[i] : starts[i + 1], : len(members)] = rows

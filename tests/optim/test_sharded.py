@@ -171,6 +171,7 @@ FORMS = {
     "spec": (P("x", "y"), GRID, P("x", "y")),
     "spec of both on one axis": (P(("x", "y")), GRID, P(("x", "y"))),
     "tree": ({"a": "x", "b": P("x")}, LINE, P("x")),
+    "tree with no axes": ({"a": ("x",), "b": ()}, LINE, {"a": P("x"), "b": P()}),
     "function": (lambda params: dict.fromkeys(params, "x"), LINE, P("x")),
 }
 
@@ -183,7 +184,7 @@ def test_axes_are_told_in_any_form(axes, grid, spec):
         params, scale_by_lars().init(params), params
     )
     tx = scale_by_lars(axis_names=axes)
-    specs = dict.fromkeys(params, spec)
+    specs = spec if isinstance(spec, dict) else dict.fromkeys(params, spec)
     update = mapped(tx, params, specs, mesh_of(grid))
     found, state = update(params, tx.init(params), params)
     assert_equal_steps(
@@ -229,6 +230,7 @@ NORMS = (
 )
 
 
+@pytest.mark.usefixtures("accelerated")
 @either_check
 def test_shards_of_any_norm_are_joined(check_vma):
     w = jnp.ones((8, 1))
