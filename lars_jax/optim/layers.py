@@ -37,7 +37,7 @@ class LayerNames(tuple[str, ...]):
 @partial(
     jax.tree_util.register_dataclass, data_fields=["vector"], meta_fields=["names"]
 )
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, repr=False)
 class PerLayer(Mapping[str, jax.Array]):
     """One number for each layer, read by the layer's name.
 

@@ -254,20 +254,24 @@ def _scaled_sums(pair: Pair, axes: tuple[int, ...]) -> list[jax.Array]:
 
 
 def _scaled(arrays: Sequence[jax.Array]) -> list[jax.Array]:
-    return [x * scale for scale in (1.0, UP, DOWN) for x in arrays]
+    return [jnp.abs(x) * scale for scale in (1.0, UP, DOWN) for x in arrays]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _sums(
     arrays: tuple[jax.Array, ...], axes: tuple[int, ...]
 ) -> tuple[jax.Array, ...]:
-    """Return the sum of squares of each array, all by one reduction."""
+    """Return the sum of squares of each array of magnitudes, all by one reduction."""
+    tiny = jnp.finfo(arrays[0].dtype).tiny
+    # As plain squares XLA turns those of one entry into (x * x) * (scale * scale),
+    # whose second factor is infinite.
+    squares = tuple(x * jnp.maximum(x, tiny) for x in arrays)
     zeros = (np.zeros((), arrays[0].dtype),) * len(arrays)
 
     def add(a: Any, b: Any) -> Any:
         return tuple(x + y for x, y in zip(a, b, strict=True))
 
-    return jax.lax.reduce(tuple(map(jnp.square, arrays)), zeros, add, axes)
+    return jax.lax.reduce(squares, zeros, add, axes)
 
 
 @_sums.defjvp

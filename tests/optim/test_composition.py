@@ -436,7 +436,7 @@ def test_mask_functions_see_the_parameters_and_nothing_else(factory, argument):
         return jax.tree.map(lambda p: p.ndim > 1, params)
 
     params = jax.tree.map(lambda p: jnp.full_like(p, 7.0), some_params())
-    tx = factory(0.1, 0.5, **{argument: mask})
+    tx = factory(0.1, weight_decay=0.5, **{argument: mask})
     tx.update(some_gradients(), tx.init(params), params)
     assert seen
     for tree in seen:

@@ -66,6 +66,19 @@ def test_a_norm_of_any_decade_is_right_to_six_digits(scaled, beta):
     assert_right_at(DECADES, scaled, beta)
 
 
+@far
+@pytest.mark.parametrize("shape", [(), (1, 1)])
+def test_a_leaf_of_one_entry_has_its_norm_at_any_decade(shape):
+    sizes = {f"{size:g}": size for size in [0.0, *DECADES]}
+    w = {name: jnp.full(shape, size, jnp.float32) for name, size in sizes.items()}
+    tx = scale_by_lars(ETA)
+    _, state = jax.jit(tx.update)(w, tx.init(w), w)
+    norms, ratios = jax.device_get((state.weight_norm, state.trust_ratio))
+    for name, size in sizes.items():
+        np.testing.assert_allclose(norms[name], size, rtol=1e-6)
+        np.testing.assert_allclose(ratios[name], ETA if size else 1.0)
+
+
 @each_scaled
 @both_decays
 def test_a_plain_norm_is_right_from_1e_14_to_1e18(scaled, beta):
@@ -85,7 +98,7 @@ def test_denominators_that_are_norms_of_sums_keep_their_range(variant, size):
 
 FORMS = {"plain": contextlib.nullcontext, "accelerated": accelerated}
 each_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-EDGES = [0.0, 1e-38, 1e-30, 1e-19, 1.0, 1e19, 1e30, 1e38]
+EDGES = [0.0, 1e-38, 1e-19, 1.0, 1e19, 1e38]
 
 
 @each_form
@@ -96,16 +109,17 @@ def test_no_finite_gradient_or_weight_gives_a_step_that_is_not(variant, form):
     g = {name: jnp.full((5, 2), b, jnp.float32) for name, (_, b) in pairs.items()}
 
     @jax.jit
-    def step(beta):
+    def step(beta, w, g):
         # Without momentum, which multiplies a ratio by gradients of other steps.
         return stepped(lars(0.9, beta, variant=variant, momentum=None), w, g)
 
     for beta in (0.0, 0.1):
         with form():
-            updates, state = step(beta)
+            updates, state = step(beta, w, g)
+        updates, ratios = jax.device_get((updates, state.trust_ratio))
         for name in pairs:
-            assert jnp.isfinite(state.trust_ratio[name]), name
-            assert jnp.all(jnp.isfinite(updates[name])), name
+            assert np.isfinite(ratios[name]), name
+            assert np.isfinite(updates[name]).all(), name
 
 
 def test_leaf_beyond_the_range_of_a_plain_norm_stands_still_or_is_taken_for_zero():
