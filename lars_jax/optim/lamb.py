@@ -8,7 +8,7 @@ import optax
 
 from lars_jax.optim.masks import Mask
 from lars_jax.optim.scaling import Inner, layerwise, require_number
-from lars_jax.optim.trust import Scalar
+from lars_jax.optim.trust import Scalar, Selection
 from lars_jax.optim.variants import Variant
 
 
@@ -76,17 +76,14 @@ def lamb(
     require_number("b2", b2, below=1.0)
     require_number("eps", eps)
     return layerwise(
-        1.0,
-        weight_decay,
-        0.0,
-        weight_decay_mask=weight_decay_mask,
-        trust_ratio_mask=trust_ratio_mask,
+        Selection(
+            trust_ratio_mask, weight_decay_mask, stacked_axes, axis_names, layer_groups
+        ),
         variant=Variant(denominator="fused"),
         learning_rate=learning_rate,
-        stacked_axes=stacked_axes,
-        axis_names=axis_names,
-        layer_groups=layer_groups,
-        telemetry=True,
+        trust_coefficient=1.0,
+        weight_decay=weight_decay,
+        eps=0.0,
         apply_rate=True,
         inner=_adam(b1, b2, eps),
     )

@@ -21,10 +21,11 @@ from typing import Any, Literal
 import jax
 import optax
 
+from lars_jax.optim.layers import require_static
 from lars_jax.optim.masks import Mask, exclude_vectors
 from lars_jax.optim.momentum import trace
-from lars_jax.optim.scaling import Inner, layerwise, require_number, require_static
-from lars_jax.optim.trust import Scalar
+from lars_jax.optim.scaling import Inner, layerwise, require_number
+from lars_jax.optim.trust import Scalar, Selection
 from lars_jax.optim.variants import Variant, resolve_variant
 
 
@@ -100,16 +101,14 @@ def lars(
     require_number("momentum", 0.0 if momentum is None else momentum, below=1.0)
     choices = resolve_variant(variant)
     return layerwise(
-        trust_coefficient,
-        weight_decay,
-        eps,
-        weight_decay_mask=weight_decay_mask,
-        trust_ratio_mask=trust_ratio_mask,
+        Selection(
+            trust_ratio_mask, weight_decay_mask, stacked_axes, axis_names, layer_groups
+        ),
         variant=choices,
         learning_rate=learning_rate,
-        stacked_axes=stacked_axes,
-        axis_names=axis_names,
-        layer_groups=layer_groups,
+        trust_coefficient=trust_coefficient,
+        weight_decay=weight_decay,
+        eps=eps,
         telemetry=telemetry,
         apply_rate=True,
         inner=_velocity(choices, momentum, nesterov, accumulator_dtype),

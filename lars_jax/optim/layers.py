@@ -170,6 +170,20 @@ def refuse_step_count(params: Params) -> None:
 PASS_STATIC = "pass static_args=lars_jax.STATIC_ARGUMENTS to optax.inject_hyperparams"
 
 
+def require_static(**arguments: Any) -> None:
+    """Refuse arrays for what must be known before a step is compiled.
+
+    `optax.inject_hyperparams` makes arrays of ints, and calls functions as schedules.
+    """
+    for name, value in arguments.items():
+        arrays = [x for x in jax.tree.leaves(value) if isinstance(x, jax.Array)]
+        if arrays:
+            raise ValueError(
+                f"{name} must be known before a step is compiled; got an array of "
+                f"{arrays[0].dtype}: {PASS_STATIC}"
+            )
+
+
 def resolve_stacked_axes(axes: Any, params: Params) -> list[int | None]:
     """Return for each leaf the axis that counts layers, or None.
 

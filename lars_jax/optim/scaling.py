@@ -10,13 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lars_jax.optim.layers import (
-    PASS_STATIC,
-    LayerNames,
-    PerLayer,
-    layer_names,
-    leaf_names,
-)
+from lars_jax.optim.layers import PerLayer, leaf_names, require_static
 from lars_jax.optim.masks import Mask, Params
 from lars_jax.optim.trust import Leaf, Rule, Scalar, Selection, measure
 from lars_jax.optim.variants import Variant, resolve_variant
@@ -137,33 +131,27 @@ def scale_by_lars(
     0.001429 0.002857
     """
     return layerwise(
-        trust_coefficient,
-        weight_decay,
-        eps,
-        weight_decay_mask=weight_decay_mask,
-        trust_ratio_mask=trust_ratio_mask,
+        Selection(
+            trust_ratio_mask, weight_decay_mask, stacked_axes, axis_names, layer_groups
+        ),
         variant=variant,
         learning_rate=learning_rate,
-        stacked_axes=stacked_axes,
-        axis_names=axis_names,
-        layer_groups=layer_groups,
+        trust_coefficient=trust_coefficient,
+        weight_decay=weight_decay,
+        eps=eps,
         telemetry=telemetry,
     )
 
 
 def layerwise(
+    selection: Selection,
+    *,
+    variant: str | Variant,
+    learning_rate: optax.ScalarOrSchedule,
     trust_coefficient: Scalar,
     weight_decay: optax.ScalarOrSchedule,
     eps: Scalar,
-    *,
-    weight_decay_mask: Mask,
-    trust_ratio_mask: Mask,
-    variant: str | Variant,
-    learning_rate: optax.ScalarOrSchedule,
-    stacked_axes: Any,
-    axis_names: Any,
-    layer_groups: Any,
-    telemetry: bool,
+    telemetry: bool = True,
     apply_rate: bool = False,
     inner: Inner | None = None,
 ) -> optax.GradientTransformation:
@@ -172,32 +160,16 @@ def layerwise(
     It takes what `scale_by_lars` does, and may multiply by -gamma, too, and have
     momentum or Adam at a place within.
     """
-    require_static(
-        weight_decay_mask=weight_decay_mask,
-        trust_ratio_mask=trust_ratio_mask,
-        variant=variant,
-        stacked_axes=stacked_axes,
-        axis_names=axis_names,
-        layer_groups=layer_groups,
-        telemetry=telemetry,
-    )
+    require_static(telemetry=telemetry)
+    require_number("learning_rate", learning_rate)
     require_number("trust_coefficient", trust_coefficient)
     require_number("weight_decay", weight_decay)
     require_number("eps", eps)
-    require_number("learning_rate", learning_rate)
     choices = resolve_variant(variant)
-    selection = Selection(
-        trust_ratio_mask,
-        weight_decay_mask,
-        choices.decay_excluded,
-        stacked_axes,
-        axis_names,
-        layer_groups,
-    )
 
     def init(params: Params) -> Any:
         _require_floats(params)
-        names = LayerNames(layer_names(params, stacked_axes))
+        names = selection.names(params)
         # Four arrays and not one four times: a buffer can be donated only once.
         empty = [
             PerLayer(jnp.zeros(len(names), jnp.float32), names) if telemetry else None
@@ -241,7 +213,7 @@ def layerwise(
         moved = passed("moved", [_times(last, x) for x in moved])
         moved = list(map(_narrowed, moved, given))
         if telemetry:
-            names = known[0].names or LayerNames(layer_names(params, stacked_axes))
+            names = known[0].names or selection.names(params)
             rates = jnp.asarray(gamma, jnp.float32) * found.columns[-1]
             known = [PerLayer(x, names) for x in (*found.columns, rates)]
         after = optax.safe_increment(count), *known, buffers
@@ -266,20 +238,6 @@ def require_number(name: str, value: Any, *, below: float = float("inf")) -> Non
             f"{name} must be a finite number, at least 0{bound}; got {value!r}: pass "
             "such a number"
         )
-
-
-def require_static(**arguments: Any) -> None:
-    """Refuse arrays for what must be known before a step is compiled.
-
-    `optax.inject_hyperparams` makes arrays of ints, and calls functions as schedules.
-    """
-    for name, value in arguments.items():
-        arrays = [x for x in jax.tree.leaves(value) if isinstance(x, jax.Array)]
-        if arrays:
-            raise ValueError(
-                f"{name} must be known before a step is compiled; got an array of "
-                f"{arrays[0].dtype}: {PASS_STATIC}"
-            )
 
 
 def require_params(params: Params | None) -> None:

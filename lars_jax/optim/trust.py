@@ -10,8 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from lars_jax.optim.layers import (
+    LayerNames,
+    layer_names,
     leaf_names,
     num_layers,
+    require_static,
     resolve_groups,
     resolve_mesh_axes,
     resolve_stacked_axes,
@@ -75,10 +78,16 @@ class Selection:
 
     trust_ratio_mask: Mask
     weight_decay_mask: Mask
-    decay_excluded: bool
     stacked_axes: Any
     axis_names: Any
     layer_groups: Any
+
+    def __post_init__(self) -> None:
+        require_static(**vars(self))
+
+    def names(self, params: Params) -> LayerNames:
+        """Return the name of every layer."""
+        return LayerNames(layer_names(params, self.stacked_axes))
 
     def leaves(self, params: Params, gradients: Any) -> list[Leaf]:
         """Return all that a step knows of each leaf, in the order of the tree."""
@@ -87,16 +96,11 @@ class Selection:
         for name, *pair in zip(leaf_names(params), weights, found, strict=True):
             _check_gradient(name, *pair)
         stacked = resolve_stacked_axes(self.stacked_axes, params)
-        adapted = jax.tree.leaves(resolve_mask(self.trust_ratio_mask, params))
-        decayed = jax.tree.leaves(resolve_mask(self.weight_decay_mask, params))
         columns = zip(
             map(jnp.asarray, weights),
             found,
-            adapted,
-            [
-                d and (a or self.decay_excluded)
-                for a, d in zip(adapted, decayed, strict=True)
-            ],
+            jax.tree.leaves(resolve_mask(self.trust_ratio_mask, params)),
+            jax.tree.leaves(resolve_mask(self.weight_decay_mask, params)),
             stacked,
             resolve_mesh_axes(self.axis_names, params, stacked),
             resolve_groups(self.layer_groups, params),
@@ -130,7 +134,8 @@ class Rule:
     def decays(self, leaf: Leaf) -> bool:
         """Return whether the leaf decays; a weight decay of plain 0 costs nothing."""
         none = isinstance(self.weight_decay, int | float) and self.weight_decay == 0
-        return leaf.decayed and not none
+        kept = leaf.adapted or self.choices.decay_excluded
+        return leaf.decayed and kept and not none
 
     def decayed_gradient(self, leaf: Leaf) -> jax.Array:
         """Return g + beta w in the wider dtype, or g of a leaf that does not decay."""

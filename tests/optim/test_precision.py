@@ -105,8 +105,8 @@ EDGES = [0.0, 1e-38, 1e-19, 1.0, 1e19, 1e38]
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_no_finite_gradient_or_weight_gives_a_step_that_is_not(variant, form):
     pairs = {f"{a:g} {b:g}": (a, b) for a in EDGES for b in EDGES}
-    w = {name: jnp.full((5, 2), a, jnp.float32) for name, (a, _) in pairs.items()}
-    g = {name: jnp.full((5, 2), b, jnp.float32) for name, (_, b) in pairs.items()}
+    w = {name: jnp.full(10, a, jnp.float32) for name, (a, _) in pairs.items()}
+    g = {name: jnp.full(10, b, jnp.float32) for name, (_, b) in pairs.items()}
 
     @jax.jit
     def step(beta, w, g):

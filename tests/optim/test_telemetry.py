@@ -72,7 +72,8 @@ def test_state_says_which_layer_has_which_value_whatever_is_around_it(wrap):
     with jax.numpy_dtype_promotion("standard"):  # MultiSteps needs it.
         state = jax.jit(lambda: stepped(wrap(lars(10.0))))()
     ratio = optax.tree.get(state, "trust_ratio")
-    assert dict(ratio) == {"fc/bias": np.float32(0.002), "fc/kernel": np.float32(0.01)}
+    assert list(ratio) == ["fc/bias", "fc/kernel"]
+    np.testing.assert_allclose(ratio["fc/kernel"], 0.01, rtol=1e-6)
     assert str(ratio) == "fc/bias: 0.002, fc/kernel: 0.01"
     np.testing.assert_allclose(lars_report(state).values, ROWS, rtol=1e-6)
 
