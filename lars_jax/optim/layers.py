@@ -8,9 +8,10 @@ its bias may be meant as one. Each is told by a tree, a prefix of one, or a func
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -141,7 +142,7 @@ def group_by_module(params: Params) -> Any:
     return jax.tree.map_with_path(lambda path, _: path_name(path[:-1]), params)
 
 
-def is_function(value: Any) -> bool:
+def is_function(value: Any) -> TypeGuard[Callable[[Params], Any]]:
     """Return whether a value is a function of the parameters, and no tree of values.
 
     A module of Equinox is a tree and can be called, too.

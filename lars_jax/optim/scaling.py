@@ -183,7 +183,7 @@ def layerwise(
     ) -> tuple[Any, Any]:
         del extra
         require_params(params)
-        count, *known, buffers = _own(state)
+        count, *fields, buffers = _own(state)
         structure = jax.tree.structure(params)
         gamma, beta = (at_step(x, count) for x in (learning_rate, weight_decay))
         rule = Rule(choices, trust_coefficient, beta, eps, gamma)
@@ -212,6 +212,7 @@ def layerwise(
         moved = passed("scaled", moved)
         moved = passed("moved", [_times(last, x) for x in moved])
         moved = list(map(_narrowed, moved, given))
+        known: list[Any] = fields
         if telemetry:
             names = known[0].names or selection.names(params)
             rates = jnp.asarray(gamma, jnp.float32) * found.columns[-1]

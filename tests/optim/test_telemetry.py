@@ -96,7 +96,7 @@ def test_values_of_an_ensemble_are_those_of_its_members():
     _, state = jax.vmap(tx.update)(g, jax.vmap(tx.init)(w), w)
     np.testing.assert_allclose(state.weight_norm["fc/kernel"], [5.0, 10.0])
     assert str(state.weight_norm) == "fc/bias: [2. 4.], fc/kernel: [ 5. 10.]"
-    assert layer_norms(state).shape == (2, 2, 4)
+    assert np.asarray(layer_norms(state)).shape == (2, 2, 4)
 
 
 def test_names_come_back_after_optax_has_mapped_over_a_state():
