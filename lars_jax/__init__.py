@@ -24,7 +24,7 @@ from lars_jax.optim import (
     scale_by_lars,
     warmup_polynomial,
 )
-from lars_jax.train import TrainState, fit, update
+from lars_jax.train import TrainState
 
 __version__ = "0.1.0"
 
@@ -37,7 +37,6 @@ __all__ = [
     "Variant",
     "exclude",
     "exclude_vectors",
-    "fit",
     "group_by_module",
     "lamb",
     "lars",
@@ -47,6 +46,5 @@ __all__ = [
     "path_labels",
     "path_mask",
     "scale_by_lars",
-    "update",
     "warmup_polynomial",
 ]

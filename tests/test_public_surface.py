@@ -8,9 +8,9 @@ import pytest
 SURFACE = {
     "lars_jax": {
         *("InputError", "STATIC_ARGUMENTS", "ScaleByLarsState", "TrainState"),
-        *("VARIANTS", "Variant", "exclude", "exclude_vectors", "fit"),
+        *("VARIANTS", "Variant", "exclude", "exclude_vectors"),
         *("group_by_module", "lamb", "lars", "lars_mlperf", "lars_report"),
-        *("layer_norms", "path_labels", "path_mask", "scale_by_lars", "update"),
+        *("layer_norms", "path_labels", "path_mask", "scale_by_lars"),
         "warmup_polynomial",
     },
     "lars_jax.optim": None,

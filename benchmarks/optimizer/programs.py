@@ -104,7 +104,6 @@ def optimizers() -> dict[str, optax.GradientTransformation]:
     return {
         SGD: optax.sgd(RATE, momentum=0.9),
         OURS: lars(RATE, DECAY),
-        "lars, plain norms": lars(RATE, DECAY, norms="plain"),
         WITHOUT_TELEMETRY: lars(RATE, DECAY, telemetry=False),
         "lars, variant optax": lars(RATE, DECAY, variant="optax"),
         OPTAX: optax.lars(RATE, DECAY),

@@ -2,7 +2,13 @@
 
 from lars_jax.optim.lamb import lamb
 from lars_jax.optim.lars import lars, lars_mlperf
-from lars_jax.optim.layers import group_by_module, layer_names, leaf_names, path_name
+from lars_jax.optim.layers import (
+    PerLayer,
+    group_by_module,
+    layer_names,
+    leaf_names,
+    path_name,
+)
 from lars_jax.optim.masks import (
     BIAS_AND_NORM,
     exclude,
@@ -12,9 +18,8 @@ from lars_jax.optim.masks import (
     resolve_mask,
 )
 from lars_jax.optim.momentum import trace
-from lars_jax.optim.norms import leaf_norm
 from lars_jax.optim.scaling import STATIC_ARGUMENTS, ScaleByLarsState, scale_by_lars
-from lars_jax.optim.schedules import scale_linearly, warmup_polynomial
+from lars_jax.optim.schedules import warmup_polynomial
 from lars_jax.optim.telemetry import (
     FIELDS,
     LarsReport,
@@ -30,6 +35,7 @@ __all__ = [
     "STATIC_ARGUMENTS",
     "VARIANTS",
     "LarsReport",
+    "PerLayer",
     "ScaleByLarsState",
     "Variant",
     "exclude",
@@ -42,14 +48,12 @@ __all__ = [
     "layer_names",
     "layer_norms",
     "leaf_names",
-    "leaf_norm",
     "path_labels",
     "path_mask",
     "path_name",
     "record_norms",
     "resolve_mask",
     "scale_by_lars",
-    "scale_linearly",
     "trace",
     "warmup_polynomial",
 ]

@@ -1,15 +1,24 @@
 """LAMB: Optax's Adam with the masks and the trust ratio of `lars`, for comparisons."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from lars_jax.optim.masks import Mask, resolve_mask
-from lars_jax.optim.scaling import negative_rate, require_params, scale_by_lars
-from lars_jax.optim.trust import Scalar
+from lars_jax.optim.masks import Mask
+from lars_jax.optim.scaling import Inner, layerwise, require_number
+from lars_jax.optim.trust import Scalar, Selection
 from lars_jax.optim.variants import Variant
+
+
+class Moments(NamedTuple):
+    """Buffers of Adam, one for each parameter."""
+
+    mu: Any
+    """Mean of the gradients."""
+    nu: Any
+    """Mean of their squares."""
 
 
 def lamb(
@@ -31,8 +40,7 @@ def lamb(
 
     `optax.lamb` has a mask for the decay only; here the ratio has one too, and layers
     may be stacked, sharded or grouped, so that LAMB and LARS can be compared on the
-    same terms. The state tells norms and ratios as that of `lars` does, with
-    ||a + beta w|| for the gradient norm.
+    same terms. The state is that of `lars`, with ||a + beta w|| for the gradient norm.
 
     Args:
         learning_rate: gamma, a number or a schedule.
@@ -64,42 +72,50 @@ def lamb(
     >>> print(updates.round(4))
     [-0.3536 -0.3536]
     """
-    chain = optax.chain(
-        optax.scale_by_adam(b1=b1, b2=b2, eps=eps),  # pyright: ignore[reportArgumentType]
-        optax.add_decayed_weights(
-            weight_decay, lambda params: resolve_mask(weight_decay_mask, params)
+    require_number("b1", b1, below=1.0)
+    require_number("b2", b2, below=1.0)
+    require_number("eps", eps)
+    return layerwise(
+        Selection(
+            trust_ratio_mask, weight_decay_mask, stacked_axes, axis_names, layer_groups
         ),
-        scale_by_lars(
-            1.0,
-            trust_ratio_mask=trust_ratio_mask,
-            variant=Variant(denominator="gradient"),
-            learning_rate=learning_rate,
-            stacked_axes=stacked_axes,
-            axis_names=axis_names,
-            layer_groups=layer_groups,
-        ),
-        optax.scale_by_schedule(negative_rate(learning_rate)),
+        variant=Variant(denominator="fused"),
+        learning_rate=learning_rate,
+        trust_coefficient=1.0,
+        weight_decay=weight_decay,
+        eps=0.0,
+        apply_rate=True,
+        inner=_adam(b1, b2, eps),
     )
 
-    def update(
-        updates: Any, state: Any, params: Any | None = None, **extra: Any
-    ) -> tuple[Any, Any]:
-        require_params(params)
+
+def _adam(b1: Scalar, b2: Scalar, eps: Scalar) -> Inner:
+    """Return Optax's Adam, its count apart from its moments."""
+    adam = optax.scale_by_adam(b1=b1, b2=b2, eps=eps)  # pyright: ignore[reportArgumentType]
+
+    def init(params: Any) -> Moments:
+        state: Any = adam.init(params)
+        return Moments(state.mu, state.nu)
+
+    def update(updates: Any, moments: Any, count: jax.Array) -> tuple[Any, Moments]:
         # Adam keeps moments for every parameter; those of a frozen one stay zero.
-        whole = jax.tree.map(_filled, params, updates)
+        whole = jax.tree.map(_filled, moments.mu, updates)
         # Optax's Adam raises a float to an integer power, which JAX's strict promotion
         # refuses.
         with jax.numpy_dtype_promotion("standard"):
-            moved, state = chain.update(whole, state, params, **extra)
-        return jax.tree.map(_emptied, params, updates, moved), state
+            moved, state = adam.update(whole, optax.ScaleByAdamState(count, *moments))
+        after: Any = state
+        return jax.tree.map(_emptied, whole, updates, moved), Moments(
+            after.mu, after.nu
+        )
 
-    return optax.GradientTransformationExtraArgs(chain.init, update)
+    return Inner("gradient", init, update)
 
 
-def _filled(parameter: Any, gradient: Any) -> Any:
-    return jnp.zeros_like(parameter) if gradient is None else gradient
+def _filled(moment: Any, gradient: Any) -> Any:
+    return jnp.zeros_like(moment) if gradient is None else gradient
 
 
-def _emptied(parameter: Any, gradient: Any, update: Any) -> Any:
-    del parameter
-    return None if gradient is None else update
+def _emptied(whole: Any, gradient: Any, moved: Any) -> Any:
+    del whole
+    return None if gradient is None else moved

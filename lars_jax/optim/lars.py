@@ -19,27 +19,13 @@ dtype of the leaf. Other published decisions are `VARIANTS`.
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
 
-from lars_jax.optim.masks import (
-    Mask,
-    Params,
-    exclude_vectors,
-    resolve_mask,
-)
+from lars_jax.optim.layers import require_static
+from lars_jax.optim.masks import Mask, exclude_vectors
 from lars_jax.optim.momentum import trace
-from lars_jax.optim.norms import at_least_float32
-from lars_jax.optim.scaling import (
-    at_step,
-    in_gradient_dtype,
-    negative_rate,
-    require_number,
-    require_params,
-    scale_by_lars,
-)
-from lars_jax.optim.trust import Scalar
+from lars_jax.optim.scaling import Inner, layerwise, require_number
+from lars_jax.optim.trust import Scalar, Selection
 from lars_jax.optim.variants import Variant, resolve_variant
 
 
@@ -58,10 +44,9 @@ def lars(
     axis_names: Any = None,
     layer_groups: Any = None,
     accumulator_dtype: Any | None = None,
-    norms: Literal["scaled", "plain"] = "scaled",
     telemetry: bool = True,
 ) -> optax.GradientTransformation:
-    """SGD with LARS: Algorithm 1, a chain of `scale_by_lars`, a rate and momentum.
+    """SGD with LARS: Algorithm 1, the step of `scale_by_lars` with rate and momentum.
 
     v <- m * v + gamma_t * lambda * (g + beta * w);  w <- w - v
 
@@ -79,7 +64,7 @@ def lars(
         trust_coefficient: eta.
         eps: added to the denominator of lambda, beside the variant's own.
         trust_ratio_mask: leaves that are adapted; the others take the plain gamma.
-        momentum: m. The number 0, or None, keeps no buffer.
+        momentum: m, a number, which may be traced, or None to keep no buffer.
         nesterov: look ahead by one momentum step.
         variant: a name of `VARIANTS` or a `Variant` with choices of your own.
         stacked_axes: axis that counts layers in leaves that stack several (`nn.scan`,
@@ -89,12 +74,13 @@ def lars(
         layer_groups: labels of leaves that make one layer together, for instance
             `group_by_module`.
         accumulator_dtype: dtype of the momentum buffer; None: that of the parameter.
-        norms: "scaled", or "plain" to save the check of their range.
         telemetry: keep norms, ratios and effective rates in the state.
 
     Returns:
-        A transformation to be used like any other of Optax. Updates have the dtype of
-        the gradients; the state has one structure for constant and scheduled rates.
+        A transformation to be used like any other of Optax, whose state is one
+        `ScaleByLarsState`. Updates have the dtype of the gradients; the state has one
+        structure for constant and scheduled rates. To put numbers into the state, say
+        `optax.inject_hyperparams(lars, static_args=STATIC_ARGUMENTS)`.
 
     Raises:
         ValueError: as `scale_by_lars` does.
@@ -111,55 +97,36 @@ def lars(
     >>> print(optax.apply_updates(w, updates))
     [2.9928572 3.9714286]
     """
-    choices = resolve_variant(variant)
-    require_number("weight_decay", weight_decay)
+    require_static(nesterov=nesterov, accumulator_dtype=accumulator_dtype)
     require_number("momentum", 0.0 if momentum is None else momentum, below=1.0)
-    after_momentum = choices.denominator == "momentum"
-    around_momentum = choices.rates == "outside" and not after_momentum
-    velocity = _velocity(momentum, nesterov, accumulator_dtype)
-    scale = scale_by_lars(
-        trust_coefficient,
-        0.0 if after_momentum else weight_decay,
-        eps,
-        weight_decay_mask=weight_decay_mask,
-        trust_ratio_mask=trust_ratio_mask,
+    choices = resolve_variant(variant)
+    return layerwise(
+        Selection(
+            trust_ratio_mask, weight_decay_mask, stacked_axes, axis_names, layer_groups
+        ),
         variant=choices,
         learning_rate=learning_rate,
-        stacked_axes=stacked_axes,
-        axis_names=axis_names,
-        layer_groups=layer_groups,
-        norms=norms,
+        trust_coefficient=trust_coefficient,
+        weight_decay=weight_decay,
+        eps=eps,
         telemetry=telemetry,
-        inner=velocity if around_momentum else None,
-        wide_updates=True,
+        apply_rate=True,
+        inner=_velocity(choices, momentum, nesterov, accumulator_dtype),
     )
-    rate = optax.scale_by_schedule(negative_rate(learning_rate))
-    if after_momentum:
-        kept = True if choices.decay_excluded else trust_ratio_mask
-        decay = _decayed(weight_decay, weight_decay_mask, kept)
-        links = [decay, velocity, scale, rate]
-    elif around_momentum:
-        links = [scale, rate]
-    elif choices.rates == "local_inside":
-        links = [scale, velocity, rate]
-    else:
-        links = [scale, rate, velocity]
-    return in_gradient_dtype(optax.chain(*(link for link in links if link is not None)))
 
 
 def lars_mlperf(
     learning_rate: optax.ScalarOrSchedule,
     weight_decay: optax.ScalarOrSchedule = 0.0,
+    *,
     trust_coefficient: Scalar = 0.001,
     eps: Scalar = 0.0,
     momentum: Scalar | None = 0.9,
     nesterov: bool = False,
-    *,
     stacked_axes: Any = None,
     axis_names: Any = None,
     layer_groups: Any = None,
     accumulator_dtype: Any | None = None,
-    norms: Literal["scaled", "plain"] = "scaled",
     telemetry: bool = True,
 ) -> optax.GradientTransformation:
     """Return `lars` as every record run has used it: matrices only.
@@ -174,7 +141,7 @@ def lars_mlperf(
 
     >>> import jax.numpy as jnp
     >>> params = {"kernel": jnp.full((2, 2), 2.0), "bias": jnp.ones(2)}
-    >>> tx = lars_mlperf(1.0, momentum=0.0)
+    >>> tx = lars_mlperf(1.0, momentum=None)
     >>> updates, _ = tx.update(params, tx.init(params), params)
     >>> print(updates["bias"], updates["kernel"][0])
     [-1. -1.] [-0.002 -0.002]
@@ -193,40 +160,31 @@ def lars_mlperf(
         axis_names=axis_names,
         layer_groups=layer_groups,
         accumulator_dtype=accumulator_dtype,
-        norms=norms,
         telemetry=telemetry,
     )
 
 
+_PLACES: dict[str, Literal["direction", "scaled", "moved"]] = {
+    "inside": "moved",
+    "local_inside": "scaled",
+    "outside": "direction",
+}
+
+
 def _velocity(
-    momentum: Scalar | None, nesterov: bool, accumulator_dtype: Any | None
-) -> optax.GradientTransformation | None:
-    if momentum is None or isinstance(momentum, int | float) and momentum == 0:
+    choices: Variant,
+    momentum: Scalar | None,
+    nesterov: bool,
+    accumulator_dtype: Any | None,
+) -> Inner | None:
+    """Return the momentum where the variant has it in the step, None without."""
+    if momentum is None:
         return None
-    return trace(momentum, nesterov=nesterov, accumulator_dtype=accumulator_dtype)
+    link = trace(momentum, nesterov=nesterov, accumulator_dtype=accumulator_dtype)
 
+    def update(updates: Any, state: Any, count: jax.Array) -> tuple[Any, Any]:
+        del count
+        return link.update(updates, state)
 
-def _decayed(
-    weight_decay: optax.ScalarOrSchedule, *masks: Mask
-) -> optax.GradientTransformation:
-    def init(params: Params) -> optax.ScaleByScheduleState:
-        del params
-        return optax.ScaleByScheduleState(jnp.zeros((), jnp.int32))
-
-    def update(updates: Any, state: Any, params: Params | None = None) -> Any:
-        require_params(params)
-        beta = at_step(weight_decay, state.count)
-
-        def add(w: Any, g: Any, *decays: bool) -> Any:
-            if g is None:
-                return None
-            wide = at_least_float32(np.promote_types(jnp.result_type(g), w.dtype))
-            g = jnp.asarray(g).astype(wide)
-            return g + jnp.asarray(beta, wide) * w.astype(wide) if all(decays) else g
-
-        weights = jax.tree.map(jnp.asarray, params)
-        trees = (resolve_mask(mask, params) for mask in masks)
-        decayed = jax.tree.map(add, weights, updates, *trees)
-        return decayed, optax.ScaleByScheduleState(optax.safe_increment(state.count))
-
-    return optax.GradientTransformation(init, update)
+    measured = choices.denominator == "momentum"
+    return Inner("gradient" if measured else _PLACES[choices.rates], link.init, update)

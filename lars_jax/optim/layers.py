@@ -5,13 +5,80 @@ layers in one leaf, `shard_map` leaves a device with a part of one, and a kernel
 its bias may be meant as one. Each is told by a tree, a prefix of one, or a function.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeGuard
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 
 Params = Any
+
+
+class LayerNames(tuple[str, ...]):
+    """Names of layers, as the static part of a state.
+
+    No names equal any: `optax.tree.map_params` compares a state with that of a stand-in
+    without leaves, and whatever of the two is not like the parameters has to agree.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        return not self or not other or tuple.__eq__(self, other) is True
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@partial(
+    jax.tree_util.register_dataclass, data_fields=["vector"], meta_fields=["names"]
+)
+@dataclass(frozen=True, repr=False)
+class PerLayer(Mapping[str, jax.Array]):
+    """One number for each layer, read by the layer's name.
+
+    One vector inside and not a scalar for each name, because hundreds of scalars cost
+    a step more to hand over than to compute.
+
+    Attributes:
+        vector: float32 [L], or [..., L] where a state was mapped over.
+        names: of the L layers.
+
+    >>> ratio = PerLayer(jnp.array([1.0, 0.5]), LayerNames(("bias", "kernel")))
+    >>> print(ratio, ratio["kernel"])
+    bias: 1., kernel: 0.5 0.5
+    """
+
+    vector: jax.Array
+    names: LayerNames
+
+    def __getitem__(self, name: str) -> jax.Array:
+        if name not in self.names:
+            raise KeyError(name)
+        return self.vector[..., self.names.index(name)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.vector, dtype, copy=copy)
+
+    def __repr__(self) -> str:
+        if not isinstance(self.vector, np.ndarray | jax.Array) or isinstance(
+            self.vector, jax.core.Tracer
+        ):
+            return f"PerLayer({self.vector!r})"
+        columns = np.moveaxis(np.asarray(self), -1, 0)
+        rows = zip(self.names, columns, strict=False)
+        return ", ".join(f"{name}: {np.array2string(x)}" for name, x in rows)
 
 
 def path_name(path: tuple[Any, ...]) -> str:
@@ -42,15 +109,24 @@ def layer_names(params: Params, stacked_axes: Any = None) -> tuple[str, ...]:
     >>> layer_names(params, {"block": 0, "fc": None})
     ('block[0]', 'block[1]', 'fc')
     """
-    names = []
+    names: list[str] = []
     axes = resolve_stacked_axes(stacked_axes, params)
     leaves = jax.tree.leaves(params)
     for name, leaf, axis in zip(leaf_names(params), leaves, axes, strict=True):
         if axis is None:
             names.append(name)
         else:
-            names += [f"{name}[{i}]" for i in range(jnp.shape(leaf)[axis])]
+            names += [f"{name}[{i}]" for i in range(num_layers(leaf, axis))]
     return tuple(names)
+
+
+def num_layers(leaf: Any, stacked_axis: int | None) -> int:
+    """Return how many layers a leaf holds.
+
+    >>> num_layers(jnp.ones((3, 2)), 0), num_layers(jnp.ones((3, 2)), None)
+    (3, 1)
+    """
+    return 1 if stacked_axis is None else jnp.shape(leaf)[stacked_axis]
 
 
 def group_by_module(params: Params) -> Any:
@@ -62,7 +138,51 @@ def group_by_module(params: Params) -> Any:
     >>> group_by_module({"conv1": {"kernel": 1.0, "bias": 0.0}})
     {'conv1': {'bias': 'conv1', 'kernel': 'conv1'}}
     """
+    refuse_step_count(params)
     return jax.tree.map_with_path(lambda path, _: path_name(path[:-1]), params)
+
+
+def is_function(value: Any) -> TypeGuard[Callable[[Params], Any]]:
+    """Return whether a value is a function of the parameters, and no tree of values.
+
+    A module of Equinox is a tree and can be called, too.
+    """
+    return callable(value) and jax.tree_util.all_leaves([value])
+
+
+def refuse_step_count(params: Params) -> None:
+    """Refuse to answer for a step, as a schedule would.
+
+    `optax.inject_hyperparams` calls every function with the step count, those of the
+    parameters too where `static_args` does not name them.
+
+    Raises:
+        ValueError: one integer came in place of the parameters.
+    """
+    leaves = jax.tree.leaves(params)
+    bare = len(leaves) == 1 and leaves[0] is params
+    if bare and jnp.issubdtype(jnp.result_type(params), jnp.integer):
+        raise ValueError(
+            "a function of the parameters must be called with parameters; got one "
+            f"integer, as schedules do: {PASS_STATIC}"
+        )
+
+
+PASS_STATIC = "pass static_args=lars_jax.STATIC_ARGUMENTS to optax.inject_hyperparams"
+
+
+def require_static(**arguments: Any) -> None:
+    """Refuse arrays for what must be known before a step is compiled.
+
+    `optax.inject_hyperparams` makes arrays of ints, and calls functions as schedules.
+    """
+    for name, value in arguments.items():
+        arrays = [x for x in jax.tree.leaves(value) if isinstance(x, jax.Array)]
+        if arrays:
+            raise ValueError(
+                f"{name} must be known before a step is compiled; got an array of "
+                f"{arrays[0].dtype}: {PASS_STATIC}"
+            )
 
 
 def resolve_stacked_axes(axes: Any, params: Params) -> list[int | None]:
@@ -79,9 +199,9 @@ def resolve_stacked_axes(axes: Any, params: Params) -> list[int | None]:
     [1, None]
     """
     found: list[int | None] = []
-    spread = _spread(axes, params, _is_axis)
+    each = broadcast_prefix(axes, params, _is_axis)
     for name, leaf, axis in zip(
-        leaf_names(params), jax.tree.leaves(params), spread, strict=True
+        leaf_names(params), jax.tree.leaves(params), each, strict=True
     ):
         rank = jnp.ndim(leaf)
         if axis is not None and not -rank <= axis < rank:
@@ -99,9 +219,10 @@ def resolve_mesh_axes(
     """Return for each leaf the mesh axes over which its layers are split.
 
     Args:
-        axes: a name, a tuple of names, a `PartitionSpec`, None, a tree or prefix of
-            these, or a function of the parameters. Of a `PartitionSpec` the entry that
-            splits the stacked axis is left out, since it splits no layer.
+        axes: a name, a tuple of names, a `PartitionSpec`, None or () for none, a tree
+            or prefix of these, or a function of the parameters. Of a `PartitionSpec`
+            the entry that splits the stacked axis is left out, since it splits no
+            layer.
         params: the parameters.
         stacked_axes: as `resolve_stacked_axes` returns them.
 
@@ -111,7 +232,7 @@ def resolve_mesh_axes(
     return [
         _mesh_axes(spec, stacked)
         for spec, stacked in zip(
-            _spread(axes, params, _is_mesh_axes), stacked_axes, strict=True
+            broadcast_prefix(axes, params, _is_mesh_axes), stacked_axes, strict=True
         )
     ]
 
@@ -126,7 +247,7 @@ def resolve_groups(groups: Any, params: Params) -> list[Any]:
     >>> resolve_groups(group_by_module, {"fc": {"kernel": 1.0, "bias": 0.0}})
     ['fc', 'fc']
     """
-    return _spread(groups, params, lambda label: label is None)
+    return broadcast_prefix(groups, params, lambda label: label is None)
 
 
 def _is_axis(spec: Any) -> bool:
@@ -135,7 +256,7 @@ def _is_axis(spec: Any) -> bool:
 
 def _is_mesh_axes(spec: Any) -> bool:
     names = isinstance(spec, tuple) and all(isinstance(name, str) for name in spec)
-    return spec is None or isinstance(spec, jax.P) or (names and bool(spec))
+    return spec is None or isinstance(spec, jax.P) or names
 
 
 def _mesh_axes(spec: Any, stacked_axis: int | None) -> tuple[Any, ...]:
@@ -151,21 +272,30 @@ def _mesh_axes(spec: Any, stacked_axis: int | None) -> tuple[Any, ...]:
     )
 
 
-def _spread(
+def broadcast_prefix(
     value: Any | Callable[[Params], Any], tree: Params, is_leaf: Callable[[Any], bool]
 ) -> list[Any]:
-    """Return one value for each leaf of `tree` from a tree prefix of values."""
+    """Return one value for each leaf of `tree` from a tree prefix of values.
+
+    Args:
+        value: the prefix, or a function of the tree that returns one.
+        tree: of any leaves.
+        is_leaf: tells what in a prefix is a value, where that may be a tree.
+
+    >>> broadcast_prefix({"a": 1, "b": 2}, {"a": [0, 0], "b": 0}, lambda _: False)
+    [1, 1, 2]
+    """
     # Optax initialises with an empty stand-in for the parameters to learn which parts
     # of a state are like them; no prefix of the real tree fits it.
     if not jax.tree.leaves(tree):
         return []
-    if callable(value):
+    if is_function(value):
         value = value(tree)
-    spread: list[Any] = []
+    values: list[Any] = []
     jax.tree.map(
-        lambda entry, subtree: spread.extend([entry] * len(jax.tree.leaves(subtree))),
+        lambda entry, subtree: values.extend([entry] * len(jax.tree.leaves(subtree))),
         value,
         tree,
         is_leaf=is_leaf,
     )
-    return spread
+    return values

@@ -5,8 +5,6 @@ same spelling comes out of Flax, Equinox and plain dictionaries, and it is what 
 plots and error messages of this package call a layer's parameter.
 """
 
-import functools
-import inspect
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,7 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lars_jax.optim.layers import leaf_names, path_name, resolve_stacked_axes
+from lars_jax.optim.layers import (
+    is_function,
+    leaf_names,
+    path_name,
+    refuse_step_count,
+    resolve_stacked_axes,
+)
 
 Params = Any
 Mask = bool | None | Any | Callable[[Params], Any]
@@ -95,7 +99,7 @@ def exclude_vectors(stacked_axes: Any = None) -> Callable[[Params], Any]:
     """
 
     def mask(params: Params) -> Any:
-        _refuse_step_count(params)
+        refuse_step_count(params)
         leaves, structure = jax.tree.flatten(params)
         axes = resolve_stacked_axes(stacked_axes, params)
         ranks = [
@@ -116,20 +120,17 @@ def resolve_mask(mask: Mask, tree: Params) -> Any:
         tree: parameters, or updates of the same structure.
 
     Raises:
-        ValueError: a mask of anything but bools, such as a pattern, or the arrays that
-            become of a mask which was taken for a number or a schedule.
+        ValueError: a mask of anything but plain bools, such as a pattern.
+
+    >>> resolve_mask(None, {"kernel": 1.0})
+    {'kernel': True}
     """
-    if callable(mask):
+    if is_function(mask):
         mask = mask(tree)
     if mask is None:
         mask = True
 
-    def spread(flag: Any, subtree: Any) -> Any:
-        if isinstance(flag, jax.Array):
-            raise ValueError(
-                "a mask must be made of plain bools, known before a step is compiled; "
-                f"got {type(flag).__name__} of {flag.dtype}: {_PASS_STATIC}"
-            )
+    def broadcast(flag: Any, subtree: Any) -> Any:
         if not isinstance(flag, bool | np.bool_):
             raise ValueError(
                 f"a mask must be made of bools; got {flag!r}: for leaves by the names "
@@ -137,73 +138,7 @@ def resolve_mask(mask: Mask, tree: Params) -> Any:
             )
         return jax.tree.map(lambda _: bool(flag), subtree)
 
-    return jax.tree.map(spread, mask, tree)
-
-
-def refuse_schedules(names: tuple[str, ...]) -> None:
-    """Refuse to be built by `inject_hyperparams` with a mask taken for a schedule.
-
-    `inject_hyperparams` calls every callable argument with the step count. A mask
-    function then sees a number in place of the parameters, answers False, and LARS
-    silently becomes plain SGD. What arrives is a bool like any other, so the injector's
-    own schedules and their values, further up the stack, are the only witnesses.
-
-    Args:
-        names: arguments of this package's factories that are no schedules.
-
-    Raises:
-        ValueError: one of them is among the injected schedules, or a schedule of
-            whatever name gave no number.
-    """
-    wrong: set[str] = set()
-    frame = inspect.currentframe()
-    while frame:
-        if {"inner_factory", "sched_hps"} <= set(frame.f_code.co_freevars):
-            values = frame.f_locals.get("hparams", {})
-            static = names if _is_ours(frame.f_locals["inner_factory"]) else ()
-            wrong |= {
-                name
-                for name in frame.f_locals["sched_hps"]
-                if name in static or not _is_number(values.get(name, 0.0))
-            }
-        frame = frame.f_back
-    if wrong:
-        raise ValueError(
-            "only numbers may follow schedules; got "
-            f"{sorted(wrong)} called with the step count by inject_hyperparams: name "
-            "them in its static_args (for lars: lars_jax.STATIC_ARGUMENTS)"
-        )
-
-
-def _is_ours(factory: Any) -> bool:
-    while isinstance(factory, functools.partial):
-        factory = factory.func
-    return getattr(factory, "__module__", "").startswith("lars_jax.")
-
-
-def _is_number(value: Any) -> bool:
-    leaves = jax.tree.leaves(value)
-    return (
-        len(leaves) == 1
-        and leaves[0] is value
-        and jnp.issubdtype(jnp.result_type(value), jnp.number)
-    )
-
-
-_PASS_STATIC = (
-    "name the mask's argument in static_args of optax.inject_hyperparams (for lars: "
-    "lars_jax.STATIC_ARGUMENTS)"
-)
-
-
-def _refuse_step_count(params: Params) -> None:
-    leaves = jax.tree.leaves(params)
-    bare = len(leaves) == 1 and leaves[0] is params
-    if bare and jnp.issubdtype(jnp.result_type(params), jnp.integer):
-        raise ValueError(
-            "a mask function must be called with parameters; got one integer, as "
-            f"schedules do: {_PASS_STATIC}"
-        )
+    return jax.tree.map(broadcast, mask, tree)
 
 
 def _compiled_mask(
@@ -212,14 +147,14 @@ def _compiled_mask(
     compiled = [re.compile(pattern) for pattern in patterns]
 
     def mask(params: Params) -> Any:
-        _refuse_step_count(params)
+        refuse_step_count(params)
         names = leaf_names(params)
         # Optax initialises with an empty stand-in for the parameters.
         for regex in compiled if names else []:
             if not any(regex.search(name) for name in names):
                 raise ValueError(
                     f"a mask pattern must match some parameter; {regex.pattern!r} "
-                    f"matches none of {list(names)}: mend the pattern or leave it out"
+                    f"matches none of {list(names)}: correct it or leave it out"
                 )
 
         def matches(path: tuple[Any, ...], _: Any) -> bool:

@@ -1,22 +1,46 @@
-"""Norms of layers: over slices, over the shards of a mesh, and in range.
+"""Norms of all layers at once, as vectors: a multi-tensor norm.
 
-float32 squares leave their range for norms beyond about 1e19 or below 1e-19. The plain
-sum of squares is taken first; only where one of them left its range are the norms taken
-again, of scaled arrays, so that a step in range does not pay for the second pass.
+A network has hundreds of leaves, most of them small, and a kernel of its own for each
+step of the arithmetic of each leaf is what an optimizer's compilation, and its launches
+on an accelerator, are spent on. Here short vectors of one length share a sum, and
+everything after the sums is arithmetic of vectors.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-# A square below 2**-126 is lost. A sum above this much an element has lost less than a
-# unit in its last place to all that were.
-LOWEST_MEAN_SQUARE = 2.0**-102
+from lars_jax.optim.layers import num_layers
+
 UP, DOWN = 2.0**64, 2.0**-64
+SMALL = 2.0**-60
+"""From here on a plain sum has lost nothing that counts: squares below 2**-126."""
+
+LONGEST_ROW = 2048
+"""Vectors of up to this many entries share the sum of those of the same length."""
+
+WIDTH = 16
+"""Entries that `unstack` takes out of a vector at once on a CPU."""
+
+Pair = tuple[jax.Array, jax.Array]
+"""Two arrays of one shape, as weights and their gradient are."""
+
+
+class Sums(NamedTuple):
+    """Sums of squares at three scales, which add up where layers are put together.
+
+    Attributes:
+        totals: sum of |scale * x|^2, float [3, N, L]: by scale, by array of a pair or
+            part of one, by layer.
+        scales: float [3]; the first is 1.
+    """
+
+    totals: jax.Array
+    scales: jax.Array
 
 
 def at_least_float32(dtype: Any) -> np.dtype:
@@ -30,116 +54,127 @@ def at_least_float32(dtype: Any) -> np.dtype:
     return np.promote_types(jnp.dtype(dtype), np.float32)
 
 
-def leaf_norm(x: jax.Array) -> jax.Array:
-    """Return the Euclidean norm of an array, in float32 or wider.
+def sums_of_squares(
+    pairs: Sequence[Pair], stacked_axes: Sequence[int | None], dtype: Any
+) -> Sums:
+    """Return the sums of squares of pairs of arrays, or of their slices.
 
-    ||x|| = sqrt(sum(|x|^2)), right for norms from 1e-30 to 1e30.
-
-    >>> import jax.numpy as jnp
-    >>> float(leaf_norm(jnp.array([3.0, 4.0], jnp.bfloat16)))
-    5.0
-    """
-    return norms([lambda: x], [None])[0]
-
-
-def norms(
-    arrays: Sequence[Callable[[], jax.Array]],
-    stacked_axes: Sequence[int | None],
-    *,
-    scaled: bool = True,
-) -> list[jax.Array]:
-    """Return the norm of each array, or of each slice along its stacked axis.
+    A CPU's step is spent on arithmetic and passes over memory, so there one plain sum
+    stands for all three. On an accelerator arithmetic is free and launches are not:
+    one reduction reads both arrays of a pair and sums their squares at three scales.
 
     Args:
-        arrays: functions that return floating or complex arrays of any shapes. They are
-            called again within the second pass: an array computed outside of it, even
-            a mere conversion, would be written to memory in case the pass is taken.
-        stacked_axes: for each array the axis that counts layers, or None.
-        scaled: take norms again, of scaled arrays, where squares left float32's range.
+        pairs: floating or complex arrays, at least one.
+        stacked_axes: for each pair the axis that counts layers, or None.
+        dtype: of the sums, float32 or wider.
 
-    Returns:
-        For each array a scalar, or [S] for S slices, in float32 or wider.
+    >>> x, y = jnp.array([[3.0, 4.0], [0.0, 2.0]]), jnp.ones((2, 2))
+    >>> print(sums_of_squares([(x, y)], [0], np.float32).totals[0])
+    [[25.  4.]
+     [ 2.  2.]]
     """
-    sums = [
-        sum_of_squares(x(), axis) for x, axis in zip(arrays, stacked_axes, strict=True)
-    ]
-    risky = [i for i, x in enumerate(arrays) if scaled and _may_leave_range(x())]
-    found = [root(total) for total in sums]
-    if risky:
-        at_risk = [_Array(arrays[i], stacked_axes[i], sums[i]) for i in risky]
-        for i, norm in zip(risky, _guarded(at_risk), strict=True):
-            found[i] = norm
-    return found
+    blocks = _blocks(pairs, stacked_axes)
+    sizes = np.concatenate(
+        [
+            np.full(num_layers(x, axis), x.size / max(num_layers(x, axis), 1))
+            for (x, _), axis in zip(pairs, stacked_axes, strict=True)
+        ]
+    )
+    place = _places(pairs, stacked_axes, blocks)
+
+    def collected(sums: _PairSums, pairs: Sequence[Pair]) -> jax.Array:
+        parts = [sums(*block) for block in _arrays(pairs, blocks, dtype)]
+        columns = [
+            jnp.atleast_1d(replicated(x)) for c in zip(*parts, strict=True) for x in c
+        ]
+        shape = len(parts[0]) // 2, 2, len(place)
+        return jnp.concatenate(columns).reshape(shape)[..., place]
+
+    def plain(pairs: Sequence[Pair]) -> tuple[jax.Array, jax.Array]:
+        totals = collected(_plain_sums, pairs)
+        # Below this the squares that were lost may outweigh those that were not.
+        least = jnp.asarray(sizes[None, None] * jnp.finfo(dtype).tiny, dtype)
+        totals = jnp.where(totals < least, 0.0, totals)
+        return jnp.broadcast_to(totals, (3, *totals.shape[1:])), jnp.ones(3, dtype)
+
+    def in_range(pairs: Sequence[Pair]) -> tuple[jax.Array, jax.Array]:
+        return collected(_scaled_sums, pairs), jnp.array([1.0, UP, DOWN], dtype)
+
+    return Sums(*jax.lax.platform_dependent(pairs, cpu=plain, default=in_range))
 
 
-def join(parts: Sequence[jax.Array]) -> jax.Array:
-    """Return the norm of the whole from the norms of its parts.
+def norms(sums: Sums) -> jax.Array:
+    """Return the norms, float [N, L], each from the sum that has lost nothing.
 
-    ||(a, b)|| = sqrt(||a||^2 + ||b||^2), without leaving the range of a float.
-
-    >>> import jax.numpy as jnp
-    >>> float(join([jnp.float32(3e25), jnp.float32(4e25)]) / 1e25)
-    5.0
+    >>> totals = jnp.array([[[25.0, 0.0]], [[jnp.inf, 9.0]], [[0.0, 0.0]]])
+    >>> print(norms(Sums(totals, jnp.array([1.0, 0.5, 2.0]))))
+    [[5. 6.]]
     """
-    if len(parts) == 1:
-        return parts[0]
-    largest = parts[0]
-    for part in parts[1:]:
-        largest = jnp.maximum(largest, part)
-    unit = _unit(largest)
-    total = sum(jnp.square(part / unit) for part in parts)
-    return _rescaled(jnp.asarray(total), largest, unit)
+    plain, enlarged, reduced = sums.totals
+    one, up, down = sums.scales
+    small, fits = plain < SMALL, jnp.isfinite(plain)
+    total = jnp.where(small, enlarged, jnp.where(fits, plain, reduced))
+    # Scales are powers of two, which change no digit.
+    return root(total) / jnp.where(small, up, jnp.where(fits, one, down))
 
 
-def join_shards(
-    parts: Sequence[jax.Array], axis_names: Sequence[tuple[Hashable, ...]]
-) -> list[jax.Array]:
-    """Return the norms of whole arrays from those of shards, inside a mapped step.
+def unstack(vector: jax.Array) -> list[jax.Array]:
+    """Return the entries of a vector as scalars.
 
-    Args:
-        parts: norms of the local shards.
-        axis_names: for each the mesh axes over which its array is split; () for none.
+    XLA's compiler for CPUs takes some 8 ms for each slice, because no two kernels that
+    hold one are the same, and a hundredth of that for a sum over a constant mask; the
+    masks are short, since it sums more than 128 entries in three kernels instead of
+    one. Accelerators fuse the slice into what uses it, and would launch a kernel for
+    each sum.
 
-    Returns:
-        The norms, equal on all devices along those axes. One maximum and one sum cross
-        the mesh for each distinct set of axes.
+    >>> [float(entry) for entry in unstack(jnp.array([3.0, 4.0]))]
+    [3.0, 4.0]
     """
-    joined = list(parts)
-    for axes in sorted(set(axis_names) - {()}, key=repr):
-        members = [i for i, names in enumerate(axis_names) if names == axes]
-        local = [parts[i] for i in members]
-        largest = jax.lax.pmax(jax.lax.stop_gradient(local), axes)
-        units = [_unit(norm) for norm in largest]
-        squares = [jnp.square(n / u) for n, u in zip(local, units, strict=True)]
-        totals = jax.lax.psum(squares, axes)
-        for i, *numbers in zip(members, totals, largest, units, strict=True):
-            joined[i] = _rescaled(*numbers)
-    return joined
+
+    def masked(vector: jax.Array) -> list[jax.Array]:
+        padded = jnp.pad(vector, (0, -vector.size % WIDTH)).reshape(-1, WIDTH)
+        rows = [
+            jnp.sum(jnp.where(mask[:, None], padded, 0), axis=0, dtype=vector.dtype)
+            for mask in np.eye(len(padded), dtype=bool)
+        ]
+        entries = [
+            jnp.sum(jnp.where(mask, row, 0), dtype=vector.dtype)
+            for row in rows
+            for mask in np.eye(WIDTH, dtype=bool)
+        ]
+        return entries[: vector.size]
+
+    def sliced(vector: jax.Array) -> list[jax.Array]:
+        return [
+            jax.lax.index_in_dim(vector, i, keepdims=False) for i in range(vector.size)
+        ]
+
+    return jax.lax.platform_dependent(vector, cpu=masked, default=sliced)
 
 
-def sum_of_squares(
-    x: jax.Array, stacked_axis: int | None = None, scale: jax.Array | None = None
-) -> jax.Array:
-    """Return the sum of |x|^2, or of |scale * x|^2, in float32 or wider.
+@jax.custom_jvp
+def root(x: jax.Array) -> jax.Array:
+    """Return the square root, with derivative zero at zero.
 
-    >>> import jax.numpy as jnp
-    >>> print(sum_of_squares(jnp.array([[3.0, 4.0], [0.0, 2.0]]), 0))
-    [25.  4.]
+    >>> print(jax.grad(root)(0.0))
+    0.0
     """
-    x = x.astype(at_least_float32(x.dtype))
-    axes = _other_axes(x, stacked_axis)
-    if scale is not None:
-        x = x * jnp.expand_dims(scale, () if stacked_axis is None else axes).astype(
-            x.dtype
-        )
-    squares = jnp.square(jnp.abs(x)) if jnp.iscomplexobj(x) else jnp.square(x)
-    return jnp.sum(squares, axis=axes)
+    return jnp.sqrt(x)
+
+
+@root.defjvp
+def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[Any, Any]:
+    # The derivative of a root at zero is infinite and turns gradients through an
+    # update of a zero leaf into NaN.
+    (x,), (tangent,) = primals, tangents
+    root = jnp.sqrt(x)
+    slope = jnp.where(x > 0, 0.5 / jnp.where(x > 0, root, 1.0), 0.0)
+    return root, slope * tangent
 
 
 def replicated(x: jax.Array) -> jax.Array:
     """Return an array whole, where a mesh of type Explicit says that it is split.
 
-    >>> import jax.numpy as jnp
     >>> print(replicated(jnp.ones(2)))
     [1. 1.]
     """
@@ -148,104 +183,100 @@ def replicated(x: jax.Array) -> jax.Array:
     return jax.sharding.reshard(x, jax.P(*[None] * x.ndim))
 
 
-def range_scale(total: jax.Array, lowest: Any) -> tuple[jax.Array, jax.Array]:
-    """Return whether sums of squares stayed in range, and what to scale arrays by.
+class _Block(NamedTuple):
+    """Positions of arrays that share a sum, and the axis that it leaves."""
 
-    Args:
-        total: float32 sums of any shape.
-        lowest: for each the least sum that has lost no square that counts in it.
-
-    >>> import jax.numpy as jnp
-    >>> fine, scale = range_scale(jnp.array([25.0, jnp.inf, 0.0]), 1e-30)
-    >>> print(fine, jnp.log2(scale))
-    [ True False False] [  0. -64.  64.]
-    """
-    fine = jnp.isfinite(total) & (total >= lowest)
-    # A power of two changes no digit.
-    return fine, jnp.where(fine, 1.0, jnp.where(total < 1, UP, DOWN))
+    members: tuple[int, ...]
+    kept_axis: int | None
 
 
-def choose(
-    condition: jax.Array, then: Callable[[], Any], otherwise: Callable[[], Any]
-) -> Any:
-    """Return the result of one of two functions, computing no other.
-
-    >>> import jax.numpy as jnp
-    >>> choose(jnp.array(True), lambda: 1, lambda: 2)
-    1
-    """
-    if isinstance(condition, jax.core.Tracer):
-        return jax.lax.cond(condition, then, otherwise)
-    # Outside of jit a conditional would be compiled anew at every call.
-    return then() if condition else otherwise()
-
-
-def _other_axes(x: jax.Array, stacked_axis: int | None) -> tuple[int, ...]:
-    kept = None if stacked_axis is None else stacked_axis % x.ndim
-    return tuple(axis for axis in range(x.ndim) if axis != kept)
+def _blocks(pairs: Sequence[Pair], stacked_axes: Sequence[int | None]) -> list[_Block]:
+    """Return large arrays each by itself, and short vectors of one length together."""
+    blocks: list[_Block] = []
+    short: dict[Any, list[int]] = {}
+    for i, (pair, axis) in enumerate(zip(pairs, stacked_axes, strict=True)):
+        # Not small matrices: they may be sharded, and a row is whole.
+        if axis is None and pair[0].ndim < 2 and pair[0].size <= LONGEST_ROW:
+            # The type holds the sharding, on a mesh of type Explicit, and the mesh axes
+            # over which an array varies, inside shard_map.
+            short.setdefault(tuple(map(jax.typeof, pair)), []).append(i)
+        else:
+            blocks.append(_Block((i,), axis))
+    for members in short.values():
+        blocks.append(_Block(tuple(members), 0 if len(members) > 1 else None))
+    return blocks
 
 
-@jax.custom_jvp
-def root(x: jax.Array) -> jax.Array:
-    """Return the square root, with derivative zero at zero."""
-    return jnp.sqrt(x)
-
-
-@root.defjvp
-def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[Any, Any]:
-    # The derivative of a root at zero is infinite and turns gradients through an
-    # update of a zero leaf into NaN. Here, and not as a select around the root, because
-    # that would cost every step two operations for each layer.
-    (x,), (tangent,) = primals, tangents
-    root = jnp.sqrt(x)
-    slope = jnp.where(x > 0, 0.5 / jnp.where(x > 0, root, 1.0), 0.0)
-    return root, slope * tangent
-
-
-def _may_leave_range(x: jax.Array) -> bool:
-    # Squares of float16 numbers always fit float32; float64 has range to spare.
-    narrow = at_least_float32(x.dtype) in (np.float32, np.complex64)
-    return narrow and x.dtype != np.float16 and x.size > 0
-
-
-class _Array(NamedTuple):
-    """An array whose squares may leave their range, and the plain sum of them."""
-
-    values: Callable[[], jax.Array]
-    stacked_axis: int | None
-    total: jax.Array
-
-    @property
-    def lowest(self) -> float:
-        """Below this a sum has lost squares that would count in it."""
-        return self.values().size // self.total.size * LOWEST_MEAN_SQUARE
-
-    @property
-    def scale(self) -> jax.Array:
-        """A power of two that brings the squares back into range."""
-        return range_scale(self.total, self.lowest)[1]
-
-    def again(self) -> jax.Array:
-        return sum_of_squares(self.values(), self.stacked_axis, self.scale)
-
-
-def _guarded(arrays: list[_Array]) -> list[jax.Array]:
-    """Return norms, taking the sums again if any of them left its range."""
-    totals = jnp.concatenate([jnp.ravel(replicated(a.total)) for a in arrays])
-    lowest = np.repeat([a.lowest for a in arrays], [a.total.size for a in arrays])
-    fine = jnp.all(range_scale(totals, lowest.astype(np.float32))[0])
-    sums = [array.total for array in arrays]
-    sums = choose(fine, lambda: sums, lambda: [array.again() for array in arrays])
-    # The scales are formed anew out here: as results of the branches they would be
-    # hundreds of scalars more to hand over.
-    return [
-        root(total) / array.scale for array, total in zip(arrays, sums, strict=True)
+def _places(
+    pairs: Sequence[Pair], stacked_axes: Sequence[int | None], blocks: Sequence[_Block]
+) -> np.ndarray:
+    """Return for each layer its place among the layers of the blocks."""
+    counts = [
+        num_layers(x, axis) for (x, _), axis in zip(pairs, stacked_axes, strict=True)
     ]
+    starts = np.cumsum([0, *counts])
+    order = [np.arange(starts[i], starts[i + 1]) for b in blocks for i in b.members]
+    return np.argsort(np.concatenate(order))
 
 
-def _unit(largest: jax.Array) -> jax.Array:
-    return jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1.0)
+def _arrays(
+    pairs: Sequence[Pair], blocks: Sequence[_Block], dtype: Any
+) -> Iterator[tuple[Pair, tuple[int, ...]]]:
+    """Yield the two arrays of each block and the axes that are summed over."""
+    for members, kept_axis in blocks:
+        columns = zip(*(pairs[i] for i in members), strict=True)
+        wide = [[_magnitude(x, dtype) for x in column] for column in columns]
+        if len(members) > 1:
+            wide = [[jnp.stack([jnp.ravel(x) for x in column])] for column in wide]
+        (x,), (y,) = wide
+        yield (x, y), tuple(axis for axis in range(x.ndim) if axis != kept_axis)
 
 
-def _rescaled(total: jax.Array, largest: jax.Array, unit: jax.Array) -> jax.Array:
-    return unit * root(total)
+def _magnitude(x: jax.Array, dtype: Any) -> jax.Array:
+    return (jnp.abs(x) if jnp.iscomplexobj(x) else x).astype(dtype)
+
+
+_PairSums = Callable[[Pair, tuple[int, ...]], Sequence[jax.Array]]
+"""Sums of both arrays over axes, at one scale after the other."""
+
+
+def _plain_sums(pair: Pair, axes: tuple[int, ...]) -> list[jax.Array]:
+    return [jnp.sum(jnp.square(x), axes) for x in pair]
+
+
+def _scaled_sums(pair: Pair, axes: tuple[int, ...]) -> list[jax.Array]:
+    kinds = set(map(jax.typeof, pair))
+    if len(kinds) == 1:
+        return list(_sums(tuple(_scaled(pair)), axes))
+    # One reduction takes arrays of one type only.
+    apart = [_sums(tuple(_scaled((x,))), axes) for x in pair]
+    return [total for scale in zip(*apart, strict=True) for total in scale]
+
+
+def _scaled(arrays: Sequence[jax.Array]) -> list[jax.Array]:
+    return [jnp.abs(x) * scale for scale in (1.0, UP, DOWN) for x in arrays]
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _sums(
+    arrays: tuple[jax.Array, ...], axes: tuple[int, ...]
+) -> tuple[jax.Array, ...]:
+    """Return the sum of squares of each array of magnitudes, all by one reduction."""
+    tiny = jnp.finfo(arrays[0].dtype).tiny
+    # As plain squares XLA turns those of one entry into (x * x) * (scale * scale),
+    # whose second factor is infinite.
+    squares = tuple(x * jnp.maximum(x, tiny) for x in arrays)
+    zeros = (np.zeros((), arrays[0].dtype),) * len(arrays)
+
+    def add(a: Any, b: Any) -> Any:
+        return tuple(x + y for x, y in zip(a, b, strict=True))
+
+    return jax.lax.reduce(squares, zeros, add, axes)
+
+
+@_sums.defjvp
+def _(axes: tuple[int, ...], primals: Any, tangents: Any) -> tuple[Any, Any]:
+    # That of JAX for a reduction of several arrays cuts them in halves again and again.
+    (arrays,), (moved,) = primals, tangents
+    slopes = [2 * jnp.sum(x * t, axes) for x, t in zip(arrays, moved, strict=True)]
+    return _sums(arrays, axes), tuple(slopes)

@@ -1,5 +1,8 @@
-"""The link of a chain that turns gradients into layer-wise scaled directions."""
+"""One step of a layer-wise optimizer, and its link of a chain, `scale_by_lars`."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -7,17 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lars_jax.optim.layers import leaf_names, resolve_stacked_axes
-from lars_jax.optim.masks import Mask, Params, refuse_schedules
-from lars_jax.optim.trust import (
-    Rule,
-    Scalar,
-    Selection,
-    direction,
-    measure,
-    num_layers,
-    scaled,
-)
+from lars_jax.optim.layers import PerLayer, leaf_names, require_static
+from lars_jax.optim.masks import Mask, Params
+from lars_jax.optim.trust import Leaf, Rule, Scalar, Selection, measure
 from lars_jax.optim.variants import Variant, resolve_variant
 
 STATIC_ARGUMENTS = (
@@ -29,32 +24,40 @@ STATIC_ARGUMENTS = (
     "axis_names",
     "layer_groups",
     "accumulator_dtype",
-    "norms",
     "telemetry",
 )
 """Arguments of `lars` that are no numbers: `static_args` of `inject_hyperparams`."""
 
 
 class ScaleByLarsState(NamedTuple):
-    """What the last update measured: one entry for each layer, float32 [L].
+    """What the last update measured, by layer, and what the next one needs.
 
-    Vectors and not trees, because hundreds of scalars cost a step more to hand over
-    than to compute; `layer_names(params)` names the entries and `lars_report` prints
-    them. The four are None where telemetry was left out.
+    The four `PerLayer` are None where telemetry was left out; `lars_report` prints
+    them as a table.
     """
 
     count: jax.Array
-    """Updates so far, int32."""
-    weight_norm: jax.Array | None
+    """Updates so far, int32; the state has no other count."""
+    weight_norm: PerLayer | None
     """||w||."""
-    gradient_norm: jax.Array | None
+    gradient_norm: PerLayer | None
     """||g||, or what stands in its place in the denominator of the variant."""
-    trust_ratio: jax.Array | None
+    trust_ratio: PerLayer | None
     """lambda; after clipping, min(lambda / gamma, 1)."""
-    effective_rate: jax.Array | None
+    effective_rate: PerLayer | None
     """gamma * lambda: the rate that the layer's direction is multiplied by."""
     inner: optax.OptState
-    """State of the transformation between direction and ratio, usually empty."""
+    """Buffers of momentum or of Adam; empty without."""
+
+
+class Inner(NamedTuple):
+    """Momentum or Adam within a step: it is given the count and keeps none."""
+
+    place: Literal["gradient", "direction", "scaled", "moved"]
+    """What it is applied to: the gradient before that is measured; the direction before
+    the ratio multiplies it; that product; or the product times the rate."""
+    init: Callable[[Params], Any]
+    update: Callable[[Any, Any, jax.Array], tuple[Any, Any]]
 
 
 def scale_by_lars(
@@ -69,14 +72,18 @@ def scale_by_lars(
     stacked_axes: Any = None,
     axis_names: Any = None,
     layer_groups: Any = None,
-    norms: Literal["scaled", "plain"] = "scaled",
     telemetry: bool = True,
-    inner: optax.GradientTransformation | None = None,
-    wide_updates: bool = False,
 ) -> optax.GradientTransformation:
     """Turn gradients g into lambda * (g + beta * w), with lambda of Equation 6.
 
     lambda = eta * ||w|| / (||g|| + beta * ||w|| + eps)
+
+    Norms are float32 or wider. In float32 an accelerator has them right from 1e-30 to
+    1e30. A CPU takes plain sums of squares: right to six digits for norms up to 1e19 of
+    entries whose root mean square is above 1e-15, to a factor of 1.5 down to 1e-19, and
+    zero below. Zero gives lambda = 1. A norm above 1e19 is infinite there and gives
+    lambda = 0, so that the layer stands still; no lambda exceeds 2^96. NaN in weights
+    or gradient stays NaN for the whole layer.
 
     Args:
         trust_coefficient: eta, dimensionless; how far a layer may move in one step,
@@ -94,29 +101,21 @@ def scale_by_lars(
         stacked_axes: axis that counts layers in leaves that stack several: an int, None
             or a tree (prefix) of these; norms and ratios are then those of the slices.
         axis_names: inside `shard_map` or `pmap`, mesh axes over which leaves are split:
-            a name, a tuple of names, a `PartitionSpec`, None, or a tree (prefix) of
-            these. Under `jit` norms are those of whole arrays without it.
+            a name, a tuple of names, a `PartitionSpec`, None or () for none, or a tree
+            (prefix) of these. Under `jit` norms are those of whole arrays without it.
         layer_groups: labels of leaves that make one layer together, for instance
             `group_by_module`; a tree (prefix) of labels, or a function.
-        norms: "scaled" keeps norms right from 1e-30 to 1e30 in float32; "plain" saves
-            that check and is right between about 1e-18 and 1e18. The check cannot tell
-            a sum that vanished from a leaf of zeros, which costs every step a second
-            pass over that leaf, or over all where some are stacked, sharded or grouped:
-            give a frozen leaf None for its gradient.
         telemetry: keep norms, ratios and effective rates in the state.
-        inner: a transformation of the direction, before the ratio multiplies it; the
-            ratio is still measured on the gradient.
-        wide_updates: leave updates in float32 or wider, for links that follow in a
-            chain of low precision; `lars` does, and narrows at its end.
 
     Returns:
-        A transformation whose updates have the dtype of the gradients.
+        A transformation whose updates have the dtype of the gradients. Under
+        `optax.inject_hyperparams` it needs `static_args`: those of `STATIC_ARGUMENTS`
+        that it takes.
 
     Raises:
         ValueError: `update` was called without `params`, or with gradients of other
             shapes; a leaf is of integers; an unknown variant; a negative number; an
-            axis that a leaf does not have; `inject_hyperparams` has taken a mask
-            function for a schedule.
+            axis that a leaf does not have; an array for one of `STATIC_ARGUMENTS`.
 
     Reference:
         You, Gitman, Ginsburg: Large Batch Training of Convolutional Networks, 2017,
@@ -125,102 +124,108 @@ def scale_by_lars(
     Example, with ||w|| = 5, ||g|| = 1 and beta = 0.5: lambda = 0.001 * 5 / (1 + 2.5).
 
     >>> import jax.numpy as jnp
-    >>> w, g = jnp.array([3.0, 4.0]), jnp.array([-1.0, 0.0])
+    >>> w, g = {"fc": jnp.array([3.0, 4.0])}, {"fc": jnp.array([-1.0, 0.0])}
     >>> tx = scale_by_lars(weight_decay=0.5)
     >>> update, state = tx.update(g, tx.init(w), w)
-    >>> print(f"{state.trust_ratio[0]:.6f} {update[1]:.6f}")
+    >>> print(f"{state.trust_ratio['fc']:.6f} {update['fc'][1]:.6f}")
     0.001429 0.002857
     """
-    refuse_schedules(STATIC_ARGUMENTS)
+    return layerwise(
+        Selection(
+            trust_ratio_mask, weight_decay_mask, stacked_axes, axis_names, layer_groups
+        ),
+        variant=variant,
+        learning_rate=learning_rate,
+        trust_coefficient=trust_coefficient,
+        weight_decay=weight_decay,
+        eps=eps,
+        telemetry=telemetry,
+    )
+
+
+def layerwise(
+    selection: Selection,
+    *,
+    variant: str | Variant,
+    learning_rate: optax.ScalarOrSchedule,
+    trust_coefficient: Scalar,
+    weight_decay: optax.ScalarOrSchedule,
+    eps: Scalar,
+    telemetry: bool = True,
+    apply_rate: bool = False,
+    inner: Inner | None = None,
+) -> optax.GradientTransformation:
+    """Return the one step that `scale_by_lars`, `lars` and `lamb` are.
+
+    It takes what `scale_by_lars` does, and may multiply by -gamma, too, and have
+    momentum or Adam at a place within.
+    """
+    require_static(telemetry=telemetry)
+    require_number("learning_rate", learning_rate)
     require_number("trust_coefficient", trust_coefficient)
     require_number("weight_decay", weight_decay)
     require_number("eps", eps)
-    if norms not in ("scaled", "plain"):
-        raise ValueError(f"norms must be 'scaled' or 'plain'; got {norms!r}")
     choices = resolve_variant(variant)
-    selection = Selection(
-        trust_ratio_mask,
-        weight_decay_mask,
-        choices.decay_excluded,
-        stacked_axes,
-        axis_names,
-        layer_groups,
-    )
-    between = optax.with_extra_args_support(inner or optax.identity())
 
     def init(params: Params) -> Any:
         _require_floats(params)
-        axes = resolve_stacked_axes(stacked_axes, params)
-        rows = sum(map(num_layers, jax.tree.leaves(params), axes))
-        count = jnp.zeros((), jnp.int32)
+        names = selection.names(params)
         # Four arrays and not one four times: a buffer can be donated only once.
-        empty = [jnp.zeros(rows, jnp.float32) if telemetry else None for _ in range(4)]
-        return ScaleByLarsState._make((count, *empty, between.init(params)))
+        empty = [
+            PerLayer(jnp.zeros(len(names), jnp.float32), names) if telemetry else None
+            for _ in range(4)
+        ]
+        buffers = optax.EmptyState() if inner is None else inner.init(params)
+        return ScaleByLarsState._make((jnp.zeros((), jnp.int32), *empty, buffers))
 
     def update(
         updates: Any, state: optax.OptState, params: Params | None = None, **extra: Any
     ) -> tuple[Any, Any]:
+        del extra
         require_params(params)
-        count, *_, inner_state = _own(state)
+        count, *fields, buffers = _own(state)
         structure = jax.tree.structure(params)
         gamma, beta = (at_step(x, count) for x in (learning_rate, weight_decay))
         rule = Rule(choices, trust_coefficient, beta, eps, gamma)
-        leaves = selection.leaves(params, updates)
-        layers, known = measure(
-            leaves, rule, guard=norms == "scaled", all_leaves=telemetry
+
+        def passed(place: str, values: list[Any]) -> list[Any]:
+            nonlocal buffers
+            if inner is None or inner.place != place:
+                return values
+            tree, buffers = inner.update(structure.unflatten(values), buffers, count)
+            return structure.flatten_up_to(tree)
+
+        leaves = given = selection.leaves(params, updates)
+        if choices.denominator == "momentum":
+            leaves = _replaced(leaves, [rule.direction(leaf, None) for leaf in leaves])
+            rule = replace(rule, weight_decay=0.0)
+        leaves = _replaced(leaves, passed("gradient", [x.gradient for x in leaves]))
+        # Where nothing comes between, rate and ratio are multiplied once for a layer.
+        between = inner is not None and inner.place == "scaled"
+        last = -gamma if apply_rate else 1.0
+        first, last = (1.0, last) if between else (last, 1.0)
+        found = measure(leaves, rule, factor=first, all_leaves=telemetry)
+        moved = passed("direction", list(map(rule.direction, leaves, found.quotients)))
+        moved = list(
+            map(partial(_scaled, otherwise=first), leaves, moved, found.factors)
         )
-        directions = map(direction, leaves, layers, [rule] * len(leaves))
-        moved, inner_state = between.update(
-            structure.unflatten(list(directions)), inner_state, params, **extra
-        )
-        moved = map(scaled, leaves, structure.flatten_up_to(moved), layers)
-        columns = [*known, jnp.asarray(gamma, jnp.float32) * known[-1]]
-        kept = columns if telemetry else [None] * 4
-        after = optax.safe_increment(count), *kept, inner_state
-        return structure.unflatten(list(moved)), ScaleByLarsState._make(after)
+        moved = passed("scaled", moved)
+        moved = passed("moved", [_times(last, x) for x in moved])
+        moved = list(map(_narrowed, moved, given))
+        known: list[Any] = fields
+        if telemetry:
+            names = known[0].names or selection.names(params)
+            rates = jnp.asarray(gamma, jnp.float32) * found.columns[-1]
+            known = [PerLayer(x, names) for x in (*found.columns, rates)]
+        after = optax.safe_increment(count), *known, buffers
+        return structure.unflatten(moved), ScaleByLarsState._make(after)
 
-    scale = optax.GradientTransformationExtraArgs(init, update)
-    return scale if wide_updates else in_gradient_dtype(scale)
-
-
-def in_gradient_dtype(
-    inner: optax.GradientTransformation,
-) -> optax.GradientTransformation:
-    """Return the updates of a transformation in the dtype of the gradients.
-
-    Put around a whole chain, so that its links compute in float32 and round once.
-    """
-
-    def narrow(update: jax.Array, gradient: Any) -> jax.Array:
-        dtype = jnp.result_type(gradient)
-        # Decay of complex weights has an imaginary part, whatever the gradient has.
-        if jnp.iscomplexobj(update):
-            dtype = np.promote_types(dtype, np.complex64)
-        return update.astype(dtype)
-
-    tolerant = optax.with_extra_args_support(inner)
-
-    def update(
-        updates: Any, state: optax.OptState, params: Params | None = None, **extra: Any
-    ) -> tuple[Any, optax.OptState]:
-        moved, state = tolerant.update(updates, state, params, **extra)
-        return jax.tree.map(narrow, moved, updates), state
-
-    return optax.GradientTransformationExtraArgs(inner.init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def at_step(value: optax.ScalarOrSchedule, count: Any) -> Any:
     """Return a number, or what a schedule gives for a step."""
     return value(count) if callable(value) else value
-
-
-def negative_rate(learning_rate: optax.ScalarOrSchedule) -> optax.Schedule:
-    """Return the schedule that turns a direction into a step down.
-
-    A constant is a schedule too, so that the state has the same structure for both and
-    a checkpoint of the one restores into the other.
-    """
-    return lambda count: -jnp.asarray(at_step(learning_rate, count))
 
 
 def require_number(name: str, value: Any, *, below: float = float("inf")) -> None:
@@ -231,7 +236,8 @@ def require_number(name: str, value: Any, *, below: float = float("inf")) -> Non
     if not number or not 0 <= value < below:
         bound = "" if below == float("inf") else f" and below {below:g}"
         raise ValueError(
-            f"{name} must be a finite number, at least 0{bound}; got {value!r}: mend it"
+            f"{name} must be a finite number, at least 0{bound}; got {value!r}: pass "
+            "such a number"
         )
 
 
@@ -251,6 +257,36 @@ def _own(state: Any) -> ScaleByLarsState:
         "LARS needs the state that its own init returned; got "
         f"{type(state).__name__}: call tx.init(params)"
     )
+
+
+def _replaced(leaves: list[Leaf], gradients: list[Any]) -> list[Leaf]:
+    return list(map(lambda x, g: replace(x, gradient=g), leaves, gradients))
+
+
+def _times(factor: Any, direction: Any) -> Any:
+    if direction is None or isinstance(factor, float) and factor == 1.0:
+        return direction
+    return jnp.asarray(factor).astype(direction.dtype) * direction
+
+
+def _scaled(
+    leaf: Leaf, direction: Any, factor: jax.Array | None, otherwise: Any
+) -> Any:
+    """Return the direction times the ratio and what is multiplied with it."""
+    if factor is None or not leaf.adapted:
+        return _times(otherwise, direction)
+    return _times(leaf.broadcast_to_leaf(factor), direction)
+
+
+def _narrowed(moved: Any, leaf: Leaf) -> Any:
+    """Return an update in the dtype of the gradient: a step rounds once, at its end."""
+    if moved is None:
+        return None
+    dtype = jnp.result_type(leaf.gradient)
+    # Decay of complex weights has an imaginary part, whatever the gradient has.
+    if jnp.iscomplexobj(moved):
+        dtype = np.promote_types(dtype, np.complex64)
+    return moved.astype(dtype)
 
 
 def _require_floats(params: Params) -> None:

@@ -66,16 +66,3 @@ def warmup_polynomial(
         return jnp.where(step < warmup, rising, decayed)
 
     return schedule
-
-
-def scale_linearly(rate: float, batch: int, reference_batch: int) -> float:
-    """Return the rate scaled in proportion to the batch, as Goyal et al. (2017) do.
-
-    rate * batch / reference_batch
-
-    It is a rule for SGD; the rates that work with LARS grow more slowly (Table 3).
-
-    >>> scale_linearly(0.1, batch=8192, reference_batch=256)
-    3.2
-    """
-    return rate * batch / reference_batch

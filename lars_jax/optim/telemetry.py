@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lars_jax.optim.layers import layer_names
-from lars_jax.optim.scaling import scale_by_lars
+from lars_jax.optim.scaling import ScaleByLarsState, scale_by_lars
 
 FIELDS = ("weight_norm", "gradient_norm", "trust_ratio", "effective_rate")
 """What is known of a layer, in the order of the last axis of `layer_norms`."""
@@ -37,7 +36,7 @@ def record_norms(
     >>> w, g = jnp.array([3.0, 4.0]), jnp.array([0.0, 2.0])
     >>> tx = record_norms()
     >>> _, state = tx.update(g, tx.init(w), w)
-    >>> print(state.weight_norm, state.gradient_norm)
+    >>> print(np.array(state.weight_norm), np.array(state.gradient_norm))
     [5.] [2.]
     """
     return scale_by_lars(
@@ -52,7 +51,7 @@ def layer_norms(opt_state: Any) -> jax.Array | None:
     """Return the last norms, ratio and effective rate of every layer as one array.
 
     One array means one transfer to the host, however many layers there are; the rows
-    are in the order of `layer_names(params)`.
+    are in the order of `layer_names(params)` and of the names in the state.
 
     Args:
         opt_state: state of a chain that has `scale_by_lars` or `record_norms` in it;
@@ -71,7 +70,7 @@ def layer_norms(opt_state: Any) -> jax.Array | None:
     found = _find(opt_state)
     if found is None:
         return None
-    return jnp.stack([getattr(found, name) for name in FIELDS], axis=-1)
+    return jnp.stack([getattr(found, name).vector for name in FIELDS], axis=-1)
 
 
 @dataclass(frozen=True, repr=False)
@@ -114,46 +113,33 @@ class LarsReport:
         return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def lars_report(opt_state: Any, params: Any, stacked_axes: Any = None) -> LarsReport:
+def lars_report(opt_state: Any) -> LarsReport:
     """Return the table of what the last update measured and applied, layer by layer.
 
     Args:
         opt_state: state of a chain that has `scale_by_lars` or `record_norms` in it.
-        params: the parameters, or their shapes; only names and shapes are read.
-        stacked_axes: as given to `lars`.
 
     Raises:
-        ValueError: the state keeps no telemetry, or that of other parameters.
+        ValueError: the state keeps no telemetry.
 
     >>> import jax.numpy as jnp
     >>> from lars_jax.optim import lars
     >>> w, g = {"w": jnp.array([3.0, 4.0])}, {"w": jnp.array([1.0, 0.0])}
     >>> tx = lars(2.0)
-    >>> print(lars_report(tx.update(g, tx.init(w), w)[1], w))
+    >>> print(lars_report(tx.update(g, tx.init(w), w)[1]))
     layer     weight_norm   gradient_norm     trust_ratio  effective_rate
     w                   5               1           0.005            0.01
     """
-    values = layer_norms(opt_state)
-    if values is None:
+    found, values = _find(opt_state), layer_norms(opt_state)
+    if found is None or values is None:
         raise ValueError(
             "a report needs a state that keeps telemetry; got one without: put "
             "lars(..., telemetry=True) or record_norms() in the chain"
         )
-    names = layer_names(params, stacked_axes)
-    if len(names) != len(values):
-        raise ValueError(
-            f"a report needs the parameters that LARS sees; the state has "
-            f"{len(values)} layers and the parameters {len(names)}: pass the masked "
-            "tree, or the stacked_axes that were given to lars"
-        )
-    return LarsReport(names, np.asarray(values))
+    return LarsReport(tuple(found.trust_ratio.names), np.asarray(values))
 
 
 def _find(state: Any) -> Any | None:
-    if all(getattr(state, name, None) is not None for name in FIELDS):
-        return state
-    if isinstance(state, dict):
-        state = tuple(state.values())
-    if isinstance(state, tuple | list):
-        return next((hit for part in state if (hit := _find(part)) is not None), None)
-    return None
+    """Return the first state that keeps telemetry."""
+    found = optax.tree_utils.tree_get_all_with_path(state, ScaleByLarsState.__name__)
+    return next((own for _, own in found if own.trust_ratio is not None), None)

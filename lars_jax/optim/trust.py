@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import jax
@@ -10,24 +10,30 @@ import jax.numpy as jnp
 import numpy as np
 
 from lars_jax.optim.layers import (
+    LayerNames,
+    layer_names,
     leaf_names,
+    num_layers,
+    require_static,
     resolve_groups,
     resolve_mesh_axes,
     resolve_stacked_axes,
 )
 from lars_jax.optim.masks import Mask, Params, resolve_mask
 from lars_jax.optim.norms import (
+    Sums,
     at_least_float32,
-    join,
-    join_shards,
     norms,
-    replicated,
+    sums_of_squares,
+    unstack,
 )
-from lars_jax.optim.together import norm_vector, unstack
 from lars_jax.optim.variants import Variant
 
 Scalar = float | jax.Array
 """A number, which may be traced."""
+
+LARGEST_RATIO = 2.0**96
+"""That of a gradient of nearly nothing: times any rate it is still a float."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +54,17 @@ class Leaf:
         return self.gradient is None
 
     @property
-    def simple(self) -> bool:
-        """Whether the leaf is one whole layer by itself, measured in float32."""
-        plain = self.stacked_axis is None and not self.mesh_axes and self.group is None
-        return plain and (self.frozen or self.wide in (np.float32, np.complex64))
-
-    @property
     def wide(self) -> np.dtype:
         """What a step is computed in."""
         weights, gradient = self.weights.dtype, jnp.result_type(self.gradient)
         return np.promote_types(at_least_float32(weights), at_least_float32(gradient))
 
-    def spread(self, values: jax.Array) -> jax.Array:
+    @property
+    def layers(self) -> int:
+        """How many layers the leaf holds."""
+        return num_layers(self.weights, self.stacked_axis)
+
+    def broadcast_to_leaf(self, values: jax.Array) -> jax.Array:
         """Return one value for each layer in a shape that broadcasts over the leaf."""
         if self.stacked_axis is None:
             return values
@@ -73,10 +78,16 @@ class Selection:
 
     trust_ratio_mask: Mask
     weight_decay_mask: Mask
-    decay_excluded: bool
     stacked_axes: Any
     axis_names: Any
     layer_groups: Any
+
+    def __post_init__(self) -> None:
+        require_static(**vars(self))
+
+    def names(self, params: Params) -> LayerNames:
+        """Return the name of every layer."""
+        return LayerNames(layer_names(params, self.stacked_axes))
 
     def leaves(self, params: Params, gradients: Any) -> list[Leaf]:
         """Return all that a step knows of each leaf, in the order of the tree."""
@@ -85,16 +96,11 @@ class Selection:
         for name, *pair in zip(leaf_names(params), weights, found, strict=True):
             _check_gradient(name, *pair)
         stacked = resolve_stacked_axes(self.stacked_axes, params)
-        adapted = jax.tree.leaves(resolve_mask(self.trust_ratio_mask, params))
-        decayed = jax.tree.leaves(resolve_mask(self.weight_decay_mask, params))
         columns = zip(
             map(jnp.asarray, weights),
             found,
-            adapted,
-            [
-                d and (a or self.decay_excluded)
-                for a, d in zip(adapted, decayed, strict=True)
-            ],
+            jax.tree.leaves(resolve_mask(self.trust_ratio_mask, params)),
+            jax.tree.leaves(resolve_mask(self.weight_decay_mask, params)),
             stacked,
             resolve_mesh_axes(self.axis_names, params, stacked),
             resolve_groups(self.layer_groups, params),
@@ -128,13 +134,8 @@ class Rule:
     def decays(self, leaf: Leaf) -> bool:
         """Return whether the leaf decays; a weight decay of plain 0 costs nothing."""
         none = isinstance(self.weight_decay, int | float) and self.weight_decay == 0
-        return leaf.decayed and not none
-
-    def direction(self, leaf: Leaf) -> jax.Array:
-        """Return g + beta w in the wider dtype, or g where no decay is in the step."""
-        if self.choices.decay == "norm":
-            return jnp.asarray(leaf.gradient).astype(leaf.wide)
-        return self.decayed_gradient(leaf)
+        kept = leaf.adapted or self.choices.decay_excluded
+        return leaf.decayed and kept and not none
 
     def decayed_gradient(self, leaf: Leaf) -> jax.Array:
         """Return g + beta w in the wider dtype, or g of a leaf that does not decay."""
@@ -149,6 +150,18 @@ class Rule:
         if self.choices.denominator == "fused":
             return self.decayed_gradient(leaf)
         return jnp.asarray(leaf.gradient)
+
+    def direction(self, leaf: Leaf, quotient: jax.Array | None) -> Any:
+        """Return what the trust ratio multiplies, None for a leaf without gradient."""
+        if leaf.frozen:
+            return None
+        gradient = jnp.asarray(leaf.gradient).astype(leaf.wide)
+        if self.choices.decay == "norm":
+            return gradient
+        decayed = self.decayed_gradient(leaf)
+        if quotient is None or not leaf.adapted:
+            return decayed
+        return jnp.where(leaf.broadcast_to_leaf(quotient), decayed, gradient)
 
     def trust_ratio(
         self, weight_norm: jax.Array, decayed_norm: jax.Array, gradient_norm: jax.Array
@@ -165,6 +178,10 @@ class Rule:
         # Dividing by one where the branch is not taken keeps gradients through an
         # update with a zero leaf from becoming NaN.
         quotient = eta * (weight_norm / jnp.where(measurable, denominator, 1.0))
+        quotient = jnp.minimum(quotient, LARGEST_RATIO)
+        # Infinite, but not NaN: `maximum` hands that on.
+        too_large = jnp.isinf(jnp.maximum(weight_norm, gradient_norm))
+        quotient = jnp.where(too_large, 0.0, quotient)
         neutral = eta if self.choices.zero_norm == "coefficient" else 1.0
         ratio = jnp.where(measurable, quotient, neutral)
         if not self.choices.clip:
@@ -178,159 +195,149 @@ class Rule:
         return clipped, measurable
 
 
-class Layer(NamedTuple):
-    """Trust ratio of a leaf's layers, a scalar or one entry for each slice."""
-
-    ratio: jax.Array
-    measurable: jax.Array | None
-
-
 class Measured(NamedTuple):
     """What a step knows of all layers.
 
     Attributes:
-        layers: for each leaf, None where nothing was to be known.
+        factors: for each leaf the trust ratio of its layers times the factor, a scalar
+            or [S]; None for leaves that were not measured.
+        quotients: for each leaf where the ratio is a quotient, bools of the same shape,
+            or None where the variant does not ask.
         columns: ||w||, ||g|| and the ratio of all layers, float32 [L] each.
     """
 
-    layers: list[Layer | None]
+    factors: list[jax.Array | None]
+    quotients: list[jax.Array | None]
     columns: list[jax.Array]
 
 
 def measure(
-    leaves: Sequence[Leaf], rule: Rule, *, guard: bool, all_leaves: bool
+    leaves: Sequence[Leaf], rule: Rule, *, factor: Any, all_leaves: bool
 ) -> Measured:
     """Measure all leaves, or those that are adapted, and form their trust ratios.
 
     Args:
         leaves: of the whole tree.
         rule: the variant with its numbers.
-        guard: keep norms in range. The check waits for all norms, so that the vectors
-            of `together` then cost no further delay; without it each leaf's update
-            can follow its own norms at once.
+        factor: a number that the ratios are multiplied by.
         all_leaves: measure leaves that are not adapted, too.
     """
-    wanted = [
-        i
-        for i, leaf in enumerate(leaves)
-        if not leaf.frozen and (leaf.adapted or all_leaves)
-    ]
-    if guard and wanted and all(leaf.simple for leaf in leaves):
-        return _together(leaves, wanted, rule)
-    return _apart(leaves, wanted, rule, guard)
+    factors: list[Any] = [None] * len(leaves)
+    quotients: list[Any] = [None] * len(leaves)
+    columns: list[list[jax.Array]] = [[], [], []]
+    order: list[int] = []
+    for members in _vectors(leaves, all_leaves):
+        inside = [leaves[i] for i in members]
+        weight_norm, decayed_norm, gradient_norm = _norms(inside, rule)
+        ratio, divided = rule.trust_ratio(weight_norm, decayed_norm, gradient_norm)
+        ratio = jnp.where(_of_layers(inside, [x.adapted for x in inside]), ratio, 1.0)
+        products = _by_leaf(jnp.asarray(factor, ratio.dtype) * ratio, inside)
+        for i, value in zip(members, products, strict=True):
+            factors[i] = value
+        if rule.choices.zero_norm == "undecayed":
+            flags = _by_leaf(divided.astype(np.float32), inside)
+            for i, flag in zip(members, flags, strict=True):
+                quotients[i] = flag > 0
+        known = weight_norm, gradient_norm, ratio
+        for column, vector in zip(columns, known, strict=True):
+            column.append(vector.astype(jnp.float32))
+        order += members
+    return Measured(factors, quotients, [_in_order(x, order, leaves) for x in columns])
 
 
-def _together(leaves: Sequence[Leaf], wanted: list[int], rule: Rule) -> Measured:
-    chosen = [leaves[i] for i in wanted]
-    arrays = [partial(getattr, leaf, "weights") for leaf in chosen]
-    arrays += [partial(rule.measured, leaf) for leaf in chosen]
-    weight_norm, gradient_norm = jnp.split(norm_vector(arrays), 2)
-    decayed = np.array([rule.decays(leaf) for leaf in chosen])
-    decayed_norm = jnp.where(decayed, weight_norm, 0.0)
-    ratio, measurable = rule.trust_ratio(weight_norm, decayed_norm, gradient_norm)
-    ratio = jnp.where(np.array([leaf.adapted for leaf in chosen]), ratio, 1.0)
-    layers: list[Layer | None] = [None] * len(leaves)
-    flags: list[Any] = [None] * len(chosen)
-    if rule.choices.zero_norm == "undecayed":
-        flags = [flag > 0 for flag in unstack(measurable.astype(np.float32))]
-    for i, *fields in zip(wanted, unstack(ratio), flags, strict=True):
-        layers[i] = Layer(*fields)
-    columns = [weight_norm, gradient_norm, ratio]
-    if len(wanted) < len(leaves):
-        empty = jnp.zeros(len(leaves), jnp.float32)
-        columns = [empty.at[np.array(wanted)].set(column) for column in columns]
-    return Measured(layers, columns)
+def _vectors(leaves: Sequence[Leaf], all_leaves: bool) -> list[list[int]]:
+    """Return positions of measured leaves, those that make one vector together.
+
+    All that are not stacked do. The layers of a stacked leaf may be split between the
+    devices of `shard_map`, whose checks would then take every entry of a vector that
+    they share for one that differs between devices.
+    """
+    vectors: dict[Any, dict[Any, list[int]]] = {}
+    groups: dict[Any, list[Leaf]] = {}
+    for i, leaf in enumerate(leaves):
+        if not leaf.frozen and (leaf.adapted or all_leaves):
+            key = None if leaf.stacked_axis is None else _layer(leaf, i)
+            vectors.setdefault(key, {}).setdefault(leaf.mesh_axes, []).append(i)
+            groups.setdefault(_layer(leaf, i), []).append(leaf)
+    for members in groups.values():
+        if len({(leaf.stacked_axis is None, leaf.layers) for leaf in members}) > 1:
+            raise ValueError(
+                "leaves of one layer group must stack the same number of layers; got "
+                f"shapes {[leaf.weights.shape for leaf in members]} in group "
+                f"{members[0].group!r}: give each its label"
+            )
+    return [sum(by_axes.values(), []) for by_axes in vectors.values()]
 
 
-def _apart(
-    leaves: Sequence[Leaf], wanted: list[int], rule: Rule, guard: bool
-) -> Measured:
-    arrays = [partial(getattr, leaves[i], "weights") for i in wanted]
-    arrays += [partial(rule.measured, leaves[i]) for i in wanted]
-    stacked = [leaves[i].stacked_axis for i in wanted] * 2
-    mesh_axes = [leaves[i].mesh_axes for i in wanted] * 2
-    found = join_shards(norms(arrays, stacked, scaled=guard), mesh_axes)
-    found = [_same_dtype(*pair) for pair in _halves(found)]
-    layers: list[Layer | None] = [None] * len(leaves)
-    rows = [
-        [jnp.zeros(num_layers(leaf.weights, leaf.stacked_axis), jnp.float32)] * 3
-        for leaf in leaves
-    ]
-    for members in _groups([leaves[i] for i in wanted]):
-        inside = [leaves[wanted[k]] for k in members]
-        norms_of, layer = _layer(inside, [found[k] for k in members], rule)
-        row = [jnp.atleast_1d(replicated(v)) for v in (*norms_of, layer.ratio)]
-        for k in members:
-            layers[wanted[k]] = layer
-            rows[wanted[k]] = [value.astype(jnp.float32) for value in row]
-    if not rows:
-        return Measured(layers, [jnp.zeros(0, jnp.float32)] * 3)
-    return Measured(
-        layers, [jnp.concatenate(column) for column in zip(*rows, strict=True)]
+def _layer(leaf: Leaf, position: int) -> Any:
+    """Return what the leaves of one layer have in common, which may be one leaf."""
+    alone = leaf.group is None or not leaf.adapted
+    return ("leaf", position) if alone else ("group", leaf.group)
+
+
+def _norms(leaves: Sequence[Leaf], rule: Rule) -> jax.Array:
+    """Return ||w||, that of what decays in it, and ||g|| of layers, float [3, L]."""
+    real = np.result_type(*(jnp.finfo(leaf.wide).dtype for leaf in leaves))
+    parts: list[jax.Array] = []
+    scales: Any = None
+    for axes, found in groupby(leaves, lambda leaf: leaf.mesh_axes):
+        members = list(found)
+        pairs = [(leaf.weights, rule.measured(leaf)) for leaf in members]
+        stacked_axes = [leaf.stacked_axis for leaf in members]
+        totals, scales = sums_of_squares(pairs, stacked_axes, real)
+        parts.append(jax.lax.psum(totals, axes) if axes else totals)
+    totals = jnp.concatenate(parts, axis=-1)
+    decays = _of_layers(leaves, [rule.decays(leaf) for leaf in leaves])[None, None]
+    weights, gradients = totals[:, :1], totals[:, 1:]
+    totals = jnp.concatenate(
+        [weights, jnp.where(decays, weights, 0.0), gradients], axis=1
     )
+    partners = _partners(leaves)
+    if partners.shape[1] > 1:
+        none = jnp.zeros((*totals.shape[:-1], 1), real)
+        totals = jnp.concatenate([totals, none], axis=-1)[..., partners].sum(axis=-1)
+    return norms(Sums(totals, scales))
 
 
-def _layer(
-    members: Sequence[Leaf], pairs: Sequence[tuple[jax.Array, jax.Array]], rule: Rule
-) -> tuple[tuple[jax.Array, jax.Array], Layer]:
-    """Return the norms of a layer of one leaf or several, and its ratio."""
-    if len({weight_norm.shape for weight_norm, _ in pairs}) > 1:
-        shapes = [leaf.weights.shape for leaf in members]
-        raise ValueError(
-            f"leaves of one layer group must stack the same number of layers; group "
-            f"{members[0].group!r} has leaves of shapes {shapes}: give each its label"
-        )
-    weight_norm = join([pair[0] for pair in pairs])
-    gradient_norm = join([pair[1] for pair in pairs])
-    if not members[0].adapted:
-        one = jnp.ones_like(weight_norm)
-        return (weight_norm, gradient_norm), Layer(one, one.astype(bool))
-    decayed = [
-        pair[0] for pair, leaf in zip(pairs, members, strict=True) if rule.decays(leaf)
-    ]
-    decayed_norm = join(decayed) if decayed else jnp.zeros_like(weight_norm)
-    ratio = rule.trust_ratio(weight_norm, decayed_norm, gradient_norm)
-    return (weight_norm, gradient_norm), Layer(*ratio)
-
-
-def _groups(leaves: Sequence[Leaf]) -> list[list[int]]:
-    """Return the positions of the leaves of each layer; a leaf by itself is one."""
+def _partners(leaves: Sequence[Leaf]) -> np.ndarray:
+    """Return for each of L layers the layers of its group, [L, M], L where none is."""
     groups: dict[Any, list[int]] = {}
     for position, leaf in enumerate(leaves):
-        alone = leaf.group is None or not leaf.adapted
-        label = ("leaf", position) if alone else ("group", leaf.group)
-        groups.setdefault(label, []).append(position)
-    return list(groups.values())
+        groups.setdefault(_layer(leaf, position), []).append(position)
+    counts = [leaf.layers for leaf in leaves]
+    starts = np.cumsum([0, *counts])
+    shape = starts[-1], max(map(len, groups.values()))
+    partners = np.full(shape, starts[-1])
+    for members in groups.values():
+        rows = np.stack([np.arange(starts[i], starts[i + 1]) for i in members], axis=-1)
+        for i in members:
+            partners[starts[i] : starts[i + 1], : len(members)] = rows
+    return partners
 
 
-def direction(leaf: Leaf, layer: Layer | None, rule: Rule) -> Any:
-    """Return what the trust ratio multiplies, None for a leaf without gradient."""
-    if leaf.frozen:
-        return None
-    decayed = rule.direction(leaf)
-    if rule.choices.zero_norm != "undecayed" or layer is None or not leaf.adapted:
-        return decayed
-    gradient = jnp.asarray(leaf.gradient).astype(leaf.wide)
-    return jnp.where(leaf.spread(jnp.asarray(layer.measurable)), decayed, gradient)
+def _of_layers(leaves: Sequence[Leaf], values: Sequence[Any]) -> np.ndarray:
+    """Return one value for each layer from one for each leaf."""
+    return np.repeat(values, [leaf.layers for leaf in leaves])
 
 
-def scaled(leaf: Leaf, direction: Any, layer: Layer | None) -> Any:
-    """Return lambda times the direction."""
-    if leaf.frozen or layer is None or not leaf.adapted:
-        return direction
-    return leaf.spread(layer.ratio).astype(direction.dtype) * direction
+def _by_leaf(vector: jax.Array, leaves: Sequence[Leaf]) -> list[jax.Array]:
+    """Return the entries of each leaf's layers, a scalar where nothing is stacked."""
+    starts = np.cumsum([0, *(leaf.layers for leaf in leaves)])
+    single = [i for i, leaf in enumerate(leaves) if leaf.stacked_axis is None]
+    scalars = vector if len(single) == len(leaves) else vector[starts[single]]
+    entries = dict(zip(single, unstack(scalars), strict=True))
+    return [
+        entries[i] if i in entries else vector[starts[i] : starts[i + 1]]
+        for i in range(len(leaves))
+    ]
 
 
-def _halves(values: Sequence[jax.Array]) -> list[tuple[jax.Array, jax.Array]]:
-    middle = len(values) // 2
-    return list(zip(values[:middle], values[middle:], strict=True))
-
-
-def _same_dtype(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    real = np.promote_types(a.dtype, b.dtype)
-    return a.astype(real), b.astype(real)
-
-
-def num_layers(leaf: Any, stacked_axis: int | None) -> int:
-    """Return how many layers a leaf holds."""
-    return 1 if stacked_axis is None else jnp.shape(leaf)[stacked_axis]
+def _in_order(
+    parts: Sequence[jax.Array], order: Sequence[int], leaves: Sequence[Leaf]
+) -> jax.Array:
+    """Return a column of all layers in the order of the tree, 0 for those left out."""
+    starts = np.cumsum([0, *(leaf.layers for leaf in leaves)])
+    rows = [np.arange(starts[i], starts[i + 1]) for i in order]
+    place = np.full(starts[-1], -1)
+    place[np.concatenate([[], *rows]).astype(int)] = np.arange(sum(map(len, rows)))
+    return jnp.concatenate([*parts, jnp.zeros(1, jnp.float32)])[place]

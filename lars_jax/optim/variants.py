@@ -35,7 +35,7 @@ class Variant:
     >>> tx = scale_by_lars(0.1, variant=Variant(zero_norm="coefficient"))
     >>> w, g = [jnp.array([3.0, 4.0]), jnp.zeros(2)], [jnp.array([0.0, 2.0])] * 2
     >>> print(tx.update(g, tx.init(w), w)[1].trust_ratio)
-    [0.25 0.1 ]
+    0: 0.25, 1: 0.1
     """
 
     denominator: Denominator = "split"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lars_jax import exclude, lars, layer_norms, scale_by_lars, warmup_polynomial
+from lars_jax import exclude, lamb, lars, layer_norms, scale_by_lars, warmup_polynomial
 from lars_jax.optim import BIAS_AND_NORM
 
 
@@ -121,7 +121,7 @@ def test_zero_norm_leaf_has_ratio_one(w, g):
     tx = scale_by_lars(weight_decay=0.1)
     weights = jnp.array([w])
     update, state = tx.update(jnp.array([g]), tx.init(weights), weights)
-    assert state.trust_ratio == 1.0
+    np.testing.assert_array_equal(state.trust_ratio, [1.0])
     np.testing.assert_allclose(update, [g + 0.1 * w], rtol=1e-6)
 
 
@@ -171,7 +171,7 @@ def test_bfloat16_leaf_is_measured_in_float32_and_updated_in_bfloat16():
     wide_w, wide_g = np.asarray(w, np.float64), np.asarray(g, np.float64)
     expected = 1e-3 * np.linalg.norm(wide_w) / np.linalg.norm(wide_g)
     assert update.dtype == jnp.bfloat16
-    assert state.trust_ratio.dtype == jnp.float32
+    assert state.trust_ratio.vector.dtype == jnp.float32
     np.testing.assert_allclose(state.trust_ratio, expected, rtol=1e-6)
 
 
@@ -252,7 +252,7 @@ def test_sharded_leaf_has_the_norm_of_the_whole():
         (jnp.ones((1, 3)), r"got float32\[1, 3\] for \[4, 3\] at 'fc/kernel'"),
     ],
 )
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("momentum", [None, 0.9])
 def test_gradient_of_another_kind_is_refused(gradient, words, momentum):
     params = {"fc": {"kernel": jnp.ones((4, 3))}}
     tx = lars(1.0, momentum=momentum)
@@ -262,7 +262,7 @@ def test_gradient_of_another_kind_is_refused(gradient, words, momentum):
 
 def test_decay_of_complex_weights_keeps_its_imaginary_part():
     w, g = jnp.array([1.0 + 2.0j], jnp.complex64), jnp.ones(1)
-    tx = lars(1.0, 0.5, trust_ratio_mask=False, momentum=0.0)
+    tx = lars(1.0, 0.5, trust_ratio_mask=False, momentum=None)
     updates, _ = tx.update(g, tx.init(w), w)
     np.testing.assert_allclose(updates, [-1.5 - 1.0j])
 
@@ -272,6 +272,8 @@ def test_decay_of_complex_weights_keeps_its_imaginary_part():
     [
         ({"weight_decay": -0.1}, "weight_decay must be a finite number"),
         ({"weight_decay": "0.1"}, "got '0.1'"),
+        ({"learning_rate": "1e-3"}, "learning_rate must be a finite number"),
+        ({"learning_rate": float("nan")}, "learning_rate .* got nan"),
         ({"trust_coefficient": float("nan")}, "trust_coefficient"),
         ({"eps": -1e-8}, "eps"),
         ({"momentum": 1.0}, "at least 0 and below 1"),
@@ -281,7 +283,13 @@ def test_decay_of_complex_weights_keeps_its_imaginary_part():
 )
 def test_argument_out_of_range_is_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
-        lars(0.1, **arguments)
+        lars(**{"learning_rate": 0.1} | arguments)
+
+
+@pytest.mark.parametrize("name", ["b1", "b2"])
+def test_decay_of_a_moment_is_below_one(name):
+    with pytest.raises(ValueError, match=f"{name} must .* below 1; got 1.0"):
+        lamb(0.1, **{name: 1.0})
 
 
 def test_state_of_another_optimizer_is_refused():

@@ -5,15 +5,19 @@
 # pyright: reportCallIssue=false, reportIndexIssue=false
 # pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from lars_jax.optim import VARIANTS, lars, layer_norms, scale_by_lars
+from tests.optim.forms import accelerated
 
 ETA = 1e-3
 DECADES = [10.0**exponent for exponent in range(-30, 31)]
+far = pytest.mark.usefixtures("accelerated")
 
 
 def directions():
@@ -32,19 +36,18 @@ def stepped(tx, w, g):
     return tx.update(g, tx.init(w), w)
 
 
-@pytest.mark.parametrize("scaled", ["weights", "gradient", "both"])
-@pytest.mark.parametrize("beta", [0.0, 0.1])
-def test_a_norm_of_any_decade_is_right_to_six_digits(scaled, beta):
+def assert_right_at(sizes, scaled, beta):
+    """Compare norms, ratios and updates with weights or gradient of such norms."""
     tx = scale_by_lars(ETA, beta)
     step = jax.jit(tx.update)
     w_of_one, g_of_one = directions()
-    for size in DECADES:
+    for size in sizes:
         w = np.float32(w_of_one * (size if scaled != "gradient" else 1.0))
         g = np.float32(g_of_one * (size if scaled != "weights" else 1.0))
         update, state = step(jnp.asarray(g), tx.init(w), jnp.asarray(w))
         ratio = ETA * norm(w) / (norm(g) + beta * norm(w))
         expected = ratio * (np.float64(g) + beta * np.float64(w))
-        found = [state.weight_norm[0], state.gradient_norm[0], state.trust_ratio[0]]
+        found = [norms[0] for norms in map(np.asarray, state[1:4])]
         np.testing.assert_allclose(
             found, [norm(w), norm(g), ratio], rtol=1e-6, err_msg=f"at {size:g}"
         )
@@ -52,16 +55,108 @@ def test_a_norm_of_any_decade_is_right_to_six_digits(scaled, beta):
         assert error <= 1e-6 * np.abs(expected).max(), f"at {size:g}"
 
 
+both_decays = pytest.mark.parametrize("beta", [0.0, 0.1])
+each_scaled = pytest.mark.parametrize("scaled", ["weights", "gradient", "both"])
+
+
+@far
+@each_scaled
+@both_decays
+def test_a_norm_of_any_decade_is_right_to_six_digits(scaled, beta):
+    assert_right_at(DECADES, scaled, beta)
+
+
+@far
+@pytest.mark.parametrize("shape", [(), (1, 1)])
+def test_a_leaf_of_one_entry_has_its_norm_at_any_decade(shape):
+    sizes = {f"{size:g}": size for size in [0.0, *DECADES]}
+    w = {name: jnp.full(shape, size, jnp.float32) for name, size in sizes.items()}
+    tx = scale_by_lars(ETA)
+    _, state = jax.jit(tx.update)(w, tx.init(w), w)
+    norms, ratios = jax.device_get((state.weight_norm, state.trust_ratio))
+    for name, size in sizes.items():
+        np.testing.assert_allclose(norms[name], size, rtol=1e-6)
+        np.testing.assert_allclose(ratios[name], ETA if size else 1.0)
+
+
+@each_scaled
+@both_decays
+def test_a_plain_norm_is_right_from_1e_14_to_1e18(scaled, beta):
+    assert_right_at([d for d in DECADES if 1e-15 < d < 2e18], scaled, beta)
+
+
+@far
 @pytest.mark.parametrize("variant", ["optax", "simclr_popular"])
 @pytest.mark.parametrize("size", [1e-30, 1e-20, 1e20, 1e30])
 def test_denominators_that_are_norms_of_sums_keep_their_range(variant, size):
     w, g = np.asarray(directions(), np.float32)
     g *= np.float32(size)
-    tx = lars(1.0, trust_coefficient=ETA, momentum=0.0, variant=variant)
+    tx = lars(1.0, trust_coefficient=ETA, momentum=None, variant=variant)
     update, _ = stepped(tx, jnp.asarray(w), jnp.asarray(g))
     np.testing.assert_allclose(norm(update), ETA, rtol=1e-6)
 
 
+FORMS = {"plain": contextlib.nullcontext, "accelerated": accelerated}
+each_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+EDGES = [0.0, 1e-38, 1e-19, 1.0, 1e19, 1e38]
+
+
+@each_form
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_finite_gradient_or_weight_gives_a_step_that_is_not(variant, form):
+    pairs = {f"{a:g} {b:g}": (a, b) for a in EDGES for b in EDGES}
+    w = {name: jnp.full(10, a, jnp.float32) for name, (a, _) in pairs.items()}
+    g = {name: jnp.full(10, b, jnp.float32) for name, (_, b) in pairs.items()}
+
+    @jax.jit
+    def step(beta, w, g):
+        # Without momentum, which multiplies a ratio by gradients of other steps.
+        return stepped(lars(0.9, beta, variant=variant, momentum=None), w, g)
+
+    for beta in (0.0, 0.1):
+        with form():
+            updates, state = step(beta, w, g)
+        updates, ratios = jax.device_get((updates, state.trust_ratio))
+        for name in pairs:
+            assert np.isfinite(ratios[name]), name
+            assert np.isfinite(updates[name]).all(), name
+
+
+def test_leaf_beyond_the_range_of_a_plain_norm_stands_still_or_is_taken_for_zero():
+    one = jnp.ones(4)
+    tx = scale_by_lars(ETA, 0.5)
+    for w, g, ratio in (
+        (one, 1e20 * one, 0.0),
+        (1e20 * one, one, 0.0),
+        (1e20 * one, 1e20 * one, 0.0),
+        (one, 1e-25 * one, 1.0),
+        (1e-25 * one, one, 1.0),
+    ):
+        update, state = stepped(tx, w, g)
+        np.testing.assert_array_equal(state.trust_ratio, [ratio])
+        np.testing.assert_allclose(update, ratio * (g + 0.5 * w), rtol=1e-6)
+
+
+def test_plain_norm_that_lost_most_of_its_squares_is_none():
+    # The one square that is kept is 1.4e-38 of 8.1e-33 in all.
+    g = jnp.full(10**6, 9e-20).at[0].set(1.2e-19)
+    _, state = stepped(scale_by_lars(ETA), jnp.ones(10**6), g)
+    np.testing.assert_array_equal(state.gradient_norm, [0.0])
+
+
+@each_form
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_nan_beside_what_overflows_is_nan_for_its_whole_leaf(variant, form):
+    huge, nan = jnp.full(3, 1e25), jnp.array([1e25, jnp.nan, 1.0])
+    w = {"weights": nan, "gradient": huge, "both": nan}
+    g = {"weights": huge, "gradient": nan, "both": nan}
+    with form():
+        updates, _ = stepped(lars(0.5, 0.1, variant=variant), w, g)
+    for name in ("weights", "gradient", "both"):
+        assert jnp.all(jnp.isnan(updates[name])), name
+
+
+@far
 def test_one_huge_entry_does_not_freeze_its_leaf():
     # The square of 1e20 is no float32.
     w, g = jnp.array([3.0, 4.0, 0.0]), jnp.array([1.0, 1e20, -1.0])
@@ -70,6 +165,7 @@ def test_one_huge_entry_does_not_freeze_its_leaf():
     np.testing.assert_allclose(update, [5e-23, 5e-3, -5e-23], rtol=1e-6)
 
 
+@far
 def test_small_entries_count_beside_large_ones_as_far_as_float32_carries():
     # A hundred entries of 1e19 weigh as much together as the one of 1e20.
     g = jnp.concatenate([jnp.full(100, 1e19), jnp.full(1, 1e20)])
@@ -77,19 +173,22 @@ def test_small_entries_count_beside_large_ones_as_far_as_float32_carries():
     np.testing.assert_allclose(state.gradient_norm, [2**0.5 * 1e20], rtol=1e-6)
 
 
-@pytest.mark.parametrize("far", [0.0, 1e-25, 1e25])
-def test_leaf_in_range_has_the_same_bits_whatever_the_others_are(far):
+@each_form
+@pytest.mark.parametrize("size", [0.0, 1e-25, 1e25])
+def test_leaf_in_range_has_the_same_bits_whatever_the_others_are(size, form):
     # Devices that hold a shard out of range must agree with those that do not.
     random = np.random.default_rng(0)
     w = {"far": jnp.ones(4), "near": jnp.asarray(random.normal(size=9999), jnp.float32)}
     tx = scale_by_lars(ETA, 0.01)
     step = jax.jit(tx.update)
     state = tx.init(w)
-    _, expected = step({"far": jnp.ones(4), "near": 0.1 * w["near"]}, state, w)
-    _, found = step({"far": jnp.full(4, far), "near": 0.1 * w["near"]}, state, w)
+    with form():
+        _, expected = step({"far": jnp.ones(4), "near": 0.1 * w["near"]}, state, w)
+        _, found = step({"far": jnp.full(4, size), "near": 0.1 * w["near"]}, state, w)
     np.testing.assert_array_equal(layer_norms(found)[1], layer_norms(expected)[1])
 
 
+@far
 def test_slices_of_one_leaf_keep_their_own_range():
     g = jnp.array([[3e25, 4e25], [3e-25, 4e-25], [3.0, 4.0], [0.0, 0.0]])
     tx = scale_by_lars(ETA, stacked_axes=0)
@@ -97,6 +196,7 @@ def test_slices_of_one_leaf_keep_their_own_range():
     np.testing.assert_allclose(state.gradient_norm, [5e25, 5e-25, 5, 0], rtol=1e-6)
 
 
+@far
 def test_a_group_joins_norms_that_no_square_could_hold():
     w = {"a": jnp.ones(2), "b": jnp.ones(2)}
     g = {"a": jnp.array([3e25, 0.0]), "b": jnp.array([0.0, 4e25])}
@@ -124,7 +224,7 @@ def test_half_precision_leaves_are_measured_in_float32(variant):
     wide = random.normal(size=(2, 64, 32)).astype(np.float32)
     dtypes = {"brain": jnp.bfloat16, "half": jnp.float16}
     w, g = ({k: jnp.asarray(x, d) for k, d in dtypes.items()} for x in wide)
-    tx = lars(1.0, 0.01, momentum=0.0, variant=variant)
+    tx = lars(1.0, 0.01, momentum=None, variant=variant)
     _, narrow = stepped(tx, w, g)
     as_float32 = [jax.tree.map(lambda x: x.astype(jnp.float32), t) for t in (w, g)]
     _, expected = stepped(tx, *as_float32)
@@ -180,20 +280,18 @@ def test_nan_entry_makes_its_whole_leaf_nan():
     np.testing.assert_array_equal(update, [jnp.nan] * 3)
 
 
-@pytest.mark.parametrize("size", [1e-12, 1.0, 1e12])
-def test_plain_norms_are_the_same_where_squares_fit(size):
-    w, g = jnp.asarray(directions(), jnp.float32)
-    g *= size
-    plain, state = stepped(scale_by_lars(ETA, 0.1, norms="plain"), w, g)
-    scaled, expected = stepped(scale_by_lars(ETA, 0.1), w, g)
-    np.testing.assert_allclose(plain, scaled, rtol=1e-6)
-    np.testing.assert_allclose(state.trust_ratio, expected.trust_ratio, rtol=1e-6)
-
-
-def test_plain_norms_take_a_square_that_vanishes_for_zero():
-    g = jnp.full(4, 1e-25)
-    _, state = stepped(scale_by_lars(ETA, norms="plain"), jnp.ones(4), g)
-    np.testing.assert_array_equal(state.trust_ratio, [1.0])
+def test_both_forms_are_the_same_where_squares_fit():
+    random = np.random.default_rng(0)
+    w = {"kernel": random.normal(size=(64, 32)), "bias": random.normal(size=32)}
+    w = {name: jnp.asarray(x, jnp.float32) for name, x in w.items()}
+    g = jax.tree.map(lambda x: jnp.sin(3 * x), w)
+    tx = lars(0.5, 0.1)
+    plain, state = stepped(tx, w, g)
+    with accelerated():
+        scaled, expected = stepped(tx, w, g)
+    for name in w:
+        np.testing.assert_allclose(plain[name], scaled[name], rtol=1e-6)
+    np.testing.assert_allclose(layer_norms(state), layer_norms(expected), rtol=1e-6)
 
 
 @pytest.mark.parametrize("jit", [True, False])
@@ -208,6 +306,7 @@ def test_four_million_elements_are_summed_to_six_digits(jit):
     np.testing.assert_allclose(state.gradient_norm, [norm(g)], rtol=1e-6)
 
 
+@far
 @pytest.mark.parametrize("size", [1e-25, 1.0, 1e25])
 def test_complex_leaf_is_measured_by_its_magnitudes(size):
     w = jnp.array([3.0 + 4.0j, 0.0], jnp.complex64)

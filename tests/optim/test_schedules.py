@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from lars_jax.optim import scale_linearly, warmup_polynomial
+from lars_jax.optim import warmup_polynomial
 
 
 def test_paper_decay_is_quadratic_over_the_whole_run():
@@ -48,7 +48,3 @@ def test_every_number_may_be_traced():
 
     assert float(rate(2.0, 100.0, 10.0, 5)) == pytest.approx(1.0)
     assert float(rate(4.0, 100.0, 0.0, jnp.int32(50))) == pytest.approx(1.0)
-
-
-def test_linear_scaling_is_goyal_et_al():
-    assert scale_linearly(0.1, 8192, 256) == pytest.approx(3.2)

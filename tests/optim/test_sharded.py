@@ -10,6 +10,7 @@ process may abort when many steps are in flight.
 # pyright: reportOptionalSubscript=false
 
 import functools
+from contextlib import nullcontext
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from jax import P
 from jax.sharding import AxisType, NamedSharding
 
 from lars_jax.optim import group_by_module, lars, layer_norms, scale_by_lars
+from tests.optim.forms import accelerated
 
 VARIANTS = ["paper", "optax", "larc_clip", "mlperf_scaled", "simclr_popular"]
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
@@ -114,26 +116,40 @@ def assert_equal_steps(found, expected):
     np.testing.assert_allclose(found[1], expected[1], rtol=1e-6)
 
 
-@pytest.mark.parametrize("variant", ["paper", "optax", "simclr_popular"])
-def test_jit_with_shardings_equals_one_device(variant):
+@pytest.mark.parametrize(
+    ("variant", "form"),
+    [
+        ("paper", nullcontext),
+        ("optax", nullcontext),
+        ("simclr_popular", nullcontext),
+        ("paper", accelerated),
+    ],
+)
+def test_jit_with_shardings_equals_one_device(variant, form):
     tx, params, mesh = optimizer(variant), some_tree(0), mesh_of(GRID)
     shardings = {name: NamedSharding(mesh, spec) for name, spec in SPECS.items()}
     placed = jax.device_put(params, shardings)
-    found = stepped(jax.jit(tx.update), placed, tx.init(placed))
+    with form():
+        found = stepped(jax.jit(tx.update), placed, tx.init(placed))
     assert_equal_steps(found, on_one_device(variant))
     for name, leaf in found[0].items():
         assert leaf.sharding.is_equivalent_to(shardings[name], leaf.ndim)
 
 
 @pytest.mark.parametrize(
-    ("variant", "check_vma"),
-    [*((variant, True) for variant in VARIANTS), ("paper", False), ("optax", False)],
+    ("variant", "check_vma", "form"),
+    [
+        *((variant, True, nullcontext) for variant in VARIANTS),
+        ("paper", False, nullcontext),
+        ("paper", True, accelerated),
+    ],
 )
-def test_shard_map_over_a_grid_equals_one_device(variant, check_vma):
+def test_shard_map_over_a_grid_equals_one_device(variant, check_vma, form):
     params = some_tree(0)
     tx = optimizer(variant, axis_names=SPECS)
     update = mapped(tx, params, SPECS, mesh_of(GRID), check_vma=check_vma)
-    found = stepped(update, params, tx.init(params))
+    with form():
+        found = stepped(update, params, tx.init(params))
     assert_equal_steps(found, on_one_device(variant))
 
 
@@ -171,6 +187,7 @@ FORMS = {
     "spec": (P("x", "y"), GRID, P("x", "y")),
     "spec of both on one axis": (P(("x", "y")), GRID, P(("x", "y"))),
     "tree": ({"a": "x", "b": P("x")}, LINE, P("x")),
+    "tree with no axes": ({"a": ("x",), "b": ()}, LINE, {"a": P("x"), "b": P()}),
     "function": (lambda params: dict.fromkeys(params, "x"), LINE, P("x")),
 }
 
@@ -183,7 +200,7 @@ def test_axes_are_told_in_any_form(axes, grid, spec):
         params, scale_by_lars().init(params), params
     )
     tx = scale_by_lars(axis_names=axes)
-    specs = dict.fromkeys(params, spec)
+    specs = spec if isinstance(spec, dict) else dict.fromkeys(params, spec)
     update = mapped(tx, params, specs, mesh_of(grid))
     found, state = update(params, tx.init(params), params)
     assert_equal_steps(
@@ -229,6 +246,7 @@ NORMS = (
 )
 
 
+@pytest.mark.usefixtures("accelerated")
 @either_check
 def test_shards_of_any_norm_are_joined(check_vma):
     w = jnp.ones((8, 1))
@@ -359,11 +377,16 @@ def test_steps_may_be_initialised_and_scanned_inside_shard_map():
     np.testing.assert_allclose(jax.jit(mapped)(w), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize(
-    "stacked_axes", [None, {"split": 0, "whole": None}], ids=["plain", "stacked"]
+    ("stacked_axes", "compiled", "form"),
+    [
+        (None, True, nullcontext),
+        (None, False, nullcontext),
+        (None, True, accelerated),
+        ({"split": 0, "whole": None}, True, nullcontext),
+    ],
 )
-def test_explicit_mesh_equals_one_device(stacked_axes, compiled):
+def test_explicit_mesh_equals_one_device(stacked_axes, compiled, form):
     tx = lars(0.5, 0.1, stacked_axes=stacked_axes)
     params = {"split": jnp.arange(1.0, 9.0), "whole": jnp.arange(2.0, 10.0)}
     expected, _ = jax.jit(tx.update)(params, tx.init(params), params)
@@ -373,7 +396,8 @@ def test_explicit_mesh_equals_one_device(stacked_axes, compiled):
         shardings = {name: NamedSharding(mesh, spec) for name, spec in specs.items()}
         placed = jax.device_put(params, shardings)
         update = jax.jit(tx.update) if compiled else tx.update
-        found, _ = update(placed, tx.init(placed), placed)
+        with form():
+            found, _ = update(placed, tx.init(placed), placed)
         found = jax.device_get(found)
     for name, leaf in expected.items():
         np.testing.assert_allclose(found[name], leaf, rtol=1e-6)

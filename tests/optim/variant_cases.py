@@ -1,5 +1,6 @@
 """Thirty steps of every published variant, in JAX and beside the oracle."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -11,6 +12,7 @@ import numpy as np
 import optax
 
 from lars_jax.optim import lars, layer_norms
+from tests.optim.forms import accelerated
 from tests.optim.oracle import Oracle, Taken
 
 STEPS, WARMUP, PEAK = 30, 6, 2.0
@@ -34,6 +36,11 @@ class Case:
     nesterov: bool = False
     sizes: tuple[float, ...] = (1.0,)
     """Sizes of the gradients, by turns."""
+
+    @property
+    def far(self) -> bool:
+        """Whether squares leave the range of float32, which accelerators alone bear."""
+        return any(size and not 1e-15 < size < 1e15 for size in self.sizes)
 
 
 ONE_ZERO_IN_FOUR = (1.0, 1.0, 1.0, 0.0)
@@ -113,14 +120,16 @@ class Run:
 
 @cache
 def run(variant: str, case: Case, dtype: type[np.floating]) -> Run:
-    """Take the thirty steps in a dtype."""
-    with jax.enable_x64(dtype == np.float64):
+    """Take the thirty steps in a dtype, as an accelerator does where it must be."""
+    far = case.far and dtype == np.float32
+    form = accelerated() if far else contextlib.nullcontext()
+    with jax.enable_x64(dtype == np.float64), form:
         weights, gradients = (
             {name: jnp.asarray(x, dtype) for name, x in tree.items()}
             for tree in (some_weights(), some_gradients(case.sizes))
         )
         decay, rates = jnp.asarray(case.weight_decay, dtype), jnp.asarray(RATES, dtype)
-        settings = (variant, case.momentum, case.nesterov)
+        settings = (variant, case.momentum, case.nesterov, far)
         found = _trajectory(weights, gradients, rates, decay, *settings)
     before, updates, rows = jax.tree.map(lambda x: np.asarray(x, np.float64), found)
     names = sorted(weights)
@@ -129,8 +138,9 @@ def run(variant: str, case: Case, dtype: type[np.floating]) -> Run:
 
 
 # Decay, rates and gradients are traced, so that many cases share one compilation.
-@partial(jax.jit, static_argnums=(4, 5, 6))
-def _trajectory(weights, gradients, rates, decay, variant, momentum, nesterov):
+@partial(jax.jit, static_argnums=(4, 5, 6, 7))
+def _trajectory(weights, gradients, rates, decay, variant, momentum, nesterov, far):
+    del far  # What is traced, and so a part of the key.
     tx = lars(
         lambda count: rates[count],
         decay,

@@ -9,8 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from lars_jax import InputError, TrainState, lars, update
-from lars_jax.train import DataParallel, any_vote, data_mesh
+from lars_jax import InputError, TrainState, lars
+from lars_jax.train import DataParallel, any_vote, data_mesh, update
 
 STEPS = 20
 

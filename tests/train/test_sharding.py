@@ -15,7 +15,7 @@ import optax
 import pytest
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
-from lars_jax import InputError, TrainState, lamb, lars, layer_norms, update
+from lars_jax import InputError, TrainState, lamb, lars, layer_norms
 from lars_jax.optim import VARIANTS, leaf_names
 from lars_jax.train import (
     DataParallel,
@@ -24,6 +24,7 @@ from lars_jax.train import (
     gathered,
     parameter_shardings,
     state_shardings,
+    update,
 )
 from lars_jax.train.checkpoint import Checkpoints
 from lars_jax.train.parallel import AXIS
@@ -174,7 +175,7 @@ def test_each_device_keeps_its_eighth_through_steps():
         for leaf in (state.params["bias"], state.step, state.model_state["seen"]):
             assert leaf.sharding.is_fully_replicated
         ratios = optax.tree.get(state.opt_state, "trust_ratio")
-        assert ratios.sharding.is_fully_replicated
+        assert ratios.vector.sharding.is_fully_replicated
 
 
 def test_compiled_step_holds_an_eighth():

@@ -6,7 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from lars_jax import TrainState, lars, update
+from lars_jax import TrainState, lars
+from lars_jax.train import update
 
 
 def quadratic(params, model_state, batch, key):
