@@ -103,7 +103,7 @@ def trained(rule, kind="none", devices=1, microbatches=1):
     state = jax.device_put(initial(tx), shardings)
     shared = parallel.replicate({"key": jax.random.key(0)})
     for number in range(STEPS):
-        state, _ = step(state, parallel.shard(batch_at(number)), shared)
+        state, _ = step(state, parallel.shard_batch(batch_at(number)), shared)
         jax.block_until_ready(state)
     telemetry = np.zeros(0) if rule == "sgd" else layer_norms(state.opt_state)
     return jax.device_get((state.params, telemetry))
@@ -163,7 +163,7 @@ def test_each_device_keeps_its_eighth_through_steps():
         step, shardings = compiled_step(tx, kind, parallel)
         state = jax.device_put(initial(tx), shardings)
         for number in range(2):
-            state, _ = step(state, parallel.shard(batch_at(number)), shared)
+            state, _ = step(state, parallel.shard_batch(batch_at(number)), shared)
             jax.block_until_ready(state)
         momentum = optax.tree.get(state.opt_state, "trace")
         buffers = whole if kind == "none" else eighth
@@ -204,7 +204,7 @@ def test_split_state_is_donated_and_nothing_visits_the_host(kind):
     step, shardings = compiled_step(tx, kind, parallel)
     state = jax.device_put(initial(tx), shardings)
     shared = parallel.replicate({"key": jax.random.key(0)})
-    batch = parallel.shard(batch_at(0))
+    batch = parallel.shard_batch(batch_at(0))
     with jax.transfer_guard("disallow"):
         after, metrics = jax.block_until_ready(step(state, batch, shared))
     assert np.isfinite(float(metrics["loss"]))
@@ -236,7 +236,7 @@ def test_function_of_a_split_state_gives_what_one_of_a_whole_gives():
         state = jax.device_put(initial(tx), shardings)
         shared = parallel.replicate({"key": jax.random.key(0)})
         evaluate = parallel.compile_pure(losses, shardings)
-        result = evaluate(state, parallel.shard(batch_at(0)), shared)
+        result = evaluate(state, parallel.shard_batch(batch_at(0)), shared)
         assert all(x.sharding.is_fully_replicated for x in result.values())
         assert not state.params["rows"].is_deleted()
         found[kind] = jax.device_get(result)
