@@ -9,13 +9,15 @@ import sys
 from pathlib import Path
 
 from benchmarks.mesh_errors import cases, measured
-from lars_jax.train.cluster import Cluster
+from lars_jax.train.cluster import find_cluster
 from lars_jax.train.processes import join
 
 
 def main(address: str, count: int, references: Path, rows: Path, index: int) -> None:
     """Take every case together with the other processes; the first writes the rows."""
-    processes = join(Cluster("explicit", address, count, index))
+    processes = join(
+        find_cluster({}, coordinator=address, num_processes=count, process_id=index)
+    )
     known = pickle.loads(references.read_bytes())
     found = list(measured(cases((count,), count), known))
     if processes.writes:
