@@ -134,8 +134,9 @@ class Checkpoints:
         on_first(lambda: self._check(step, like))
         abstract = jax.tree.map(_abstract, like)
         arguments = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+        restore: Any = self._manager.restore
         try:
-            return self._manager.restore(step, args=arguments).state
+            return restore(step, args=arguments).state
         except Exception as error:  # Orbax raises many kinds for one broken file.
             reason = " ".join(str(error).split()).split(". See full")[0][:200]
             raise InputError(
