@@ -1,6 +1,6 @@
 """A state split over eight devices: the steps of a whole one, in an eighth of it.
 
-The rows of `rows` differ ten-thousandfold, so that no shard has the norm of the whole.
+The columns of `uneven` differ ten-thousandfold: no shard has the norm of the whole.
 Every step is waited for: virtual devices of one process may abort when many steps are
 in flight.
 """
@@ -31,7 +31,7 @@ from lars_jax.train.sharding import shard_shapes
 
 STEPS, BATCH = 3, 32
 WIDTH = 64
-SCALES = np.logspace(-2, 2, 8)
+SCALES = np.repeat(np.logspace(-2, 2, 8, dtype=np.float32), WIDTH // 8)[None]
 SPLIT = ("zero1", "fsdp")
 OPTIMIZERS = {
     name: lars(1.0, 1e-2, trust_coefficient=6e-3, variant=name) for name in VARIANTS
@@ -45,7 +45,8 @@ MESH = AbstractMesh((8,), (AXIS,))
 
 def loss_fn(params, model_state, batch, key):
     del key
-    hidden = jnp.tanh(batch["x"] @ params["rows"])
+    # Divided, so that the gradient's columns differ as much, the other way round.
+    hidden = jnp.tanh(batch["x"] @ params["uneven"] / SCALES)
     hidden = jnp.tanh(hidden @ params["square"] + params["bias"][None])
     loss = jnp.mean((hidden @ params["columns"] - batch["y"]) ** 2)
     return loss, (model_state, {"hidden": jnp.mean(hidden)})
@@ -53,9 +54,8 @@ def loss_fn(params, model_state, batch, key):
 
 def batch_at(step):
     random = np.random.default_rng(step)
-    # Scaled the other way round: the gradient's rows differ as much as the weights'.
     return {
-        "x": (random.normal(size=(BATCH, 8)) / SCALES).astype(np.float32),
+        "x": random.normal(size=(BATCH, 8)).astype(np.float32),
         "y": random.normal(size=(BATCH, 8)).astype(np.float32),
     }
 
@@ -63,7 +63,7 @@ def batch_at(step):
 def initial(tx):
     random = np.random.default_rng(0)
     params = {
-        "rows": random.normal(size=(8, WIDTH)) * SCALES[:, None] / 3,
+        "uneven": random.normal(size=(8, WIDTH)) * SCALES / 3,
         "square": random.normal(size=(WIDTH, WIDTH)) / 8,
         "bias": random.normal(size=WIDTH) / 8,
         "columns": random.normal(size=(WIDTH, 8)) / 8,
@@ -72,14 +72,11 @@ def initial(tx):
     return TrainState.create(params, {"seen": jnp.zeros(64)}, tx)
 
 
-RULES = (("rows", 0), ("columns", 0))
-
-
 def placed(state, kind, parallel):
     """Return the shardings of a state and of its gradients; nothing below 100 split."""
     return (
-        state_shardings(state, parallel.mesh, kind, RULES, smallest=100),
-        parameter_shardings(state.params, parallel.mesh, RULES, smallest=100),
+        state_shardings(state, parallel.mesh, kind, smallest=100),
+        parameter_shardings(state.params, parallel.mesh, smallest=100),
     )
 
 
@@ -132,14 +129,14 @@ def test_norms_of_every_variant_are_those_of_whole_layers(variant):
 
 
 def test_norms_of_shards_would_be_noticed():
-    # The same leaf, each device measuring its own row: what the tests above rule out.
+    # The same leaf, each device measuring its own part: what the tests above rule out.
     tx, state = OPTIMIZERS["paper"], initial(OPTIMIZERS["paper"])
     gradient = jax.grad(lambda *a: loss_fn(*a)[0])(
         state.params, {}, batch_at(0), jax.random.key(0)
-    )["rows"]
-    rows = state.params["rows"]
-    whole: Any = tx.update(gradient, tx.init(rows), rows)[0]
-    split = PartitionSpec(AXIS)
+    )["uneven"]
+    leaf = state.params["uneven"]
+    whole: Any = tx.update(gradient, tx.init(leaf), leaf)[0]
+    split = PartitionSpec(None, AXIS)
     local = jax.shard_map(
         lambda g, w: tx.update(g, tx.init(w), w)[0],
         mesh=data_mesh(8),
@@ -147,7 +144,7 @@ def test_norms_of_shards_would_be_noticed():
         out_specs=split,
         check_vma=False,
     )
-    error = jnp.abs(jax.jit(local)(gradient, rows) - whole).max()
+    error = jnp.abs(jax.jit(local)(gradient, leaf) - whole).max()
     assert error > 0.1 * jnp.abs(whole).max()
 
 
@@ -157,8 +154,8 @@ def test_norms_of_shards_would_be_noticed():
 def test_each_device_keeps_its_eighth_through_steps():
     parallel, tx = DataParallel(data_mesh(8)), OPTIMIZERS["injected"]
     shared = parallel.replicate({"key": jax.random.key(0)})
-    eighth = {"rows": (1, WIDTH), "columns": (8, 8), "square": (8, WIDTH)}
-    whole = {"rows": (8, WIDTH), "columns": (WIDTH, 8), "square": (WIDTH, WIDTH)}
+    eighth = {"uneven": (8, WIDTH // 8), "columns": (8, 8), "square": (8, WIDTH)}
+    whole = {"uneven": (8, WIDTH), "columns": (WIDTH, 8), "square": (WIDTH, WIDTH)}
     for kind, expected in {"none": whole, "zero1": whole, "fsdp": eighth}.items():
         step, shardings = compiled_step(tx, kind, parallel)
         state = jax.device_put(initial(tx), shardings)
@@ -226,7 +223,7 @@ def test_parameters_are_gathered_and_not_activations():
 def test_function_of_a_split_state_gives_what_one_of_a_whole_gives():
     def losses(state, batch, shared):
         loss, (_, metrics) = loss_fn(state.params, {}, batch, shared["key"])
-        kept = {"each": 2 * batch["x"][:, 0], "rows": state.params["rows"]}
+        kept = {"each": 2 * batch["x"][:, 0], "uneven": state.params["uneven"]}
         return {"loss": loss, **kept} | metrics
 
     found = {}
@@ -238,7 +235,7 @@ def test_function_of_a_split_state_gives_what_one_of_a_whole_gives():
         evaluate = parallel.compile_pure(losses, shardings)
         result = evaluate(state, parallel.shard_batch(batch_at(0)), shared)
         assert all(x.sharding.is_fully_replicated for x in result.values())
-        assert not state.params["rows"].is_deleted()
+        assert not state.params["uneven"].is_deleted()
         found[kind] = jax.device_get(result)
     for kind in SPLIT:
         jax.tree.map(np.testing.assert_array_equal, found[kind], found["none"])
