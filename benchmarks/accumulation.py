@@ -31,8 +31,8 @@ from experiments.lars.program import (
     make_network,
 )
 from experiments.lars.shapes import assumed_facts, fed_shape
+from lars_jax.cpu import COMPILER_OPTIONS
 from lars_jax.train import DataParallel, TrainState, data_mesh
-from lars_jax.train.parallel import CPU_OPTIONS
 
 PARTS = (1, 4, 16, 64)
 CASES = {"resnet20": ("cifar10_resnet20_128", 32), "resnet8": ("digits", 64)}
@@ -100,7 +100,7 @@ def apart(found: Case, micro_batch: int) -> Run:
     config, facts, state = found.config, found.facts, found.state
     network = make_network(config, facts)
     tx = make_optimizer(config.optimizer, total_steps=1, steps_per_epoch=1.0)
-    compiled = functools.partial(jax.jit, compiler_options=CPU_OPTIONS)
+    compiled = functools.partial(jax.jit, compiler_options=COMPILER_OPTIONS)
 
     @compiled
     def backward(state: TrainState, part: Any, shared: Any) -> Any:

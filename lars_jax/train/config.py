@@ -113,7 +113,7 @@ def _convert(name: str, hint: Any, value: Any) -> Any:
             return value
     rule = " or ".join(map(_spelled, options))
     raise InputError(
-        f"{name} must be {rule}; got {value!r}: mend the "
+        f"{name} must be {rule}; got {value!r}: correct the "
         "saved configuration or start a new run"
     )
 

@@ -6,6 +6,7 @@ the device never waits for Python. The bound also keeps virtual CPU devices from
 deadlocking, as they do when many collective steps are queued without a wait.
 """
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -180,29 +181,19 @@ class _Watch:
         self._on_metrics(step, row)
         self._restart()
 
-    def paused(self) -> "_Paused":
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
         """Leave out of the timings what happens inside the block."""
-        return _Paused(self)
-
-    def skip(self, seconds: float) -> None:
-        """Move the start of the current interval forward."""
-        self._since += seconds
+        entered = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._since += time.perf_counter() - entered
 
     def _restart(self) -> None:
         self._since = time.perf_counter()
         self._waited = 0.0
         self._steps = 0
-
-
-class _Paused:
-    def __init__(self, watch: _Watch):
-        self._watch = watch
-
-    def __enter__(self) -> None:
-        self._entered = time.perf_counter()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._watch.skip(time.perf_counter() - self._entered)
 
 
 def _check_finite(

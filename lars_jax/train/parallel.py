@@ -16,11 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from lars_jax.cpu import COMPILER_OPTIONS
 from lars_jax.errors import InputError
 
 AXIS = "data"
-CPU_OPTIONS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
-"""Keeps optimisation barriers until after fusion, where CPUs have a use for them."""
 
 Backend = Literal["jit", "shard_map", "pmap"]
 Step = Callable[[Any, Any, Any], tuple[Any, Any]]
@@ -182,7 +181,7 @@ class DataParallel:
             in_shardings=(state, self.sharded, self.replicated),
             out_shardings=(state, self.replicated),
             donate_argnums=0,
-            compiler_options=CPU_OPTIONS if on_cpu else None,
+            compiler_options=COMPILER_OPTIONS if on_cpu else None,
         )
 
     def compile_pure(
