@@ -22,6 +22,9 @@ LOST = 75
 HEARTBEAT_SECONDS = 8
 """Silence after which a machine counts as lost, so that all have ended after ten."""
 
+JOIN_SECONDS = 300
+"""How long a process waits for the others to start, and at the end for their last."""
+
 PATIENCE_SECONDS = 1.0
 """How long a process that hears of another's error waits for its own to be told."""
 
@@ -89,14 +92,13 @@ class Processes:
             self._monitor.close(word)
 
 
-def join(cluster: dict[str, Any] | None, *, timeout: int = 300) -> Processes:
+def join(cluster: dict[str, Any] | None) -> Processes:
     """Return the processes of a run, once all of them are there.
 
     To be called before JAX is used for anything.
 
     Args:
         cluster: what `find_cluster` found.
-        timeout: seconds to wait for the others.
 
     Raises:
         InputError: they cannot be reached.
@@ -106,17 +108,17 @@ def join(cluster: dict[str, Any] | None, *, timeout: int = 300) -> Processes:
     try:
         jax.distributed.initialize(
             **cluster,
-            initialization_timeout=timeout,
+            initialization_timeout=JOIN_SECONDS,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             # Process 0 writes the report while the others wait for it here.
-            shutdown_timeout_seconds=timeout,
+            shutdown_timeout_seconds=JOIN_SECONDS,
         )
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             "all processes of a run must reach its process 0 within "
-            f"{timeout} s; it was not so ({reason}): look at the others, the address "
-            "and the network"
+            f"{JOIN_SECONDS} s; it was not so ({reason}): look at the others, the "
+            "address and the network"
         ) from error
     processes = Processes(jax.process_count(), jax.process_index())
     if not processes.alone:

@@ -16,9 +16,9 @@ import jax
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from lars_jax.errors import InputError
-from lars_jax.train.accumulate import Batch, LossFn
 from lars_jax.train.parallel import AXIS
 from lars_jax.train.state import ModelState, Params, TrainState
+from lars_jax.train.update import Batch, LossFn
 
 StateSharding = Literal["none", "zero1", "fsdp"]
 
