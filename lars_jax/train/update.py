@@ -146,9 +146,10 @@ def _accumulate(
 
     # Made of the parameters, so as to vary over the devices that those vary over.
     zeros = jax.tree.map(_wide_zeros, params)
-    unmoved = (jax.tree.map(_wide_zeros, model_state),) * 2
-    start = zeros, model_state if merge is None else unmoved
-    (total, kept), metrics = jax.lax.scan(add, start, (parts, keys))
+    kept = model_state
+    if merge is not None:
+        kept = (jax.tree.map(_wide_zeros, model_state),) * 2
+    (total, kept), metrics = jax.lax.scan(add, (zeros, kept), (parts, keys))
     mean = jax.tree.map(lambda t, p: (t / microbatches).astype(p.dtype), total, params)
     metrics = jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics)
     if merge is not None:
