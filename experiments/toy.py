@@ -138,7 +138,7 @@ class Toy(Program[State]):
             start=start,
             on_metrics=on_metrics,
             hooks=hooks,
-            should_stop=lambda: interrupt.due,
+            should_stop=lambda: interrupt.requested,
         )
 
     def evaluate(self, state: State, interrupt: Interrupt) -> dict[str, float]:

@@ -128,7 +128,7 @@ def test_every_argument_is_annotated(path):
 
 @pytest.mark.parametrize("module", ["lars_jax", "lars_jax.runs"])
 def test_importing_the_package_pulls_in_nothing_heavy(module):
-    heavy = ("flax", "orbax", "tensorflow_datasets", "matplotlib", "grain", "PIL")
+    heavy = ("flax", "orbax", "tensorflow_datasets", "matplotlib", "PIL")
     heavy += ("tyro", "tensorboardX")
     program = (
         f"import sys, {module}\n"

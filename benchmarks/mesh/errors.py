@@ -146,7 +146,7 @@ def trained(case: Case) -> tuple[Any, Any]:
     rows = parallel.local_rows(BATCH)
     for number in range(STEPS):
         batch = {name: x[rows] for name, x in _batch(number).items()}
-        state, _ = compiled(state, parallel.shard(batch), shared)
+        state, _ = compiled(state, parallel.shard_batch(batch), shared)
         jax.block_until_ready(state)
     return start, jax.device_get((state.params, state.model_state))
 

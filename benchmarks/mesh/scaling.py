@@ -81,7 +81,7 @@ def make_run(config: Config) -> Run:
     The batch is on the devices beforehand; the state goes on from call to call.
     """
     made = MeshStep.create(config, FACTS)
-    batch = made.parallel.shard(made.noise())
+    batch = made.parallel.shard_batch(made.noise())
     shared = made.parallel.replicate({"key": jax.random.key(1)})
     state: Any = made.parallel.replicate(jax.jit(made.initial_state)())
 

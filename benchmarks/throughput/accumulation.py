@@ -22,8 +22,8 @@ from experiments.lars.config import replace
 from experiments.lars.presets import get_preset
 from experiments.lars.program import make_loss
 from experiments.lars.shapes import assumed_facts
+from lars_jax.cpu import COMPILER_OPTIONS
 from lars_jax.train import TrainState
-from lars_jax.train.parallel import CPU_OPTIONS
 
 PARTS = (1, 4, 16, 64)
 CASES = {"resnet20": ("cifar10_resnet20_128", 32), "resnet8": ("digits", 64)}
@@ -63,7 +63,7 @@ def whole(found: MeshStep) -> tuple[Run, int]:
 def apart(found: MeshStep, micro_batch: int) -> Run:
     """Return the run of the same steps, each micro-batch a program of its own."""
     shared, tx = {"key": jax.random.key(1)}, found.optimizer()
-    compiled = functools.partial(jax.jit, compiler_options=CPU_OPTIONS)
+    compiled = functools.partial(jax.jit, compiler_options=COMPILER_OPTIONS)
 
     @compiled
     def backward(state: TrainState, part: Any, shared: Any) -> Any:

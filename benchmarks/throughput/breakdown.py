@@ -11,8 +11,8 @@ from benchmarks.common.rounds import Run, alternate, ratios, steps_for, summary
 from experiments.lars.optimizer import make_optimizer
 from experiments.lars.program import Batch, Shared, prepare
 from experiments.lars.trainer import Trainer
+from lars_jax.cpu import COMPILER_OPTIONS
 from lars_jax.train import Interrupt
-from lars_jax.train.parallel import CPU_OPTIONS
 
 STEP = "whole step"
 PARTS = ("gather and augment", "forward", "forward and backward", "optimizer")
@@ -75,7 +75,7 @@ def _parts(trainer: Trainer) -> dict[str, Callable[[], Any]]:
 
     forward = jax.jit(loss)
     # Compiled as the whole step is, or it would be another program.
-    options = CPU_OPTIONS if jax.default_backend() == "cpu" else None
+    options = COMPILER_OPTIONS if jax.default_backend() == "cpu" else None
     backward = jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=options)
     images, labels = data(batch, shared)
     _, gradients = backward(state.params, images, labels)

@@ -8,7 +8,6 @@ seed and the step alone.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import jax
@@ -16,7 +15,7 @@ import numpy as np
 
 from experiments.lars.check import check_crop, check_data
 from experiments.lars.config import Config
-from experiments.lars.program import STOP, ImageFacts
+from experiments.lars.program import ImageFacts
 from experiments.lars.shapes import Setting, fed_shape, tree_bytes
 from lars_jax.data import (
     ChannelStatistics,
@@ -107,7 +106,7 @@ class Inputs:
         batch = self.config.global_batch
         rows = self._train_rows(batch, start=start, stop=stop, seed=seed)
         for row in interrupt.each(rows):
-            yield self.parallel.shard(row) | self._vote(self.parallel, interrupt)
+            yield self.parallel.shard_batch(row)
 
     def calibration_batches(self, *, seed: int, interrupt: Interrupt) -> Iterator[Any]:
         """Yield the training batches that batch statistics are estimated from."""
@@ -116,14 +115,13 @@ class Inputs:
         steps = max(1, examples // batch)
         rows = self._train_rows(batch, start=0, stop=steps, seed=seed)
         for row in interrupt.each(rows):
-            yield self.parallel.spread(row)
+            yield self._evaluating.shard_batch(row)
 
     def evaluation_batches(self, interrupt: Interrupt) -> Iterator[Any]:
         """Yield every evaluation example once, the last batch padded."""
         size = min(self.config.eval_batch, len(self.evaluation))
         batch = _whole(size, self.parallel.num_devices, up=True)
         mine = self.parallel.local_rows(batch)
-        evaluating = DataParallel(self.parallel.mesh, "jit")
         if self.evaluation.arrays:
             rows = evaluation_batches(len(self.evaluation), batch, rows=mine)
         else:
@@ -136,7 +134,7 @@ class Inputs:
                 rows=mine,
             )
         for row in interrupt.each(rows):
-            yield self.parallel.spread(row) | self._vote(evaluating, interrupt)
+            yield self._evaluating.shard_batch(row)
 
     def evaluation_examples(self, index: np.ndarray) -> np.ndarray:
         """Return some evaluation images as the network sees them, before scaling.
@@ -151,9 +149,10 @@ class Inputs:
         images = read_batch(source, index.tolist(), resize=data.resize).image
         return center_crop(images, data.image_size)
 
-    def _vote(self, parallel: DataParallel, interrupt: Interrupt) -> dict[str, Any]:
-        """Return what a batch brings so that all processes stop at the same step."""
-        return {} if parallel.alone else {STOP: _ballots(parallel, interrupt.requested)}
+    @property
+    def _evaluating(self) -> DataParallel:
+        """The mesh of evaluation, whose arrays are global under every back-end."""
+        return DataParallel(self.parallel.mesh, "jit")
 
     def _calibration_batch(self) -> int:
         # Not of micro-batches: what is evaluated must not depend on memory.
@@ -215,12 +214,6 @@ def load_inputs(config: Config, parallel: DataParallel) -> Inputs:
         train=placed[0],
         evaluation=placed[1],
     )
-
-
-@lru_cache(maxsize=8)
-def _ballots(parallel: DataParallel, vote: bool) -> jax.Array:
-    # The same two arrays for every batch: nothing is sent for a vote.
-    return parallel.ballots(vote)
 
 
 def _place(config: Config, parallel: DataParallel, source: Source) -> Split:

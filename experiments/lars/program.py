@@ -21,7 +21,6 @@ from lars_jax.optim import layer_norms
 from lars_jax.train import (
     DataParallel,
     TrainState,
-    any_vote,
     gathered,
     parameter_shardings,
     state_shardings,
@@ -33,9 +32,6 @@ from lars_jax.train.update import LossFn
 Batch = dict[str, jax.Array]
 Shared = dict[str, jax.Array]
 Step = Callable[..., Any]
-
-STOP = "stop"
-"""Name of the ballots in a batch, and of what they came to among the metrics."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +186,6 @@ def make_train_step(
     tx = make_optimizer(config.optimizer, total_steps=1, steps_per_epoch=1.0)
 
     def train_step(state: TrainState, batch: Batch, shared: Shared) -> Any:
-        batch, asked = take_ballots(batch, axis_name)
         key = jax.random.fold_in(shared["key"], state.step)
         dropping = jax.random.fold_in(key, 0)
         rate = learning_rate(config.optimizer, state.opt_state, state.step)
@@ -207,7 +202,7 @@ def make_train_step(
             axis_name=axis_name,
         )
         norms = layer_norms(state.opt_state)
-        return state, metrics | {"learning_rate": rate, "layer_norms": norms} | asked
+        return state, metrics | {"learning_rate": rate, "layer_norms": norms}
 
     return train_step
 
@@ -251,7 +246,6 @@ def make_eval_step(config: Config, facts: ImageFacts, network: Network) -> Step:
     """Return the sums of loss, hits and examples over a batch, padding left out."""
 
     def eval_step(state: TrainState, batch: Batch, shared: Shared) -> Shared:
-        batch, asked = take_ballots(batch, None)
         images = prepare(config, facts, batch, shared, train=False)
         labels = pick(batch, shared, "label")
         logits, _ = network.apply(state.params, state.model_state, images)
@@ -262,17 +256,9 @@ def make_eval_step(config: Config, facts: ImageFacts, network: Network) -> Step:
             "loss": jnp.sum(jnp.where(mask, losses, 0.0)),
             "accuracy": jnp.sum(hits & mask),
             "count": jnp.sum(mask),
-        } | asked
+        }
 
     return eval_step
-
-
-def take_ballots(batch: Batch, axis_name: str | None) -> tuple[Batch, Shared]:
-    """Return the batch without its ballots, and what they came to, if it has any."""
-    if STOP not in batch:
-        return batch, {}
-    rest = {name: rows for name, rows in batch.items() if name != STOP}
-    return rest, {STOP: any_vote(batch[STOP], axis_name)}
 
 
 def prepare(

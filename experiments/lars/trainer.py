@@ -17,7 +17,7 @@ from experiments.lars.microbatches import (
     device_memory,
     steps_ahead,
 )
-from experiments.lars.program import STOP, Program, build_program, make_state
+from experiments.lars.program import Program, build_program, make_state
 from lars_jax.models import merge_statistics
 from lars_jax.optim import leaf_names
 from lars_jax.train import (
@@ -143,7 +143,7 @@ class Trainer:
             log_every=self.config.log_every,
             hooks=hooks,
             leaf_names=leaf_names(state.params),
-            should_stop=lambda: interrupt.due,
+            should_stop=lambda: interrupt.requested,
             ahead=steps_ahead(self.inputs.setting(), self.config.global_batch),
         )
 
@@ -164,7 +164,7 @@ class Trainer:
             ),
             self.inputs.evaluation_batches(interrupt),
             expected=len(self.inputs.evaluation),
-            should_stop=lambda: interrupt.due,
+            should_stop=lambda: interrupt.requested,
         )
 
     def predict(
@@ -183,7 +183,6 @@ class Trainer:
         shared = self.inputs.shared(self.inputs.evaluation, self.config.seed)
         parts = []
         for batch in self.inputs.evaluation_batches(interrupt):
-            batch = {name: rows for name, rows in batch.items() if name != STOP}
             found = _call(self.program.predict, interrupt, state, batch, shared)
             parts.append(jax.device_get(found))
         examples = slice(len(self.inputs.evaluation))

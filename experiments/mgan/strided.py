@@ -12,7 +12,7 @@ where XLA has no fast form for the others at all, the same.
 import jax
 import jax.numpy as jnp
 
-from lars_jax.models.convolution import convolve
+from lars_jax.cpu import convolve
 
 SIZE = 5
 """Height and width of a kernel."""

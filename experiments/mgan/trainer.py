@@ -173,7 +173,7 @@ class Trainer:
             log_every=config.steps_per_call,
             hooks=hooks,
             leaf_names=[name for params in names for name in leaf_names(params)],
-            should_stop=lambda: interrupt.due,
+            should_stop=lambda: interrupt.requested,
             ahead=CALLS_AHEAD,
         )
 

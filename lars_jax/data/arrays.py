@@ -1,5 +1,6 @@
 """A whole data set as two arrays, for the many that fit on the device."""
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,7 +9,6 @@ import numpy as np
 
 from lars_jax.data.decode import resize_image
 from lars_jax.data.source import ArraySource, Source, read_examples
-from lars_jax.data.threads import usable_cores
 from lars_jax.errors import InputError
 
 # Large enough that the cost of a call vanishes, small enough to spread over threads.
@@ -73,6 +73,20 @@ def to_arrays(
         for _ in pool.map(fill, range(0, size, _CHUNK)):
             pass
     return ImageArrays(image, label)
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use, 16 at most.
+
+    Decoders beyond the number of cores slow one another down, and a container is often
+    given fewer than the machine has.
+
+    >>> 1 <= usable_cores() <= 16
+    True
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return min(cores, 16)
 
 
 def read_batch(

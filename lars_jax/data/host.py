@@ -6,23 +6,22 @@ are global; of each a process may take only the `rows` that its devices hold, an
 no others. Where they go is the caller's business.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from lars_jax.data.arrays import read_batch, require_equal_shape
+from lars_jax.data.arrays import read_batch, require_equal_shape, usable_cores
 from lars_jax.data.augment import center_crop
 from lars_jax.data.decode import crop_box, resize_image
 from lars_jax.data.order import batch_samples, require_batch
 from lars_jax.data.source import Source, read_examples
-from lars_jax.data.threads import usable_cores
 from lars_jax.errors import InputError
 
 Batch = dict[str, np.ndarray]
 
-# A unit of work for a thread: enough small images to pay for handing it over, few
-# enough large ones that all threads share one batch.
+# Images that a thread loads at a time: enough small ones to pay for handing them over.
 _CHUNK = 32
 
 
@@ -243,34 +242,35 @@ def _assemble(
     threads: int | None,
 ) -> Iterator[Batch]:
     """Have threads load the parts of each batch, one batch ahead, and join them."""
-    # A second to import, and data on the device does not need it.
-    import grain
+    workers = threads or usable_cores()
+    # Small enough that all threads share in a batch.
+    size = min(_CHUNK, -(-batch // workers))
+    places = [(low, min(low + size, batch)) for low in range(0, batch, size)]
 
-    parts = -(-batch // _CHUNK)
-
-    def part(number: int) -> Batch:
-        step, place = divmod(int(number), parts)
-        low = place * _CHUNK
-        return load(steps[step], low, min(low + _CHUNK, batch))
-
-    workers = usable_cores() if threads is None else threads
-    # One batch in the making while the one before is in use: memory for two.
-    options = grain.ReadOptions(
-        num_threads=workers, prefetch_buffer_size=max(parts, workers)
-    )
-    loaded: Any = grain.MapDataset.range(len(steps) * parts).map(part)
-    stream = iter(loaded.to_iter_dataset(options))
+    def joined(parts: list[Future[Batch]]) -> Batch:
+        pieces = [part.result() for part in parts]
+        for piece in pieces:
+            require_equal_shape(
+                source, pieces[0]["image"].shape[1:], piece["image"].shape[1:]
+            )
+        return {
+            name: np.concatenate([piece[name] for piece in pieces])
+            for name in pieces[0]
+        }
 
     def batches() -> Iterator[Batch]:
-        for _ in steps:
-            pieces = [next(stream) for _ in range(parts)]
-            for piece in pieces:
-                require_equal_shape(
-                    source, pieces[0]["image"].shape[1:], piece["image"].shape[1:]
-                )
-            yield {
-                name: np.concatenate([piece[name] for piece in pieces])
-                for name in pieces[0]
-            }
+        pool = ThreadPoolExecutor(workers)
+        begun: deque[list[Future[Batch]]] = deque()
+        try:
+            for step in steps:
+                begun.append([pool.submit(load, step, *place) for place in places])
+                # One batch in the making while the one before is in use.
+                if len(begun) > 1:
+                    yield joined(begun.popleft())
+            while begun:
+                yield joined(begun.popleft())
+        finally:
+            # Nobody will ask for what has not yet begun, nor waits for what has.
+            pool.shutdown(wait=False, cancel_futures=True)
 
     return batches()

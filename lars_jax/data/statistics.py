@@ -75,10 +75,10 @@ def channel_statistics(image: np.ndarray) -> ChannelStatistics:
     pixels = image.size // channels
     mean = total / pixels / 255
     # n sum x^2 - (sum x)^2 in whole numbers: no cancellation of rounded terms.
-    spread = [
+    scatter = [
         pixels * int(s) - int(t) ** 2 for s, t in zip(squares, total, strict=True)
     ]
-    std = np.sqrt(np.array(spread, np.float64)) / pixels / 255
+    std = np.sqrt(np.array(scatter, np.float64)) / pixels / 255
     return ChannelStatistics(
         tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist())
     )

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from lars_jax.cpu import barrier, convolve, grouped
 from lars_jax.errors import InputError
-from lars_jax.models.convolution import convolve
 
 SMALL_IMAGE = 64
 """Largest height or width, in pixels, for which a network takes its small form."""
@@ -174,9 +174,6 @@ class Dropout(nn.Module):
 class Conv(nn.Module):
     """Convolution of images with zero padding, with or without groups and bias.
 
-    Groups are separate convolutions put side by side: for the two groups of AlexNet
-    that is many times as fast on a CPU as the grouped primitive.
-
     Attributes:
         features: number of output channels.
         size: height and width of the kernel [size, size, C / groups, features].
@@ -214,12 +211,7 @@ class Conv(nn.Module):
         shape = (self.size, self.size, channels, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-        parts = zip(
-            jnp.split(x, self.groups, axis=-1),
-            jnp.split(kernel, self.groups, axis=-1),
-            strict=True,
-        )
-        y = jnp.concatenate([self._convolve(*part) for part in parts], axis=-1)
+        y = grouped(self._convolve, x, kernel, self.groups)
         if self.bias_init is None:
             return y
         bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
@@ -227,12 +219,7 @@ class Conv(nn.Module):
 
     def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         if jax.default_backend() == "cpu":
-            # XLA would compute normalisation and ReLU once more inside the transpose
-            # that the gradient of the kernel begins with. A training step of ResNet-20
-            # is 1.2 times faster without, where the barrier lives to see fusion: see
-            # `CPU_OPTIONS` in `lars_jax.train.parallel`.
-            x = jax.lax.optimization_barrier(x)
-            return convolve(x, kernel, self.stride, self.padding)
+            return convolve(barrier(x), kernel, self.stride, self.padding)
         # Accelerators know the gradients of a convolution by the form JAX gives them.
         return jax.lax.conv_general_dilated(
             x,

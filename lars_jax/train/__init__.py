@@ -7,7 +7,7 @@ there, so this package costs no more than JAX and Optax.
 from lars_jax.train.evaluate import evaluate
 from lars_jax.train.interrupt import Interrupt, Interrupted
 from lars_jax.train.loop import Hook, NonFiniteError, every, fit
-from lars_jax.train.parallel import DataParallel, any_vote, data_mesh
+from lars_jax.train.parallel import DataParallel, data_mesh
 from lars_jax.train.sharding import (
     StateSharding,
     gathered,
@@ -15,6 +15,7 @@ from lars_jax.train.sharding import (
     state_shardings,
 )
 from lars_jax.train.state import TrainState
+from lars_jax.train.stop import any_process
 from lars_jax.train.update import LossFn, update
 
 __all__ = [
@@ -26,7 +27,7 @@ __all__ = [
     "NonFiniteError",
     "StateSharding",
     "TrainState",
-    "any_vote",
+    "any_process",
     "data_mesh",
     "evaluate",
     "every",

@@ -1,10 +1,10 @@
 """Save and restore a tree of arrays; the only module that knows Orbax.
 
-Orbax writes asynchronously, to a temporary name that it renames when all is on disk. It
-restores a flipped byte without a word, so a checksum of every leaf is kept beside
-the arrays and compared after reading. Of a file that it cannot read at all it abandons
-its other reads, which then print tracebacks from threads of their own whenever they
-end; so every file has a checksum too, and Orbax is given none that differs.
+Orbax writes asynchronously, to a temporary name that it renames when all is on disk;
+every process writes and reads the shards of its own devices, and nothing is gathered.
+Orbax restores a flipped byte without a word, and of a file that it cannot read at all
+it abandons its other reads, which then print tracebacks from threads of their own. So
+every file has a checksum, and Orbax is given none that differs.
 """
 
 import contextlib
@@ -21,23 +21,22 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from lars_jax.errors import InputError
 from lars_jax.train.processes import is_first, on_first
 
-FORMAT = 3
-"""Version of what a checkpoint holds; raised when an old one can no longer be read."""
+FORMATS = (3, 4)
+"""Versions of what a checkpoint holds that can be read; the last is written.
+
+Version 3 has a checksum of every leaf beside those of the files.
+"""
 
 CONTENTS = "contents.json"
-"""Beside the arrays of a checkpoint: its metrics, its leaves, and all its checksums.
+"""Beside the arrays of a checkpoint: its metrics, its leaves, checksums of its files.
 
 Not one of Orbax's items, so that one process can read it while others do not.
 """
-
-
-Leaves = dict[str, dict[str, Any]]
 
 
 class Checkpoints:
@@ -116,12 +115,12 @@ class Checkpoints:
         """
         if step in self._manager.all_steps():
             return
-        leaves = _describe(_whole(state), checksums=True)
-        self._unnamed[step] = {
-            "format": FORMAT,
-            "metrics": dict(metrics),
-            "leaves": leaves,
-        }
+        if is_first():
+            self._unnamed[step] = {
+                "format": FORMATS[-1],
+                "metrics": dict(metrics),
+                "leaves": _describe(state),
+            }
         arguments = ocp.args.Composite(state=ocp.args.StandardSave(state))
         with self._disk_errors():
             self._manager.save(step, args=arguments, metrics=dict(metrics))
@@ -132,7 +131,8 @@ class Checkpoints:
         Args:
             step: one of `steps()`.
             like: a state of the same structure, shapes and dtypes, whose shardings the
-                restored arrays take.
+                restored arrays take: arrays, or `jax.ShapeDtypeStruct` with shardings,
+                which take no memory.
 
         Raises:
             InputError: the checkpoint cannot be read, fits another model, or its bytes
@@ -141,10 +141,15 @@ class Checkpoints:
         on_first(lambda: self._check(step, like))
         abstract = jax.tree.map(_abstract, like)
         arguments = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-        state = self._read(step, arguments).state
-        actual = _describe(_whole(state), checksums=True)
-        on_first(lambda: self._check_bytes(step, actual))
-        return state
+        restore: Any = self._manager.restore
+        try:
+            return restore(step, args=arguments).state
+        except Exception as error:  # Orbax raises many kinds for one broken file.
+            reason = " ".join(str(error).split()).split(". See full")[0][:200]
+            raise InputError(
+                f"a checkpoint must be whole; {self._path(step)} is not "
+                f"({type(error).__name__}: {reason})"
+            ) from error
 
     def set_aside(self, step: int) -> Path:
         """Move the checkpoint of a step out of the way and return where it went.
@@ -187,10 +192,13 @@ class Checkpoints:
             ) from error
 
     def _write_contents(self) -> None:
-        """Write the contents, just before Orbax gives a checkpoint its name."""
+        """Write the contents, just before Orbax gives a checkpoint its name.
+
+        Orbax calls this on the first process alone, once all have written their files.
+        """
         for unnamed in self._directory.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
             step = int(unnamed.name.partition(".")[0])
-            if step in self._unnamed and is_first():
+            if step in self._unnamed:
                 contents = self._unnamed.pop(step) | {"files": _checksums(unnamed)}
                 text = json.dumps(contents)
                 signed = {"crc32": zlib.crc32(text.encode()), "contents": text}
@@ -199,15 +207,17 @@ class Checkpoints:
     def _check(self, step: int, like: Any) -> str:
         """Raise `InputError` unless a checkpoint is whole and of the same model."""
         self._require_whole_files(step)
-        saved = self._contents(step)["leaves"]
         # Compared first: Orbax would cast another dtype without a word, and answer
         # another shape with a page of tracebacks.
-        self._compare(step, "be of the same model", saved, _describe(like), "shape")
-        return ""
-
-    def _check_bytes(self, step: int, actual: Leaves) -> str:
-        saved = self._contents(step)["leaves"]
-        self._compare(step, "hold the bytes that were saved", saved, actual, "crc32")
+        leaves, own = self._contents(step)["leaves"], _describe(like)
+        saved = {name: {"shape": row["shape"]} for name, row in leaves.items()}
+        names = sorted(saved.keys() | own.keys())
+        differing = [name for name in names if saved.get(name) != own.get(name)]
+        if differing:
+            raise InputError(
+                f"a checkpoint must be of the same model; {self._path(step)} differs "
+                f"in {len(differing)} of {len(names)} leaves, such as {differing[0]}"
+            )
         return ""
 
     def _require_whole_files(self, step: int) -> None:
@@ -240,38 +250,13 @@ class Checkpoints:
                 f"a checkpoint must be whole; {self._path(step)} is not ({CONTENTS}: "
                 f"{type(error).__name__}: {error})"
             ) from error
-        if contents.get("format") != FORMAT:
+        if contents.get("format") not in FORMATS:
             raise InputError(
-                f"a checkpoint must have format {FORMAT}; {self._path(step)} "
-                f"has {contents.get('format')}: read it with the version that wrote it"
+                f"a checkpoint must have format {' or '.join(map(str, FORMATS))}; "
+                f"{self._path(step)} has {contents.get('format')}: read it with the "
+                "version that wrote it"
             )
         return contents
-
-    def _read(self, step: int, arguments: Any) -> Any:
-        try:
-            return self._manager.restore(step, args=arguments)
-        except Exception as error:  # Orbax raises many kinds for one broken file.
-            reason = " ".join(str(error).split()).split(". See full")[0][:200]
-            raise InputError(
-                f"a checkpoint must be whole; {self._path(step)} is not "
-                f"({type(error).__name__}: {reason})"
-            ) from error
-
-    def _compare(
-        self, step: int, rule: str, saved: Leaves, found: Leaves, field: str
-    ) -> None:
-        names = sorted(saved.keys() | found.keys())
-        none: dict[str, Any] = {}
-        differing = [
-            name
-            for name in names
-            if saved.get(name, none).get(field) != found.get(name, none).get(field)
-        ]
-        if differing:
-            raise InputError(
-                f"a checkpoint must {rule}; {self._path(step)} differs in "
-                f"{len(differing)} of {len(names)} leaves, such as {differing[0]}"
-            )
 
 
 def _checksums(directory: Path) -> dict[str, int]:
@@ -291,27 +276,13 @@ def _checksum(path: Path) -> int:
     return value
 
 
-def _whole(tree: Any) -> Any:
-    """Return a tree on the host, of arrays that several processes may hold parts of."""
-
-    def gather(leaf: Any) -> Any:
-        if getattr(leaf, "is_fully_addressable", True) or leaf.is_fully_replicated:
-            return jax.device_get(leaf)
-        return multihost_utils.process_allgather(leaf, tiled=True)
-
-    return jax.tree.map(gather, tree)
-
-
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
 
 
-def _describe(tree: Any, *, checksums: bool = False) -> Leaves:
-    """Return shape and dtype of every leaf by path, and the checksum of its bytes."""
-    leaves: Leaves = {}
-    for path, leaf in jax.tree.leaves_with_path(tree):
-        row: dict[str, Any] = {"shape": [str(leaf.dtype), *leaf.shape]}
-        if checksums:
-            row["crc32"] = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).data)
-        leaves[jax.tree_util.keystr(path)] = row
-    return leaves
+def _describe(tree: Any) -> dict[str, dict[str, Any]]:
+    """Return dtype and shape of every leaf by path."""
+    return {
+        jax.tree_util.keystr(path): {"shape": [str(leaf.dtype), *leaf.shape]}
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }

@@ -1,46 +1,20 @@
-"""Find the other processes of a run: in Slurm, Open MPI, on TPUs, or as told.
-
-What the environment says of a cluster is read here, and only to decide whether there is
-one and to complain where it says too little; how addresses are made of it is JAX's.
-"""
+"""Find the other processes of a run: as told, or by what JAX knows of a launcher."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal
 
 from lars_jax.errors import InputError
 
 Method = Literal["auto", "none", "slurm", "ompi", "tpu"]
 
-# Flag, and where the environment may have the same. An Indexed Job of Kubernetes
-# numbers its pods; Slurm and Open MPI are asked here for what JAX finds no address for.
-_COORDINATOR = ("JAX_COORDINATOR_ADDRESS",)
+# A script within an allocation is no task of it: only what `srun` starts has these.
+_SLURM_TASK = ("SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")
+_STARTED = {"slurm": "SLURM_JOB_ID", "ompi": "OMPI_COMM_WORLD_SIZE"}
 _COUNT = ("JAX_NUM_PROCESSES", "OMPI_COMM_WORLD_SIZE", "SLURM_NTASKS")
-_INDEX = (
-    "JAX_PROCESS_ID",
-    "JOB_COMPLETION_INDEX",
-    "OMPI_COMM_WORLD_RANK",
-    "SLURM_PROCID",
+_PLACE = (
+    *("JAX_PROCESS_ID", "JOB_COMPLETION_INDEX"),
+    *("OMPI_COMM_WORLD_RANK", "SLURM_PROCID"),
 )
-_SLURM_STEP = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """How the processes of a run find one another.
-
-    Attributes:
-        method: `explicit` where the other attributes say it all, else what JAX is to
-            ask for them.
-        coordinator: host and port of process 0.
-        num_processes: number of processes.
-        process_id: place of this one among them, from 0.
-    """
-
-    method: Literal["explicit", "slurm", "ompi", "tpu"]
-    coordinator: str | None = None
-    num_processes: int | None = None
-    process_id: int | None = None
 
 
 def find_cluster(
@@ -50,15 +24,19 @@ def find_cluster(
     coordinator: str | None = None,
     num_processes: int | None = None,
     process_id: int | None = None,
-) -> Cluster | None:
-    """Return the cluster that this process is one of, or None if it is alone.
+) -> dict[str, Any] | None:
+    """Return what `jax.distributed.initialize` is to be told; None: run alone.
+
+    What it is not told, it finds by itself. Flags that are left out beside others are
+    completed from the environment, so that Open MPI 5 and Indexed Jobs of Kubernetes
+    need an address alone, or that and a number.
 
     Args:
         environment: environment variables.
         method: where to look; `auto` looks everywhere, `none` nowhere.
-        coordinator: `HOST:PORT` of process 0, in place of the environment.
-        num_processes: number of processes, in place of the environment.
-        process_id: place of this one among them, in place of the environment.
+        coordinator: `HOST:PORT` of process 0.
+        num_processes: number of processes.
+        process_id: place of this one among them, from 0.
 
     Raises:
         InputError: something is known of other processes, but not enough to join them.
@@ -68,113 +46,82 @@ def find_cluster(
     >>> found = find_cluster(
     ...     {"JOB_COMPLETION_INDEX": "3"}, coordinator="host-0:1234", num_processes=4
     ... )
-    >>> found.process_id
+    >>> found["process_id"]
     3
     """
-    if method not in get_args(Method):
-        raise InputError(
-            f"processes must be one of {', '.join(get_args(Method))}; got {method}: "
-            "mend --processes"
-        )
     told = (coordinator, num_processes, process_id) != (None, None, None)
-    if method == "none":
-        if told:
-            raise InputError(
-                "a process alone has no coordinator; got --processes none with an "
-                "address, a number or a place: leave one or the other out"
-            )
-        return None
+    if method == "none" and told:
+        raise InputError(
+            "a process alone has no coordinator; got --processes none with an address, "
+            "a number or a place: leave one or the other out"
+        )
     if told or (method == "auto" and "JAX_COORDINATOR_ADDRESS" in environment):
-        return _explicit(environment, coordinator, num_processes, process_id)
-    if method == "tpu" or (method == "auto" and _several_tpu_hosts(environment)):
-        return Cluster("tpu")
-    _require_launcher(environment, method)
-    if method == "slurm":
-        return _slurm(environment)
-    if method == "ompi":
-        return _open_mpi(environment)
-    return _slurm(environment) or _open_mpi(environment)
+        return _as_told(
+            coordinator or environment.get("JAX_COORDINATOR_ADDRESS"),
+            _number(environment, _COUNT) if num_processes is None else num_processes,
+            _number(environment, _PLACE) if process_id is None else process_id,
+        )
+    return None if method == "none" else _as_found(environment, method)
 
 
-def _explicit(
-    environment: Mapping[str, str],
-    coordinator: str | None,
-    count: int | None,
-    index: int | None,
-) -> Cluster | None:
-    coordinator = coordinator or _first(environment, _COORDINATOR)
-    count = _number(environment, _COUNT) if count is None else count
-    index = _number(environment, _INDEX) if index is None else index
-    if coordinator is None or count is None or index is None:
-        parts = {
-            "--coordinator (or JAX_COORDINATOR_ADDRESS)": coordinator,
-            "--num-processes (or JAX_NUM_PROCESSES)": count,
-            "--process-id (or JAX_PROCESS_ID)": index,
-        }
-        missing = [name for name, value in parts.items() if value is None]
+def _as_told(
+    coordinator: str | None, count: int | None, place: int | None
+) -> dict[str, Any] | None:
+    if coordinator is None or count is None or place is None:
+        flags = {"coordinator": coordinator, "num-processes": count}
+        flags["process-id"] = place
+        missing = ", ".join(f"--{name}" for name in flags if flags[name] is None)
         raise InputError(
             "processes find one another by an address, their number and the place of "
-            f"each; not given: {', '.join(missing)}: give all three, or none to run "
-            "alone"
+            f"each; not given: {missing}: give all three, or none to run alone"
         )
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdigit():
         raise InputError(
-            f"coordinator must be HOST:PORT; got {coordinator}: mend --coordinator"
+            f"coordinator must be HOST:PORT; got {coordinator}: set --coordinator to "
+            "the address of process 0"
         )
-    if not 0 <= index < count:
+    if not 0 <= place < count:
         raise InputError(
-            f"process_id must be from 0 to below num_processes; got {index} of {count}"
-            ": mend --process-id"
+            f"process_id must be from 0 to below num_processes; got {place} of {count}"
+            ": set --process-id to the place of this process"
         )
-    return Cluster("explicit", coordinator, count, index) if count > 1 else None
+    names = ("coordinator_address", "num_processes", "process_id")
+    found = dict(zip(names, (coordinator, count, place), strict=True))
+    return found | {"cluster_detection_method": "deactivate"} if count > 1 else None
 
 
-def _require_launcher(environment: Mapping[str, str], method: Method) -> None:
-    needed = {"slurm": "SLURM_JOB_ID", "ompi": "OMPI_COMM_WORLD_SIZE"}.get(method)
-    if needed is not None and needed not in environment:
+def _as_found(environment: Mapping[str, str], method: Method) -> dict[str, Any] | None:
+    several_hosts = "," in environment.get("TPU_WORKER_HOSTNAMES", "")
+    if method == "tpu" or (method == "auto" and several_hosts):
+        return {}
+    started = _STARTED.get(method)
+    if started is not None and started not in environment:
         raise InputError(
             f"--processes {method} needs a process that {method} has started; there is "
-            f"no {needed}: start it so, or leave --processes out"
+            f"no {started}: start it so, or leave --processes out"
         )
-
-
-def _slurm(environment: Mapping[str, str]) -> Cluster | None:
-    if (_number(environment, ("SLURM_NTASKS",)) or 1) < 2:
-        return None
-    # A script within an allocation is no task of it: only what srun starts is.
-    return Cluster("slurm") if all(map(environment.get, _SLURM_STEP)) else None
-
-
-def _open_mpi(environment: Mapping[str, str]) -> Cluster | None:
-    count = _number(environment, ("OMPI_COMM_WORLD_SIZE",)) or 1
-    if count < 2:
+    tasks = _number(environment, ("SLURM_NTASKS",)) or 1
+    if method != "ompi" and tasks > 1 and all(map(environment.get, _SLURM_TASK)):
+        return {"cluster_detection_method": "slurm"}
+    ranks = _number(environment, ("OMPI_COMM_WORLD_SIZE",)) or 1
+    if method == "slurm" or ranks < 2:
         return None
     if "OMPI_MCA_orte_hnp_uri" not in environment:
         raise InputError(
-            "Open MPI 5 does not say where its first process is; got "
-            f"{count} processes: add --coordinator HOST:PORT, the host of rank 0 and a "
-            "free port"
+            f"Open MPI 5 does not say where its first process is; got {ranks} "
+            "processes: add --coordinator HOST:PORT, the host of rank 0 and a free port"
         )
-    return Cluster("ompi")
-
-
-def _several_tpu_hosts(environment: Mapping[str, str]) -> bool:
-    return "," in environment.get("TPU_WORKER_HOSTNAMES", "")
-
-
-def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> str | None:
-    return next((environment[name] for name in names if environment.get(name)), None)
+    return {"cluster_detection_method": "ompi"}
 
 
 def _number(environment: Mapping[str, str], names: tuple[str, ...]) -> int | None:
     found = next((name for name in names if environment.get(name)), None)
     if found is None:
         return None
-    try:
-        return int(environment[found])
-    except ValueError:
+    if not environment[found].isdecimal():
         raise InputError(
-            f"{found} must be a whole number; got {environment[found]}: mend or unset "
-            "it"
-        ) from None
+            f"{found} must be a whole number; got {environment[found]}: set it to one, "
+            "or unset it"
+        )
+    return int(environment[found])

@@ -9,6 +9,7 @@ import numpy as np
 
 from lars_jax.train.interrupt import Interrupted
 from lars_jax.train.loop import MAX_IN_FLIGHT
+from lars_jax.train.stop import StopFlag
 
 
 def evaluate(
@@ -25,8 +26,8 @@ def evaluate(
             example that only pads a batch must add nothing.
         batches: the whole data set.
         expected: the number of examples in it.
-        should_stop: asked before each batch; where several processes must agree, each
-            batch's sums may have `stop` instead, which is not zero if any asks.
+        should_stop: whether this process wants to end early, asked before batches;
+            several processes end after the same one, see `StopFlag`.
 
     Returns:
         The mean of each sum, and `count` itself.
@@ -49,17 +50,14 @@ def evaluate(
             for name, value in jax.device_get(in_flight.popleft()).items():
                 totals[name] = totals.get(name, 0.0) + float(np.float64(value))
 
-    def stopped() -> bool:
-        return should_stop() or totals.pop("stop", 0.0) > 0
-
+    stop = StopFlag(should_stop)
     for batch in batches:
-        if stopped():
+        if stop():
             drain(0)
             raise Interrupted
         in_flight.append(eval_step(batch))
         drain(MAX_IN_FLIGHT)
     drain(0)
-    totals.pop("stop", None)
     count = totals.pop("count", 0.0)
     if count != expected:
         raise RuntimeError(

@@ -55,14 +55,12 @@ class Interrupt:
         """What a process that stops for this signal exits with: 128 + its number."""
         return 0 if self._received is None else 128 + self._received
 
-    @property
-    def due(self) -> bool:
-        """Whether a signal has come that this process may honour by itself."""
-        return self._alone and self.requested
-
     def check(self) -> None:
-        """Raise `Interrupted` if stopping is due."""
-        if self.due:
+        """Raise `Interrupted` if a signal has come that this process may honour alone.
+
+        Among others it leaves that to the loops, which agree: see `lars_jax.train.fit`.
+        """
+        if self._alone and self.requested:
             raise Interrupted
 
     def honoured(self) -> None:

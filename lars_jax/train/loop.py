@@ -6,6 +6,7 @@ the device never waits for Python. The bound also keeps virtual CPU devices from
 deadlocking, as they do when many collective steps are queued without a wait.
 """
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,11 +17,12 @@ import jax
 import numpy as np
 
 from lars_jax.train.interrupt import Interrupted
+from lars_jax.train.stop import StopFlag
 
 MAX_IN_FLIGHT = 8
 """Steps that may be queued on the device before the loop waits for the oldest."""
 
-VITAL = ("loss", "nonfinite", "stop")
+VITAL = ("loss", "nonfinite")
 """Metrics that are looked at after every step, whether its row is due or not."""
 
 HostMetrics = dict[str, Any]
@@ -71,8 +73,7 @@ def fit(
 
     Args:
         step_fn: `(state, batch) -> (state, metrics)`, compiled; `metrics` a dict of
-            arrays with `loss`, as `update` gives it `nonfinite`, and where several
-            processes must agree on where to end, `stop`: whether any of them asks to.
+            arrays with `loss` and, as `update` gives it, `nonfinite`.
         state: any tree of arrays, the state after `start` steps.
         batches: the batches from step `start` on.
         steps: number of completed steps to end at.
@@ -88,8 +89,9 @@ def fit(
             always given.
         hooks: see `Hook`.
         leaf_names: names of the gradient's leaves, for the message of an error.
-        should_stop: asked before each step; True ends the loop early, as does an
-            `Interrupted` from the batches or from a step that has not begun.
+        should_stop: whether this process wants to end early, asked before steps;
+            several processes end after the same step, see `StopFlag`. An `Interrupted`
+            from the batches or from a step that has not begun ends the loop too.
         ahead: steps that may be queued, at least 1; their batches lie on the device.
 
     Returns:
@@ -105,6 +107,7 @@ def fit(
     >>> print(state, step)
     1.0 3
     """
+    stop = StopFlag(should_stop)
     watch = _Watch(examples_per_step, log_every, steps, stride, leaf_names, on_metrics)
     in_flight: deque[tuple[int, Any]] = deque()
 
@@ -113,7 +116,7 @@ def fit(
             watch.arrived(*in_flight.popleft())
 
     step = start
-    while step < steps and not should_stop() and not watch.stopped:
+    while step < steps and not stop():
         try:
             batch = watch.wait(batches)
             state, metrics = step_fn(state, batch)
@@ -149,7 +152,6 @@ class _Watch:
         self._stride = stride
         self._leaf_names = leaf_names
         self._on_metrics = on_metrics
-        self.stopped = False
         self._restart()
 
     def wait(self, batches: Iterator[Any]) -> Any:
@@ -167,9 +169,6 @@ class _Watch:
             metrics if due else {k: metrics[k] for k in VITAL if k in metrics}
         )
         nonfinite = row.pop("nonfinite", np.zeros(0, bool))
-        # Every process looks at the same step at the same place of its loop, so that
-        # all of them end at the same one.
-        self.stopped |= bool(row.pop("stop", False))
         # A call of several steps tells that one of them was not finite, not which.
         when = f"{'at' if self._stride == 1 else 'by'} step {step}"
         _check_finite(when, row["loss"], nonfinite, self._leaf_names)
@@ -182,29 +181,19 @@ class _Watch:
         self._on_metrics(step, row)
         self._restart()
 
-    def paused(self) -> "_Paused":
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
         """Leave out of the timings what happens inside the block."""
-        return _Paused(self)
-
-    def skip(self, seconds: float) -> None:
-        """Move the start of the current interval forward."""
-        self._since += seconds
+        entered = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._since += time.perf_counter() - entered
 
     def _restart(self) -> None:
         self._since = time.perf_counter()
         self._waited = 0.0
         self._steps = 0
-
-
-class _Paused:
-    def __init__(self, watch: _Watch):
-        self._watch = watch
-
-    def __enter__(self) -> None:
-        self._entered = time.perf_counter()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._watch.skip(time.perf_counter() - self._entered)
 
 
 def _check_finite(

@@ -16,11 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from lars_jax.cpu import COMPILER_OPTIONS
 from lars_jax.errors import InputError
 
 AXIS = "data"
-CPU_OPTIONS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
-"""Keeps optimisation barriers until after fusion, where CPUs have a use for them."""
 
 Backend = Literal["jit", "shard_map", "pmap"]
 Step = Callable[[Any, Any, Any], tuple[Any, Any]]
@@ -105,21 +104,7 @@ class DataParallel:
         parts = sorted(part.indices(batch)[:2] for part in slices)
         return np.concatenate([np.arange(*part) for part in parts])
 
-    def spread(self, rows: Any) -> Any:
-        """Return global arrays of a batch whose examples are split over the devices.
-
-        Args:
-            rows: tree of arrays with the examples of `local_rows` on axis 0.
-
-        Raises:
-            InputError: the number of examples is not a multiple of the devices.
-        """
-        local = len(self.sharded.addressable_devices)
-        for leaf in jax.tree.leaves(rows):
-            self.check_divides(leaf.shape[0] * self.num_devices // local)
-        return self._put(rows)
-
-    def shard(self, batch: Any) -> Any:
+    def shard_batch(self, batch: Any) -> Any:
         """Put a batch on the mesh as the compiled step takes it.
 
         Args:
@@ -128,22 +113,17 @@ class DataParallel:
         Raises:
             InputError: the number of examples is not a multiple of the devices.
         """
-        if self.backend != "pmap":
-            return self.spread(batch)
         local = len(self.sharded.addressable_devices)
         for leaf in jax.tree.leaves(batch):
             self.check_divides(leaf.shape[0] * self.num_devices // local)
-        return self._put(
-            jax.tree.map(lambda x: x.reshape(local, -1, *x.shape[1:]), batch)
+        if self.backend == "pmap":
+            batch = jax.tree.map(lambda x: x.reshape(local, -1, *x.shape[1:]), batch)
+        if self.alone:
+            return jax.device_put(batch, self.sharded)
+        return jax.tree.map(
+            lambda leaf: jax.make_array_from_process_local_data(self.sharded, leaf),
+            batch,
         )
-
-    def ballots(self, vote: bool) -> jax.Array:
-        """Return this process's vote on every device of its own, bool [devices].
-
-        In a batch it tells a step whether any process asks something of all, without a
-        message besides those that the step sends anyway; see `any_vote`.
-        """
-        return self.shard(np.full(len(self.sharded.addressable_devices), vote))
 
     def check_divides(self, batch: int) -> None:
         """Raise `InputError` unless every device gets the same number of examples."""
@@ -164,10 +144,10 @@ class DataParallel:
                 `jit` alone; None where it is whole on each device.
 
         Returns:
-            A function of the same signature that takes what `replicate` and `shard`
-            return, or a state of these shardings, which it returns again. The state
-            given to it must not be used again: all but `pmap` give its memory to the
-            new one.
+            A function of the same signature that takes what `replicate` and
+            `shard_batch` return, or a state of these shardings, which it returns
+            again. The state given to it must not be used again: all but `pmap` give its
+            memory to the new one.
 
         Raises:
             InputError: shardings under `shard_map` or `pmap`.
@@ -201,7 +181,7 @@ class DataParallel:
             in_shardings=(state, self.sharded, self.replicated),
             out_shardings=(state, self.replicated),
             donate_argnums=0,
-            compiler_options=CPU_OPTIONS if on_cpu else None,
+            compiler_options=COMPILER_OPTIONS if on_cpu else None,
         )
 
     def compile_pure(
@@ -225,14 +205,6 @@ class DataParallel:
             out_shardings=self.replicated,
         )
 
-    def _put(self, rows: Any) -> Any:
-        if self.alone:
-            return jax.device_put(rows, self.sharded)
-        return jax.tree.map(
-            lambda leaf: jax.make_array_from_process_local_data(self.sharded, leaf),
-            rows,
-        )
-
     def _replicate_leaf(self, leaf: jax.Array | np.ndarray) -> jax.Array:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             key: Any = leaf
@@ -241,18 +213,6 @@ class DataParallel:
         return jax.make_array_from_process_local_data(
             self.replicated, np.asarray(leaf), leaf.shape
         )
-
-
-def any_vote(ballots: jax.Array, axis_name: str | None) -> jax.Array:
-    """Return whether any ballot of `DataParallel.ballots` is a yes, bool [].
-
-    >>> print(any_vote(jnp.array([False, True]), None))
-    True
-    """
-    yes = jnp.any(ballots)
-    if axis_name is None:
-        return yes
-    return jax.lax.pmax(yes.astype(jnp.int32), axis_name) > 0
 
 
 def _with_whole_state(

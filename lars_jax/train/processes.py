@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -13,15 +13,17 @@ from jax._src import distributed
 from jax.experimental import multihost_utils
 
 from lars_jax.errors import InputError
-from lars_jax.train.cluster import Cluster
 from lars_jax.train.interrupt import end_now
-from lars_jax.train.lifeline import Farewell, Hub, Spoke
+from lars_jax.train.peer_monitor import Client, Goodbye, Server
 
 LOST = 75
 """Exit status of a process whose run has lost another one (EX_TEMPFAIL): try again."""
 
 HEARTBEAT_SECONDS = 8
 """Silence after which a machine counts as lost, so that all have ended after ten."""
+
+JOIN_SECONDS = 300
+"""How long a process waits for the others to start, and at the end for their last."""
 
 PATIENCE_SECONDS = 1.0
 """How long a process that hears of another's error waits for its own to be told."""
@@ -33,8 +35,8 @@ class Processes:
 
     count: int = 1
     index: int = 0
-    _line: Hub | Spoke | None = None
-    _said: threading.Lock = field(default_factory=threading.Lock)
+    _monitor: Server | Client | None = None
+    _ending: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def alone(self) -> bool:
@@ -56,12 +58,12 @@ class Processes:
                 wait in at exit is one that the others never reach.
         """
         if agreed:
-            self._say("bye")
+            self._say_goodbye("bye")
             jax.distributed.shutdown()
         else:
             # From here on a loss is no news: it is this one.
-            self._said.acquire(blocking=False)
-            self._say("failed")
+            self._ending.acquire(blocking=False)
+            self._say_goodbye("failed")
         end_now(status)
 
     def lost(self, words: str, failed: bool) -> None:
@@ -69,7 +71,7 @@ class Processes:
         if failed:
             # Its error may be this one's too, which then tells it by itself.
             time.sleep(PATIENCE_SECONDS)
-        if not self._said.acquire(blocking=False):
+        if not self._ending.acquire(blocking=False):
             return
         print(
             f"error: {words}; process {self.index} of {self.count} ends with it: start "
@@ -85,48 +87,42 @@ class Processes:
         """
         time.sleep(2 * PATIENCE_SECONDS)
 
-    def _say(self, word: Farewell) -> None:
-        if self._line is not None:
-            self._line.close(word)
+    def _say_goodbye(self, word: Goodbye) -> None:
+        if self._monitor is not None:
+            self._monitor.close(word)
 
 
-def join(cluster: Cluster | None, *, timeout: int = 300) -> Processes:
+def join(cluster: dict[str, Any] | None) -> Processes:
     """Return the processes of a run, once all of them are there.
 
     To be called before JAX is used for anything.
 
     Args:
         cluster: what `find_cluster` found.
-        timeout: seconds to wait for the others.
 
     Raises:
         InputError: they cannot be reached.
     """
     if cluster is None:
         return Processes()
-    explicit = cluster.method == "explicit"
-    method = None if cluster.method == "tpu" else cluster.method
     try:
         jax.distributed.initialize(
-            cluster.coordinator,
-            cluster.num_processes,
-            cluster.process_id,
-            cluster_detection_method="deactivate" if explicit else method,
-            initialization_timeout=timeout,
+            **cluster,
+            initialization_timeout=JOIN_SECONDS,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             # Process 0 writes the report while the others wait for it here.
-            shutdown_timeout_seconds=timeout,
+            shutdown_timeout_seconds=JOIN_SECONDS,
         )
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             "all processes of a run must reach its process 0 within "
-            f"{timeout} s; it was not so ({reason}): look at the others, the address "
-            "and the network"
+            f"{JOIN_SECONDS} s; it was not so ({reason}): look at the others, the "
+            "address and the network"
         ) from error
     processes = Processes(jax.process_count(), jax.process_index())
     if not processes.alone:
-        processes._line = _lifeline(processes)
+        processes._monitor = _start_monitor(processes)
     return processes
 
 
@@ -174,16 +170,16 @@ def on_first(work: Callable[[], str]) -> str:
 _ERROR = "\0"
 
 
-def _lifeline(processes: Processes) -> Hub | Spoke | None:
-    hub = Hub(processes.count - 1, processes.lost) if processes.writes else None
-    port = same_on_all(str(hub.port) if hub else "")
-    if hub is not None:
-        return hub
+def _start_monitor(processes: Processes) -> Server | Client | None:
+    server = Server(processes.count - 1, processes.lost) if processes.writes else None
+    port = same_on_all(str(server.port) if server else "")
+    if server is not None:
+        return server
     # JAX keeps to itself where it found process 0.
     address = distributed.global_state.coordinator_address or ""
     host = address.rpartition(":")[0].strip("[]")
     try:
-        return Spoke((host, int(port)), processes.index, processes.lost)
+        return Client((host, int(port)), processes.index, processes.lost)
     except OSError as error:
         print(
             f"process {processes.index} cannot reach port {port} of {host} ({error}): "

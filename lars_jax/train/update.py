@@ -1,13 +1,27 @@
-"""The one training primitive: a pure step from a loss and a transformation."""
+"""The one training primitive: a pure step from a loss and a transformation.
 
+A batch may be taken in parts, one after the other, by a scan, so that memory does not
+grow with their number. Which examples make a part, and what becomes of the state that a
+network keeps, is decided so that the parts add up to the whole batch.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from lars_jax.train.accumulate import Batch, LossFn, Merge, accumulate
-from lars_jax.train.state import Metrics, TrainState
+from lars_jax.train.state import Metrics, ModelState, Params, TrainState
+
+Batch = Any
+LossFn = Callable[
+    [Params, ModelState, Batch, jax.Array],
+    tuple[jax.Array, tuple[ModelState, Metrics]],
+]
+Merge = Callable[[ModelState, ModelState], ModelState]
+"""From the mean and the variance of the micro-batches' states to the batch's state."""
 
 
 def update(
@@ -65,7 +79,7 @@ def update(
     >>> print(state.params["w"], metrics["loss"], state.step)
     2.0 5.0 1
     """
-    gradients, model_state, metrics = accumulate(
+    gradients, model_state, metrics = _accumulate(
         loss_fn,
         _local(state.params, axis_name),
         _local(state.model_state, axis_name),
@@ -95,6 +109,93 @@ def _local(tree: Any, axis_name: str | None) -> Any:
     if axis_name is None:
         return tree
     return jax.tree.map(lambda x: jax.lax.pcast(x, axis_name, to="varying"), tree)
+
+
+def _accumulate(
+    loss_fn: LossFn,
+    params: Params,
+    model_state: ModelState,
+    batch: Batch,
+    key: jax.Array,
+    *,
+    microbatches: int,
+    unit: int,
+    merge: Merge | None,
+) -> tuple[Any, ModelState, Metrics]:
+    """Return gradient, state and metrics of the mean loss over a batch."""
+    value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
+
+    def one(model_state: ModelState, part: Batch, part_key: jax.Array) -> Any:
+        (loss, (model_state, metrics)), gradients = value_and_grad(
+            params, model_state, part, part_key
+        )
+        return gradients, model_state, metrics | {"loss": loss}
+
+    if microbatches == 1:
+        return one(model_state, batch, key)
+
+    parts = jax.tree.map(lambda x: _split(x, microbatches, unit), batch)
+    keys = jax.random.split(key, microbatches)
+
+    def add(carry: Any, part_and_key: Any) -> tuple[Any, Metrics]:
+        total, kept = carry
+        before = kept if merge is None else model_state
+        gradients, after, metrics = one(before, *part_and_key)
+        total = jax.tree.map(lambda t, g: t + g.astype(t.dtype), total, gradients)
+        return (total, after if merge is None else _moved(kept, before, after)), metrics
+
+    # Made of the parameters, so as to vary over the devices that those vary over.
+    zeros = jax.tree.map(_wide_zeros, params)
+    kept = model_state
+    if merge is not None:
+        kept = (jax.tree.map(_wide_zeros, model_state),) * 2
+    (total, kept), metrics = jax.lax.scan(add, (zeros, kept), (parts, keys))
+    mean = jax.tree.map(lambda t, p: (t / microbatches).astype(p.dtype), total, params)
+    metrics = jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics)
+    if merge is not None:
+        kept = merge(*_moments(kept, model_state, microbatches))
+    return mean, kept, metrics
+
+
+def _moved(sums: Any, before: ModelState, after: ModelState) -> Any:
+    """Return the sums of d and of d^2 with one more d, how far a state has moved."""
+    first, second = sums
+    moved = jax.tree.map(lambda t, b, a: (a - b).astype(t.dtype), first, before, after)
+    return (
+        jax.tree.map(jnp.add, first, moved),
+        jax.tree.map(lambda t, d: t + jnp.square(d), second, moved),
+    )
+
+
+def _moments(sums: Any, before: ModelState, count: int) -> tuple[Any, Any]:
+    """Return mean and variance of the states whose moves were summed."""
+    first, second = sums
+    mean = jax.tree.map(lambda b, t: (b + t / count).astype(b.dtype), before, first)
+
+    def variance(first: jax.Array, second: jax.Array) -> jax.Array:
+        return jnp.maximum(second / count - jnp.square(first / count), 0.0)
+
+    return mean, jax.tree.map(variance, first, second)
+
+
+def _wide_zeros(x: jax.Array) -> jax.Array:
+    return jnp.zeros_like(x, np.promote_types(x.dtype, np.float32))
+
+
+def _split(x: jax.Array, parts: int, unit: int) -> jax.Array:
+    """Return [parts, B / parts, ...], unit i going to part i mod parts.
+
+    Dealing units out, rather than cutting the batch into runs, leaves each part evenly
+    on the devices that hold the batch, so nothing has to move.
+    """
+    if x.shape[0] % (parts * unit):
+        whole = "" if unit == 1 else f" in units of {unit}"
+        raise ValueError(
+            f"microbatches must divide the batch; got {parts} parts of {x.shape[0]} "
+            f"examples on a device{whole}: choose a divisor"
+        )
+    units = x.reshape(-1, parts, unit, *x.shape[1:])
+    return jnp.swapaxes(units, 0, 1).reshape(parts, -1, *x.shape[1:])
 
 
 def _nonfinite(tree: Any) -> jax.Array:

@@ -1,3 +1,7 @@
+import os
+import signal
+import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -14,6 +18,7 @@ from lars_jax.data import (
 )
 from lars_jax.data.decode import crop_box, resize_image
 from lars_jax.errors import InputError
+from lars_jax.train import Interrupt, Interrupted
 from tests.data.support import encoded, numbered_source, write_digits
 
 
@@ -248,3 +253,56 @@ def test_rows_of_an_evaluation_count_every_example_once():
             assert batch["image"].shape[0] == 4
             seen.extend(batch["index"][batch["mask"]].tolist())
     assert sorted(seen) == list(range(37))
+
+
+class Slow(Watched):
+    """A source whose examples take their time, and one for ever until released."""
+
+    def __init__(self, source, stuck=None):
+        super().__init__(source)
+        self._stuck, self.release = stuck, threading.Event()
+
+    def __getitem__(self, index):
+        if index == self._stuck:
+            self.release.wait(60)
+        return super().__getitem__(index)
+
+
+def decoders():
+    return [t for t in threading.enumerate() if "ThreadPoolExecutor" in t.name]
+
+
+def settled(found):
+    """Return what a function gives once it has stopped changing."""
+    while (before := found()) != (time.sleep(0.05), found())[1]:
+        pass
+    return before
+
+
+def test_one_batch_is_made_while_the_one_before_is_in_use():
+    source = Watched(numbered_source(200))
+    batches = image_batches(source, seed=0, batch=10, steps=20, threads=3)
+    assert source.read == set()
+    for number in range(1, 4):
+        next(batches)
+        assert settled(lambda: len(source.read)) == 10 * (number + 1)
+
+
+def test_batches_that_are_dropped_leave_no_thread_behind():
+    source, before = Watched(numbered_source(200)), len(decoders())
+    batches = image_batches(source, seed=0, batch=10, steps=20, threads=3)
+    next(batches)
+    assert len(decoders()) > before
+    del batches
+    assert settled(lambda: len(decoders())) == before
+    assert len(source.read) <= 20
+
+
+def test_wait_for_a_batch_ends_with_a_signal():
+    first = next(index_batches(50, seed=0, batch=10, steps=1))["index"][0]
+    source = Slow(numbered_source(50), stuck=first)
+    with Interrupt() as interrupt:
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        with pytest.raises(Interrupted):
+            next(interrupt.each(image_batches(source, seed=0, batch=10, steps=5)))
+    source.release.set()

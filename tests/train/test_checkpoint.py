@@ -1,5 +1,11 @@
 """Checkpoints: what comes back, what is kept, what a damaged one does."""
 
+import json
+import os
+import socket
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 
 import jax
@@ -9,8 +15,8 @@ import optax
 import pytest
 
 from lars_jax import InputError, TrainState, lars
-from lars_jax.train import DataParallel, data_mesh
-from lars_jax.train.checkpoint import CONTENTS, Checkpoints
+from lars_jax.train import DataParallel, data_mesh, state_shardings
+from lars_jax.train.checkpoint import CONTENTS, FORMATS, Checkpoints
 
 
 def some_state(seed=0, size=4096):
@@ -112,7 +118,7 @@ def test_damage_to_any_file_is_noticed_before_orbax_reads(
     files = [path for path in items.glob("*/**/*") if path.stat().st_size]
     files = [path for path in files if path.is_file()] + [items / CONTENTS]
     assert len(files) > 5
-    monkeypatch.setattr(checkpoints, "_read", None)
+    monkeypatch.setattr(checkpoints._manager, "restore", None)
     for file in files:
         content = file.read_bytes()
         if damage == "delete":
@@ -170,10 +176,133 @@ def test_dropped_checkpoint_is_saved_anew_with_its_metrics(checkpoints):
     assert checkpoints.best_step() == 1
 
 
-def test_contents_of_another_format_are_refused(checkpoints, tmp_path, monkeypatch):
-    monkeypatch.setattr("lars_jax.train.checkpoint.FORMAT", 2)
+def rewrite_contents(path, change):
+    """Change what is written beside the arrays, and sign it again."""
+    contents = json.loads(json.loads(path.read_text())["contents"])
+    change(contents)
+    text = json.dumps(contents)
+    path.write_text(json.dumps({"crc32": zlib.crc32(text.encode()), "contents": text}))
+
+
+def test_contents_of_another_format_are_refused(checkpoints, tmp_path):
     checkpoints.save(1, some_state(0, size=8), {})
     checkpoints.wait()
-    monkeypatch.undo()
-    with pytest.raises(InputError, match="must have format 3; .* has 2"):
+    path = tmp_path / "checkpoints" / "1" / CONTENTS
+    rewrite_contents(path, lambda contents: contents.update(format=2))
+    with pytest.raises(InputError, match="must have format 3 or 4; .* has 2"):
         checkpoints.restore(1, some_state(size=8))
+
+
+def test_checkpoint_with_checksums_of_its_leaves_is_still_read(checkpoints, tmp_path):
+    state = some_state(0, size=8)
+    checkpoints.save(1, state, {"accuracy": 0.5})
+    checkpoints.wait()
+
+    def as_of_old(contents):
+        assert contents["format"] == FORMATS[-1]
+        contents["format"] = 3
+        for row in contents["leaves"].values():
+            row["crc32"] = 1234
+
+    rewrite_contents(tmp_path / "checkpoints" / "1" / CONTENTS, as_of_old)
+    assert same(checkpoints.restore(1, some_state(1, size=8)), state)
+    assert checkpoints.metrics(1) == {"accuracy": 0.5}
+
+
+def test_split_state_is_gathered_neither_to_save_nor_to_restore(
+    checkpoints, monkeypatch
+):
+    shardings = state_shardings(some_state(), data_mesh(8), "fsdp")
+    state = jax.device_put(some_state(), shardings)
+    assert state.params["w"].sharding.shard_shape((4096,)) == (512,)
+    array = type(state.params["w"])
+    value = array._value
+
+    def whole(self):
+        assert self.is_fully_replicated, f"put together {self.shape}"
+        return value.fget(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(array, "_value", property(whole))
+        with pytest.raises(AssertionError, match="put together"):
+            jax.device_get(state.params["w"])
+        checkpoints.save(1, state, {})
+        checkpoints.wait()
+        restored = checkpoints.restore(1, shapes_of(state))
+    assert restored.params["w"].sharding == state.params["w"].sharding
+    assert same(restored, state)
+
+
+def shapes_of(state):
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
+    )
+
+
+PROCESS = """
+import pathlib, sys, threading
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+from lars_jax.train import data_mesh
+from lars_jax.train.checkpoint import Checkpoints
+
+directory, port, index = sys.argv[1], sys.argv[2], int(sys.argv[3])
+jax.config.update("jax_num_cpu_devices", 4)
+jax.distributed.initialize(f"127.0.0.1:{port}", 2, index)
+split = NamedSharding(data_mesh(), PartitionSpec("data"))
+draw = jax.jit(lambda key: jax.random.normal(key, (1024, 1024)), out_shardings=split)
+state = {str(i): draw(jax.random.key(np.uint32(i))) for i in range(8)}
+like = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
+)
+peak, done = 0, threading.Event()
+
+def held():
+    shards = {
+        (shard.unsafe_buffer_pointer(), shard.nbytes)
+        for array in jax.live_arrays()
+        if array.sharding.device_set & {jax.local_devices()[0]}
+        for shard in array._arrays
+        if shard.sharding.device_set == {jax.local_devices()[0]}
+    }
+    return sum(size for _, size in shards)
+
+def watch():
+    global peak
+    while not done.wait(0.001):
+        peak = max(peak, held())
+
+threading.Thread(target=watch, daemon=True).start()
+checkpoints = Checkpoints(pathlib.Path(directory), best="accuracy")
+expected = {name: np.asarray(x.addressable_shards[3].data) for name, x in state.items()}
+checkpoints.save(1, state, {})
+checkpoints.wait()
+del state
+restored = jax.block_until_ready(checkpoints.restore(1, like))
+done.set()
+for name, x in restored.items():
+    np.testing.assert_array_equal(x.addressable_shards[3].data, expected[name])
+checkpoints.close()
+print(peak)
+"""
+
+
+@pytest.mark.slow
+def test_no_device_of_two_processes_holds_more_than_its_share_and_a_leaf(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, tmp_path / "saved", str(port), str(index)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        )
+        for index in range(2)
+    ]
+    leaf = 4 * 2**20
+    share = 8 * leaf // 8
+    for process in started:
+        said, _ = process.communicate(timeout=120)
+        assert process.returncode == 0
+        assert share <= int(said.splitlines()[-1]) <= share + leaf

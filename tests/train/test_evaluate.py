@@ -44,12 +44,3 @@ def test_evaluation_that_is_asked_to_stop_does():
     with pytest.raises(Interrupted):
         evaluate(step, [1, 2, 3], expected=3, should_stop=lambda: next(asked))
     assert counted == [1]
-
-
-def test_vote_in_the_sums_stops_the_evaluation_and_is_no_mean():
-    def step(batch):
-        return {"count": jnp.array(1), "stop": jnp.array(batch == 2)}
-
-    with pytest.raises(Interrupted):
-        evaluate(step, range(40), expected=40)
-    assert evaluate(step, [0, 1], expected=2) == {"count": 2.0}

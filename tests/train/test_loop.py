@@ -95,22 +95,6 @@ def test_wait_that_is_interrupted_ends_the_loop_with_the_state_before_it():
     assert (state, done, rows) == (2, 2, [1, 2])
 
 
-def test_vote_to_stop_ends_the_loop_a_fixed_number_of_steps_later():
-    seen = []
-
-    def step(state, batch):
-        return state + 1, {"loss": 0.0, "stop": state + 1 == 5}
-
-    def record(step, row):
-        seen.append((step, row))
-
-    state, done = fit(step, 0, forever(), steps=40, on_metrics=record)
-    # Its metrics are looked at once as many steps more are under way.
-    assert (state, done) == (5 + MAX_IN_FLIGHT, 5 + MAX_IN_FLIGHT)
-    assert [number for number, _ in seen] == list(range(1, done + 1))
-    assert "stop" not in seen[0][1]
-
-
 @pytest.mark.parametrize("ahead", [1, MAX_IN_FLIGHT])
 def test_no_more_than_the_bound_is_in_flight(ahead):
     started, finished = [], []

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from lars_jax import InputError, TrainState, lars
-from lars_jax.train import DataParallel, any_vote, data_mesh, update
+from lars_jax.train import DataParallel, data_mesh, update
 
 STEPS = 20
 
@@ -59,7 +59,7 @@ def train(tx, devices, backend, microbatches=1):
     shared = parallel.replicate({"key": jax.random.key(0)})
     losses = []
     for count in range(STEPS):
-        state, metrics = compiled(state, parallel.shard(batch_at(count)), shared)
+        state, metrics = compiled(state, parallel.shard_batch(batch_at(count)), shared)
         losses.append(float(metrics["loss"]))
     return jax.device_get(state.params), losses
 
@@ -85,7 +85,7 @@ def test_state_is_donated():
     )
     state = parallel.replicate(initial(tx))
     shared = parallel.replicate({"key": jax.random.key(0)})
-    compiled(state, parallel.shard(batch_at(0)), shared)
+    compiled(state, parallel.shard_batch(batch_at(0)), shared)
     assert state.params["first"].is_deleted()
 
 
@@ -97,7 +97,7 @@ def test_no_array_moves_between_host_and_device_inside_a_step():
     )
     state = parallel.replicate(initial(tx))
     shared = parallel.replicate({"key": jax.random.key(0)})
-    batch = parallel.shard(batch_at(0))
+    batch = parallel.shard_batch(batch_at(0))
     with jax.transfer_guard("disallow"):
         state, metrics = compiled(state, batch, shared)
     assert np.isfinite(float(metrics["loss"]))
@@ -112,27 +112,7 @@ def test_more_devices_than_there_are_is_refused():
 def test_batch_that_does_not_divide_is_refused(backend):
     parallel = DataParallel(data_mesh(8), backend)
     with pytest.raises(InputError, match="12 examples on 8 devices"):
-        parallel.shard({"x": np.zeros((12, 2))})
-
-
-@pytest.mark.parametrize("backend", ["jit", "shard_map", "pmap"])
-@pytest.mark.parametrize("vote", [False, True])
-def test_vote_of_one_device_reaches_every_one(backend, vote):
-    parallel = DataParallel(data_mesh(8), backend)
-    tx = optax.sgd(0.1)
-
-    def step(state, batch, shared):
-        votes = batch.pop("votes")
-        state, metrics = update(
-            loss_fn, tx, state, batch, shared["key"], axis_name=parallel.axis_name
-        )
-        return state, metrics | {"stop": any_vote(votes, parallel.axis_name)}
-
-    shared = parallel.replicate({"key": jax.random.key(0)})
-    votes = parallel.shard(np.arange(8) == 5) if vote else parallel.ballots(False)
-    batch = parallel.shard(batch_at(0)) | {"votes": votes}
-    _, metrics = parallel.compile(step)(parallel.replicate(initial(tx)), batch, shared)
-    assert bool(metrics["stop"]) is vote
+        parallel.shard_batch({"x": np.zeros((12, 2))})
 
 
 def test_one_process_brings_every_row():

@@ -13,14 +13,14 @@ import threading
 from collections.abc import Callable
 from typing import IO, Literal
 
-Farewell = Literal["bye", "failed"]
+Goodbye = Literal["bye", "failed"]
 """What a process says before it goes: that it has finished, or will exit in error."""
 
 Lost = Callable[[str, bool], None]
 """Called from a thread, once: which process went and how, and whether by an error."""
 
 
-class Hub:
+class Server:
     """The end that process 0 holds.
 
     Args:
@@ -29,29 +29,29 @@ class Hub:
     """
 
     def __init__(self, others: int, lost: Lost):
-        self._server = socket.create_server(("", 0), backlog=others)
+        self._socket = socket.create_server(("", 0), backlog=others)
         self._others = others
         self._lost = lost
         self._noticed = threading.Lock()
         self._connections: list[socket.socket] = []
-        self.port: int = self._server.getsockname()[1]
+        self.port: int = self._socket.getsockname()[1]
         _start(self._accept)
 
-    def close(self, word: Farewell) -> None:
+    def close(self, word: Goodbye) -> None:
         """Tell all others how this process goes, also those that have said goodbye."""
         for connection in self._connections:
             _say(connection, word)
             connection.close()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError), self._server:
+        with contextlib.suppress(OSError), self._socket:
             for _ in range(self._others):
-                connection, _ = self._server.accept()
+                connection, _ = self._socket.accept()
                 self._connections.append(connection)
                 _start(lambda connection=connection: self._listen(connection))
 
     def _listen(self, connection: socket.socket) -> None:
-        # The first line is its number, the second its farewell.
+        # The first line is its number, the second its goodbye.
         with connection.makefile("r") as lines:
             name = f"process {_read(lines) or '(not yet named)'}"
             word = _read(lines)
@@ -66,16 +66,16 @@ class Hub:
         self._lost(words, word == "failed")
 
 
-class Spoke:
+class Client:
     """The end that every other process holds.
 
     Args:
-        address: host and port of the hub.
+        address: host and port of the server.
         process_id: number of this process.
         lost: see `Lost`.
 
     Raises:
-        OSError: the hub cannot be reached.
+        OSError: the server cannot be reached.
     """
 
     def __init__(self, address: tuple[str, int], process_id: int, lost: Lost):
@@ -85,7 +85,7 @@ class Spoke:
         _say(self._connection, str(process_id))
         _start(self._listen)
 
-    def close(self, word: Farewell) -> None:
+    def close(self, word: Goodbye) -> None:
         """Tell process 0 how this process goes, also if that one went before."""
         _say(self._connection, word)
         self._connection.close()

@@ -1,11 +1,11 @@
-"""A process that goes without a farewell is noticed at once, by all and once."""
+"""A process that goes without a goodbye is noticed at once, by all and once."""
 
 import queue
 import socket
 
 import pytest
 
-from lars_jax.train.lifeline import Hub, Spoke
+from lars_jax.train.peer_monitor import Client, Server
 
 SECONDS = 10
 
@@ -18,15 +18,15 @@ def three():
     def tell(place):
         return lambda words, failed: told[place].put((words, failed))
 
-    hub = Hub(2, tell(0))
-    spokes = [Spoke(("127.0.0.1", hub.port), i, tell(i)) for i in (1, 2)]
-    # Connected means queued; a hub that has not yet accepted one cannot tell it.
-    while len(hub._connections) < 2:
+    server = Server(2, tell(0))
+    clients = [Client(("127.0.0.1", server.port), i, tell(i)) for i in (1, 2)]
+    # Connected means queued; a server that has not yet accepted one cannot tell it.
+    while len(server._connections) < 2:
         pass
-    yield hub, spokes, told
-    hub.close("bye")
-    for spoke in spokes:
-        spoke.close("bye")
+    yield server, clients, told
+    server.close("bye")
+    for client in clients:
+        client.close("bye")
 
 
 def kill(end):
@@ -35,8 +35,8 @@ def kill(end):
 
 
 def test_killed_process_is_named_to_all_others(three):
-    _, spokes, told = three
-    kill(spokes[1])
+    _, clients, told = three
+    kill(clients[1])
     for place in (0, 1):
         words, failed = told[place].get(timeout=SECONDS)
         assert words.startswith("process 2 was lost")
@@ -44,8 +44,8 @@ def test_killed_process_is_named_to_all_others(three):
 
 
 def test_error_of_a_process_is_told_as_one(three):
-    _, spokes, told = three
-    spokes[0].close("failed")
+    _, clients, told = three
+    clients[0].close("failed")
     for place in (0, 2):
         words, failed = told[place].get(timeout=SECONDS)
         assert words == "process 1 ended with an error of its own"
@@ -53,10 +53,10 @@ def test_error_of_a_process_is_told_as_one(three):
 
 
 def test_loss_of_the_first_process_is_noticed_by_the_others(three):
-    hub, _, told = three
+    server, _, told = three
     # The threads of a dead process do nothing any more.
-    hub._noticed.acquire()
-    for connection in hub._connections:
+    server._noticed.acquire()
+    for connection in server._connections:
         connection.shutdown(socket.SHUT_RDWR)
     for place in (1, 2):
         words, failed = told[place].get(timeout=SECONDS)
@@ -65,9 +65,9 @@ def test_loss_of_the_first_process_is_noticed_by_the_others(three):
 
 
 def test_process_that_says_goodbye_is_not_missed(three):
-    hub, spokes, told = three
-    spokes[0].close("bye")
-    kill(spokes[1])
+    server, clients, told = three
+    clients[0].close("bye")
+    kill(clients[1])
     words, _ = told[0].get(timeout=SECONDS)
     assert words.startswith("process 2")
     # Still there until all have come as far, it hears of the loss as well.
@@ -76,12 +76,12 @@ def test_process_that_says_goodbye_is_not_missed(three):
 
 
 def test_process_that_has_said_goodbye_hears_of_no_loss_but_a_real_one(three):
-    hub, spokes, told = three
-    for spoke in spokes:
-        spoke.close("bye")
+    server, clients, told = three
+    for client in clients:
+        client.close("bye")
     with pytest.raises(queue.Empty):
         told[1].get(timeout=0.3)
-    hub.close("bye")
+    server.close("bye")
     with pytest.raises(queue.Empty):
         told[1].get(timeout=0.3)
     assert told[0].empty()
@@ -89,20 +89,20 @@ def test_process_that_has_said_goodbye_hears_of_no_loss_but_a_real_one(three):
 
 
 def test_goodbye_to_one_that_has_said_it_before_still_arrives(three):
-    hub, spokes, told = three
-    for connection in hub._connections:
+    server, clients, told = three
+    for connection in server._connections:
         connection.sendall(b"bye\n")
     with pytest.raises(queue.Empty):
         told[1].get(timeout=0.3)
-    spokes[0].close("bye")
-    spokes[1].close("bye")
+    clients[0].close("bye")
+    clients[1].close("bye")
     with pytest.raises(queue.Empty):
         told[0].get(timeout=0.3)
 
 
 def test_only_the_first_loss_is_told(three):
-    _, spokes, told = three
-    kill(spokes[0])
+    _, clients, told = three
+    kill(clients[0])
     told[0].get(timeout=SECONDS)
     # Told of it, the other one goes too; that is no news to the first.
     told[2].get(timeout=SECONDS)
@@ -110,8 +110,8 @@ def test_only_the_first_loss_is_told(three):
         told[0].get(timeout=0.3)
 
 
-def test_hub_that_is_not_there_is_an_error():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+def test_server_that_is_not_there_is_an_error():
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
     with pytest.raises(OSError, match="refused"):
-        Spoke(("127.0.0.1", port), 1, lambda words, failed: None)
+        Client(("127.0.0.1", port), 1, lambda words, failed: None)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lars_jax.models.convolution import FORM, convolve
+from lars_jax.cpu import FORM, convolve
 
 
 def derived(x, kernel, stride, padding):

@@ -1,0 +1,132 @@
+"""What XLA's compiler for CPUs needs to be told; no other back-end needs any of it.
+
+Each entry names what it waits for upstream, and the measurement by which it can go.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+# https://github.com/openxla/xla/issues/20440: barriers are expanded before fusion, and
+# where fusion computes something twice no barrier is left to stop it. To go when a step
+# of ResNet-20 takes no longer without it, with `barrier` still in place.
+COMPILER_OPTIONS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
+"""Options of `jax.jit` that keep optimisation barriers until after fusion."""
+
+
+def barrier(x: jax.Array) -> jax.Array:
+    """Return the same array, which consumers then read and do not compute again.
+
+    >>> print(barrier(jnp.arange(3)))
+    [0 1 2]
+    """
+    # https://github.com/openxla/xla/issues/20440: fusion repeats normalisation and ReLU
+    # inside the transpose that the gradient of a kernel begins with. A step of
+    # ResNet-20 is 1.2 times as fast without. To go when it is as fast with.
+    return jax.lax.optimization_barrier(x)
+
+
+def grouped(
+    convolve: Callable[[jax.Array, jax.Array], jax.Array],
+    x: jax.Array,
+    kernel: jax.Array,
+    groups: int,
+) -> jax.Array:
+    """Return a convolution in groups, as separate ones put side by side.
+
+    Args:
+        convolve: from images and a kernel to images.
+        x: images [B, H, W, C].
+        kernel: [size, size, C / groups, features].
+        groups: parts that input and output channels fall into.
+
+    >>> x, kernel = jnp.array([[[[3.0, 5.0]]]]), jnp.array([[[[2.0, 10.0]]]])
+    >>> print(grouped(lambda x, kernel: x * kernel, x, kernel, 2)[0, 0, 0])
+    [ 6. 50.]
+    """
+    # https://github.com/jax-ml/jax/issues/13800: the grouped primitive, above all its
+    # gradients, takes many times as long for the two groups of AlexNet. To go, for
+    # `feature_group_count`, when a step of AlexNet takes no longer with that.
+    parts = zip(
+        jnp.split(x, groups, axis=-1), jnp.split(kernel, groups, axis=-1), strict=True
+    )
+    return jnp.concatenate([convolve(*part) for part in parts], axis=-1)
+
+
+# https://github.com/jax-ml/jax/issues/12868: XLA hands a convolution on a CPU to a fast
+# routine if its images are [B, H, W, C] and its kernel [H, W, C, features], and brings
+# others into that form first, but not inside a loop. The gradients that JAX derives are
+# of other forms, and in a scan over micro-batches they take tens of times as long. To
+# go when a step in 4 parts takes no longer with them than 4 steps.
+FORM = ("NHWC", "HWIO", "NHWC")
+
+
+def convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+    """Return the convolution of images with a kernel, its gradients fast in a loop.
+
+    With x the images, w the kernel, g the gradient by the result and s the stride,
+
+    dx = (g dilated by s) * (w turned by 180 degrees, channels and features swapped)
+    dw = x * (g dilated by s), images and channels in each other's place
+
+    Args:
+        x: images [B, H, W, C].
+        kernel: [size, size, C, features].
+        stride: pixels between windows.
+        padding: zero pixels on each side.
+
+    >>> image, kernel = jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1))
+    >>> print(convolve(image, kernel, 1, 1)[0, :, :, 0])
+    [[4. 6. 4.]
+     [6. 9. 6.]
+     [4. 6. 4.]]
+    """
+    return _convolve(x, kernel, stride, padding)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> Any:
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=FORM
+    )
+
+
+def _forward(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: int
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _convolve(x, kernel, stride, padding), (x, kernel)
+
+
+def _backward(
+    stride: int, padding: int, kept: tuple[jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = kept
+    size = kernel.shape[0]
+    # Rows that g covers once it is dilated, and what x has beyond them.
+    dilated = [(n - 1) * stride + 1 for n in g.shape[1:3]]
+    positions = [n + 2 * padding - size + 1 for n in x.shape[1:3]]
+    rest = [n - m for n, m in zip(positions, dilated, strict=True)]
+    edge = size - 1 - padding
+    dx = jax.lax.conv_general_dilated(
+        g,
+        jnp.swapaxes(jnp.flip(kernel, (0, 1)), 2, 3),
+        (1, 1),
+        [(edge, edge + r) for r in rest],
+        lhs_dilation=(stride, stride),
+        dimension_numbers=FORM,
+    )
+    dw = jax.lax.conv_general_dilated(
+        jnp.transpose(x, (3, 1, 2, 0)),
+        jnp.transpose(g, (1, 2, 0, 3)),
+        (1, 1),
+        [(padding, padding - r) for r in rest],
+        rhs_dilation=(stride, stride),
+        dimension_numbers=FORM,
+    )
+    return dx, jnp.transpose(dw, (1, 2, 0, 3))
+
+
+_convolve.defvjp(_forward, _backward)
