@@ -23,7 +23,7 @@ from lars_jax.report import (
     evolution_figure,
     image_sheet,
     save_png,
-    write_game_report,
+    write_report,
 )
 from lars_jax.runs import read_run
 from lars_jax.train.config import from_json
@@ -66,7 +66,7 @@ def write_game_page(directory: Path) -> Path:
     for name, picture in pictures.items():
         save_picture(directory / name, picture.image)
     path = directory / "report.html"
-    write_game_report(
+    write_report(
         path,
         title=f"{record['preset']}: {config['rules']['game']} on "
         f"{config['data']['dataset']}",
