@@ -93,11 +93,7 @@ def panels(snapshots: list[Snapshot], count: int = PANELS) -> list[Panel]:
 
 def real_points(data: DataConfig, count: int = REAL_POINTS) -> np.ndarray:
     """Return samples of a mixture, the same whenever they are drawn, [count, 2]."""
-    mixture, numbers = make_mixture(data), np.random.default_rng(0)
-    shares = mixture.weights.astype(np.float64)
-    mode = numbers.choice(len(shares), count, p=shares / shares.sum())
-    noise = mixture.deviation * numbers.standard_normal((count, 2))
-    return mixture.means[mode] + noise
+    return make_mixture(data).draw_host(np.random.default_rng(0), count)
 
 
 def _plane_pictures(

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from experiments.mgan.evaluation import Evaluate, make_floor
+from experiments.mgan.evaluation import Evaluate, true_score
 from experiments.mgan.gallery import make_gallery
 from experiments.mgan.game import GameState
 from experiments.mgan.results import save_gallery, write_game_page
@@ -135,11 +135,11 @@ class GameSession(Session):
         if self._evaluate.note:
             self.files.say(self._evaluate.note)
         self.files.say(f"run directory: {self.directory}")
-        # A run that was stopped before its first call has the floor already.
+        # A run that was stopped before its first call has this row already.
         if next(read_lines(self.directory / "metrics.jsonl"), None) is None and (
-            floor := make_floor(self.trainer)
+            score := true_score(self.trainer)
         ):
-            self.files.row({"step": 0, **floor})
+            self.files.row({"step": 0, **score})
 
     def _log(self, step: int, metrics: dict[str, Any]) -> None:
         row = {"step": step, **plain(metrics)}

@@ -10,10 +10,10 @@ import pytest
 
 from experiments.mgan.config import Config, replace
 from experiments.mgan.game import (
+    discriminator_losses,
     draw_noise,
     generator_losses,
     initial_state,
-    judge_losses,
     make_players,
     make_step,
     mixture_weights,
@@ -125,7 +125,7 @@ def plain_gan(config, state, steps):
         b2=optimizer.second_momentum,
     )
     generator_tx = adam(optimizer.generator_rate)
-    judge_tx = adam(optimizer.discriminator_rate)
+    discriminator_tx = adam(optimizer.discriminator_rate)
     mixture = make_mixture(config.data)
 
     def judge_loss(params, real, fake):
@@ -145,7 +145,7 @@ def plain_gan(config, state, steps):
         real = mixture.draw(real_key, config.batch)
         fake = plain_generator(generator, jax.random.normal(first, shape))
         gradient = jax.grad(judge_loss)(judge, real, fake)
-        updates, judge_opt = judge_tx.update(gradient, judge_opt)
+        updates, judge_opt = discriminator_tx.update(gradient, judge_opt)
         judge = optax.apply_updates(judge, updates)
         noise = jax.random.normal(second, shape)
         gradient = jax.grad(generator_loss)(generator, judge, noise)
@@ -155,7 +155,12 @@ def plain_gan(config, state, steps):
 
     generator = state.generators.params["network"]
     judge = {name: state.judge.params[name] for name in ("trunk", "discriminator")}
-    players = generator, judge, generator_tx.init(generator), judge_tx.init(judge)
+    players = (
+        generator,
+        judge,
+        generator_tx.init(generator),
+        discriminator_tx.init(judge),
+    )
     with jax.numpy_dtype_promotion("standard"):
         for number in range(steps):
             players = step(number, *players)
@@ -309,7 +314,7 @@ def test_weight_of_the_classifier_scales_what_it_learns_from():
     losses = {}
     for weight in (0.0, 1.0, 0.125):
         config = replace(SMALL, classifier_weight=weight)
-        losses[weight], parts = judge_losses(
+        losses[weight], parts = discriminator_losses(
             config, players, judge, real, fake, weights
         )
         expected = parts["discriminator_loss"] + weight * parts["classifier_loss"]
@@ -346,7 +351,9 @@ def test_permuting_generators_and_their_names_permutes_gradients():
             return generator_losses(SMALL, players, judge, fakes(params), weights)
 
         def of_judge(judge):
-            return judge_losses(SMALL, players, judge, real, fakes(params), weights)[0]
+            return discriminator_losses(
+                SMALL, players, judge, real, fakes(params), weights
+            )[0]
 
         return jax.grad(of_generators)(params), jax.grad(of_judge)(judge)
 
@@ -416,7 +423,7 @@ def test_accuracy_is_the_share_of_samples_whose_generator_is_told():
     bias = jnp.array([0.0, 1e6, 0.0])
     judge["classifier"] = judge["classifier"] | {"bias": bias}
     fake, weights = jnp.ones((8, K, 2)), jnp.full(K, 1 / K)
-    _, metrics = judge_losses(SMALL, players, judge, real, fake, weights)
+    _, metrics = discriminator_losses(SMALL, players, judge, real, fake, weights)
     np.testing.assert_allclose(metrics["classifier_accuracy"], 1 / 3, rtol=1e-6)
 
 
@@ -443,9 +450,9 @@ def looked_ahead(config, players, judge, params, real, noise):
     weights_of_judge, opt_state = judge.params, judge.opt_state
     for _ in range(config.rules.unrolled_steps):
         gradient = jax.grad(
-            lambda p: judge_losses(config, players, p, real, fake, weights)[0]
+            lambda p: discriminator_losses(config, players, p, real, fake, weights)[0]
         )(weights_of_judge)
-        updates, opt_state = players.judge_tx.update(
+        updates, opt_state = players.discriminator_tx.update(
             gradient, opt_state, weights_of_judge
         )
         weights_of_judge = optax.apply_updates(weights_of_judge, updates)

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from experiments.mgan.config import Config, in_plane, replace
-from experiments.mgan.game import judge_losses, make_players
+from experiments.mgan.game import discriminator_losses, make_players
 from experiments.mgan.networks import (
     BN_EPSILON,
     ImageGenerators,
+    make_discriminator,
     make_generators,
-    make_judge,
     sizes_of,
     stacked_axes,
 )
-from experiments.mgan.objectives import Judgement, discriminator_loss
+from experiments.mgan.objectives import Logits, discriminator_loss
 from experiments.mgan.presets import get_preset
 from lars_jax.models import Network
 
@@ -57,7 +57,7 @@ def made(config, seed=0, channels=1):
 
 
 def judged(config, seed=0, channels=1):
-    network = make_judge(config)
+    network = make_discriminator(config)
     params, _ = network.init(
         jax.random.key(seed), jnp.zeros((2, *sample_shape(config, channels)))
     )
@@ -104,13 +104,13 @@ def outputs(network: Network, inputs: jax.Array) -> Any:
 
 def test_networks_of_the_plane_have_the_papers_parameters():
     assert count(shapes(make_generators(Config()), 1, 256)) == 279_938
-    assert count(shapes(make_judge(Config()), 1, 2)) == 1_545
+    assert count(shapes(make_discriminator(Config()), 1, 2)) == 1_545
 
 
 def test_networks_of_cifar10_have_the_authors_parameters():
     config = get_preset("cifar10").config
     assert count(shapes(make_generators(config), 1, 100)) == 12_544_131
-    assert count(shapes(make_judge(config), 1, 32, 32, 3)) == 4_198_411
+    assert count(shapes(make_discriminator(config), 1, 32, 32, 3)) == 4_198_411
 
 
 def relu(x):
@@ -145,7 +145,7 @@ def test_plane_judge_is_a_leaky_trunk_with_two_heads():
     network, params = judged(PLANE)
     points = draw(9, M, 2)
     found, state = network.apply(params, {}, points, train=True)
-    assert isinstance(found, Judgement)
+    assert isinstance(found, Logits)
     assert state == {}
     layers = as_double(params)
     trunk = leaky(dense(layers["trunk"], np.asarray(points, np.float64)))
@@ -341,7 +341,7 @@ def test_real_and_generated_images_are_normalised_apart():
     judge, params = judged(config)
     real, fake = draw(9, M, 8, 8, 1), 3.0 + 2.0 * draw(10, M, 1, 8, 8, 1)
     weights = jnp.ones(1)
-    losses = jax.jit(partial(judge_losses, config, players))
+    losses = jax.jit(partial(discriminator_losses, config, players))
     _, parts = losses(params, real, fake, weights)
 
     def logits(images):
@@ -362,7 +362,7 @@ def test_images_have_the_size_asked_for(size, stages, channels):
     images = jax.eval_shape(partial(outputs, make_generators(config, channels)), noise)
     assert images.shape == (2, K, size, size, channels)
     sample = jax.ShapeDtypeStruct(images.shape[1:], jnp.float32)
-    found = jax.eval_shape(partial(outputs, make_judge(config)), sample)
+    found = jax.eval_shape(partial(outputs, make_discriminator(config)), sample)
     assert found.realness.shape == (K,)
     assert found.generators.shape == (K, K)
 
@@ -383,7 +383,7 @@ def test_plane_weights_are_drawn_with_the_deviation_asked_for():
     config = replace(Config(), init_deviation=0.05)
     noise = jnp.zeros((1, 256))
     params, _ = make_generators(config).init(jax.random.key(0), noise)
-    judge, _ = make_judge(config).init(jax.random.key(0), jnp.zeros((1, 2)))
+    judge, _ = make_discriminator(config).init(jax.random.key(0), jnp.zeros((1, 2)))
     for layers in (params["first"], params["second"], judge["classifier"]):
         kernel = layers["kernel"]
         near = 4 / np.sqrt(2 * kernel.size)
@@ -397,7 +397,9 @@ def test_image_weights_are_drawn_as_the_authors():
     config = replace(IMAGES, image_size=16, width=32, init_deviation=0.05)
     noise = jnp.zeros((1, 5))
     params, _ = make_generators(config, 3).init(jax.random.key(0), noise)
-    judge, _ = make_judge(config).init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+    judge, _ = make_discriminator(config).init(
+        jax.random.key(0), jnp.zeros((1, 16, 16, 3))
+    )
     np.testing.assert_allclose(params["up1"]["kernel"].std(), 0.05, rtol=0.02)
     np.testing.assert_allclose(params["first"]["kernel"].std(), 0.05, rtol=0.05)
     # Cut at two deviations, which leaves 0.88 of one.
