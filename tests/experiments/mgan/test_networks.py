@@ -1,7 +1,7 @@
 """Shared layers, against networks that share nothing and against NumPy."""
 
 import itertools
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -46,22 +46,28 @@ def sample_shape(config, channels=1):
     return (2,) if in_plane(config) else (size, size, channels)
 
 
-def made(config, seed=0, channels=1):
+@cache
+def begun(config, players, channels=1):
+    """Return a network of a side with a compiled call, its weights and its state."""
+    if players == "generators":
+        network = make_generators(config, channels)
+        inputs = jnp.zeros((2, config.model.noise_size))
+    else:
+        network = make_discriminator(config)
+        inputs = jnp.zeros((2, *sample_shape(config, channels)))
+    return compiled(network), *jax.jit(network.init)(jax.random.key(0), inputs)
+
+
+def made(config, channels=1):
     """Return generators with weights, biases and averages that are none of them 0."""
-    network = make_generators(config, channels)
-    noise = jnp.zeros((2, config.model.noise_size))
-    params, state = network.init(jax.random.key(seed), noise)
-    params = moved(params, seed + 1)
+    network, params, state = begun(config, "generators", channels)
     # Averages of what a trained network sees; a variance stays positive.
-    return compiled(network), params, jax.tree.map(jnp.abs, moved(state, seed + 2))
+    return network, moved(params, 1), jax.tree.map(jnp.abs, moved(state, 2))
 
 
-def judged(config, seed=0, channels=1):
-    network = make_discriminator(config)
-    params, _ = network.init(
-        jax.random.key(seed), jnp.zeros((2, *sample_shape(config, channels)))
-    )
-    return compiled(network), moved(params, seed + 1)
+def judged(config):
+    network, params, _ = begun(config, "discriminator")
+    return network, moved(params, 1)
 
 
 def compiled(network) -> Any:
@@ -381,9 +387,8 @@ def test_images_are_within_1_of_0(train):
 
 def test_plane_weights_are_drawn_with_the_deviation_asked_for():
     config = replace(Config(), init_deviation=0.05)
-    noise = jnp.zeros((1, 256))
-    params, _ = make_generators(config).init(jax.random.key(0), noise)
-    judge, _ = make_discriminator(config).init(jax.random.key(0), jnp.zeros((1, 2)))
+    _, params, _ = begun(config, "generators")
+    _, judge, _ = begun(config, "discriminator")
     for layers in (params["first"], params["second"], judge["classifier"]):
         kernel = layers["kernel"]
         near = 4 / np.sqrt(2 * kernel.size)
@@ -395,11 +400,8 @@ def test_plane_weights_are_drawn_with_the_deviation_asked_for():
 
 def test_image_weights_are_drawn_as_the_authors():
     config = replace(IMAGES, image_size=16, width=32, init_deviation=0.05)
-    noise = jnp.zeros((1, 5))
-    params, _ = make_generators(config, 3).init(jax.random.key(0), noise)
-    judge, _ = make_discriminator(config).init(
-        jax.random.key(0), jnp.zeros((1, 16, 16, 3))
-    )
+    _, params, _ = begun(config, "generators", 3)
+    _, judge, _ = begun(config, "discriminator", 3)
     np.testing.assert_allclose(params["up1"]["kernel"].std(), 0.05, rtol=0.02)
     np.testing.assert_allclose(params["first"]["kernel"].std(), 0.05, rtol=0.05)
     # Cut at two deviations, which leaves 0.88 of one.
@@ -411,7 +413,7 @@ def test_image_weights_are_drawn_as_the_authors():
 
 
 def test_generators_begin_apart():
-    params, _ = make_generators(PLANE).init(jax.random.key(0), jnp.zeros((1, 5)))
+    _, params, _ = begun(PLANE, "generators")
     kernel = params["first"]["kernel"]
     for j, k in itertools.combinations(range(K), 2):
         assert np.abs(kernel[:, j] - kernel[:, k]).max() > 0.1
