@@ -35,7 +35,7 @@ def test_picture_is_the_ratio_on_a_logarithmic_scale():
     assert labels(figure) == ["a", "b"]
     low, high = figure.axes[0].get_ylim()
     assert low > high
-    norm = figure.axes[0].collections[0].norm
+    norm: Any = figure.axes[0].collections[0].norm
     np.testing.assert_allclose([norm(0.001), norm(0.01), norm(1.0)], [0, 1 / 3, 1])
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lars_jax.errors import InputError
-from lars_jax.report import Picture, confusion_figure, write_report
+from lars_jax.report import Curve, Picture, confusion_figure, write_report
 from lars_jax.report.images import image_uri
 from tests.report.support import (
     Page,
@@ -198,6 +198,11 @@ def test_only_what_was_logged_is_drawn(tmp_path):
     page = Page(report(tmp_path, metrics=[{"step": 1, "eval/modes": 3, "depth": 0.1}]))
     assert page.tags["svg"] == 1
     assert "Modes covered" in page.texts
+    rows = [{"step": 1, "eval/modes": 3, "depth": 0.1}]
+    own = [Curve("Depth", {"depth": ""}), Curve("Width", {"width": ""})]
+    page = Page(report(tmp_path, metrics=rows, curves=own))
+    assert page.tags["svg"] == 1
+    assert "Depth" in page.texts
     page = Page(report(tmp_path, metrics=training(1)))
     assert "Loss" in page.texts
     assert "evaluation" not in page.texts

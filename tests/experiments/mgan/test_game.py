@@ -65,7 +65,7 @@ def draw_of(config):
     return lambda key, *_: mixture.draw(key, config.batch)
 
 
-def play(config, steps, seed=5, **rates):
+def play(config, steps, seed=5, rates=None):
     """Return the last of the states, and the metrics of the last step.
 
     Args:
@@ -76,7 +76,7 @@ def play(config, steps, seed=5, **rates):
             they are numbers of the state, so nothing is compiled for them.
     """
     _, state, step = begin(config)
-    for side, rate in rates.items():
+    for side, rate in (rates or {}).items():
         own = getattr(state, side)
         numbers = own.opt_state.hyperparams | {"rate": jnp.float32(rate)}
         opt_state = own.opt_state._replace(hyperparams=numbers)
@@ -226,7 +226,7 @@ def test_step_is_a_function_of_seed_and_step(config):
 def test_side_that_does_not_learn_keeps_its_weights_while_the_other_learns(side):
     other = ({"generators", "judge"} - {side}).pop()
     _, before, _ = begin(SMALL)
-    after, _ = play(SMALL, 2, **{side: 0.0})
+    after, _ = play(SMALL, 2, rates={side: 0.0})
     same_bits(getattr(after, side).params, getattr(before, side).params)
     gap = largest_gap(getattr(after, other).params, getattr(before, other).params)
     assert gap > 1e-4
@@ -245,7 +245,7 @@ def loss_of_generators(config, judge, number):
 
 def test_generators_learn_from_the_discriminator_that_has_just_learned():
     _, before, _ = begin(SMALL)
-    after, metrics = play(SMALL, 1, judge=0.1)
+    after, metrics = play(SMALL, 1, rates={"judge": 0.1})
     losses = [loss_of_generators(SMALL, s.judge, 2) for s in (before, after)]
     np.testing.assert_allclose(metrics["generator_loss"], losses[1], rtol=1e-5)
     assert abs(losses[0] - losses[1]) > 1e-2
@@ -256,7 +256,7 @@ def test_noise_is_drawn_for_each_side_or_once_for_both(noise_of_step):
     # With no learning, the loss of generators tells which noise they were given.
     config = SMALL if noise_of_step == "fresh" else GAMES["shared_noise"]
     _, before, _ = begin(config)
-    _, metrics = play(config, 1, judge=0.0)
+    _, metrics = play(config, 1, rates={"judge": 0.0})
     gap = abs(metrics["generator_loss"] - loss_of_generators(config, before.judge, 1))
     assert gap < 1e-6 if noise_of_step == "shared" else gap > 1e-4
 
@@ -368,7 +368,7 @@ def test_average_is_the_exponential_mean_of_the_weights():
     _, begun, _ = begin(SMALL)
     expected = begun.generators.params
     for steps in (1, 2, 3):
-        state, _ = play(SMALL, steps, generators=0.01)
+        state, _ = play(SMALL, steps, rates={"generators": 0.01})
         expected = jax.tree.map(
             lambda a, p: 0.75 * a + 0.25 * p, expected, state.generators.params
         )
@@ -382,7 +382,7 @@ def test_learned_mixture_begins_even_and_moves():
     np.testing.assert_allclose(
         mixture_weights(config, before.generators.params), 1 / K, rtol=1e-6
     )
-    after, _ = play(config, 3, generators=0.01)
+    after, _ = play(config, 3, rates={"generators": 0.01})
     logits = after.generators.params["mixture"]
     assert np.abs(logits).min() > 1e-3
     weights = mixture_weights(config, after.generators.params)
@@ -516,6 +516,6 @@ def test_looking_ahead_changes_the_gradient():
 
 
 def test_looking_ahead_leaves_the_discriminator_as_it_was():
-    plain, _ = play(ALONE, 1, judge=0.01)
+    plain, _ = play(ALONE, 1, rates={"judge": 0.01})
     unrolled, _ = play(UNROLLED, 1)
     close(unrolled.judge.params, plain.judge.params, rtol=1e-5, atol=1e-6)
