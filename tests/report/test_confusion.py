@@ -87,14 +87,15 @@ def test_generator_without_samples_is_blank():
     ],
 )
 def test_nothing_is_cut_off(shape, names):
-    title = "Which generator the classifier names"
-    figure = figure_of(np.full(shape, 1 / shape[1]), title=title, column_names=names)
-    figure.draw_without_rendering()
-    box, whole = figure.get_tightbbox(), figure.get_size_inches()
-    assert box.x0 >= 0
-    assert box.y0 >= 0
-    assert box.x1 <= whole[0]
-    assert box.y1 <= whole[1]
+    for title in ("", "Which generator the classifier names"):
+        matrix = np.full(shape, 1 / shape[1])
+        figure = figure_of(matrix, title=title, column_names=names)
+        figure.draw_without_rendering()
+        box, whole = figure.get_tightbbox(), figure.get_size_inches()
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= whole[0]
+        assert box.y1 <= whole[1]
 
 
 def test_same_matrix_gives_the_same_drawing():
