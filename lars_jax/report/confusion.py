@@ -67,7 +67,7 @@ def confusion_figure(
     cell = CELL if numbered else SMALL_CELL
     longest = max(map(len, column_names))
     turned = longest > 2
-    width = max(cell * columns + 0.95, LETTER * len(title)) + 0.5
+    width = max(cell * columns + 1.05, LETTER * len(title)) + 0.5
     width += 0.08 * max(map(len, row_names))
     height = cell * rows + 0.9 + (0.055 * longest if turned else 0)
     figure, axes = new_axes(width, height, title)
