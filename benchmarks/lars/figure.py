@@ -65,12 +65,11 @@ def step_figure(layers: Layers) -> "Figure":
     steps = relative_steps(layers)
     places = range(1, len(steps["LARS"]) + 1)
     axes.vlines(places, steps["LARS"], steps["SGD"], color=light("rule"), linewidth=1.2)
-    legend = []
     for (name, own), colour, marker in zip(
         steps.items(), ("orange", "blue"), ("s", "o"), strict=True
     ):
         apart = float(f"{max(own) / min(own):.3g}")
-        legend += axes.plot(
+        axes.plot(
             places,
             own,
             color=light(colour),
@@ -84,7 +83,7 @@ def step_figure(layers: Layers) -> "Figure":
     axes.set_xticks([1, 5, 10, 15, 20])
     label_axis(axes, "x", "layer of ResNet-20, from the image to the classes")
     label_axis(axes, "y", "step over size of the weights")
-    legend_above(axes, legend)
+    legend_above(axes)
     return figure
 
 

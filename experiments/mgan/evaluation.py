@@ -20,7 +20,7 @@ from experiments.mgan.extractors import (
 from experiments.mgan.game import GameState
 from experiments.mgan.inputs import to_bytes
 from experiments.mgan.mixture import make_mixture
-from experiments.mgan.plane import floor, make_truth
+from experiments.mgan.plane import make_truth, score_true_samples
 from experiments.mgan.plane import measure as measure_plane
 from experiments.mgan.trainer import Trainer
 from lars_jax.data import known_statistics
@@ -66,12 +66,15 @@ def make_evaluation(trainer: Trainer) -> Evaluate:
     return Evaluate(lambda state: {"count": count})
 
 
-def make_floor(trainer: Trainer) -> dict[str, float]:
-    """Return the distances that true samples of the same number have, if known."""
+def true_score(trainer: Trainer) -> dict[str, float]:
+    """Return the distances that true samples of the same number have, if known.
+
+    Their names begin with `floor/`, below which no generator can be asked to come.
+    """
     if trainer.inputs.image is not None:
         return {}
     truth = make_truth(make_mixture(trainer.config.data))
-    found = floor(truth, trainer.config.eval_samples)
+    found = score_true_samples(truth, trainer.config.eval_samples)
     return {f"floor/{name}": value for name, value in found.items()}
 
 

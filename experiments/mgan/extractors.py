@@ -2,14 +2,14 @@
 
 Only the published Inception gives an FID or an Inception score. A classifier of one's
 own measures the same things in its own features, which can be compared among images
-that it has seen, and with no number elsewhere; `labels` keeps the names apart.
+that it has seen, and with no number elsewhere; `is_inception` keeps the two apart.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -65,19 +65,15 @@ class Extractor:
     apply: Callable[[np.ndarray], Outputs]
 
 
-def inception_extractor(
-    path: Path,
-    *,
-    resize: Literal["legacy", "half_pixel"] = "legacy",
-    batch: int = BATCH,
-) -> Extractor:
+def inception_extractor(path: Path, *, batch: int = BATCH) -> Extractor:
     """Return the Inception that FID and Inception score are measured with.
+
+    Images are resized as in TensorFlow 1 and so in the published numbers; see
+    `inception_images`.
 
     Args:
         path: `.npz` or `.safetensors` of the state dict of
             `pt_inception-2015-12-05-6726825d`; see `inception_weights`.
-        resize: `legacy`, as in TensorFlow 1 and so in the published numbers, or
-            `half_pixel`, as in pytorch-fid; see `inception_images`.
         batch: images in a forward pass.
 
     Raises:
@@ -96,14 +92,13 @@ def inception_extractor(
 
     @jax.jit
     def forward(weights: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-        (params, state), seen = weights, inception_images(images, resize=resize)
+        (params, state), seen = weights, inception_images(images)
         (features, logits), _ = network.apply(params, state, seen)
         return features, jax.nn.softmax(logits)
 
-    way = {"legacy": "legacy bilinear", "half_pixel": "half-pixel bilinear"}[resize]
     # As an argument: 95 MB of constants would be folded into the compiled program.
     placed = partial(forward, jax.device_put(weights))
-    name = f"Inception ({path.name}, {way})"
+    name = f"Inception ({path.name}, legacy bilinear)"
     return Extractor(name, True, in_batches(placed, batch))
 
 
@@ -113,7 +108,6 @@ def classifier_extractor(
     *,
     mean: Sequence[float],
     std: Sequence[float],
-    stride_in: Literal["1x1", "3x3"] = "1x1",
     batch: int = BATCH,
 ) -> Extractor:
     """Return a CIFAR-10 classifier of one's own, to measure images by.
@@ -127,7 +121,6 @@ def classifier_extractor(
         mean: means of the three channels, of values in 0 .. 1, by which its training
             images were normalised.
         std: their standard deviations; 1 / 255 where it was trained on values of 255.
-        stride_in: where its bottlenecks halve the image, if it has some.
         batch: images in a forward pass.
 
     Raises:
@@ -147,8 +140,7 @@ def classifier_extractor(
     whole = build(network, CLASSES)
     params, state = jax.eval_shape(lambda: whole.init(jax.random.key(0), images))
     found = load_weights(path, {"params": params, "model_state": state})
-    depth = int(network.removeprefix("resnet"))
-    body = resnet_features(depth=depth, stride_in=stride_in)
+    body = resnet_features(depth=int(network.removeprefix("resnet")))
 
     @jax.jit
     def forward(weights: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -162,17 +154,6 @@ def classifier_extractor(
     placed = partial(forward, jax.device_put(found))
     name = f"classifier {network} ({path.name})"
     return Extractor(name, False, in_batches(placed, batch, shape=CIFAR_IMAGE))
-
-
-def labels(extractor: Extractor) -> tuple[str, str]:
-    """Return what the distance and the score of an extractor may be called.
-
-    >>> labels(Extractor("classifier resnet20 (a.npz)", False, lambda images: images))
-    ('distance in own features', 'score of own classifier')
-    """
-    if extractor.is_inception:
-        return "FID", "Inception score"
-    return "distance in own features", "score of own classifier"
 
 
 def measure(
@@ -224,8 +205,8 @@ def evaluate_images(
 
     Returns:
         `frechet_distance`, `score_mean`, `score_sd`, `count_real`, `count_fake`,
-        `splits` and `extractor`, its name. `labels` tells what the first two may be
-        called.
+        `splits` and `extractor`, its name. The first two are an FID and an Inception
+        score where the extractor is Inception.
 
     Raises:
         InputError: as `measure`, `frechet_distance` and `score`.

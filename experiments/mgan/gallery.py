@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.mgan.check import LEAST_IMAGES
-from experiments.mgan.game import GameState, draw_noise, judge_fakes
+from experiments.mgan.game import GameState, draw_noise, logits_of_fakes
 from experiments.mgan.inputs import to_bytes
 from experiments.mgan.trainer import Trainer
 
@@ -142,8 +142,8 @@ def confusion(trainer: Trainer, state: GameState) -> np.ndarray:
     key = jax.random.fold_in(jax.random.key(np.uint32(config.seed)), GALLERY_USE + 1)
     for round_key in jax.random.split(key, rounds):
         fake = _made(trainer, state, draw_noise(config, round_key, config.fakes))
-        judged: Any = judge_fakes(trainer.players, state.judge.params, fake)
-        taken = np.asarray(judged.generators).argmax(axis=-1)
+        logits: Any = logits_of_fakes(trainer.players, state.judge.params, fake)
+        taken = np.asarray(logits.generators).argmax(axis=-1)
         np.add.at(hits, (np.arange(hits.shape[0])[None], taken), 1)
     return hits / hits.sum(axis=1, keepdims=True)
 

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import optax
 
 from experiments.mgan.config import Config
-from experiments.mgan.networks import make_generators, make_judge
+from experiments.mgan.networks import make_discriminator, make_generators
 from experiments.mgan.objectives import (
-    Judgement,
+    Logits,
     classifier_loss,
     discriminator_loss,
     generator_loss,
@@ -36,12 +36,12 @@ Losses = tuple[jax.Array, dict[str, jax.Array]]
 
 
 class Players(NamedTuple):
-    """Networks and optimizers of both sides."""
+    """Networks and optimizers of both sides: the classifier is the discriminator's."""
 
     generators: Network
-    judge: Network
+    discriminator: Network
     generator_tx: optax.GradientTransformation
-    judge_tx: optax.GradientTransformation
+    discriminator_tx: optax.GradientTransformation
 
 
 class GameState(NamedTuple):
@@ -55,6 +55,7 @@ class GameState(NamedTuple):
     """
 
     generators: TrainState
+    # Its name is the one that checkpoints have.
     judge: TrainState
     average: Any
 
@@ -64,7 +65,7 @@ def make_players(config: Config, channels: int = 3) -> Players:
     optimizer = config.optimizer
     return Players(
         make_generators(config, channels),
-        make_judge(config),
+        make_discriminator(config),
         make_optimizer(
             optimizer,
             optimizer.generator_optimizer or optimizer.optimizer,
@@ -92,16 +93,18 @@ def initial_state(
         key: random key.
         sample_shape: shape of one sample, (2,) or (S, S, channels).
     """
-    generator_key, judge_key = jax.random.split(key)
+    generator_key, discriminator_key = jax.random.split(key)
     noise = jnp.zeros((2, config.model.noise_size))
     network, model_state = players.generators.init(generator_key, noise)
     params = {"network": network}
     if config.rules.mixture == "learned":
         params["mixture"] = jnp.zeros(config.rules.generators)
-    judge, _ = players.judge.init(judge_key, jnp.zeros((2, *sample_shape)))
+    discriminator, _ = players.discriminator.init(
+        discriminator_key, jnp.zeros((2, *sample_shape))
+    )
     return GameState(
         TrainState.create(params, model_state, players.generator_tx),
-        TrainState.create(judge, {}, players.judge_tx),
+        TrainState.create(discriminator, {}, players.discriminator_tx),
         # A copy: the step gives up its arguments' memory, each array once.
         jax.tree.map(jnp.copy, params),
     )
@@ -141,13 +144,11 @@ def make_step(
 
     def step(state: GameState, batch: Any, shared: Shared) -> tuple[GameState, Any]:
         key = jax.random.fold_in(shared["key"], state.generators.step)
-        real_key, first_key, second_key, judge_key, generator_key = jax.random.split(
-            key, 5
-        )
+        real_key, first_key, second_key, *side_keys = jax.random.split(key, 5)
         real = spread(draw(real_key, batch, shared))
         noise = spread(draw_noise(config, first_key, config.fakes))
-        state, fake, judged = _train_judge(
-            config, players, state, real, noise, judge_key
+        state, fake, told = _train_discriminator(
+            config, players, state, real, noise, side_keys[0]
         )
         if config.rules.noise_of_step == "fresh":
             noise = spread(draw_noise(config, second_key, config.fakes))
@@ -157,16 +158,16 @@ def make_step(
             players.generator_tx,
             state.generators,
             against,
-            generator_key,
+            side_keys[1],
         )
         average = _moved(state.average, generators.params, config.average_decay)
         state = state._replace(generators=generators, average=average)
-        return state, _joined(judged, made)
+        return state, _joined(told, made)
 
     return step
 
 
-def _train_judge(
+def _train_discriminator(
     config: Config,
     players: Players,
     state: GameState,
@@ -181,21 +182,21 @@ def _train_judge(
         generators.params["network"], generators.model_state, noise, train=True
     )
     weights = mixture_weights(config, generators.params)
-    judge, metrics = update(
-        _judge_loss(config, players),
-        players.judge_tx,
+    discriminator, metrics = update(
+        _discriminator_loss(config, players),
+        players.discriminator_tx,
         state.judge,
         {"real": real, "fake": fake, "weights": weights},
         key,
     )
     generators = generators._replace(model_state=model_state)
-    return state._replace(generators=generators, judge=judge), fake, metrics
+    return state._replace(generators=generators, judge=discriminator), fake, metrics
 
 
-def _judge_loss(config: Config, players: Players) -> Any:
+def _discriminator_loss(config: Config, players: Players) -> Any:
     def loss_fn(params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
         del key
-        loss, metrics = judge_losses(
+        loss, metrics = discriminator_losses(
             config, players, params, batch["real"], batch["fake"], batch["weights"]
         )
         return loss, (model_state, metrics)
@@ -203,7 +204,7 @@ def _judge_loss(config: Config, players: Players) -> Any:
     return loss_fn
 
 
-def judge_losses(
+def discriminator_losses(
     config: Config,
     players: Players,
     params: Any,
@@ -221,10 +222,10 @@ def judge_losses(
         fake: samples of the generators, [M, K, ...].
         weights: pi, [K].
     """
-    of_real: Any = players.judge.apply(params, {}, real, train=True)[0]
-    of_fake = judge_fakes(players, params, fake)
+    of_real: Any = players.discriminator.apply(params, {}, real, train=True)[0]
+    of_fake = logits_of_fakes(players, params, fake)
     if config.rules.game == "d2gan":
-        loss = two_discriminator_loss(of_real, of_fake, 1.0, 1.0)
+        loss = two_discriminator_loss(of_real, of_fake)
         return loss, {"discriminator_loss": loss}
     adversarial = discriminator_loss(of_real.realness, of_fake.realness, weights)
     diversity = classifier_loss(of_fake.generators, weights)
@@ -236,16 +237,16 @@ def judge_losses(
     }
 
 
-def judge_fakes(players: Players, params: Any, fake: jax.Array) -> Any:
+def logits_of_fakes(players: Players, params: Any, fake: jax.Array) -> Any:
     """Return the logits of samples [M, K, ...], in that shape; of D2GAN [M, 2]."""
     flat = fake.reshape(-1, *fake.shape[2:])
-    judged, _ = players.judge.apply(params, {}, flat, train=True)
-    if not isinstance(judged, Judgement):
-        return judged
-    return jax.tree.map(lambda x: x.reshape(*fake.shape[:2], *x.shape[1:]), judged)
+    logits, _ = players.discriminator.apply(params, {}, flat, train=True)
+    if not isinstance(logits, Logits):
+        return logits
+    return jax.tree.map(lambda x: x.reshape(*fake.shape[:2], *x.shape[1:]), logits)
 
 
-def _generators_loss(config: Config, players: Players, judge: TrainState) -> Any:
+def _generators_loss(config: Config, players: Players, opponent: TrainState) -> Any:
     """Return the loss of the generators against a discriminator and a classifier."""
 
     def loss_fn(params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
@@ -254,39 +255,40 @@ def _generators_loss(config: Config, players: Players, judge: TrainState) -> Any
             params["network"], model_state, batch["noise"], train=True
         )
         weights = mixture_weights(config, params)
-        opponent = judge.params
+        against = opponent.params
         if config.rules.game == "unrolled":
-            opponent = _look_ahead(config, players, judge, batch["real"], fake, weights)
-        loss = generator_losses(config, players, opponent, fake, weights)
+            real = batch["real"]
+            against = _look_ahead(config, players, opponent, real, fake, weights)
+        loss = generator_losses(config, players, against, fake, weights)
         return loss, (model_state, {"generator_loss": loss})
 
     return loss_fn
 
 
 def generator_losses(
-    config: Config, players: Players, judge: Any, fake: jax.Array, weights: jax.Array
+    config: Config, players: Players, opponent: Any, fake: jax.Array, weights: jax.Array
 ) -> jax.Array:
     """Return what the generators minimise.
 
     Args:
         config: of the game.
         players: of the same configuration.
-        judge: parameters of discriminator and classifier.
+        opponent: parameters of discriminator and classifier.
         fake: samples of the generators, [M, K, ...].
         weights: pi, [K].
     """
-    judged = judge_fakes(players, judge, fake)
+    logits = logits_of_fakes(players, opponent, fake)
     if config.rules.game == "d2gan":
-        return two_discriminator_generator_loss(judged, 1.0)
-    adversarial = generator_loss(judged.realness, weights, config.rules.generator_loss)
-    diversity = classifier_loss(judged.generators, weights)
+        return two_discriminator_generator_loss(logits)
+    adversarial = generator_loss(logits.realness, weights, config.rules.generator_loss)
+    diversity = classifier_loss(logits.generators, weights)
     return adversarial + config.rules.diversity * diversity
 
 
 def _look_ahead(
     config: Config,
     players: Players,
-    judge: TrainState,
+    opponent: TrainState,
     real: jax.Array,
     fake: jax.Array,
     weights: jax.Array,
@@ -299,12 +301,14 @@ def _look_ahead(
     def one(carry: Any, _: None) -> tuple[Any, None]:
         params, opt_state = carry
         gradient = jax.grad(
-            lambda p: judge_losses(config, players, p, real, fake, weights)[0]
+            lambda p: discriminator_losses(config, players, p, real, fake, weights)[0]
         )(params)
-        updates, opt_state = players.judge_tx.update(gradient, opt_state, params)
+        updates, opt_state = players.discriminator_tx.update(
+            gradient, opt_state, params
+        )
         return (optax.apply_updates(params, updates), opt_state), None
 
-    carry = judge.params, judge.opt_state
+    carry = opponent.params, opponent.opt_state
     (params, _), _ = jax.lax.scan(one, carry, length=config.rules.unrolled_steps)
     return params
 
@@ -320,8 +324,8 @@ def _moved(average: Any, params: Any, decay: float) -> Any:
     return jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)
 
 
-def _joined(judged: dict[str, Any], made: dict[str, Any]) -> dict[str, jax.Array]:
+def _joined(told: dict[str, Any], made: dict[str, Any]) -> dict[str, jax.Array]:
     """Return the metrics of both players as those of one step."""
-    nonfinite = jnp.concatenate([judged.pop("nonfinite"), made.pop("nonfinite")])
-    loss = judged.pop("loss") + made.pop("loss")
-    return judged | made | {"loss": loss, "nonfinite": nonfinite}
+    nonfinite = jnp.concatenate([told.pop("nonfinite"), made.pop("nonfinite")])
+    loss = told.pop("loss") + made.pop("loss")
+    return told | made | {"loss": loss, "nonfinite": nonfinite}

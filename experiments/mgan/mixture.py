@@ -38,6 +38,12 @@ class Mixture(NamedTuple):
         noise = jax.random.normal(where, (count, 2))
         return jnp.asarray(self.means)[mode] + self.deviation * noise
 
+    def draw_host(self, numbers: np.random.Generator, count: int) -> np.ndarray:
+        """Return samples drawn by NumPy, float64 [count, 2]."""
+        shares = self.weights.astype(np.float64)
+        mode = numbers.choice(len(shares), count, p=shares / shares.sum())
+        return self.means[mode] + self.deviation * numbers.standard_normal((count, 2))
+
     def cell_masses(self, edges: np.ndarray) -> np.ndarray:
         """Return the probability of each cell of a square grid, float64 [C, C].
 

@@ -16,6 +16,7 @@ Departures: LeakyReLU in the trunk of the plane too, as Section 5 (vi) says and 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -23,7 +24,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from experiments.mgan.config import Config, in_plane
-from experiments.mgan.objectives import Judgement
+from experiments.mgan.objectives import Logits
 from experiments.mgan.strided import SIZE, double, halve
 from lars_jax.models import Network, from_linen
 
@@ -67,14 +68,14 @@ def make_generators(config: Config, channels: int = 3) -> Network:
     )
 
 
-def make_judge(config: Config) -> Network:
+def make_discriminator(config: Config) -> Network:
     """Return discriminator and classifier as one network.
 
     Returns:
-        A network from samples [N, ...] to a `Judgement` of logits [N] and [N, K]; for
+        A network from samples [N, ...] to a `Logits` of logits [N] and [N, K]; for
         D2GAN, to the logits of its two discriminators, [N, 2].
 
-    >>> network = make_judge(Config())
+    >>> network = make_discriminator(Config())
     >>> params, _ = network.init(jax.random.key(0), jnp.zeros((1, 2)))
     >>> print(sum(leaf.size for leaf in jax.tree.leaves(params)))
     1545
@@ -84,9 +85,9 @@ def make_judge(config: Config) -> Network:
     if config.rules.game == "d2gan":
         return from_linen(TwoDiscriminators(model.width, init))
     if in_plane(config):
-        return from_linen(PlaneJudge(count, model.width, init))
+        return from_linen(PlaneDiscriminator(count, model.width, init))
     truncated = nn.initializers.truncated_normal(model.init_deviation)
-    return from_linen(ImageJudge(count, model.width, model.stages, truncated))
+    return from_linen(ImageDiscriminator(count, model.width, model.stages, truncated))
 
 
 def stacked_axes(params: Any) -> Any:
@@ -192,12 +193,10 @@ class BatchNorm(nn.Module):
         variance = jnp.var(x, self.axes)
         if self.running:
             mean, variance = self._averages(mean, variance, train)
-        y = (x - _lift(mean, x, self.axes)) * _lift(
-            scale * jax.lax.rsqrt(variance + BN_EPSILON), x, self.axes
-        )
+        lift = partial(jnp.expand_dims, axis=self.axes)
+        y = (x - lift(mean)) * lift(scale * jax.lax.rsqrt(variance + BN_EPSILON))
         if self.shift:
-            bias = self.param("bias", nn.initializers.zeros, kept)
-            y = y + _lift(bias, x, self.axes)
+            y = y + lift(self.param("bias", nn.initializers.zeros, kept))
         return y
 
     def _averages(
@@ -236,7 +235,7 @@ class PlaneGenerators(nn.Module):
         return nn.Dense(features, kernel_init=self.kernel_init, name=name)
 
 
-class PlaneJudge(nn.Module):
+class PlaneDiscriminator(nn.Module):
     """One hidden layer under the two heads."""
 
     generators: int
@@ -244,7 +243,7 @@ class PlaneJudge(nn.Module):
     kernel_init: nn.initializers.Initializer
 
     @nn.compact
-    def __call__(self, points: jax.Array, *, train: bool) -> Judgement:
+    def __call__(self, points: jax.Array, *, train: bool) -> Logits:
         """Return the logits of points [N, 2]."""
         trunk = nn.Dense(self.width, kernel_init=self.kernel_init, name="trunk")
         return _heads(_leaky(trunk(points)), self.generators, self.kernel_init)
@@ -309,11 +308,11 @@ class ImageGenerators(nn.Module):
         return Strided(features, double, self.kernel_init, name=name)
 
 
-class ImageJudge(nn.Module):
+class ImageDiscriminator(nn.Module):
     """Convolutions, each halving the image, under the two heads.
 
-    Always normalised by its batch. The data and the samples are judged in two batches,
-    since statistics of both together would tell one from the other.
+    Always normalised by its batch. The data and the samples are two batches, since
+    statistics of both together would tell one from the other.
     """
 
     generators: int
@@ -322,7 +321,7 @@ class ImageJudge(nn.Module):
     kernel_init: nn.initializers.Initializer
 
     @nn.compact
-    def __call__(self, images: jax.Array, *, train: bool) -> Judgement:
+    def __call__(self, images: jax.Array, *, train: bool) -> Logits:
         """Return the logits of images [N, S, S, channels]."""
         x = images
         for stage in range(self.stages):
@@ -336,15 +335,11 @@ class ImageJudge(nn.Module):
 
 def _heads(
     features: jax.Array, generators: int, init: nn.initializers.Initializer
-) -> Judgement:
+) -> Logits:
     realness = nn.Dense(1, kernel_init=init, name="discriminator")(features)
     kinds = nn.Dense(generators, kernel_init=init, name="classifier")(features)
-    return Judgement(realness[:, 0], kinds)
+    return Logits(realness[:, 0], kinds)
 
 
 def _leaky(x: jax.Array) -> jax.Array:
     return nn.leaky_relu(x, LEAK)
-
-
-def _lift(values: jax.Array, x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-    return jnp.expand_dims(values, axes)

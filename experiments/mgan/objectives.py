@@ -25,8 +25,8 @@ import jax.numpy as jnp
 GeneratorLoss = Literal["nonsaturating", "saturating"]
 
 
-class Judgement(NamedTuple):
-    """What discriminator and classifier make of a batch.
+class Logits(NamedTuple):
+    """What discriminator and classifier say of a batch.
 
     Attributes:
         realness: logits d of having come from the data, float32 [...].
@@ -119,43 +119,38 @@ def generator_loss(
     return mixture_mean(jax.nn.softplus(-fake), weights)
 
 
-def two_discriminator_loss(
-    real: jax.Array, fake: jax.Array, log_weight: float, real_weight: float
-) -> jax.Array:
+def two_discriminator_loss(real: jax.Array, fake: jax.Array) -> jax.Array:
     """Return what the two discriminators of D2GAN minimise.
 
-        E_data [- a log D1(x) + D2(x)] + E_G [D1(G(z)) - b log D2(G(z))]
+        E_data [- log D1(x) + D2(x)] + E_G [D1(G(z)) - log D2(G(z))]
 
-    with D = softplus(logit), and a, b the weights (Nguyen et al. 2017, Equation 1).
+    with D = softplus(logit), which is Equation 1 of Nguyen et al. 2017 at weights of 1.
 
     Args:
         real: logits of both for real samples, [B, 2].
         fake: logits of both for generated ones, [M, 2].
-        log_weight: a.
-        real_weight: b.
 
     >>> zero = jnp.zeros((1, 2))
-    >>> print(round(float(two_discriminator_loss(zero, zero, 1.0, 1.0)), 4))
+    >>> print(round(float(two_discriminator_loss(zero, zero)), 4))
     2.1193
     """
     d_real, d_fake = jax.nn.softplus(real), jax.nn.softplus(fake)
-    return jnp.mean(d_real[:, 1] - log_weight * _log_softplus(real[:, 0])) + jnp.mean(
-        d_fake[:, 0] - real_weight * _log_softplus(fake[:, 1])
+    return jnp.mean(d_real[:, 1] - _log_softplus(real[:, 0])) + jnp.mean(
+        d_fake[:, 0] - _log_softplus(fake[:, 1])
     )
 
 
-def two_discriminator_generator_loss(fake: jax.Array, real_weight: float) -> jax.Array:
-    """Return what the generator of D2GAN minimises, E_G [b log D2 - D1].
+def two_discriminator_generator_loss(fake: jax.Array) -> jax.Array:
+    """Return what the generator of D2GAN minimises, E_G [log D2 - D1].
 
     Args:
         fake: logits of both discriminators, [M, 2].
-        real_weight: b.
 
-    >>> print(round(float(two_discriminator_generator_loss(jnp.zeros((1, 2)), 1.0)), 4))
+    >>> print(round(float(two_discriminator_generator_loss(jnp.zeros((1, 2)))), 4))
     -1.0597
     """
     first, second = fake[:, 0], fake[:, 1]
-    return jnp.mean(real_weight * _log_softplus(second) - jax.nn.softplus(first))
+    return jnp.mean(_log_softplus(second) - jax.nn.softplus(first))
 
 
 def _log_softplus(logit: jax.Array) -> jax.Array:

@@ -28,6 +28,9 @@ NEAR = 3.0
 COVERED = 0.2
 """Part of its share of samples that a mode must have near it to be covered."""
 
+DRAWS = 5
+"""Sets of true samples whose distances are averaged."""
+
 MOST_PIVOTS = 1_000_000
 """Steps of the network simplex; ten thousand are enough here."""
 
@@ -90,24 +93,16 @@ def measure(
     }
 
 
-def floor(
-    truth: Truth, count: int, *, repeats: int = 5, seed: int = 0
-) -> dict[str, float]:
+def score_true_samples(truth: Truth, count: int) -> dict[str, float]:
     """Return both distances of true samples, which no generator can be asked to beat.
 
     Args:
         truth: to draw from.
-        count: samples in each of the draws.
-        repeats: draws to average over.
-        seed: of the draws.
+        count: samples in each of the draws that the distances are averaged over.
     """
-    numbers = np.random.default_rng(seed)
-    mixture, rows = truth.mixture, []
-    shares = mixture.weights.astype(np.float64)
-    for _ in range(repeats):
-        mode = numbers.choice(len(shares), count, p=shares / shares.sum())
-        noise = mixture.deviation * numbers.standard_normal((count, 2))
-        found = histogram(mixture.means[mode] + noise)
+    numbers, rows = np.random.default_rng(0), []
+    for _ in range(DRAWS):
+        found = histogram(truth.mixture.draw_host(numbers, count))
         rows.append(
             (symmetric_kl(found, truth.masses), wasserstein(found, truth.masses))
         )

@@ -23,7 +23,7 @@ from lars_jax.report import (
     evolution_figure,
     image_sheet,
     save_png,
-    write_game_report,
+    write_report,
 )
 from lars_jax.runs import read_run
 from lars_jax.train.config import from_json
@@ -66,7 +66,7 @@ def write_game_page(directory: Path) -> Path:
     for name, picture in pictures.items():
         save_picture(directory / name, picture.image)
     path = directory / "report.html"
-    write_game_report(
+    write_report(
         path,
         title=f"{record['preset']}: {config['rules']['game']} on "
         f"{config['data']['dataset']}",
@@ -93,11 +93,7 @@ def panels(snapshots: list[Snapshot], count: int = PANELS) -> list[Panel]:
 
 def real_points(data: DataConfig, count: int = REAL_POINTS) -> np.ndarray:
     """Return samples of a mixture, the same whenever they are drawn, [count, 2]."""
-    mixture, numbers = make_mixture(data), np.random.default_rng(0)
-    shares = mixture.weights.astype(np.float64)
-    mode = numbers.choice(len(shares), count, p=shares / shares.sum())
-    noise = mixture.deviation * numbers.standard_normal((count, 2))
-    return mixture.means[mode] + noise
+    return make_mixture(data).draw_host(np.random.default_rng(0), count)
 
 
 def _plane_pictures(

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 
 from experiments.mgan.config import Config
-from experiments.mgan.evaluation import Evaluate, make_evaluation, make_floor
+from experiments.mgan.evaluation import Evaluate, make_evaluation, true_score
 from experiments.mgan.gallery import make_gallery
 from experiments.mgan.game import GameState
 from experiments.mgan.inputs import to_bytes
@@ -118,7 +118,7 @@ class GameProgram(Program[GameState]):
 
     def baseline(self) -> dict[str, float]:
         """Return the distances of as many true samples, where they are known."""
-        return make_floor(self.trainer)
+        return true_score(self.trainer)
 
     def row(self, step: int, metrics: dict[str, Any]) -> dict[str, Any]:
         """Return a row of metrics, with the rate in steps beside that in samples."""

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lars_jax.errors import InputError
-from lars_jax.report.style import TEXT_SIZE, label_axis, light, new_axes
+from lars_jax.report.style import TEXT_SIZE, label_axis, new_axes, scale_beside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
 NUMBERED = 12
 """Rows and columns up to which each cell has its number."""
@@ -21,10 +20,6 @@ CELL, SMALL_CELL = 0.36, 0.16
 
 LETTER = 0.1
 """Inches of a letter of the title, which may be wider than the map."""
-
-SHADES = ("#f6f8fa", "#9cc3e6", "#2b7fc4", "#08365f")
-"""Colours from none to all of a row. They and the numbers on them are the same on a
-dark screen, where a map that turned over would be read the wrong way round."""
 
 DARK, BRIGHT = "#0b1117", "#fbfcfd"
 """Colours of the numbers; none of the palette, which would change with the screen."""
@@ -41,7 +36,9 @@ def confusion_figure(
 ) -> "Figure":
     """Draw how each row is shared among the columns, as a heat map.
 
-    Up to twelve rows and columns, the cells have their numbers in percent.
+    Up to twelve rows and columns, the cells have their numbers in percent. Shades and
+    numbers are the same on a dark screen, where a map that turned over would be read
+    the wrong way round.
 
     Args:
         matrix: float [R, C], from 0 to 1; each row sums to one. A row that has
@@ -68,15 +65,18 @@ def confusion_figure(
     column_names = _names(column_names, columns, "column")
     numbered = max(rows, columns) <= NUMBERED
     cell = CELL if numbered else SMALL_CELL
-    turned = max(map(len, column_names)) > 2
-    longest = max(map(len, row_names))
-    width = max(cell * columns + 0.75, LETTER * len(title)) + 0.5 + 0.08 * longest
-    height = cell * rows + 0.9 + (0.055 * max(map(len, column_names)) if turned else 0)
+    longest = max(map(len, column_names))
+    turned = longest > 2
+    width = max(cell * columns + 1.05, LETTER * len(title)) + 0.5
+    width += 0.08 * max(map(len, row_names))
+    height = cell * rows + 0.9 + (0.055 * longest if turned else 0)
     figure, axes = new_axes(width, height, title)
     axes.set_anchor("W")
     axes.grid(False)
     axes.spines["bottom"].set_visible(False)
-    image = _draw_map(axes, matrix)
+    image = axes.imshow(
+        np.ma.masked_invalid(matrix), "Blues", interpolation="none", vmin=0.0, vmax=1.0
+    )
     if numbered:
         _write_numbers(axes, matrix)
     stride = 1 if numbered else -(-max(rows, columns) // 25)
@@ -88,7 +88,10 @@ def confusion_figure(
             label.set(ha="right", rotation_mode="anchor")
     label_axis(axes, "x", column_label)
     label_axis(axes, "y", row_label)
-    _draw_scale(axes, image, columns if numbered else columns // 2)
+    # In units of the map, so that the scale is as high as it and equally far from all.
+    part = 0.4 / (columns if numbered else columns // 2)
+    bar = scale_beside(image, cax=axes.inset_axes((1 + part, 0.0, part, 1.0)))
+    bar.set_ticks([0, 0.5, 1], labels=["0 %", "50 %", "100 %"])
     return figure
 
 
@@ -121,18 +124,6 @@ def _names(names: Sequence[str] | None, count: int, what: str) -> list[str]:
     return list(names)
 
 
-def _draw_map(axes: "Axes", matrix: np.ndarray) -> "AxesImage":
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return axes.imshow(
-        np.ma.masked_invalid(matrix),
-        interpolation="none",
-        cmap=LinearSegmentedColormap.from_list("shares", SHADES),
-        vmin=0.0,
-        vmax=1.0,
-    )
-
-
 def _write_numbers(axes: "Axes", matrix: np.ndarray) -> None:
     for (row, column), share in np.ndenumerate(matrix):
         if np.isnan(share):
@@ -144,18 +135,7 @@ def _write_numbers(axes: "Axes", matrix: np.ndarray) -> None:
             ha="center",
             va="center_baseline",
             fontsize=TEXT_SIZE,
-            color=BRIGHT if share > 0.65 else DARK,
+            color=BRIGHT if share > 0.7 else DARK,
             # What is none is to be known, not to be noticed.
             alpha=0.4 if share < 0.005 else 1.0,
         )
-
-
-def _draw_scale(axes: "Axes", image: "AxesImage", columns: int) -> None:
-    figure = axes.get_figure()
-    assert figure is not None
-    # In units of the map, so that the scale is as high as it and equally far from all.
-    place = (1 + 0.4 / columns, 0.0, 0.4 / columns, 1.0)
-    scale = figure.colorbar(image, cax=axes.inset_axes(place))
-    scale.set_ticks([0, 0.5, 1], labels=["0 %", "50 %", "100 %"])
-    scale.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
-    scale.ax.tick_params(length=0, labelsize=TEXT_SIZE, labelcolor=light("muted"))

@@ -1,7 +1,7 @@
-"""The curves of a run, and the figure of a comparison."""
+"""Curves over the steps of a run, and figures that compare several runs."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -9,10 +9,10 @@ from lars_jax.errors import InputError
 from lars_jax.report.rows import Row, Series, band, series
 from lars_jax.report.style import (
     SERIES,
-    TEXT_SIZE,
     label_axis,
     legend_above,
     light,
+    log_axis,
     new_axes,
     step_axis,
 )
@@ -22,10 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 4.0, 2.6
-"""Inches; three abreast fill a page, one alone a phone."""
-
-LOGARITHMIC_FROM = 10.0
-"""Ratio of the largest to the smallest loss from which its axis is logarithmic."""
+"""Inches of a curve without its legend; three abreast fill a page, one a phone."""
 
 DODGE = 0.035
 """Octaves that optimizers stand apart, so that no error bar hides another."""
@@ -33,84 +30,135 @@ DODGE = 0.035
 MARKERS = ("o", "s", "^", "D")
 """A second mark of identity beside the colour."""
 
+FEW = 60
+"""Evaluations up to which each has a mark on its line."""
 
-def loss_figure(metrics: Iterable[Row]) -> "Figure":
-    """Draw the training and the evaluation loss over the steps.
+MOST_MARKS = 12
+"""Marks on a line of a comparison; more would make it a string of pearls."""
+
+TRUE = "true samples"
+
+
+class Curve(NamedTuple):
+    """What one figure of a report shows over the steps.
+
+    Attributes:
+        title: what it is.
+        lines: for each quantity of the rows its name in the legend, or "".
+        unit: what the values are: numbers, shares of one, or whole counts from 0.
+        is_loss: whether the first value that is not finite is marked.
+        log_from: ratio of the largest to the smallest value, all above zero, from
+            which the axis is logarithmic.
+        reference: quantity whose median is drawn dashed, as that of true samples.
+    """
+
+    title: str
+    lines: Mapping[str, str]
+    unit: Literal["number", "share", "count"] = "number"
+    is_loss: bool = False
+    log_from: float = np.inf
+    reference: str | None = None
+
+    def found(self, rows: Iterable[Row]) -> dict[str, Series]:
+        """Return those of its quantities that some row has."""
+        rows = list(rows)
+        points = {name: series(rows, name) for name in self.lines}
+        return {name: own for name, own in points.items() if len(own.step)}
+
+    def diverged(self, rows: Iterable[Row]) -> tuple[int, str] | None:
+        """Return step and quantity of the first loss that is not finite, if any is."""
+        if not self.is_loss:
+            return None
+        broken = [
+            (int(own.step[~np.isfinite(own.value)][0]), name)
+            for name, own in self.found(rows).items()
+            if not np.isfinite(own.value).all()
+        ]
+        return min(broken, key=lambda found: found[0], default=None)
+
+
+def _distance(title: str, name: str) -> Curve:
+    lines = {f"eval/{name}": "generators", f"eval/average/{name}": "averaged"}
+    return Curve(title, lines, log_from=1.0, reference=f"floor/{name}")
+
+
+CURVES = (
+    Curve(
+        "Loss",
+        {"train/loss": "training", "eval/loss": "evaluation"},
+        is_loss=True,
+        log_from=10.0,
+    ),
+    Curve(
+        "Accuracy",
+        {"train/accuracy": "training", "eval/accuracy": "evaluation"},
+        "share",
+    ),
+    Curve("Learning rate", {"learning_rate": ""}),
+    Curve(
+        "Losses",
+        {
+            "discriminator_loss": "discriminator",
+            "generator_loss": "generators",
+            "classifier_loss": "classifier",
+        },
+        is_loss=True,
+    ),
+    _distance("Wasserstein distance", "wasserstein"),
+    _distance("Symmetric KL divergence", "symmetric_kl"),
+    Curve("Modes covered", {"eval/modes": ""}, "count"),
+    Curve("Purity of the generators", {"eval/purity": ""}, "share"),
+)
+"""All that a report draws of the rows that have it, in this order."""
+
+
+def curve_figure(metrics: Iterable[Row], curve: Curve) -> "Figure":
+    """Draw quantities of a run over its steps.
 
     A long series is drawn as the mean of each interval inside the band of its
-    extremes. The axis is logarithmic where the losses span a factor of ten. A dashed
-    line marks the first step whose loss is not finite.
+    extremes. Of shares the legend tells the last evaluation. A dashed line marks the
+    first step at which a loss is not finite.
 
     Args:
-        metrics: rows with `step` and any of `train/loss`, `eval/loss`, in nats.
+        metrics: rows with `step` and any of the quantities of the curve.
+        curve: what to draw.
 
     Raises:
-        InputError: no row has a loss.
+        InputError: no row has any of the quantities.
 
-    >>> figure = loss_figure([{"step": 1, "train/loss": 2.3}])
+    >>> figure = curve_figure([{"step": 1, "train/loss": 2.3}], CURVES[0])
     >>> figure.axes[0].lines[0].get_ydata().tolist()
     [2.3]
-    """
-    train, evaluation = _train_and_evaluation(metrics, "loss")
-    figure, axes = new_axes(WIDTH, HEIGHT, "Loss")
-    values = np.concatenate([train.value, evaluation.value])
-    values = values[np.isfinite(values)]
-    if len(values) and 0 < LOGARITHMIC_FROM * values.min() <= values.max():
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")
-    _draw_train(axes, train)
-    _draw_evaluation(axes, evaluation, "evaluation")
-    mark_divergence(axes, train)
-    _finish(axes, train, evaluation)
-    return figure
-
-
-def accuracy_figure(metrics: Iterable[Row]) -> "Figure":
-    """Draw the training and the evaluation accuracy over the steps.
-
-    Args:
-        metrics: rows with `step` and any of `train/accuracy`, `eval/accuracy`, as
-            fractions of one.
-
-    Raises:
-        InputError: no row has an accuracy.
-
-    >>> figure = accuracy_figure([{"step": 9, "eval/accuracy": 0.9306}])
+    >>> figure = curve_figure([{"step": 9, "eval/accuracy": 0.9306}], CURVES[1])
     >>> figure.axes[0].lines[0].get_label()
     'evaluation, 93.06 %'
     """
-    train, evaluation = _train_and_evaluation(metrics, "accuracy")
-    figure, axes = new_axes(WIDTH, HEIGHT, "Accuracy")
-    _draw_train(axes, train)
-    last = f"{100 * evaluation.value[-1]:.2f} %" if len(evaluation.step) else ""
-    _draw_evaluation(axes, evaluation, f"evaluation, {last}")
-    percent_axis(axes)
-    _finish(axes, train, evaluation)
-    return figure
-
-
-def learning_rate_figure(metrics: Iterable[Row]) -> "Figure":
-    """Draw the global learning rate over the steps.
-
-    Args:
-        metrics: rows with `step` and `learning_rate`.
-
-    Raises:
-        InputError: no row has a learning rate.
-
-    >>> figure = learning_rate_figure([{"step": 1, "learning_rate": 2.0}])
-    >>> figure.axes[0].lines[0].get_ydata().tolist()
-    [2.0]
-    """
-    rate = series(metrics, "learning_rate")
-    if not len(rate.step):
+    rows = list(metrics)
+    points = curve.found(rows)
+    if not points:
         raise InputError(
-            "a learning-rate figure needs rows with learning_rate; got none: log it"
+            f"this figure needs rows with any of {', '.join(curve.lines)}; got none "
+            f"in {len(rows)}: log one"
         )
-    figure, axes = new_axes(WIDTH, HEIGHT, "Learning rate")
-    draw_band(axes, rate, SERIES[2], "")
-    axes.yaxis.set_major_formatter("{x:g}")
-    _finish(axes, rate)
+    figure, axes = new_axes(WIDTH, HEIGHT, curve.title)
+    for colour, (name, label) in zip(SERIES, curve.lines.items(), strict=False):
+        if name in points:
+            _draw_series(axes, points[name], name, label, light(colour), curve.unit)
+    values = np.concatenate([own.value for own in points.values()])
+    if curve.reference:
+        known = series(rows, curve.reference).value
+        if np.isfinite(known).any():
+            median = float(np.median(known[np.isfinite(known)]))
+            _draw_true(axes, median)
+            values = np.append(values, median)
+    _scale_axis(axes, curve, values[np.isfinite(values)])
+    if broken := curve.diverged(rows):
+        label = f"not finite from {broken[0]:,}"
+        style = {"color": light("ink"), "linewidth": 1.0, "linestyle": (0, (3, 2))}
+        axes.axvline(broken[0], label=label, **style)
+    steps = np.concatenate([own.step for own in points.values()])
+    step_axis(axes, int(steps.min()), int(steps.max()))
+    legend_above(axes, least=1)
     return figure
 
 
@@ -131,7 +179,7 @@ def accuracy_by_batch_figure(rows: Iterable[Row]) -> "Figure":
     >>> figure.axes[0].get_xticks().tolist()
     [512]
     """
-    rows = list(rows)
+    rows = sorted(rows, key=lambda row: row["global_batch"])
     if not rows:
         raise InputError("a comparison needs at least one row; got none: run a cell")
     figure, axes = new_axes(6.4, 3.8, "Accuracy by batch size")
@@ -139,124 +187,193 @@ def accuracy_by_batch_figure(rows: Iterable[Row]) -> "Figure":
     for number, name in enumerate(names):
         own = [row for row in rows if row["optimizer"] == name]
         shift = 2 ** (DODGE * (number - (len(names) - 1) / 2))
-        _draw_cells(axes, own, number, shift)
+        axes.errorbar(
+            [shift * row["global_batch"] for row in own],
+            [row["mean"] for row in own],
+            yerr=[row["sd"] for row in own],
+            label=name,
+            **_identity(number),
+            markersize=4.5,
+            linewidth=1.6,
+            capsize=3,
+            elinewidth=1.0,
+        )
     batches = sorted({int(row["global_batch"]) for row in rows})
     axes.set_xscale("log", base=2)
     axes.set_xticks(batches, [f"{batch:,}" for batch in batches])
     axes.minorticks_off()
-    percent_axis(axes)
-    label_axis(axes, "x", f"global batch{_seeds(rows)}")
+    _percent_axis(axes)
+    seeds = _seeds([int(row["n"]) for row in rows], "mean and standard deviation over")
+    label_axis(axes, "x", f"global batch; {seeds}")
     legend_above(axes)
     return figure
 
 
-def _train_and_evaluation(metrics: Iterable[Row], name: str) -> tuple[Series, Series]:
-    rows = list(metrics)
-    train, evaluation = series(rows, f"train/{name}"), series(rows, f"eval/{name}")
-    if not len(train.step) + len(evaluation.step):
-        raise InputError(
-            f"this figure needs rows with train/{name} or eval/{name}; got none of "
-            f"either in {len(rows)}: log one"
-        )
-    return train, evaluation
+def distance_figure(
+    series: Mapping[str, Sequence[Series]],
+    true_samples: float | None,
+    *,
+    title: str,
+    unit: str = "",
+    methods: Sequence[str] = (),
+) -> "Figure":
+    """Draw a distance of each method over the steps, on a logarithmic axis.
 
-
-def _draw_train(axes: "Axes", points: Series) -> None:
-    draw_band(axes, points, SERIES[0], "training")
-
-
-def draw_band(axes: "Axes", points: Series, colour: str, label: str) -> None:
-    """Draw a series; a long one as the mean of each interval within its extremes.
+    The line is the mean of the seeds, the band reaches from the least to the greatest
+    of them. A value that is not finite or not above zero has no place on the axis and
+    is left out; a step that some seeds lack shows those that have it.
 
     Args:
-        axes: to draw in.
-        points: what to draw; values that are not finite are left out.
-        colour: its name in the palette.
-        label: its name in the legend, or "".
+        series: of each method by its name, one of `step` and `value` for each seed.
+        true_samples: the distance that as many true samples have, drawn dashed; None:
+            not known.
+        title: what the figure shows.
+        unit: what the y axis counts, or "".
+        methods: names of all methods of a comparison, so that each has the same colour
+            in every figure of it, whichever it lacks; (): those of `series`.
+
+    Raises:
+        InputError: nothing positive to draw, a series whose steps and values differ in
+            number, a method that `methods` lacks, or a distance of true samples that
+            is not positive.
+
+    Reference:
+        Figures 2a and 2b of https://arxiv.org/abs/1708.02556
+
+    >>> seeds = [Series(np.array([1, 2]), np.array([4.0, d])) for d in (1.0, 3.0)]
+    >>> figure = distance_figure({"MGAN": seeds}, 0.5, title="Wasserstein distance")
+    >>> figure.axes[0].lines[0].get_ydata().tolist()
+    [4.0, 2.0]
     """
-    if not len(points.step):
-        return
+    names = list(methods or series)
+    if lacking := [name for name in series if name not in names]:
+        raise InputError(
+            f"methods must name all that are drawn; {names} lack {lacking}: add them"
+        )
+    if true_samples is not None and not 0 < true_samples < np.inf:
+        raise InputError(
+            "a distance of true samples must be above zero and finite; got "
+            f"{true_samples}: pass None for none"
+        )
+    drawn = {name: _gathered(name, seeds) for name, seeds in series.items()}
+    drawn = {name: found for name, found in drawn.items() if found[1].size}
+    if not drawn:
+        raise InputError(
+            f"a figure of distances needs a value above zero; got none in "
+            f"{len(series)} methods: evaluate them"
+        )
+    figure, axes = new_axes(4.6, 2.8, title)
+    for name, (step, value) in drawn.items():
+        _draw_seeds(axes, step, value, name, names.index(name))
+    if true_samples is not None:
+        _draw_true(axes, true_samples)
+    log_axis(axes)
+    steps = np.concatenate([step for step, _ in drawn.values()])
+    step_axis(axes, int(steps.min()), int(steps.max()))
+    seeds = _seeds([len(value) for _, value in drawn.values()], "mean and range of")
+    label_axis(axes, "x", f"step; {seeds}")
+    label_axis(axes, "y", unit)
+    legend_above(axes)
+    return figure
+
+
+def _draw_series(
+    axes: "Axes", points: Series, name: str, label: str, colour: str, unit: str
+) -> None:
     step, low, mean, high = band(points)
-    alone = "o" if len(step) == 1 else None
-    axes.plot(step, mean, color=light(colour), linewidth=1.3, marker=alone, label=label)
-    if len(step) < len(points.step):
-        axes.fill_between(step, low, high, color=light(colour), alpha=0.2, linewidth=0)
-
-
-def _draw_evaluation(axes: "Axes", points: Series, label: str) -> None:
-    if not len(points.step):
-        return
-    few = "o" if len(points.step) <= 60 else None
+    evaluated = name.startswith("eval/")
+    if evaluated and unit == "share" and label:
+        label += f", {100 * points.value[-1]:.2f} %"
+    marker = "o" if len(step) <= (FEW if evaluated else 1) else None
     axes.plot(
-        points.step,
-        points.value,
-        color=light(SERIES[1]),
-        linewidth=1.6,
-        marker=few,
+        step,
+        mean,
+        color=colour,
+        linewidth=1.4,
+        marker=marker,
         markersize=3.5,
         label=label,
     )
+    if len(step) < np.isfinite(points.value).sum():
+        axes.fill_between(step, low, high, color=colour, alpha=0.2, linewidth=0)
 
 
-def mark_divergence(axes: "Axes", points: Series) -> None:
-    """Draw a dashed line at the first step whose value is not finite, if any."""
-    broken = np.flatnonzero(~np.isfinite(points.value))
-    if len(broken):
-        step = int(points.step[broken[0]])
-        axes.axvline(
-            step,
-            color=light("ink"),
-            linewidth=1.0,
-            linestyle=(0, (3, 2)),
-            label=f"not finite from {step:,}",
-        )
-
-
-def _draw_cells(axes: "Axes", rows: list[Row], number: int, shift: float) -> None:
-    rows = sorted(rows, key=lambda row: row["global_batch"])
-    axes.errorbar(
-        [shift * row["global_batch"] for row in rows],
-        [row["mean"] for row in rows],
-        yerr=[row["sd"] for row in rows],
-        label=rows[0]["optimizer"],
-        color=light(SERIES[number % len(SERIES)]),
-        marker=MARKERS[number % len(MARKERS)],
-        markersize=4.5,
+def _draw_seeds(
+    axes: "Axes", step: np.ndarray, value: np.ndarray, name: str, number: int
+) -> None:
+    axes.plot(
+        step,
+        np.nanmean(value, axis=0),
         linewidth=1.6,
-        capsize=3,
-        elinewidth=1.0,
+        **_identity(number),
+        markersize=4.0,
+        markevery=-(-len(step) // MOST_MARKS),
+        label=name,
+    )
+    if len(value) > 1:
+        low, high = np.nanmin(value, axis=0), np.nanmax(value, axis=0)
+        colour = _identity(number)["color"]
+        axes.fill_between(step, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def _draw_true(axes: "Axes", distance: float) -> None:
+    style = {"color": light("muted"), "linewidth": 1.3, "linestyle": (0, (4, 2))}
+    axes.axhline(distance, label=TRUE, **style)
+
+
+def _identity(number: int) -> dict[str, Any]:
+    """Return colour and mark of one of several methods."""
+    return {
+        "color": light(SERIES[number % len(SERIES)]),
+        "marker": MARKERS[number % len(MARKERS)],
+    }
+
+
+def _scale_axis(axes: "Axes", curve: Curve, values: np.ndarray) -> None:
+    """Scale the y axis to finite values that were drawn."""
+    from matplotlib.ticker import MaxNLocator
+
+    if curve.unit == "share":
+        _percent_axis(axes)
+    elif curve.unit == "count":
+        # From none, so that the height is the count; above the most, room for its mark.
+        axes.set_ylim(0, 1.06 * max([1.0, *values]))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+    elif len(values) and values.max() / curve.log_from >= values.min() > 0:
+        log_axis(axes)
+
+
+def _percent_axis(axes: "Axes") -> None:
+    """Mark fractions of one on the y axis as percent."""
+    bottom, top = axes.get_ylim()
+    # No share lies outside; a little room keeps marks at the ends whole, unnamed.
+    axes.set_ylim(max(bottom, -0.02), min(top, 1.02))
+    axes.yaxis.set_major_formatter(
+        lambda value, _: f"{100 * value:.4g} %" if value < 1.001 else ""
     )
 
 
-def _seeds(rows: list[Row]) -> str:
-    counts = sorted({int(row["n"]) for row in rows})
-    if counts == [1]:
-        return "; one seed each"
-    count = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"; mean and standard deviation over {count} seeds"
+def _gathered(name: str, seeds: Sequence[Series]) -> tuple[np.ndarray, np.ndarray]:
+    """Return steps [S] that any seed has, and values [seeds, S], NaN for none."""
+    pairs = [(np.asarray(step), np.asarray(value, float)) for step, value in seeds]
+    for step, value in pairs:
+        if step.ndim != 1 or step.shape != value.shape:
+            raise InputError(
+                f"a series of {name} must have a value for each step; got steps "
+                f"{list(step.shape)} and values {list(value.shape)}: pass both alike"
+            )
+    steps = np.unique(np.concatenate([np.zeros(0, int), *(step for step, _ in pairs)]))
+    table = np.full((len(pairs), len(steps)), np.nan)
+    for row, (step, value) in enumerate(pairs):
+        usable = np.isfinite(value) & (value > 0)
+        table[row, np.searchsorted(steps, step[usable])] = value[usable]
+    known = np.isfinite(table).any(axis=0)
+    return steps[known], table[:, known]
 
 
-def mark_steps(axes: "Axes", *drawn: Series) -> None:
-    """Fit the x axis to the steps of all that was drawn."""
-    steps = np.concatenate([points.step for points in drawn])
-    step_axis(axes, int(steps.min()), int(steps.max()))
-    axes.yaxis.get_offset_text().set(fontsize=TEXT_SIZE, color=light("muted"))
-
-
-def _finish(axes: "Axes", *drawn: Series) -> None:
-    mark_steps(axes, *drawn)
-    if axes.get_legend_handles_labels()[1]:
-        legend_above(axes)
-
-
-def percent_axis(axes: "Axes") -> None:
-    """Mark fractions of one on the y axis as percent."""
-    bottom, top = axes.get_ylim()
-    # No accuracy lies outside; a little room keeps marks at the ends whole.
-    axes.set_ylim(max(bottom, -0.02), min(top, 1.02))
-    axes.yaxis.set_major_formatter(_percent)
-
-
-def _percent(value: float, _: float) -> str:
-    # Above 100 % lies room for marks, not an accuracy.
-    return f"{100 * value:.4g} %" if value < 1.001 else ""
+def _seeds(counts: list[int], what: str) -> str:
+    least, most = min(counts), max(counts)
+    if most == 1:
+        return "one seed each"
+    return f"{what} {most if least == most else f'{least} to {most}'} seeds"

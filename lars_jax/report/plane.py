@@ -6,19 +6,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from lars_jax.errors import InputError
-from lars_jax.report.style import TEXT_SIZE, light, point_colour
+from lars_jax.report.style import TEXT_SIZE, light, point_colour, words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH, TALLEST = 7.0, 9.0
+WIDTH, HEIGHT = 7.0, 9.0
 """Inches that a figure does not exceed."""
 
-LEFT, TOP, FOOT, GAP = 0.3, 0.3, 0.34, 0.07
-"""Inches for the names of the rows, the steps, the key, and between two panels."""
-
-LARGEST, LEAST_WIDTH = 3.9, 4.3
+LARGEST, NARROWEST = 3.9, 4.3
 """Inches: the side of a panel at most, and what the key needs."""
 
 DOTS = 150
@@ -70,8 +67,10 @@ def evolution_figure(
     >>> panel = Panel(5000, np.ones((2, 2)), np.array([0, 1]))
     >>> figure = evolution_figure({"MGAN": [panel]}, np.zeros((4, 2)))
     >>> figure.axes[0].get_title(), figure.axes[0].get_ylabel()
-    ('5,000', 'MGAN')
+    ('step 5,000', 'MGAN')
     """
+    from matplotlib.figure import Figure
+
     real = _points(real, "true samples", "R")
     if not limit > 0:
         raise InputError(f"limit must be above zero; got {limit:g}: widen the square")
@@ -81,20 +80,27 @@ def evolution_figure(
         raise InputError(
             f"an evolution needs panels; got none in {len(rows)} rows: generate samples"
         )
-    figure, side = _new_figure(len(grid), len(steps))
-    for row, (name, panels) in enumerate(grid.items()):
-        for column, step in enumerate(steps):
-            axes = _new_panel(figure, row, column, side, limit)
-            if row == 0:
-                axes.set_title(f"{step:,}", **_words("muted"), pad=5)
-            if column == 0:
-                axes.set_ylabel(name, **_words("ink"), labelpad=6, fontweight="bold")
+    side = min(LARGEST, (WIDTH - 0.4) / len(steps), (HEIGHT - 0.7) / len(grid))
+    size = (max(NARROWEST, 0.4 + side * len(steps)), 0.7 + side * len(grid))
+    figure = Figure(figsize=size, dpi=DOTS, layout="compressed")
+    figure.set_facecolor(light("paper"))
+    square = {"xlim": (-limit, limit), "ylim": (-limit, limit), "aspect": "equal"}
+    axes = figure.subplots(
+        len(grid),
+        len(steps),
+        squeeze=False,
+        subplot_kw={"facecolor": light("paper"), "xticks": [], "yticks": [], **square},
+    )
+    for (name, panels), line in zip(grid.items(), axes, strict=True):
+        line[0].set_ylabel(name, **words("ink"), labelpad=6, fontweight="bold")
+        for step, cell in zip(steps, line, strict=True):
+            cell.spines[:].set(color=light("rule"), linewidth=0.8)
             if step in panels:
-                _scatter(axes, real, panels[step])
-    height = figure.get_figheight()
-    figure.text(0.0, 1 - (TOP - 5 / 72) / height, " step", **_words("muted"))
-    made = [panel for panels in grid.values() for panel in panels.values()]
-    _draw_key(figure, made)
+                _scatter(cell, real, panels[step])
+    for number, (step, cell) in enumerate(zip(steps, axes[0], strict=True)):
+        cell.set_title(f"{'' if number else 'step '}{step:,}", **words("muted"), pad=5)
+    made = [p.generator for panels in grid.values() for p in panels.values()]
+    _draw_key(figure, int(max(np.concatenate(made), default=0)))
     return figure
 
 
@@ -129,35 +135,6 @@ def _by_step(panels: Iterable[Panel], name: str) -> dict[int, Panel]:
     return found
 
 
-def _new_figure(rows: int, columns: int) -> "tuple[Figure, float]":
-    """Return an empty figure and the side of its panels in inches."""
-    from matplotlib.figure import Figure
-
-    side = min(
-        LARGEST,
-        (WIDTH - LEFT - GAP * columns) / columns,
-        (TALLEST - TOP - FOOT - GAP * rows) / rows,
-    )
-    width = max(LEAST_WIDTH, LEFT + columns * (side + GAP))
-    height = TOP + rows * (side + GAP) - GAP + FOOT
-    figure = Figure(figsize=(width, height), dpi=DOTS)
-    figure.set_facecolor(light("paper"))
-    return figure, side
-
-
-def _new_panel(
-    figure: "Figure", row: int, column: int, side: float, limit: float
-) -> "Axes":
-    width, height = figure.get_size_inches()
-    left = LEFT + column * (side + GAP)
-    bottom = height - TOP - row * (side + GAP) - side
-    axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
-    axes.set_facecolor(light("paper"))
-    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), xticks=[], yticks=[])
-    axes.spines[:].set(color=light("rule"), linewidth=0.8)
-    return axes
-
-
 def _scatter(axes: "Axes", real: np.ndarray, panel: Panel) -> None:
     dots = {"s": 2.0, "linewidths": 0, "rasterized": True}
     axes.scatter(real[:, 0], real[:, 1], color=TRUE, alpha=0.45, **dots)
@@ -167,28 +144,27 @@ def _scatter(axes: "Axes", real: np.ndarray, panel: Panel) -> None:
     axes.scatter(x, y, color=colours, **dots)
 
 
-def _draw_key(figure: "Figure", panels: Sequence[Panel]) -> None:
-    """Say under the panels what the colours mean, in axes whose unit is the inch."""
-    width, height = figure.get_size_inches()
-    foot = figure.add_axes((0, 0, 1, FOOT / height))
-    foot.set(xlim=(0, width), ylim=(0, FOOT))
-    foot.set_axis_off()
-    last = max((int(p.generator.max()) for p in panels if len(p.generator)), default=0)
-    shown = min(last + 1, KEYED)
-    label = "samples of each generator" if last else "generated samples"
-    left = LEFT + 0.06
-    for colours, name in (
-        ([TRUE], "true samples"),
-        ([point_colour(number) for number in range(shown)], label),
-    ):
-        places = left + 0.1 * np.arange(len(colours))
-        middle = np.full(len(colours), FOOT / 2 - 0.03)
-        foot.scatter(places, middle, s=16.0, color=colours, linewidths=0)
-        foot.text(
-            places[-1] + 0.1, middle[0], name, va="center_baseline", **_words("muted")
+def _draw_key(figure: "Figure", last: int) -> None:
+    """Say under the panels what the colours mean, up to the last generator."""
+    from matplotlib.legend_handler import HandlerTuple
+    from matplotlib.lines import Line2D
+
+    own = [point_colour(number) for number in range(min(last + 1, KEYED))]
+    made = "samples of each generator" if last else "generated samples"
+    keys = (
+        ("outside lower left", [TRUE], "true samples"),
+        ("outside lower right", own, made),
+    )
+    for place, colours, name in keys:
+        style = {"linestyle": "", "marker": "o", "markersize": 4, "markeredgewidth": 0}
+        dots = tuple(Line2D([], [], color=colour, **style) for colour in colours)
+        figure.legend(
+            [dots],  # pyright: ignore[reportArgumentType]
+            [name],
+            loc=place,  # pyright: ignore[reportArgumentType]
+            handler_map={tuple: HandlerTuple(ndivide=None)},
+            handlelength=0.8 * len(dots),
+            frameon=False,
+            fontsize=TEXT_SIZE,
+            labelcolor=light("muted"),
         )
-        left = places[-1] + 1.2
-
-
-def _words(colour: str) -> dict:
-    return {"fontsize": TEXT_SIZE, "color": light(colour)}

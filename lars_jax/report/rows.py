@@ -26,22 +26,6 @@ class Series(NamedTuple):
     value: np.ndarray
 
 
-class Band(NamedTuple):
-    """A series cut into intervals: the mean of each, and what lay around it.
-
-    Attributes:
-        step: float64 [M], mean step of each interval.
-        low: float64 [M], smallest value.
-        mean: float64 [M].
-        high: float64 [M], largest value.
-    """
-
-    step: np.ndarray
-    low: np.ndarray
-    mean: np.ndarray
-    high: np.ndarray
-
-
 class LayerTable(NamedTuple):
     """One quantity of every layer at every step that was recorded.
 
@@ -54,6 +38,21 @@ class LayerTable(NamedTuple):
     names: tuple[str, ...]
     step: np.ndarray
     value: np.ndarray
+
+    def take(self, rows: Iterable[int]) -> "LayerTable":
+        """Return the table of some of its layers, given by their rows."""
+        rows = list(rows)
+        names = tuple(self.names[row] for row in rows)
+        return LayerTable(names, self.step, self.value[rows])
+
+    def adapted(self) -> np.ndarray:
+        """Return the rows of the layers that are adapted: whose ratio is not always 1.
+
+        A layer whose ratios are broken is one of them, for it is to be seen; where no
+        layer has a positive ratio other than one there are none at all.
+        """
+        usable = np.isfinite(self.value) & (self.value > 0) & (self.value != 1)
+        return np.flatnonzero((self.value != 1).any(axis=1) & usable.any())
 
 
 def series(rows: Iterable[Row], name: str) -> Series:
@@ -76,7 +75,7 @@ def series(rows: Iterable[Row], name: str) -> Series:
     return Series(np.array(steps, np.int64), np.array(values, np.float64))
 
 
-def band(points: Series, intervals: int = 240) -> Band:
+def band(points: Series, intervals: int = 240) -> tuple[np.ndarray, ...]:
     """Condense a series to what a figure can show, extremes included.
 
     A line through every tenth point would hide the spikes that one looks for, so each
@@ -88,18 +87,21 @@ def band(points: Series, intervals: int = 240) -> Band:
         intervals: number of intervals, of equally many points; a series of no more
             finite points than that stays as it is, with low = mean = high.
 
+    Returns:
+        Mean step, least, mean and greatest value of each interval, float64 [M] each.
+
     >>> points = Series(np.arange(4), np.array([1.0, 3.0, 5.0, 9.0]))
-    >>> condensed = band(points, intervals=2)
-    >>> condensed.mean.tolist(), condensed.high.tolist()
+    >>> step, low, mean, high = band(points, intervals=2)
+    >>> mean.tolist(), high.tolist()
     ([2.0, 7.0], [3.0, 9.0])
     """
     finite = np.isfinite(points.value)
     step, value = points.step[finite].astype(np.float64), points.value[finite]
     if len(value) <= intervals:
-        return Band(step, value, value, value)
+        return step, value, value, value
     starts = np.arange(intervals) * len(value) // intervals
     counts = np.diff(starts, append=len(value))
-    return Band(
+    return (
         np.add.reduceat(step, starts) / counts,
         np.minimum.reduceat(value, starts),
         np.add.reduceat(value, starts) / counts,
@@ -121,7 +123,8 @@ def layer_table(rows: Iterable[Row], field: str) -> LayerTable:
     """
     by_step = {int(row["step"]): row["layers"] for row in rows}
     steps = sorted(by_step)
-    names = natural_order({name for layers in by_step.values() for name in layers})
+    every = {name for layers in by_step.values() for name in layers}
+    names = tuple(sorted(every, key=natural_key))
     value = np.full((len(names), len(steps)), np.nan)
     for column, step in enumerate(steps):
         layers = by_step[step]
@@ -130,24 +133,16 @@ def layer_table(rows: Iterable[Row], field: str) -> LayerTable:
     return LayerTable(names, np.array(steps, np.int64), value)
 
 
-def natural_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Return names in the order that people count in, 2 before 10.
+def natural_key(name: str) -> str:
+    """Return what sorts names in the order that people count in, 2 before 10.
 
     JAX sorts the keys of a dictionary as text, which puts the tenth block of a deep
     network before its second.
 
-    >>> natural_order(["block10/w", "block2/w", "block1/w"])
-    ('block1/w', 'block2/w', 'block10/w')
+    >>> sorted(["block10/w", "block2/w", "block1/w"], key=natural_key)
+    ['block1/w', 'block2/w', 'block10/w']
     """
-
-    def parts(name: str) -> list[tuple[bool, int, str]]:
-        pieces = re.findall(r"[0-9]+|[^0-9]+", name)
-        return [
-            (False, int(piece), "") if piece.isdecimal() else (True, 0, piece)
-            for piece in pieces
-        ]
-
-    return tuple(sorted(names, key=parts))
+    return re.sub("[0-9]+", lambda number: number[0].zfill(20), name)
 
 
 def _float(value: Any) -> float:

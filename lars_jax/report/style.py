@@ -4,13 +4,16 @@ Figures are drawn in the light colours; the page replaces each of them by a vari
 its style sheet, so that the same drawing follows the reader's light or dark scheme.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colorbar import Colorbar
     from matplotlib.figure import Figure
+    from matplotlib.ticker import Locator
 
 
 class Colour(NamedTuple):
@@ -60,6 +63,12 @@ way between paper and dark screen, and so need no counterpart there."""
 TEXT_SIZE = 9.0
 """Points; figures are drawn narrow so that this survives the width of a phone."""
 
+LEGEND_LINE = 14.0
+"""Points that a line of the legend takes."""
+
+NARROW_NAME = 13
+"""Letters of a name up to which three stand abreast in a legend; else there are two."""
+
 
 def light(name: str) -> str:
     """Return the colour of the palette that figures are drawn in.
@@ -68,6 +77,11 @@ def light(name: str) -> str:
     '#ffffff'
     """
     return PALETTE[name].light
+
+
+def words(colour: str) -> dict[str, Any]:
+    """Return how text of the common size is set in a colour of the palette."""
+    return {"fontsize": TEXT_SIZE, "color": light(colour)}
 
 
 def point_colour(number: int) -> str:
@@ -82,26 +96,20 @@ def point_colour(number: int) -> str:
     return POINTS[number % len(POINTS)]
 
 
-def gradation(place: float) -> str:
-    """Return a colour between the first, at 0, and the last, at 1, as #rrggbb.
+def gradation(count: int) -> list[str]:
+    """Return colours of what is counted, from the first to the last, as #rrggbb.
 
-    >>> gradation(0.0), gradation(0.5)
-    ('#2b7fc4', '#9b64b4')
+    >>> gradation(2)
+    ['#2b7fc4', '#c9621c']
     """
-    parts = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in GRADATION]
-    left = min(int(place * (len(parts) - 1)), len(parts) - 2)
-    share = place * (len(parts) - 1) - left
-    mixed = [
-        round((1 - share) * a + share * b)
-        for a, b in zip(parts[left], parts[left + 1], strict=True)
-    ]
-    return "#" + "".join(f"{part:02x}" for part in mixed)
+    from matplotlib.colors import LinearSegmentedColormap, to_hex
+
+    between = LinearSegmentedColormap.from_list("counted", GRADATION)
+    return [to_hex(between(place)) for place in np.linspace(0, 1, count)]
 
 
-def new_axes(
-    width: float, height: float, title: str, pad: float = 9.0
-) -> "tuple[Figure, Axes]":
-    """Return an empty figure in the house style.
+def new_axes(width: float, height: float, title: str) -> "tuple[Figure, Axes]":
+    """Return an empty figure in the common style.
 
     The style is set on the artists themselves: matplotlib reads its defaults anew when
     a figure is saved, which may be long after and elsewhere.
@@ -110,7 +118,6 @@ def new_axes(
         width: of the figure, in inches.
         height: of the figure, in inches.
         title: what the axes show, set above them on the left.
-        pad: points between the two.
 
     >>> figure, axes = new_axes(4.0, 2.0, "Loss")
     >>> axes.get_title(loc="left")
@@ -124,48 +131,64 @@ def new_axes(
     figure.set_facecolor(light("paper"))
     axes = figure.add_subplot()
     axes.set_facecolor(light("paper"))
+    _set_title(axes, title, 0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(light("rule"))
+    axes.tick_params(
+        which="both", length=0, labelsize=TEXT_SIZE, labelcolor=light("muted"), pad=5
+    )
+    axes.yaxis.get_offset_text().set(**words("muted"))
+    axes.grid(axis="y", color=light("rule"), linewidth=0.7)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def legend_above(axes: "Axes", least: int = 0) -> None:
+    """Put a legend of all that has a label between the title and the axes.
+
+    It gets lines of its own, and the figure is higher by them, so that it hides no
+    data, however long the names.
+
+    Args:
+        axes: with a title.
+        least: lines that are kept free at least, so that axes with and without a
+            legend stand level.
+    """
+    handles, names = axes.get_legend_handles_labels()
+    columns = 3 if max(map(len, names), default=0) <= NARROW_NAME else 2
+    lines = max(-(-len(names) // columns), least)
+    figure: Any = axes.get_figure()
+    figure.set_figheight(figure.get_figheight() + lines * LEGEND_LINE / 72)
+    _set_title(axes, axes.get_title(loc="left"), lines)
+    if not names:
+        return
+    legend = axes.legend(
+        handles,
+        names,
+        loc="lower left",
+        bbox_to_anchor=(-0.01, 1.0),
+        ncols=columns,
+        frameon=False,
+        fontsize=TEXT_SIZE,
+        labelcolor=light("muted"),
+        handlelength=1.6,
+        handletextpad=0.5,
+        columnspacing=1.2,
+        borderaxespad=0.2,
+    )
+    # It takes the room of the title and is to ask for none of its own.
+    legend.set_in_layout(False)
+
+
+def _set_title(axes: "Axes", title: str, lines: int) -> None:
     axes.set_title(
         title,
         loc="left",
         fontsize=TEXT_SIZE + 1,
         fontweight="bold",
         color=light("ink"),
-        pad=pad,
+        pad=9 + LEGEND_LINE * lines,
     )
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(light("rule"))
-    axes.tick_params(
-        which="both", length=0, labelsize=TEXT_SIZE, labelcolor=light("muted"), pad=5
-    )
-    axes.grid(axis="y", color=light("rule"), linewidth=0.7)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def legend_above(axes: "Axes", handles: "Sequence[Artist] | None" = None) -> None:
-    """Put the legend over the right end of the axes, where it hides no data.
-
-    Args:
-        axes: that get a legend.
-        handles: artists to show with their labels; None: all of the axes that have one.
-    """
-    if handles is None:
-        handles, _ = axes.get_legend_handles_labels()
-    legend = axes.legend(
-        handles=handles,
-        loc="lower right",
-        bbox_to_anchor=(1.01, 1.01),
-        ncols=4,
-        frameon=False,
-        fontsize=TEXT_SIZE,
-        labelcolor=light("muted"),
-        handlelength=1.3,
-        handletextpad=0.5,
-        columnspacing=1.2,
-        borderaxespad=0.2,
-    )
-    # It has the room of the title, so that axes with and without one line up.
-    legend.set_in_layout(False)
 
 
 def step_axis(axes: "Axes", first: int, last: int) -> None:
@@ -178,7 +201,47 @@ def step_axis(axes: "Axes", first: int, last: int) -> None:
     label_axis(axes, "x", "step")
 
 
+def log_axis(axes: "Axes") -> None:
+    """Make the y axis of what was drawn logarithmic, marked with plain numbers."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(log_locator(*axes.get_ylim()))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
+
+
+def log_locator(low: float, high: float) -> "Locator":
+    """Return where to mark a logarithmic scale: at powers of ten, or 1, 2, 5 of each.
+
+    What spans less than a factor of five is marked as on a linear scale.
+
+    >>> [tick for tick in log_locator(3, 30).tick_values(3, 30) if 3 <= tick <= 30]
+    [np.float64(5.0), np.float64(10.0), np.float64(20.0)]
+    """
+    from matplotlib.ticker import AutoLocator, LogLocator
+
+    if high < 5 * low:
+        return AutoLocator()
+    digits = (1.0,) if high >= 100 * low else (1.0, 2.0, 5.0)
+    return LogLocator(subs=digits, numticks=8)
+
+
 def label_axis(axes: "Axes", axis: str, text: str) -> None:
     """Name the x or the y axis."""
     axes.set(**{f"{axis}label": text})
-    getattr(axes, f"{axis}axis").label.set(fontsize=TEXT_SIZE, color=light("muted"))
+    getattr(axes, f"{axis}axis").label.set(**words("muted"))
+
+
+def scale_beside(image: "ScalarMappable", **options: Any) -> "Colorbar":
+    """Draw the scale of the colours of an image beside its axes.
+
+    Args:
+        image: that was drawn.
+        options: of `Figure.colorbar`.
+    """
+    figure: Any = getattr(image, "figure", None)
+    bar = figure.colorbar(image, **options)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(
+        which="both", length=0, labelsize=TEXT_SIZE, labelcolor=light("muted")
+    )
+    return bar

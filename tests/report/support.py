@@ -1,5 +1,6 @@
 """Rows like those that a run writes, and a reader of the page they become."""
 
+import io
 import math
 from collections import Counter
 from html.parser import HTMLParser
@@ -34,6 +35,28 @@ def evaluation(step: int, accuracy: float) -> dict[str, Any]:
         "eval/accuracy": accuracy,
         "eval/loss": -math.log(accuracy),
         "eval/count": 360,
+    }
+
+
+def game(steps: int) -> list[dict[str, Any]]:
+    """Rows of a game: only the classifier learns."""
+    losses = {"discriminator_loss": 1.4, "generator_loss": -0.7}
+    return [
+        {"step": step, **losses, "classifier_loss": 2.0 / step}
+        for step in range(1, steps + 1)
+    ]
+
+
+def measures(step: int, distance: float = 0.5) -> dict[str, Any]:
+    """A row of an evaluation of a game."""
+    return {
+        "step": step,
+        "eval/wasserstein": distance,
+        "eval/average/wasserstein": distance / 2,
+        "floor/wasserstein": 0.05,
+        "eval/symmetric_kl": 3.0,
+        "eval/modes": 8,
+        "eval/purity": 0.9,
     }
 
 
@@ -80,6 +103,13 @@ def mistakes(count: int, *, size: int = 8, channels: int = 1, names=()) -> Mista
         index=100 + number,
         class_names=names,
     )
+
+
+def drawn(figure: Any) -> bytes:
+    """Return a figure as a PNG file, which needs no display."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
 
 
 class Page(HTMLParser):

@@ -1,4 +1,3 @@
-import io
 from typing import Any
 
 import numpy as np
@@ -7,9 +6,9 @@ from matplotlib.colors import to_hex
 
 from lars_jax.errors import InputError
 from lars_jax.report import confusion_figure
-from lars_jax.report.inline import inline_svg
+from lars_jax.report.html import inline_svg
 from lars_jax.report.style import PALETTE
-from tests.report.test_style import contrast
+from tests.report.support import drawn
 
 WORDS = {"title": "Confusion", "row_label": "generator", "column_label": "named"}
 
@@ -41,17 +40,10 @@ def test_the_same_share_has_the_same_shade_in_every_figure():
     assert colour_at(even, 0.5) == colour_at(sure, 0.5)
 
 
-@pytest.mark.parametrize("share", np.linspace(0, 1, 21).tolist())
-def test_numbers_stand_out_from_their_cell(share):
-    figure = figure_of([[share, 1 - share]])
-    written = to_hex(figure.axes[0].texts[0].get_color())
-    assert contrast(written, colour_at(figure, share)) >= 4
-
-
 def test_numbers_do_not_follow_a_dark_screen_for_their_cells_do_not():
-    drawn = {text.get_color() for text in figure_of(np.eye(2)).axes[0].texts}
-    assert len(drawn) == 2
-    assert not drawn & {colour.light for colour in PALETTE.values()}
+    used = {text.get_color() for text in figure_of(np.eye(2)).axes[0].texts}
+    assert len(used) == 2
+    assert not used & {colour.light for colour in PALETTE.values()}
 
 
 @pytest.mark.parametrize(("size", "numbered"), [(12, True), (13, False)])
@@ -81,9 +73,7 @@ def test_generator_without_samples_is_blank():
         [False] * 2,
         [True] * 2,
     ]
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    assert file.getvalue().startswith(b"\x89PNG")
+    assert drawn(figure)
 
 
 @pytest.mark.parametrize(
@@ -97,14 +87,15 @@ def test_generator_without_samples_is_blank():
     ],
 )
 def test_nothing_is_cut_off(shape, names):
-    title = "Which generator the classifier names"
-    figure = figure_of(np.full(shape, 1 / shape[1]), title=title, column_names=names)
-    figure.draw_without_rendering()
-    box, whole = figure.get_tightbbox(), figure.get_size_inches()
-    assert box.x0 >= 0
-    assert box.y0 >= 0
-    assert box.x1 <= whole[0]
-    assert box.y1 <= whole[1]
+    for title in ("", "Which generator the classifier names"):
+        matrix = np.full(shape, 1 / shape[1])
+        figure = figure_of(matrix, title=title, column_names=names)
+        figure.draw_without_rendering()
+        box, whole = figure.get_tightbbox(), figure.get_size_inches()
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= whole[0]
+        assert box.y1 <= whole[1]
 
 
 def test_same_matrix_gives_the_same_drawing():

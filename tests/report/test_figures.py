@@ -1,4 +1,3 @@
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -6,15 +5,20 @@ import pytest
 
 from lars_jax.errors import InputError
 from lars_jax.report import (
+    CURVES,
+    Curve,
+    Series,
     accuracy_by_batch_figure,
-    accuracy_figure,
-    learning_rate_figure,
-    loss_figure,
+    curve_figure,
+    distance_figure,
 )
-from tests.report.support import evaluation, training
+from lars_jax.report.style import SERIES, light
+from tests.report.support import drawn, evaluation, game, measures, training
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+BY_TITLE = {curve.title: curve for curve in CURVES}
 
 
 def axes_of(figure: "Figure") -> Any:
@@ -22,87 +26,160 @@ def axes_of(figure: "Figure") -> Any:
     return figure.axes[0]
 
 
-def lines(figure: "Figure") -> dict[str, Any]:
-    return {line.get_label(): line for line in axes_of(figure).lines}
+def curve(rows: list[dict[str, Any]], title: str) -> Any:
+    return axes_of(curve_figure(rows, BY_TITLE[title]))
 
 
-def drawn(figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
+def lines(axes: Any) -> dict[str, Any]:
+    return {line.get_label(): line for line in axes.lines}
 
 
-def cell(optimizer, batch, mean, n=3):
-    return {
-        "optimizer": optimizer,
-        "global_batch": batch,
-        "mean": mean,
-        "sd": 0.01,
-        "n": n,
-    }
+def heights(axes: Any) -> dict[float, set[float]]:
+    """What a band reaches at each step."""
+    found: dict[float, set[float]] = {}
+    for step, value in axes.collections[0].get_paths()[0].vertices.tolist():
+        found.setdefault(step, set()).add(value)
+    return found
 
 
-def test_loss_figure_shows_training_and_evaluation():
-    found = lines(loss_figure([*training(3), evaluation(3, 0.5)]))
+def test_loss_is_that_of_training_and_evaluation():
+    found = lines(curve([*training(3), evaluation(3, 0.5)], "Loss"))
     np.testing.assert_allclose(found["training"].get_ydata(), [2.0, 1.0, 2 / 3])
     np.testing.assert_allclose(found["evaluation"].get_ydata(), [np.log(2)])
 
 
-@pytest.mark.parametrize(("last", "scale"), [(0.21, "linear"), (0.2, "log")])
+@pytest.mark.parametrize(
+    ("last", "scale"), [(0.21, "linear"), (0.2, "log"), (0.0, "linear")]
+)
 def test_loss_axis_is_logarithmic_from_a_factor_of_ten(last, scale):
     rows = [{"step": 1, "train/loss": 2.0}, {"step": 2, "train/loss": last}]
-    assert axes_of(loss_figure(rows)).get_yscale() == scale
-
-
-def test_loss_of_zero_keeps_the_axis_linear():
-    rows = [{"step": 1, "train/loss": 2.0}, {"step": 2, "train/loss": 0.0}]
-    assert axes_of(loss_figure(rows)).get_yscale() == "linear"
+    assert curve(rows, "Loss").get_yscale() == scale
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf"), None])
 def test_first_loss_that_is_not_finite_is_marked(broken):
     rows = [{"step": 7, "train/loss": 1.0}, {"step": 8, "train/loss": broken}]
-    figure = loss_figure(rows)
-    assert lines(figure)["not finite from 8"].get_xdata()[0] == 8
+    figure = curve_figure(rows, CURVES[0])
+    assert lines(axes_of(figure))["not finite from 8"].get_xdata()[0] == 8
     assert drawn(figure)
 
 
 def test_loss_that_is_never_finite_is_still_drawn():
-    assert drawn(loss_figure([{"step": 1, "train/loss": float("nan")}]))
+    assert drawn(curve_figure([{"step": 1, "train/loss": float("nan")}], CURVES[0]))
 
 
 def test_long_run_is_drawn_as_a_mean_within_a_band():
-    axes = axes_of(loss_figure(training(1000)))
+    axes = curve(training(1000), "Loss")
     assert len(axes.lines[0].get_xdata()) == 240
     assert len(axes.collections) == 1
     assert axes.collections[0].get_paths()[0].vertices[:, 1].max() == 2.0
 
 
 def test_single_step_is_a_visible_point_marked_once():
-    axes = axes_of(loss_figure(training(1)))
+    axes = curve(training(1), "Loss")
     assert axes.lines[0].get_marker() == "o"
     assert axes.get_xticks().tolist() == [1]
+    assert curve(training(2), "Loss").lines[0].get_marker() == "None"
 
 
-def test_accuracy_figure_tells_the_last_evaluation():
+@pytest.mark.parametrize(("count", "mark"), [(60, "o"), (61, "None")])
+def test_few_evaluations_are_marked(count, mark):
+    rows = [evaluation(step, 0.5) for step in range(1, count + 1)]
+    assert curve(rows, "Loss").lines[0].get_marker() == mark
+
+
+def test_accuracy_tells_the_last_evaluation():
     rows = [evaluation(1, 0.5), evaluation(2, 0.975)]
-    assert "evaluation, 97.50 %" in lines(accuracy_figure(rows))
+    assert "evaluation, 97.50 %" in lines(curve(rows, "Accuracy"))
 
 
-def test_accuracy_axis_does_not_leave_what_is_possible():
-    bottom, top = axes_of(accuracy_figure([evaluation(1, 1.0)])).get_ylim()
+def test_shares_are_told_in_percent_and_do_not_leave_what_is_possible():
+    figure = curve_figure([evaluation(1, 1.0)], BY_TITLE["Accuracy"])
+    bottom, top = axes_of(figure).get_ylim()
     assert bottom < 1 < top <= 1.02
+    figure = curve_figure([measures(1)], BY_TITLE["Purity of the generators"])
+    figure.draw_without_rendering()
+    ticks = [tick.get_text() for tick in axes_of(figure).get_yticklabels()]
+    assert "90 %" in ticks
 
 
-def test_learning_rate_figure_shows_the_rate():
-    figure = learning_rate_figure(training(2))
-    assert axes_of(figure).lines[0].get_ydata().tolist() == [0.5, 0.5]
+def test_learning_rate_is_drawn():
+    axes = curve(training(2), "Learning rate")
+    assert axes.lines[0].get_ydata().tolist() == [0.5, 0.5]
 
 
-@pytest.mark.parametrize("draw", [loss_figure, accuracy_figure, learning_rate_figure])
-def test_figure_without_its_quantity_is_refused(draw):
-    with pytest.raises(InputError, match="got none"):
-        draw([{"step": 1, "epoch": 0.5}])
+def test_losses_of_all_players_are_drawn():
+    found = lines(curve(game(2), "Losses"))
+    assert {name: line.get_ydata().tolist() for name, line in found.items()} == {
+        "discriminator": [1.4, 1.4],
+        "generators": [-0.7, -0.7],
+        "classifier": [2.0, 1.0],
+    }
+
+
+def test_player_that_is_not_there_is_not_drawn_and_the_others_keep_their_colour():
+    part = lines(curve([{"step": 1, "classifier_loss": 2.0}], "Losses"))
+    assert part.keys() == {"classifier"}
+    whole = lines(curve(game(1), "Losses"))
+    assert part["classifier"].get_color() == whole["classifier"].get_color()
+
+
+def test_first_of_several_losses_that_is_not_finite_is_marked_once():
+    rows = game(9)
+    rows[4]["generator_loss"] = rows[6]["classifier_loss"] = None
+    assert BY_TITLE["Losses"].diverged(rows) == (5, "generator_loss")
+    marks = [name for name in lines(curve(rows, "Losses")) if "finite" in name]
+    assert marks == ["not finite from 5"]
+    assert BY_TITLE["Accuracy"].diverged([{"step": 1, "eval/accuracy": None}]) is None
+
+
+def test_distances_are_drawn_with_the_median_of_true_samples():
+    rows = [measures(step, 4.0 / step) for step in (1, 2, 3)]
+    for row, true in zip(rows, (0.01, 0.04, 0.9), strict=True):
+        row["floor/wasserstein"] = true
+    axes = curve(rows, "Wasserstein distance")
+    found = lines(axes)
+    assert found["generators"].get_ydata().tolist() == [4.0, 2.0, 4.0 / 3]
+    assert found["averaged"].get_ydata().tolist() == [2.0, 1.0, 2.0 / 3]
+    assert found["true samples"].get_ydata() == [0.04, 0.04]
+    assert found["true samples"].is_dashed()
+    assert axes.get_yscale() == "log"
+    assert axes.get_ylim()[0] < 0.04
+
+
+def test_distance_of_zero_keeps_the_axis_linear():
+    rows = [measures(1, 1.0), measures(2, 0.0)]
+    assert curve(rows, "Wasserstein distance").get_yscale() == "linear"
+
+
+def test_distances_of_true_samples_that_are_unknown_are_not_drawn():
+    row = measures(1) | {"floor/wasserstein": None}
+    assert "true samples" not in lines(curve([row], "Wasserstein distance"))
+
+
+def test_counts_are_whole_and_from_none():
+    axes = curve([measures(1)], "Modes covered")
+    assert axes.get_ylim()[0] == 0
+    assert axes.get_ylim()[1] > 8
+    assert all(float(tick).is_integer() for tick in axes.get_yticks())
+
+
+def test_curve_of_other_quantities_can_be_drawn():
+    rows = [{"step": step, "depth": 1.0 / step} for step in (1, 2)]
+    axes = axes_of(curve_figure(rows, Curve("Depth", {"depth": "of the pool"})))
+    assert lines(axes)["of the pool"].get_ydata().tolist() == [1.0, 0.5]
+    assert axes.get_title(loc="left") == "Depth"
+
+
+@pytest.mark.parametrize("title", BY_TITLE)
+def test_figure_without_its_quantity_is_refused(title):
+    with pytest.raises(InputError, match="got none in 1"):
+        curve([{"step": 1, "epoch": 0.5}], title)
+
+
+def cell(optimizer, batch, mean, n=3):
+    found = {"optimizer": optimizer, "global_batch": batch, "mean": mean, "n": n}
+    return found | {"sd": 0.01}
 
 
 def test_comparison_draws_each_optimizer_by_rising_batch():
@@ -144,3 +221,100 @@ def test_comparison_of_nothing_is_refused():
 def test_more_optimizers_than_colours_are_drawn():
     rows = [cell(f"number {i}", 256, 0.9) for i in range(6)]
     assert drawn(accuracy_by_batch_figure(rows))
+
+
+def seed(*values: float, start: int = 1) -> Series:
+    return Series(start + np.arange(len(values)), np.array(values))
+
+
+def distances(*args: Any, **kwargs: Any) -> Any:
+    return axes_of(distance_figure(*args, title="Wasserstein distance", **kwargs))
+
+
+def test_line_is_the_mean_of_the_seeds_and_the_band_their_range():
+    axes = distances({"MGAN": [seed(4, 1), seed(4, 2), seed(7, 6)]}, None, unit="nats")
+    line = lines(axes)["MGAN"]
+    assert line.get_xdata().tolist() == [1, 2]
+    assert line.get_ydata().tolist() == [5, 3]
+    assert heights(axes) == {1.0: {4.0, 7.0}, 2.0: {1.0, 6.0}}
+    assert axes.get_yscale() == "log"
+    assert axes.get_xlabel() == "step; mean and range of 3 seeds"
+    assert axes.get_title(loc="left") == "Wasserstein distance"
+    assert axes.get_ylabel() == "nats"
+
+
+def test_one_seed_has_no_band():
+    axes = distances({"GAN": [seed(2, 1)]}, None)
+    assert len(axes.collections) == 0
+    assert axes.get_xlabel() == "step; one seed each"
+
+
+def test_methods_of_several_numbers_of_seeds_say_so():
+    axes = distances({"GAN": [seed(2)], "MGAN": [seed(1), seed(3)]}, None)
+    assert axes.get_xlabel().endswith("of 1 to 2 seeds")
+
+
+def test_distance_of_true_samples_is_a_dashed_line_within_the_axis():
+    axes = distances({"GAN": [seed(2, 1)]}, 0.01)
+    true = lines(axes)["true samples"]
+    assert true.get_ydata() == [0.01, 0.01]
+    assert true.is_dashed()
+    low, high = axes.get_ylim()
+    assert low < 0.01 < 2 < high
+    assert lines(distances({"GAN": [seed(2, 1)]}, None)).keys() == {"GAN"}
+
+
+def test_method_keeps_its_colour_in_a_figure_that_lacks_others():
+    methods = ("GAN", "Unrolled GAN", "D2GAN", "MGAN")
+    whole = lines(distances({name: [seed(2, 1)] for name in methods}, None))
+    part = lines(distances({"MGAN": [seed(2, 1)]}, None, methods=methods))
+    assert [line.get_color() for line in whole.values()] == [
+        light(use) for use in SERIES[:4]
+    ]
+    assert part["MGAN"].get_color() == whole["MGAN"].get_color()
+    assert part["MGAN"].get_marker() == whole["MGAN"].get_marker()
+
+
+def test_no_two_of_six_methods_share_both_colour_and_mark():
+    found = lines(distances({f"m{i}": [seed(2, 1)] for i in range(6)}, None)).values()
+    assert len({(line.get_color(), line.get_marker()) for line in found}) == 6
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, 0.0, -1.0])
+def test_value_without_a_place_on_the_axis_is_left_out(broken):
+    axes = distances({"GAN": [seed(4, broken, 2), seed(2, 1, broken)]}, None)
+    assert lines(axes)["GAN"].get_ydata().tolist() == [3, 1, 2]
+
+
+def test_step_that_no_seed_can_show_is_no_step():
+    axes = distances({"GAN": [seed(4, np.nan, 2)], "lost": [seed(np.nan)]}, None)
+    assert lines(axes).keys() == {"GAN"}
+    assert lines(axes)["GAN"].get_xdata().tolist() == [1, 3]
+
+
+def test_seed_that_is_not_as_far_takes_part_where_it_was():
+    axes = distances({"GAN": [seed(4, 2), seed(2, 1, start=2)]}, None)
+    assert lines(axes)["GAN"].get_xdata().tolist() == [1, 2, 3]
+    assert lines(axes)["GAN"].get_ydata().tolist() == [4, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("series", "true", "methods", "message"),
+    [
+        ({}, None, (), "value above zero; got none in 0 methods"),
+        ({"GAN": [seed(np.nan)]}, None, (), "value above zero; got none in 1 methods"),
+        ({"GAN": []}, None, (), "value above zero"),
+        ({"GAN": [seed(1)]}, 0.0, (), "true samples must be above zero .* got 0.0"),
+        ({"GAN": [seed(1)]}, float("nan"), (), "true samples must be"),
+        ({"GAN": [seed(1)]}, None, ("MGAN",), r"\['MGAN'\] lack \['GAN'\]"),
+        (
+            {"GAN": [Series(np.arange(2), np.ones(3))]},
+            None,
+            (),
+            r"series of GAN .* steps \[2\] and values \[3\]",
+        ),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(series, true, methods, message):
+    with pytest.raises(InputError, match=message):
+        distances(series, true, methods=methods)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lars_jax.report.rows import Series, band, layer_table, natural_order, series
+from lars_jax.report.rows import Series, band, layer_table, natural_key, series
 
 
 def test_series_is_sorted_by_step_whatever_the_order_of_the_rows():
@@ -28,40 +28,35 @@ def test_series_of_an_absent_quantity_is_empty():
 @pytest.mark.parametrize("count", [1, 7, 240])
 def test_short_series_is_left_alone(count):
     points = Series(np.arange(count), np.arange(count) ** 2.0)
-    condensed = band(points)
-    for values in (condensed.low, condensed.mean, condensed.high):
+    for values in band(points)[1:]:
         np.testing.assert_array_equal(values, points.value)
 
 
 @pytest.mark.parametrize("count", [241, 1000, 12345])
 def test_long_series_keeps_extremes_mean_and_length(count):
     value = np.random.default_rng(0).normal(size=count)
-    condensed = band(Series(np.arange(count), value))
-    assert len(condensed.mean) == 240
-    assert condensed.low.min() == value.min()
-    assert condensed.high.max() == value.max()
-    assert (condensed.low <= condensed.mean).all()
-    assert (condensed.mean <= condensed.high).all()
+    step, low, mean, high = band(Series(np.arange(count), value))
+    assert len(mean) == 240
+    assert low.min() == value.min()
+    assert high.max() == value.max()
+    assert (low <= mean).all()
+    assert (mean <= high).all()
     # Intervals differ by at most one point, so the mean of means is near the mean.
-    np.testing.assert_allclose(condensed.mean.mean(), value.mean(), atol=0.02)
-    assert (np.diff(condensed.step) > 0).all()
+    np.testing.assert_allclose(mean.mean(), value.mean(), atol=0.02)
+    assert (np.diff(step) > 0).all()
 
 
 def test_one_spike_among_many_points_survives():
     value = np.ones(10_000)
     value[1234] = 50.0
-    condensed = band(Series(np.arange(10_000), value))
-    assert condensed.high.max() == 50.0
-    assert (condensed.high == 50.0).sum() == 1
+    *_, high = band(Series(np.arange(10_000), value))
+    assert (high == 50.0).sum() == 1
 
 
 def test_band_leaves_out_what_is_not_finite():
-    points = Series(np.arange(4), np.array([1.0, np.nan, np.inf, 4.0]))
-    assert band(points).step.tolist() == [0.0, 3.0]
-
-
-def test_band_of_nothing_finite_is_empty():
-    assert len(band(Series(np.arange(2), np.full(2, np.nan))).mean) == 0
+    step, *_ = band(Series(np.arange(4), np.array([1.0, np.nan, np.inf, 4.0])))
+    assert step.tolist() == [0.0, 3.0]
+    assert len(band(Series(np.arange(2), np.full(2, np.nan)))[0]) == 0
 
 
 def test_layer_table_holds_every_layer_at_every_step():
@@ -79,12 +74,18 @@ def test_layer_table_of_no_rows_is_empty():
     assert layer_table([], "weight_norm").value.shape == (0, 0)
 
 
-def test_natural_order_counts_blocks():
+def test_adapted_layers_are_those_whose_ratio_is_not_always_one():
+    ratios = {"a": 1.0, "b": 0.5, "broken": None}
+    rows = [{"step": 1, "layers": {n: {"ratio": r} for n, r in ratios.items()}}]
+    table = layer_table(rows, "ratio")
+    assert table.take(table.adapted()).names == ("b", "broken")
+    assert table.take(table.adapted()).value[0].tolist() == [0.5]
+    assert not len(table.take([0, 2]).adapted())
+
+
+def test_names_are_sorted_as_people_count():
     names = [f"block{number}/kernel" for number in (10, 9, 1, 100, 2)]
-    assert natural_order(names) == tuple(
-        f"block{number}/kernel" for number in (1, 2, 9, 10, 100)
-    )
-
-
-def test_natural_order_compares_numbers_with_words():
-    assert natural_order(["a", "10", "2", "a1", ""]) == ("", "2", "10", "a", "a1")
+    expected = [f"block{number}/kernel" for number in (1, 2, 9, 10, 100)]
+    assert sorted(names, key=natural_key) == expected
+    names = ["a", "10", "2", "a1", ""]
+    assert sorted(names, key=natural_key) == ["", "2", "10", "a", "a1"]

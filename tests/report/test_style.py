@@ -1,18 +1,28 @@
 import itertools
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
+from lars_jax.report import confusion_figure
 from lars_jax.report.style import (
     PALETTE,
     POINTS,
     SERIES,
     gradation,
+    legend_above,
+    log_axis,
     new_axes,
     point_colour,
 )
+
+# Of constants: a change of colours asks for them, nothing else does.
+colours = pytest.mark.slow
+
+GROUNDS = ("paper", "panel")
 
 # What an eye blind to red, or to green, makes of linear RGB: Machado, Oliveira and
 # Fernandes, 2009, at full severity.
@@ -70,26 +80,39 @@ def contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("ground", ["paper", "panel"])
-@pytest.mark.parametrize("use", ["ink", "muted", *SERIES])
-def test_colours_are_readable_on_their_ground(use, ground, scheme):
-    colours = {name: getattr(colour, scheme) for name, colour in PALETTE.items()}
-    assert contrast(colours[use], colours[ground]) >= 4.5
+@colours
+def test_colours_are_readable_on_their_ground():
+    for scheme in ("light", "dark"):
+        colour = {name: getattr(pair, scheme) for name, pair in PALETTE.items()}
+        for use, ground in itertools.product(("ink", "muted", *SERIES), GROUNDS):
+            assert contrast(colour[use], colour[ground]) >= 4.5, (use, ground, scheme)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("place", [0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0])
-def test_lines_of_a_gradation_stand_out_in_both_schemes(place, scheme):
-    # WCAG 2.1 asks 3 of graphics.
-    assert contrast(gradation(place), getattr(PALETTE["paper"], scheme)) >= 3.5
+@colours
+def test_lines_and_points_stand_out_in_both_schemes():
+    paper = PALETTE["paper"]
+    for colour in gradation(50):
+        # WCAG 2.1 asks 3 of graphics.
+        assert min(contrast(colour, paper.light), contrast(colour, paper.dark)) >= 3.5
+    for colour in POINTS:
+        assert contrast(colour, paper.light) >= 3
+        assert contrast(colour, paper.dark) >= 2.4
 
 
-def test_gradation_never_meets_a_colour_that_becomes_a_variable():
-    fixed = {colour.light for colour in PALETTE.values()}
-    assert not fixed & {gradation(place / 500) for place in range(501)}
+@colours
+def test_numbers_stand_out_from_their_cell():
+    share = np.linspace(0, 1, 24).reshape(2, 12)
+    for part in share:
+        matrix = np.stack([part, 1 - part], axis=1)
+        figure = confusion_figure(matrix, title="", row_label="", column_label="")
+        axes: Any = figure.axes[0]
+        image = axes.images[0]
+        for text, own in zip(axes.texts, matrix.ravel(), strict=True):
+            cell = to_hex(image.cmap(image.norm(own)))
+            assert contrast(to_hex(text.get_color()), cell) >= 4, own
 
 
+@colours
 @pytest.mark.parametrize("sight", SIGHTS)
 @pytest.mark.parametrize(("count", "least"), [(8, 0.08), (10, 0.075), (50, 0.025)])
 def test_colours_of_points_differ_to_every_eye(count, least, sight):
@@ -99,23 +122,39 @@ def test_colours_of_points_differ_to_every_eye(count, least, sight):
     assert min(float(np.linalg.norm(a - b)) for a, b in pairs) >= least
 
 
-@pytest.mark.parametrize("colour", POINTS)
-def test_points_stand_out_in_both_schemes(colour):
-    assert contrast(colour, PALETTE["paper"].light) >= 3
-    assert contrast(colour, PALETTE["paper"].dark) >= 2.4
-
-
-def test_colours_of_points_never_become_a_variable():
+def test_only_colours_of_the_palette_become_variables_each_its_own():
+    variables = {colour.light for colour in PALETTE.values()}
+    assert len(variables) == len(PALETTE)
     assert len(set(POINTS)) == 50
-    assert not set(POINTS) & {colour.light for colour in PALETTE.values()}
+    assert not variables & {*POINTS, *gradation(256)}
 
 
-def test_light_colours_are_distinct_so_that_each_has_one_variable():
-    assert len({colour.light for colour in PALETTE.values()}) == len(PALETTE)
+@pytest.mark.parametrize(
+    "names", [["a"], ["a", "b", "c", "d"], ["method number 9"] * 7]
+)
+def test_legend_stands_within_the_figure_below_the_title_and_above_the_data(names):
+    figure, axes = new_axes(4.6, 2.8, "KL")
+    for name in names:
+        axes.plot([1, 2], [2, 1], label=name)
+    legend_above(axes)
+    figure.draw_without_rendering()
+    title: Any = axes._left_title  # pyright: ignore[reportAttributeAccessIssue]
+    legend: Any = axes.get_legend()
+    # The boxes have a little room of their own around the letters.
+    assert legend.get_window_extent().y1 <= title.get_window_extent().y0 + 4
+    assert legend.get_window_extent().y0 >= axes.bbox.y1 - 1
+    assert legend.get_window_extent().x1 <= figure.bbox.x1
+    assert title.get_window_extent().y1 <= figure.bbox.y1
 
 
-def test_contrast_of_black_and_white_is_21():
-    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+@pytest.mark.parametrize("low", [5e-5, 0.00977, 1.0])
+@pytest.mark.parametrize("span", [0.0, 1e-3, 0.2, 1.0, 1.9, 2.0, 6.0, 30.0])
+def test_logarithmic_scale_has_a_readable_number_of_marks(low, span):
+    _, axes = new_axes(4.0, 3.0, "")
+    axes.plot([1, 2], [low, low * 10**span])
+    log_axis(axes)
+    bottom, top = axes.get_ylim()
+    assert 2 <= sum(bottom <= mark <= top for mark in axes.get_yticks()) <= 9
 
 
 def test_style_does_not_depend_on_the_defaults_of_matplotlib():
@@ -132,7 +171,8 @@ def test_report_imports_lightly_and_leaves_pyplot_alone():
     program = (
         "import io, sys, lars_jax.report as report\n"
         "print([n for n in ('matplotlib', 'PIL', 'flax') if n in sys.modules])\n"
-        "report.loss_figure([{'step': 1, 'train/loss': 1.0}]).savefig(io.BytesIO())\n"
+        "rows = [{'step': 1, 'train/loss': 1.0}]\n"
+        "report.curve_figure(rows, report.CURVES[0]).savefig(io.BytesIO())\n"
         "print('matplotlib' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
     )
     found = subprocess.run(

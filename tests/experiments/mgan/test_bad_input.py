@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,128 +10,144 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.mgan import inputs
+from experiments.mgan.check import check, resolve_devices
 from experiments.mgan.compare import compare
 from experiments.mgan.config import Config, replace
+from experiments.mgan.evaluation import open_extractor
 from experiments.mgan.experiment import MGAN, main
-from lars_jax.data import load_source
+from experiments.mgan.inputs import load_inputs
+from experiments.mgan.presets import get_preset
+from experiments.mgan.snapshots import read_arrays, write_arrays
 from lars_jax.errors import InputError
 from tests.experiments.mgan.support import DIGITS, RING, contents
 
 NOWHERE = "/nonexistent-directory"
 
-CASES = {
-    # name: (arguments, what the line must say)
-    "no such verb": (["fly"], "the verb must be one of train, eval"),
-    "list with arguments": (["list", "all"], "Unrecognized options: all"),
-    "unknown preset": (["train", "rng"], "did you mean ring or"),
-    "preset like no other": (["show", "zzz"], "choose ring, or another"),
-    "preset at the end": (["train", "--seed=1", "ring"], "right after the verb"),
-    "unknown flag": (["train", "--generatr-rate", "3"], "--generator-rate"),
-    "flag without value": (["train", "--steps"], "--steps"),
-    "word for a number": (["train", "--batch", "many"], "--batch"),
-    "fraction of a batch": (["train", "--fakes", "2.5"], "--fakes"),
-    "unknown game": (["train", "--game", "wgan"], "wgan"),
-    "unknown optimizer": (["train", "--optimizer", "sgd"], "sgd"),
-    "unknown network": (["train", "--network", "resnet8"], "resnet8"),
-    "negative batch": (["train", "--batch", "-4"], "batch must be above 0; got -4"),
-    "no generators": (["train", "--generators", "0"], "generators must be above 0"),
-    "no samples to evaluate": (["train", "--eval-samples", "0"], "eval_samples must"),
-    "no modes": (["train", "--modes", "0"], "modes must be above 0"),
-    "negative variance": (["train", "--variance", "-1"], "variance must be above 0"),
-    "negative diversity": (["train", "--diversity", "-1"], "diversity must be 0 or"),
+GAMES = {
+    # name: (preset, fields, what the line must say)
+    "negative batch": ("ring", {"batch": -4}, "batch must be above 0; got -4"),
+    "no generators": ("ring", {"generators": 0}, "generators must be above 0"),
+    "no samples": ("ring", {"eval_samples": 0}, "eval_samples must be above 0"),
+    "no modes": ("ring", {"modes": 0}, "modes must be above 0"),
+    "negative variance": ("ring", {"variance": -1.0}, "variance must be above 0"),
+    "negative diversity": ("ring", {"diversity": -1.0}, "diversity must be 0 or more"),
     "rate that is no number": (
-        ["train", "--generator-rate", "nan"],
-        "generator_rate must be a finite number; got nan: mend --generator-rate",
+        "ring",
+        {"generator_rate": float("nan")},
+        "generator_rate must be a finite number; got nan: ",
     ),
-    "endless rate": (["train", "--discriminator-rate", "inf"], "must be a finite"),
-    "momentum of one": (["train", "--momentum", "1"], "momentum must be in [0, 1)"),
+    "endless rate": (
+        "ring",
+        {"discriminator_rate": float("inf")},
+        "discriminator_rate must be a finite number",
+    ),
+    "momentum of one": ("ring", {"momentum": 1.0}, "momentum must be in [0, 1)"),
     "average that never moves": (
-        ["train", "--average-decay", "1"],
+        "ring",
+        {"average_decay": 1.0},
         "average_decay must be in [0, 1)",
     ),
     "decay from beyond the end": (
-        ["train", "--decay-from", "1.5"],
+        "ring",
+        {"decay_from": 1.5},
         "decay_from must be in (0, 1]",
     ),
-    "negative seed": (["train", "--seed", "-1"], "seed must be in [0, 2^31)"),
+    "negative seed": ("ring", {"seed": -1}, "seed must be in [0, 2^31)"),
+    "no devices": ("ring", {"devices": 0}, "devices must be above 0"),
     "steps that calls do not make": (
-        ["train", "--steps", "300"],
+        "ring",
+        {"steps": 300},
         "steps must be a multiple of steps_per_call; got 300 for 250: choose --steps "
         "500, or a divisor",
     ),
     "checkpoints within a call": (
-        ["train", "--checkpoint-every", "100"],
+        "ring",
+        {"checkpoint_every": 100},
         "choose --checkpoint-every 250",
     ),
-    "evaluation within a call": (["train", "--eval-every", "9"], "--eval-every 250"),
+    "evaluation within a call": ("ring", {"eval_every": 9}, "--eval-every 250"),
     "grid that is no square": (
-        ["train", "grid_25", "--modes", "24"],
+        "grid_25",
+        {"modes": 24},
         "a grid has a square number of modes; got modes 24: choose 16 or 25",
     ),
     "D2GAN of many": (
-        ["train", "--game", "d2gan"],
+        "ring",
+        {"game": "d2gan"},
         "d2gan has one generator; got generators 8: choose --generators 1",
     ),
     "D2GAN on images": (
-        ["train", "digits", "--game", "d2gan", "--generators", "1"],
+        "digits",
+        {"game": "d2gan", "generators": 1},
         "d2gan is built for points in the plane; got dataset digits",
     ),
-    "Unrolled GAN of many": (["train", "--game", "unrolled"], "one generator"),
+    "Unrolled GAN of many": ("ring", {"game": "unrolled"}, "one generator"),
     "Unrolled GAN with LARS": (
-        ["train", "ring_unrolled", "--optimizer", "lars"],
+        "ring_unrolled",
+        {"optimizer": "lars"},
         "looks ahead by steps of Adam; got optimizer lars",
     ),
     "weight decay of Adam": (
-        ["train", "--weight-decay", "1e-4"],
+        "ring",
+        {"weight_decay": 1e-4},
         "weight_decay is of LARS and LAMB; got 0.0001 with adam: choose --optimizer",
     ),
     "weight decay below 0": (
-        ["train", "--optimizer", "lars", "--weight-decay", "-1"],
+        "ring",
+        {"optimizer": "lars", "weight_decay": -1.0},
         "weight_decay must be 0 or more",
     ),
     "dense layers for images": (
-        ["train", "digits", "--network", "plane"],
+        "digits",
+        {"network": "plane"},
         "network must fit the data; got plane for digits: choose --network dcgan",
     ),
     "convolutions in the plane": (
-        ["train", "--network", "dcgan"],
+        "ring",
+        {"network": "dcgan"},
         "got dcgan for ring: choose --network plane",
     ),
     "too many stages": (
-        ["train", "digits", "--stages", "4"],
+        "digits",
+        {"stages": 4},
         "got 4 halvings of 8 pixels: choose --stages 3 or fewer",
     ),
     "one fake image": (
-        ["train", "digits", "--fakes", "1"],
+        "digits",
+        {"fakes": 1},
         "fakes must be at least 2 where samples are normalised",
     ),
+    "features of points": (
+        "ring",
+        {"features": "weights.npz"},
+        "features judge images, not points in the plane",
+    ),
+}
+DATA = {
     "batch larger than the data": (
-        ["train", "digits", "--batch", "2000", "--devices", "1"],
+        "digits",
+        {"batch": 2000},
         "batch must not exceed the images; got 2000 of 1437",
     ),
     "data set of no such name": (
-        ["train", "digits", "--dataset", "cifar99", "--data-dir", NOWHERE],
+        "digits",
+        {"dataset": "cifar99", "data_dir": NOWHERE},
         "cifar99",
     ),
     "data set that is not prepared": (
-        ["train", "cifar10", "--data-dir", NOWHERE],
+        "cifar10",
+        {"data_dir": NOWHERE},
         "tfds build cifar10",
     ),
-    "folder that does not exist": (
-        ["train", "digits", "--dataset", f"folder:{NOWHERE}"],
-        NOWHERE,
-    ),
-    "split that does not exist": (["train", "digits", "--split", "dev"], "dev"),
-    "batch does not divide over devices": (
-        ["train", "--devices", "3"],
-        "batch must divide evenly over the devices; got 512 on 3 devices",
-    ),
-    "fakes do not divide over devices": (
-        ["train", "--devices", "8", "--fakes", "12"],
-        "fakes must divide evenly over the devices; got 12 on 8 devices",
-    ),
-    "no devices": (["train", "--devices", "0"], "devices must be above 0"),
+    "folder that does not exist": ("digits", {"dataset": f"folder:{NOWHERE}"}, NOWHERE),
+    "split that does not exist": ("digits", {"split": "dev"}, "dev"),
+}
+COMMANDS = {
+    # name: (arguments, what the line must say)
+    "unknown preset": (["train", "rng"], "did you mean ring or"),
+    "unknown flag": (["train", "--generatr-rate", "3"], "--generator-rate"),
+    "unknown game": (["train", "--game", "wgan"], "wgan"),
+    "game that cannot run": (["train", "--batch", "-4"], "batch must be above 0"),
     "more devices than there are": (
         ["train", "--devices", "64", "--fakes", "64"],
         "devices must be",
@@ -138,14 +155,6 @@ CASES = {
     "nothing to resume": (
         [*RING, "--run-dir", NOWHERE, "--resume"],
         "--resume needs a run to go on with",
-    ),
-    "features of points": (
-        [*RING, "--run-dir", NOWHERE, "--features", "weights.npz"],
-        "features judge images, not points in the plane",
-    ),
-    "features of grey images": (
-        [*DIGITS, "--run-dir", NOWHERE, "--features", "resnet8:weights.npz"],
-        "features are taken of images in colour; got 1 channel in digits/train",
     ),
     "evaluate without a run": (["eval"], "Directory that `train` wrote"),
     "evaluate nothing": (["eval", NOWHERE], "config.json must be readable"),
@@ -187,10 +196,45 @@ def complain(arguments, capsys):
     return line
 
 
-@pytest.mark.parametrize(("arguments", "says"), CASES.values(), ids=CASES.keys())
+def refused(call, *arguments):
+    """Return the one line of a refusal."""
+    with pytest.raises(InputError) as caught:
+        call(*arguments)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+@pytest.mark.parametrize(("preset", "fields", "says"), GAMES.values(), ids=GAMES.keys())
+def test_game_that_cannot_run_is_refused(preset, fields, says):
+    assert says in refused(check, replace(get_preset(preset).config, **fields))
+
+
+@pytest.mark.parametrize(("preset", "fields", "says"), DATA.values(), ids=DATA.keys())
+def test_data_that_cannot_be_had_are_refused(preset, fields, says, monkeypatch):
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    config = check(replace(get_preset(preset).config, **fields))
+    assert says in refused(load_inputs, config)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"devices": 3}, "batch must divide evenly over the devices; got 512 on 3"),
+        (
+            {"devices": 8, "fakes": 12},
+            "fakes must divide evenly .* got 12 on 8 devices",
+        ),
+    ],
+)
+def test_batches_that_do_not_divide_over_devices_are_refused(fields, says):
+    line = refused(resolve_devices, replace(Config(), **fields), 8)
+    assert re.search(says, line)
+
+
+@pytest.mark.parametrize(("arguments", "says"), COMMANDS.values(), ids=COMMANDS.keys())
 def test_one_line_and_status_two(arguments, says, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
     assert says in complain(arguments, capsys)
     assert list(tmp_path.iterdir()) == []
     assert not Path(NOWHERE).exists()
@@ -232,10 +276,14 @@ def test_configuration_that_is_not_json(ring, capsys):
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["[]", "{}", '{"config": {}}', '{"preset":"","config":null,"environment":{}}'],
+    ("text", "verb"),
+    [
+        ("[]", "eval"),
+        ("{}", "report"),
+        ('{"config": {}}', "resume"),
+        ('{"preset":"","config":null,"environment":{}}', "eval"),
+    ],
 )
-@pytest.mark.parametrize("verb", ["eval", "report", "resume"])
 def test_configuration_that_is_none(ring, capsys, text, verb):
     (ring / "config.json").write_text(text)
     resume = [*RING, "--run-dir", ring, "--resume"]
@@ -275,9 +323,16 @@ def flip(path):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [cut_short, flip, Path.unlink])
-@pytest.mark.parametrize("verb", [["eval"], ["samples", "a.npz"], ["export", "a.npz"]])
-def test_damaged_checkpoint_is_not_read(ring, capsys, tmp_path, damage, verb):
+@pytest.mark.parametrize(
+    ("verb", "damage"),
+    [
+        (["eval"], cut_short),
+        (["eval"], flip),
+        (["samples", "a.npz"], flip),
+        (["export", "a.npz"], Path.unlink),
+    ],
+)
+def test_damaged_checkpoint_is_not_read(ring, capsys, tmp_path, verb, damage):
     damage(largest_file(ring / "checkpoints" / "40"))
     verb, *file = verb
     words = [verb, ring, *(tmp_path / name for name in file)]
@@ -347,12 +402,21 @@ def other_arrays(path):
 @pytest.mark.parametrize(
     "damage", [not_an_archive, an_array, other_arrays, cut_short, flip]
 )
-@pytest.mark.parametrize("name", ["gallery.npz", "samples/000000020.npz"])
-def test_damaged_pictures_are_named(digits, capsys, damage, name):
-    damage(digits / name)
-    line = complain(["report", digits], capsys)
-    assert f"{digits / name} must be an npz file of this run" in line
+def test_damaged_arrays_are_refused(tmp_path, damage):
+    path = tmp_path / "a.npz"
+    write_arrays(path, {"a": np.random.default_rng(0).random(99)})
+    damage(path)
+    line = refused(read_arrays, path, ["a"])
+    assert f"{path} must be an npz file of this run" in line
     assert "remove it to report without it" in line
+
+
+@pytest.mark.parametrize("name", ["gallery.npz", "samples/000000020.npz"])
+def test_damaged_pictures_are_named(digits, capsys, name):
+    cut_short(digits / name)
+    assert f"{digits / name} must be an npz file" in complain(
+        ["report", digits], capsys
+    )
 
 
 def test_what_a_killed_process_left_is_no_picture(ring, capsys):
@@ -393,22 +457,20 @@ def colour_images(directory, count=40):
         ("cifar10", "alexnet:absent.npz", "features are taken of a ResNet"),
         ("cifar10", "broken.npz", "broken.npz"),
         ("cifar10", "resnet8:broken.npz", "broken.npz"),
-        ("folder", "resnet8:broken.npz", "the images that it was trained on, CIFAR-10"),
+        ("folder:a", "resnet8:broken.npz", "images that it was trained on, CIFAR-10"),
     ],
 )
-def test_features_that_cannot_be_used(
-    tmp_path, capsys, monkeypatch, dataset, features, says
-):
-    place = colour_images(tmp_path / "images")
-    if dataset == "cifar10":
-        source = load_source(f"folder:{place}", "train")
-        monkeypatch.setattr(inputs, "load_source", lambda *_, **__: source)
+def test_features_that_cannot_be_used(tmp_path, monkeypatch, dataset, features, says):
     monkeypatch.chdir(tmp_path)
     Path("broken.npz").write_bytes(b"PK nothing")
-    name = "cifar10" if dataset == "cifar10" else f"folder:{place}"
-    words = [*DIGITS, "--dataset", name, "--run-dir", "run", "--features", features]
-    assert says in complain(words, capsys)
-    assert not Path("run").exists()
+    assert says in refused(open_extractor, features, dataset)
+
+
+def test_features_of_grey_images_stop_a_run_before_it_is_written(tmp_path, capsys):
+    words = [*DIGITS, "--run-dir", tmp_path / "run", "--features", "resnet8:a.npz"]
+    line = complain(words, capsys)
+    assert "features are taken of images in colour; got 1 channel in digits" in line
+    assert not (tmp_path / "run").exists()
 
 
 def test_image_that_cannot_be_read_is_named(tmp_path, capsys):

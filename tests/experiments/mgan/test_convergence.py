@@ -15,8 +15,8 @@ from scipy.special import expit, softmax
 from scipy.stats import norm
 
 from experiments.mgan.config import Config, replace
-from experiments.mgan.game import judge_losses, make_players
-from experiments.mgan.objectives import Judgement, classifier_loss, discriminator_loss
+from experiments.mgan.game import discriminator_losses, make_players
+from experiments.mgan.objectives import Logits, classifier_loss, discriminator_loss
 from tests.experiments.mgan.theory import optimal_classifier, optimal_discriminator
 
 K = 3
@@ -72,7 +72,7 @@ def test_logits_of_places_on_a_line_converge_to_the_optimum(weights):
         )
         return adversarial + classifier_loss(logits.generators[fake], pi)
 
-    begin = Judgement(jnp.zeros(25), jnp.zeros((25, K)))
+    begin = Logits(jnp.zeros(25), jnp.zeros((25, K)))
     found = trained(loss, begin, 0.05, 1000)
     reached = weights @ made > 0
     best = optimal_discriminator(data, made, weights)
@@ -93,14 +93,14 @@ def test_networks_in_the_plane_converge_to_the_optimum():
     real, fake, data, made = fixed_game(densities, 10)
     config = replace(Config(), generators=K, width=32, init_deviation=0.5)
     players, pi = make_players(config), jnp.full(K, 1 / K)
-    params, _ = players.judge.init(jax.random.key(0), jnp.zeros((1, 2)))
+    params, _ = players.discriminator.init(jax.random.key(0), jnp.zeros((1, 2)))
 
     def loss(params):
         batch = jnp.asarray(places[real]), jnp.asarray(places[fake])
-        return judge_losses(config, players, params, *batch, pi)[0]
+        return discriminator_losses(config, players, params, *batch, pi)[0]
 
     params = trained(loss, params, 0.01, 2000)
-    found: Any = players.judge.apply(params, {}, jnp.asarray(places))[0]
+    found: Any = players.discriminator.apply(params, {}, jnp.asarray(places))[0]
     weights = np.full(K, 1 / K)
     best = optimal_discriminator(data, made, weights)
     np.testing.assert_allclose(expit(found.realness), best, atol=0.02)

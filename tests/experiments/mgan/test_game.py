@@ -10,10 +10,10 @@ import pytest
 
 from experiments.mgan.config import Config, replace
 from experiments.mgan.game import (
+    discriminator_losses,
     draw_noise,
     generator_losses,
     initial_state,
-    judge_losses,
     make_players,
     make_step,
     mixture_weights,
@@ -30,6 +30,7 @@ SMALL = replace(
     batch=32,
     fakes=8,
     steps=8,
+    average_decay=0.75,
 )
 ALONE = replace(SMALL, generators=1, fakes=24)
 UNROLLED = replace(
@@ -51,10 +52,11 @@ def shared(seed=5):
 
 
 @cache
-def begin(config, seed=0):
+def begin(config):
     """Return players, the state before the first step, and a compiled step."""
     players = make_players(config)
-    state = initial_state(config, players, jax.random.key(seed), (2,))
+    start = jax.jit(partial(initial_state, config, players, sample_shape=(2,)))
+    state = start(key=jax.random.key(0))
     return players, state, jax.jit(make_step(config, players, draw_of(config)))
 
 
@@ -63,17 +65,31 @@ def draw_of(config):
     return lambda key, *_: mixture.draw(key, config.batch)
 
 
-def play(config, steps, seed=5):
+def play(config, steps, seed=5, rates=None):
+    """Return the last of the states, and the metrics of the last step.
+
+    Args:
+        config: of the game.
+        steps: to play.
+        seed: of the steps.
+        rates: of `generators` and of `judge`, where they are not those of the game;
+            they are numbers of the state, so nothing is compiled for them.
+    """
     _, state, step = begin(config)
+    for side, rate in (rates or {}).items():
+        own = getattr(state, side)
+        numbers = own.opt_state.hyperparams | {"rate": jnp.float32(rate)}
+        opt_state = own.opt_state._replace(hyperparams=numbers)
+        state = state._replace(**{side: own._replace(opt_state=opt_state)})
     metrics = {}
     for _ in range(steps):
         state, metrics = step(state, {}, shared(seed))
     return state, metrics
 
 
-def samples_of(config, seed=0):
-    """Return weights of both sides, noise, real samples and samples of generators."""
-    players, state, _ = begin(config, seed)
+def samples_of(config):
+    """Return players, weights of both sides, noise and real samples."""
+    players, state, _ = begin(config)
     keys = jax.random.split(jax.random.key(7), 2)
     noise = draw_noise(config, keys[0], config.fakes)
     real = draw_of(config)(keys[1])
@@ -125,7 +141,7 @@ def plain_gan(config, state, steps):
         b2=optimizer.second_momentum,
     )
     generator_tx = adam(optimizer.generator_rate)
-    judge_tx = adam(optimizer.discriminator_rate)
+    discriminator_tx = adam(optimizer.discriminator_rate)
     mixture = make_mixture(config.data)
 
     def judge_loss(params, real, fake):
@@ -145,7 +161,7 @@ def plain_gan(config, state, steps):
         real = mixture.draw(real_key, config.batch)
         fake = plain_generator(generator, jax.random.normal(first, shape))
         gradient = jax.grad(judge_loss)(judge, real, fake)
-        updates, judge_opt = judge_tx.update(gradient, judge_opt)
+        updates, judge_opt = discriminator_tx.update(gradient, judge_opt)
         judge = optax.apply_updates(judge, updates)
         noise = jax.random.normal(second, shape)
         gradient = jax.grad(generator_loss)(generator, judge, noise)
@@ -155,7 +171,12 @@ def plain_gan(config, state, steps):
 
     generator = state.generators.params["network"]
     judge = {name: state.judge.params[name] for name in ("trunk", "discriminator")}
-    players = generator, judge, generator_tx.init(generator), judge_tx.init(judge)
+    players = (
+        generator,
+        judge,
+        generator_tx.init(generator),
+        discriminator_tx.init(judge),
+    )
     with jax.numpy_dtype_promotion("standard"):
         for number in range(steps):
             players = step(number, *players)
@@ -203,29 +224,29 @@ def test_step_is_a_function_of_seed_and_step(config):
 
 @pytest.mark.parametrize("side", ["generators", "judge"])
 def test_side_that_does_not_learn_keeps_its_weights_while_the_other_learns(side):
-    rate = {"generators": "generator_rate", "judge": "discriminator_rate"}[side]
-    config = replace(SMALL, **{rate: 0.0})
     other = ({"generators", "judge"} - {side}).pop()
-    _, before, _ = begin(config)
-    after, _ = play(config, 2)
+    _, before, _ = begin(SMALL)
+    after, _ = play(SMALL, 2, rates={side: 0.0})
     same_bits(getattr(after, side).params, getattr(before, side).params)
     gap = largest_gap(getattr(after, other).params, getattr(before, other).params)
     assert gap > 1e-4
 
 
-def test_generators_learn_from_the_discriminator_that_has_just_learned():
-    config = replace(SMALL, discriminator_rate=0.1)
+def loss_of_generators(config, judge, number):
+    """Return the loss of the first step's generators on its noise of a number."""
     players, before, _ = begin(config)
-    after, metrics = play(config, 1)
     keys = jax.random.split(jax.random.fold_in(shared()["key"], 0), 5)
-    noise = draw_noise(config, keys[2], config.fakes)
+    noise = draw_noise(config, keys[number], config.fakes)
     params = before.generators.params
     fake, _ = players.generators.apply(params["network"], {}, noise, train=True)
     weights = mixture_weights(config, params)
-    losses = [
-        generator_losses(config, players, judge.params, fake, weights)
-        for judge in (before.judge, after.judge)
-    ]
+    return generator_losses(config, players, judge.params, fake, weights)
+
+
+def test_generators_learn_from_the_discriminator_that_has_just_learned():
+    _, before, _ = begin(SMALL)
+    after, metrics = play(SMALL, 1, rates={"judge": 0.1})
+    losses = [loss_of_generators(SMALL, s.judge, 2) for s in (before, after)]
     np.testing.assert_allclose(metrics["generator_loss"], losses[1], rtol=1e-5)
     assert abs(losses[0] - losses[1]) > 1e-2
 
@@ -233,37 +254,32 @@ def test_generators_learn_from_the_discriminator_that_has_just_learned():
 @pytest.mark.parametrize("noise_of_step", ["fresh", "shared"])
 def test_noise_is_drawn_for_each_side_or_once_for_both(noise_of_step):
     # With no learning, the loss of generators tells which noise they were given.
-    config = replace(
-        SMALL,
-        noise_of_step=noise_of_step,
-        discriminator_rate=0.0,
-        diversity=0.0,
-        generator_loss="saturating",
-    )
-    players, before, _ = begin(config)
-    _, metrics = play(config, 1)
-    keys = jax.random.split(jax.random.fold_in(shared()["key"], 0), 5)
-    noise = draw_noise(config, keys[1], config.fakes)
-    params = before.generators.params
-    fake, _ = players.generators.apply(params["network"], {}, noise, train=True)
-    weights = mixture_weights(config, params)
-    first = generator_losses(config, players, before.judge.params, fake, weights)
-    gap = abs(metrics["generator_loss"] - first)
+    config = SMALL if noise_of_step == "fresh" else GAMES["shared_noise"]
+    _, before, _ = begin(config)
+    _, metrics = play(config, 1, rates={"judge": 0.0})
+    gap = abs(metrics["generator_loss"] - loss_of_generators(config, before.judge, 1))
     assert gap < 1e-6 if noise_of_step == "shared" else gap > 1e-4
 
 
-def generators_gradient(config, seed=0, judge_change=lambda judge: judge):
-    players, params, judge, noise, _ = samples_of(config, seed)
-    judge = judge_change(judge)
+@cache
+def gradient_of(config):
+    """Return a compiled gradient of the generators by weights, judge and diversity."""
+    players, _, _, noise, _ = samples_of(config)
 
     @jax.jit
     @jax.grad
-    def gradient(params):
+    def gradient(params, judge, diversity):
         fake, _ = players.generators.apply(params["network"], {}, noise, train=True)
         weights = mixture_weights(config, params)
-        return generator_losses(config, players, judge, fake, weights)
+        weighed = replace(config, diversity=diversity)
+        return generator_losses(weighed, players, judge, fake, weights)
 
-    return gradient(params)
+    return gradient
+
+
+def generators_gradient(diversity, judge_change=lambda judge: judge, config=SMALL):
+    _, params, judge, _, _ = samples_of(config)
+    return gradient_of(config)(params, judge_change(judge), jnp.float32(diversity))
 
 
 def with_other_classifier(judge):
@@ -277,29 +293,16 @@ def with_bent_classifier(judge):
     return judge | {"classifier": head | {"kernel": -2 * head["kernel"]}}
 
 
-def test_without_diversity_generators_do_not_feel_the_classifier():
-    config = replace(SMALL, diversity=0.0)
-    one = generators_gradient(config)
-    same_bits(one, generators_gradient(config, judge_change=with_bent_classifier))
-
-
-def test_with_diversity_generators_feel_the_classifier():
-    one = generators_gradient(SMALL)
-    other = generators_gradient(SMALL, judge_change=with_bent_classifier)
-    assert largest_gap(one, other) > 1e-4
-
-
-def test_diversity_is_the_weight_of_the_classifiers_loss_for_generators():
-    none, one, three = (
-        generators_gradient(replace(SMALL, diversity=beta)) for beta in (0.0, 1.0, 3.0)
-    )
+def test_generators_feel_the_classifier_by_the_weight_of_diversity():
+    none, one, three = (generators_gradient(beta) for beta in (0.0, 1.0, 3.0))
+    same_bits(none, generators_gradient(0.0, with_bent_classifier))
+    assert largest_gap(one, generators_gradient(1.0, with_bent_classifier)) > 1e-4
     thrice = jax.tree.map(lambda a, b: a + 3 * (b - a), none, one)
     close(three, thrice, atol=1e-5)
 
 
 def test_diversity_is_not_the_weight_of_the_classifiers_own_loss():
-    after = [play(replace(SMALL, diversity=beta), 1)[0] for beta in (0.0, 9.0)]
-    same_bits(after[0].judge, after[1].judge)
+    same_bits(play(SMALL, 1)[0].judge, play(replace(SMALL, diversity=9.0), 1)[0].judge)
 
 
 def test_weight_of_the_classifier_scales_what_it_learns_from():
@@ -309,7 +312,7 @@ def test_weight_of_the_classifier_scales_what_it_learns_from():
     losses = {}
     for weight in (0.0, 1.0, 0.125):
         config = replace(SMALL, classifier_weight=weight)
-        losses[weight], parts = judge_losses(
+        losses[weight], parts = discriminator_losses(
             config, players, judge, real, fake, weights
         )
         expected = parts["discriminator_loss"] + weight * parts["classifier_loss"]
@@ -346,7 +349,9 @@ def test_permuting_generators_and_their_names_permutes_gradients():
             return generator_losses(SMALL, players, judge, fakes(params), weights)
 
         def of_judge(judge):
-            return judge_losses(SMALL, players, judge, real, fakes(params), weights)[0]
+            return discriminator_losses(
+                SMALL, players, judge, real, fakes(params), weights
+            )[0]
 
         return jax.grad(of_generators)(params), jax.grad(of_judge)(judge)
 
@@ -360,11 +365,10 @@ def test_permuting_generators_and_their_names_permutes_gradients():
 
 
 def test_average_is_the_exponential_mean_of_the_weights():
-    config = replace(SMALL, average_decay=0.75, generator_rate=0.01)
-    _, state, step = begin(config)
-    expected = state.generators.params
-    for _ in range(3):
-        state, _ = step(state, {}, shared())
+    _, begun, _ = begin(SMALL)
+    expected = begun.generators.params
+    for steps in (1, 2, 3):
+        state, _ = play(SMALL, steps, rates={"generators": 0.01})
         expected = jax.tree.map(
             lambda a, p: 0.75 * a + 0.25 * p, expected, state.generators.params
         )
@@ -372,18 +376,13 @@ def test_average_is_the_exponential_mean_of_the_weights():
     assert largest_gap(state.average, state.generators.params) > 1e-3
 
 
-def test_average_without_memory_is_the_weights():
-    state, _ = play(replace(SMALL, average_decay=0.0), 2)
-    same_bits(state.average, state.generators.params)
-
-
 def test_learned_mixture_begins_even_and_moves():
-    config = replace(SMALL, mixture="learned", generator_rate=0.01)
+    config = GAMES["learned"]
     _, before, _ = begin(config)
     np.testing.assert_allclose(
         mixture_weights(config, before.generators.params), 1 / K, rtol=1e-6
     )
-    after, _ = play(config, 3)
+    after, _ = play(config, 3, rates={"generators": 0.01})
     logits = after.generators.params["mixture"]
     assert np.abs(logits).min() > 1e-3
     weights = mixture_weights(config, after.generators.params)
@@ -392,9 +391,10 @@ def test_learned_mixture_begins_even_and_moves():
 
 
 def test_learned_mixture_learns_from_the_generators_losses():
-    config = replace(SMALL, mixture="learned")
+    config = GAMES["learned"]
     players, params, judge, noise, _ = samples_of(config)
-    found = generators_gradient(config)["mixture"]
+    beta = config.rules.diversity
+    found = generators_gradient(beta, config=config)["mixture"]
     fake, _ = players.generators.apply(params["network"], {}, noise, train=True)
     # What each generator alone loses; the gradient of softmax has those less the mean.
     each = jnp.stack(
@@ -416,7 +416,7 @@ def test_accuracy_is_the_share_of_samples_whose_generator_is_told():
     bias = jnp.array([0.0, 1e6, 0.0])
     judge["classifier"] = judge["classifier"] | {"bias": bias}
     fake, weights = jnp.ones((8, K, 2)), jnp.full(K, 1 / K)
-    _, metrics = judge_losses(SMALL, players, judge, real, fake, weights)
+    _, metrics = discriminator_losses(SMALL, players, judge, real, fake, weights)
     np.testing.assert_allclose(metrics["classifier_accuracy"], 1 / 3, rtol=1e-6)
 
 
@@ -443,9 +443,9 @@ def looked_ahead(config, players, judge, params, real, noise):
     weights_of_judge, opt_state = judge.params, judge.opt_state
     for _ in range(config.rules.unrolled_steps):
         gradient = jax.grad(
-            lambda p: judge_losses(config, players, p, real, fake, weights)[0]
+            lambda p: discriminator_losses(config, players, p, real, fake, weights)[0]
         )(weights_of_judge)
-        updates, opt_state = players.judge_tx.update(
+        updates, opt_state = players.discriminator_tx.update(
             gradient, opt_state, weights_of_judge
         )
         weights_of_judge = optax.apply_updates(weights_of_judge, updates)
@@ -459,9 +459,8 @@ def doubled(tree):
     )
 
 
-@pytest.mark.parametrize("steps", [1, 3])
-def test_unrolled_gradient_is_that_of_the_loss_after_looking_ahead(steps):
-    config = replace(UNROLLED, width=6, noise_size=3, fakes=6, unrolled_steps=steps)
+def test_unrolled_gradient_is_that_of_the_loss_after_looking_ahead():
+    config = replace(UNROLLED, width=6, noise_size=3, fakes=6, unrolled_steps=3)
     _, state, _ = begin(config)
     with jax.enable_x64(True):
         players, state = make_players(config), doubled(state)
@@ -517,6 +516,6 @@ def test_looking_ahead_changes_the_gradient():
 
 
 def test_looking_ahead_leaves_the_discriminator_as_it_was():
-    plain, _ = play(replace(UNROLLED, game="mgan"), 1)
+    plain, _ = play(ALONE, 1, rates={"judge": 0.01})
     unrolled, _ = play(UNROLLED, 1)
     close(unrolled.judge.params, plain.judge.params, rtol=1e-5, atol=1e-6)

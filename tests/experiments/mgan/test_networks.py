@@ -1,7 +1,7 @@
 """Shared layers, against networks that share nothing and against NumPy."""
 
 import itertools
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from experiments.mgan.config import Config, in_plane, replace
-from experiments.mgan.game import judge_losses, make_players
+from experiments.mgan.game import discriminator_losses, make_players
 from experiments.mgan.networks import (
     BN_EPSILON,
     ImageGenerators,
+    make_discriminator,
     make_generators,
-    make_judge,
     sizes_of,
     stacked_axes,
 )
-from experiments.mgan.objectives import Judgement, discriminator_loss
+from experiments.mgan.objectives import Logits, discriminator_loss
 from experiments.mgan.presets import get_preset
 from lars_jax.models import Network
 
@@ -46,22 +46,28 @@ def sample_shape(config, channels=1):
     return (2,) if in_plane(config) else (size, size, channels)
 
 
-def made(config, seed=0, channels=1):
+@cache
+def begun(config, players, channels=1):
+    """Return a network of a side with a compiled call, its weights and its state."""
+    if players == "generators":
+        network = make_generators(config, channels)
+        inputs = jnp.zeros((2, config.model.noise_size))
+    else:
+        network = make_discriminator(config)
+        inputs = jnp.zeros((2, *sample_shape(config, channels)))
+    return compiled(network), *jax.jit(network.init)(jax.random.key(0), inputs)
+
+
+def made(config, channels=1):
     """Return generators with weights, biases and averages that are none of them 0."""
-    network = make_generators(config, channels)
-    noise = jnp.zeros((2, config.model.noise_size))
-    params, state = network.init(jax.random.key(seed), noise)
-    params = moved(params, seed + 1)
+    network, params, state = begun(config, "generators", channels)
     # Averages of what a trained network sees; a variance stays positive.
-    return compiled(network), params, jax.tree.map(jnp.abs, moved(state, seed + 2))
+    return network, moved(params, 1), jax.tree.map(jnp.abs, moved(state, 2))
 
 
-def judged(config, seed=0, channels=1):
-    network = make_judge(config)
-    params, _ = network.init(
-        jax.random.key(seed), jnp.zeros((2, *sample_shape(config, channels)))
-    )
-    return compiled(network), moved(params, seed + 1)
+def judged(config):
+    network, params, _ = begun(config, "discriminator")
+    return network, moved(params, 1)
 
 
 def compiled(network) -> Any:
@@ -104,13 +110,13 @@ def outputs(network: Network, inputs: jax.Array) -> Any:
 
 def test_networks_of_the_plane_have_the_papers_parameters():
     assert count(shapes(make_generators(Config()), 1, 256)) == 279_938
-    assert count(shapes(make_judge(Config()), 1, 2)) == 1_545
+    assert count(shapes(make_discriminator(Config()), 1, 2)) == 1_545
 
 
 def test_networks_of_cifar10_have_the_authors_parameters():
     config = get_preset("cifar10").config
     assert count(shapes(make_generators(config), 1, 100)) == 12_544_131
-    assert count(shapes(make_judge(config), 1, 32, 32, 3)) == 4_198_411
+    assert count(shapes(make_discriminator(config), 1, 32, 32, 3)) == 4_198_411
 
 
 def relu(x):
@@ -145,7 +151,7 @@ def test_plane_judge_is_a_leaky_trunk_with_two_heads():
     network, params = judged(PLANE)
     points = draw(9, M, 2)
     found, state = network.apply(params, {}, points, train=True)
-    assert isinstance(found, Judgement)
+    assert isinstance(found, Logits)
     assert state == {}
     layers = as_double(params)
     trunk = leaky(dense(layers["trunk"], np.asarray(points, np.float64)))
@@ -341,7 +347,7 @@ def test_real_and_generated_images_are_normalised_apart():
     judge, params = judged(config)
     real, fake = draw(9, M, 8, 8, 1), 3.0 + 2.0 * draw(10, M, 1, 8, 8, 1)
     weights = jnp.ones(1)
-    losses = jax.jit(partial(judge_losses, config, players))
+    losses = jax.jit(partial(discriminator_losses, config, players))
     _, parts = losses(params, real, fake, weights)
 
     def logits(images):
@@ -362,7 +368,7 @@ def test_images_have_the_size_asked_for(size, stages, channels):
     images = jax.eval_shape(partial(outputs, make_generators(config, channels)), noise)
     assert images.shape == (2, K, size, size, channels)
     sample = jax.ShapeDtypeStruct(images.shape[1:], jnp.float32)
-    found = jax.eval_shape(partial(outputs, make_judge(config)), sample)
+    found = jax.eval_shape(partial(outputs, make_discriminator(config)), sample)
     assert found.realness.shape == (K,)
     assert found.generators.shape == (K, K)
 
@@ -381,9 +387,8 @@ def test_images_are_within_1_of_0(train):
 
 def test_plane_weights_are_drawn_with_the_deviation_asked_for():
     config = replace(Config(), init_deviation=0.05)
-    noise = jnp.zeros((1, 256))
-    params, _ = make_generators(config).init(jax.random.key(0), noise)
-    judge, _ = make_judge(config).init(jax.random.key(0), jnp.zeros((1, 2)))
+    _, params, _ = begun(config, "generators")
+    _, judge, _ = begun(config, "discriminator")
     for layers in (params["first"], params["second"], judge["classifier"]):
         kernel = layers["kernel"]
         near = 4 / np.sqrt(2 * kernel.size)
@@ -395,9 +400,8 @@ def test_plane_weights_are_drawn_with_the_deviation_asked_for():
 
 def test_image_weights_are_drawn_as_the_authors():
     config = replace(IMAGES, image_size=16, width=32, init_deviation=0.05)
-    noise = jnp.zeros((1, 5))
-    params, _ = make_generators(config, 3).init(jax.random.key(0), noise)
-    judge, _ = make_judge(config).init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+    _, params, _ = begun(config, "generators", 3)
+    _, judge, _ = begun(config, "discriminator", 3)
     np.testing.assert_allclose(params["up1"]["kernel"].std(), 0.05, rtol=0.02)
     np.testing.assert_allclose(params["first"]["kernel"].std(), 0.05, rtol=0.05)
     # Cut at two deviations, which leaves 0.88 of one.
@@ -409,7 +413,7 @@ def test_image_weights_are_drawn_as_the_authors():
 
 
 def test_generators_begin_apart():
-    params, _ = make_generators(PLANE).init(jax.random.key(0), jnp.zeros((1, 5)))
+    _, params, _ = begun(PLANE, "generators")
     kernel = params["first"]["kernel"]
     for j, k in itertools.combinations(range(K), 2):
         assert np.abs(kernel[:, j] - kernel[:, k]).max() > 0.1

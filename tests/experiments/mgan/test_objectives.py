@@ -58,7 +58,7 @@ def oracle_generator(fake, weights, kind):
     return mean_by_hand(softplus(-fake), weights)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_discriminator_loss_equals_numpy(seed):
     real, fake = logits(seed, B), logits(seed + 100, M, K)
     found = discriminator_loss(*single(real, fake, WEIGHTS))
@@ -66,7 +66,7 @@ def test_discriminator_loss_equals_numpy(seed):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_classifier_loss_equals_numpy(seed):
     kinds = logits(seed, M, K, K)
     found = classifier_loss(*single(kinds, WEIGHTS))
@@ -74,7 +74,7 @@ def test_classifier_loss_equals_numpy(seed):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_generator_loss_equals_numpy(seed, kind):
     fake = logits(seed, M, K)
     found = generator_loss(*single(fake, WEIGHTS), kind=kind)
@@ -150,11 +150,8 @@ def test_gradient_by_the_weights_is_each_generators_mean():
         (classifier_loss, ((M, K, K), (K,))),
         (generator_loss, ((M, K), (K,))),
         (lambda *x: generator_loss(*x, kind="saturating"), ((M, K), (K,))),
-        (
-            lambda *x: two_discriminator_loss(*x, log_weight=0.2, real_weight=0.1),
-            ((B, 2), (M, 2)),
-        ),
-        (lambda x: two_discriminator_generator_loss(x, 0.1), ((M, 2),)),
+        (two_discriminator_loss, ((B, 2), (M, 2))),
+        (two_discriminator_generator_loss, ((M, 2),)),
     ],
     ids=["discriminator", "classifier", "generator", "saturating", "d2gan", "d2gan_g"],
 )
@@ -238,17 +235,14 @@ LOWS = (0.0, -10.0, -29.9, -30.0, -30.1, -60.0, -100.0)
 
 
 @pytest.mark.parametrize("shift", LOWS)
-@pytest.mark.parametrize(("log_weight", "real_weight"), [(1.0, 1.0), (0.2, 0.1)])
-def test_two_discriminators_losses_equal_numpy(log_weight, real_weight, shift):
+def test_two_discriminators_losses_equal_numpy(shift):
     real, fake = logits(0, B, 2) + shift, logits(1, M, 2) + shift
-    found = two_discriminator_loss(
-        *single(real, fake), log_weight=log_weight, real_weight=real_weight
-    )
-    expected = (softplus(real[:, 1]) - log_weight * log_softplus(real[:, 0])).mean()
-    expected += (softplus(fake[:, 0]) - real_weight * log_softplus(fake[:, 1])).mean()
+    found = two_discriminator_loss(*single(real, fake))
+    expected = (softplus(real[:, 1]) - log_softplus(real[:, 0])).mean()
+    expected += (softplus(fake[:, 0]) - log_softplus(fake[:, 1])).mean()
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    found = two_discriminator_generator_loss(*single(fake), real_weight=real_weight)
-    expected = (real_weight * log_softplus(fake[:, 1]) - softplus(fake[:, 0])).mean()
+    found = two_discriminator_generator_loss(*single(fake))
+    expected = (log_softplus(fake[:, 1]) - softplus(fake[:, 0])).mean()
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
@@ -257,8 +251,8 @@ def test_gradients_of_two_discriminators_at_a_logit(logit):
     # d log softplus(x) / dx, which is 1 far below and 1/x far above.
     slope = 1.0 if logit < -50 else expit(logit) / softplus(logit)
     of_real = jax.grad(two_discriminator_loss)(
-        jnp.full((1, 2), logit), jnp.zeros((1, 2)), 0.5, 1.0
+        jnp.full((1, 2), logit), jnp.zeros((1, 2))
     )
-    np.testing.assert_allclose(of_real[0], [-0.5 * slope, expit(logit)], 1e-5, 1e-40)
-    of_fake = jax.grad(two_discriminator_generator_loss)(jnp.full((1, 2), logit), 0.5)
-    np.testing.assert_allclose(of_fake[0], [-expit(logit), 0.5 * slope], 1e-5, 1e-40)
+    np.testing.assert_allclose(of_real[0], [-slope, expit(logit)], 1e-5, 1e-40)
+    of_fake = jax.grad(two_discriminator_generator_loss)(jnp.full((1, 2), logit))
+    np.testing.assert_allclose(of_fake[0], [-expit(logit), slope], 1e-5, 1e-40)

@@ -38,7 +38,7 @@ def weights_and_gradients(config):
     """Return weights, and gradients of which each generator has its own scale."""
     network = make_generators(config, 1)
     noise = jnp.zeros((1, config.model.noise_size))
-    params, _ = network.init(jax.random.key(0), noise)
+    params, _ = jax.jit(network.init)(jax.random.key(0), noise)
     random = np.random.default_rng(0)
     gradients = []
     for _ in range(STEPS):

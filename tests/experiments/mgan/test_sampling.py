@@ -1,5 +1,7 @@
 """Draws of the mixture: which generator, and which of its samples."""
 
+from functools import cache, partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,15 +22,21 @@ K = 4
 CONFIG = replace(Config(), generators=K, width=32, noise_size=8, init_deviation=0.5)
 
 
-def players_and_params(config=CONFIG):
-    players = make_players(config)
-    state = initial_state(config, players, jax.random.key(3), (2,))
-    return players, state.generators.params
+def begun(config, channels=3, shape=(2,)):
+    players = make_players(config, channels)
+    start = jax.jit(partial(initial_state, config, players, sample_shape=shape))
+    return players, start(key=jax.random.key(3)).generators
+
+
+@cache
+def sampler(config, size):
+    """Return parameters, and what draws so many samples of each generator."""
+    players, state = begun(config)
+    return state.params, make_sample_each(config, players, size)
 
 
 def drawn(count, seed=0, size=8, params=None, config=CONFIG):
-    players, own = players_and_params(config)
-    each = make_sample_each(config, players, size)
+    own, each = sampler(config, size)
     return draw_samples(each, params or own, {}, jax.random.key(seed), count)
 
 
@@ -124,8 +132,7 @@ def test_calls_have_keys_of_their_own():
 
 def test_learned_weights_are_those_of_the_draws():
     config = replace(CONFIG, mixture="learned")
-    _, params = players_and_params(config)
-    params = params | {"mixture": jnp.array([0.0, -1e4, 2.0, -1e4])}
+    params = sampler(config, 8)[0] | {"mixture": jnp.array([0.0, -1e4, 2.0, -1e4])}
     found = drawn(400, params=params, config=config)
     counts = np.bincount(found.generator, minlength=K)
     assert counts[1] == counts[3] == 0
@@ -134,14 +141,14 @@ def test_learned_weights_are_those_of_the_draws():
 
 
 def test_each_sample_has_noise_of_its_own():
-    players, params = players_and_params()
+    params, each = sampler(CONFIG, 3)
     # All generators are one; with one noise for all they would make the same.
+    params = jax.tree.map(lambda leaf: leaf, params)
     kernel = params["network"]["first"]["kernel"]
     params["network"]["first"]["kernel"] = jnp.broadcast_to(kernel[:, :1], kernel.shape)
-    each = make_sample_each(CONFIG, players, 5)
     values, weights = each(params, {}, jax.random.key(0))
-    assert values.shape == (5, K, 2)
-    assert len(np.unique(np.asarray(values).reshape(-1, 2), axis=0)) == 5 * K
+    assert values.shape == (3, K, 2)
+    assert len(np.unique(np.asarray(values).reshape(-1, 2), axis=0)) == 3 * K
     np.testing.assert_allclose(weights, 1 / K)
 
 
@@ -157,13 +164,12 @@ def test_statistics_of_averaged_weights_are_their_own():
         noise_size=8,
         init_deviation=0.3,
     )
-    players = make_players(config, 1)
-    state = initial_state(config, players, jax.random.key(0), (8, 8, 1))
+    players, state = begun(config, 1, (8, 8, 1))
     key = jax.random.key(1)
-    params, kept = state.generators.params, state.generators.model_state
+    params, kept = state.params, state.model_state
     found = make_statistics(config, players)(params, kept, key)
     noise = draw_noise(config, jax.random.clone(key), ESTIMATED_OVER)
-    apply = players.generators.apply
+    apply = jax.jit(players.generators.apply, static_argnames="train")
     trained, _ = apply(params["network"], kept, noise, train=True)
     sampled, _ = apply(params["network"], found, noise)
     np.testing.assert_allclose(sampled, trained, atol=1e-5)

@@ -1,18 +1,140 @@
-import io
+from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.text import Annotation, Text
 
 from lars_jax.errors import InputError
-from lars_jax.report import plot_trust_ratios
-from lars_jax.report.scale import MOST_TICKS
+from lars_jax.report import plot_trust_ratios, trust_ratio_figure
+from lars_jax.report.html import inline_svg
+from lars_jax.report.layers import LONGEST_LABEL, MOST_LABELS, MOST_ROWS
 from lars_jax.report.style import gradation
-from lars_jax.report.trust_ratios import LONGEST_LABEL, MOST_LABELS
-from tests.report.support import resnet152
+from tests.report.support import Page, drawn, layers, resnet152
 
 NAMES = ("conv2/kernel", "conv10/kernel", "fc/bias")
 RATIOS = np.array([[0.1, 0.01, 1e-4], [0.2, 0.02, 2e-4], [0.4, 0.04, 4e-4]])
+
+
+def picture(figure) -> np.ndarray:
+    return np.ma.filled(figure.axes[0].collections[0].get_array(), np.nan)
+
+
+def labels(figure) -> list[str]:
+    return [label.get_text() for label in figure.axes[0].get_yticklabels()]
+
+
+def rows_of(figure) -> list[float]:
+    return figure.axes[0].get_yticks().tolist()
+
+
+def test_picture_is_the_ratio_on_a_logarithmic_scale():
+    figure = trust_ratio_figure(
+        [layers(1, {"a": 0.1, "b": 0.001}), layers(2, {"a": 1.0, "b": 0.01})]
+    )
+    np.testing.assert_array_equal(picture(figure), [[0.1, 1.0], [0.001, 0.01]])
+    assert labels(figure) == ["a", "b"]
+    low, high = figure.axes[0].get_ylim()
+    assert low > high
+    norm: Any = figure.axes[0].collections[0].norm
+    np.testing.assert_allclose([norm(0.001), norm(0.01), norm(1.0)], [0, 1 / 3, 1])
+
+
+def test_step_between_records_shows_the_nearer_one():
+    rows = [layers(1, {"a": 0.1}), layers(5, {"a": 0.01}), layers(11, {"a": 0.001})]
+    image: Any = trust_ratio_figure(rows).axes[0].collections[0]
+    edges = image.get_coordinates()[0, :, 0]
+    assert edges.tolist() == [0.5, 3.0, 8.0, 11.5]
+
+
+def test_long_run_of_many_layers_stays_small():
+    rows = [layers(step, dict.fromkeys("abc", step)) for step in range(2, 3000, 3)]
+    svg = inline_svg(trust_ratio_figure(rows), "a", "")
+    # An image of the map and one of its scale.
+    assert Page(svg).tags["image"] == 2
+    assert len(svg) < 60_000
+
+
+@pytest.mark.parametrize("broken", [0.0, -1.0, float("nan"), float("inf"), None])
+def test_ratio_without_a_logarithm_is_blank(broken):
+    row = layers(1, {"a": 0.1, "b": 0.1})
+    row["layers"]["b"]["trust_ratio"] = broken
+    assert np.isnan(picture(trust_ratio_figure([row]))).tolist() == [[False], [True]]
+
+
+def test_layer_that_appears_later_is_blank_before():
+    rows = [layers(1, {"a": 0.1}), layers(2, {"a": 0.1, "b": 0.1})]
+    blank = np.isnan(picture(trust_ratio_figure(rows)))
+    assert blank.tolist() == [[False, False], [True, False]]
+
+
+def test_every_leaf_of_resnet152_keeps_its_row():
+    names = resnet152()
+    assert len(names) == 467
+    rng = np.random.default_rng(0)
+    ratios = dict(zip(names, 10.0 ** rng.uniform(-4, 0, len(names)), strict=True))
+    shown = picture(trust_ratio_figure([layers(1, ratios)]))
+    assert shown.shape == (467, 1)
+    expected = np.sort(list(ratios.values()))
+    np.testing.assert_allclose(np.sort(shown[:, 0]), expected)
+
+
+def test_labels_of_resnet152_have_room_and_name_their_rows():
+    names = resnet152()
+    ratios = {name: 10.0 ** -(1 + number / 200) for number, name in enumerate(names)}
+    figure = trust_ratio_figure([layers(1, ratios)])
+    rows = np.array(rows_of(figure))
+    inches = (figure.get_figheight() - 1.0) * np.diff(rows) / len(names)
+    # Nine points of text are an eighth of an inch high.
+    assert inches.min() > 0.125
+    assert 30 <= len(rows) <= MOST_ROWS
+    shown = picture(figure)[:, 0]
+    for row, name in zip(rows, labels(figure), strict=True):
+        assert shown[int(row)] == ratios[name]
+
+
+def test_many_layers_are_sorted_by_kind_kernels_first():
+    figure = trust_ratio_figure([layers(1, dict.fromkeys(resnet152(), 0.01))])
+    kinds = [label.rsplit("/")[-1] for label in labels(figure)]
+    assert list(dict.fromkeys(kinds)) == ["kernel", "bias", "scale"]
+    assert kinds == sorted(kinds, key=["kernel", "bias", "scale"].index)
+
+
+@pytest.mark.parametrize("count", [1, 48, 49, 97])
+def test_kinds_of_one_leaf_each_do_not_overlap(count):
+    names = [f"layer/kind{number}" for number in range(count)]
+    figure = trust_ratio_figure([layers(1, dict.fromkeys(names, 0.5))])
+    rows = rows_of(figure)
+    assert rows == sorted(set(rows))
+    assert len(rows) <= MOST_ROWS
+
+
+def test_equal_ratios_get_a_scale_around_them():
+    figure = trust_ratio_figure([layers(1, {"a": 0.01})])
+    low, high = figure.axes[0].collections[0].get_clim()
+    np.testing.assert_allclose(np.log10([low, high]), [-2.5, -1.5])
+    assert drawn(figure)
+
+
+def test_rows_without_a_ratio_are_refused():
+    row = {"step": 1, "layers": {"a": {"weight_norm": 1.0, "gradient_norm": 1.0}}}
+    for rows in ([], [row]):
+        with pytest.raises(InputError, match="got none"):
+            trust_ratio_figure(rows)
+
+
+def test_layers_whose_ratio_is_always_one_are_left_out():
+    rows = [
+        layers(1, {"adapted": 1.0, "excluded": 1.0}),
+        layers(2, {"adapted": 0.1, "excluded": 1.0}),
+    ]
+    figure = trust_ratio_figure(rows)
+    assert labels(figure) == ["adapted"]
+    assert picture(figure).tolist() == [[1.0, 0.1]]
+
+
+def test_plain_updates_have_no_picture():
+    with pytest.raises(InputError, match="not always one"):
+        trust_ratio_figure([layers(1, {"a": 1.0})])
 
 
 def lines(figure) -> dict[str, list[float]]:
@@ -27,14 +149,8 @@ def named(figure) -> list[Annotation]:
     return [text for text in figure.axes[0].texts if isinstance(text, Annotation)]
 
 
-def labels(figure) -> list[str]:
+def line_names(figure) -> list[str]:
     return [text.get_text() for text in named(figure)]
-
-
-def drawn(figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
 
 
 def test_every_layer_is_one_line_on_a_logarithmic_scale():
@@ -50,13 +166,12 @@ def test_every_layer_is_one_line_on_a_logarithmic_scale():
 def test_colour_follows_the_order_that_people_count_in():
     figure = plot_trust_ratios([1, 2, 3], RATIOS[:, ::-1], NAMES[::-1])
     shown = lines(figure)
-    assert list(shown) == [gradation(place) for place in (0.0, 0.5, 1.0)]
-    assert shown[gradation(0.0)] == RATIOS[:, 0].tolist()
-    assert shown[gradation(0.5)] == RATIOS[:, 1].tolist()
+    assert list(shown) == gradation(3)
+    assert list(shown.values()) == RATIOS.T.tolist()
 
 
 def test_names_stand_beside_the_lines_from_the_highest_down():
-    assert labels(plot_trust_ratios([1, 2, 3], RATIOS, NAMES)) == list(NAMES)
+    assert line_names(plot_trust_ratios([1, 2, 3], RATIOS, NAMES)) == list(NAMES)
 
 
 def test_key_says_what_the_colours_are_ordered_by():
@@ -72,7 +187,7 @@ def test_few_layers_are_named_and_their_names_do_not_overlap(count):
     ratios = np.full((2, count), 0.01) * np.linspace(1, 1.01, count)
     figure = plot_trust_ratios([1, 2], ratios, names)
     assert len(figure.axes[0].lines) == count
-    found = labels(figure)
+    found = line_names(figure)
     assert len(found) == len(set(found)) == min(count, MOST_LABELS)
     assert names[-1] in found
     assert names[0] in found
@@ -96,7 +211,7 @@ def test_names_and_legend_stay_off_the_lines_and_on_the_paper():
     assert legend is not None
     assert legend.get_window_extent().y0 > box.y1
     assert box.width > 0.4 * figure.bbox.width
-    found = labels(figure)
+    found = line_names(figure)
     assert len(set(found)) == MOST_LABELS
     assert found[-1] == "final/norm/scale"
     assert len(found[0]) == LONGEST_LABEL
@@ -122,7 +237,7 @@ def test_layer_that_is_never_positive_has_no_name():
     ratios = RATIOS.copy()
     ratios[:, 1] = 0
     figure = plot_trust_ratios([1, 2, 3], ratios, NAMES)
-    assert labels(figure) == ["conv2/kernel", "fc/bias"]
+    assert line_names(figure) == ["conv2/kernel", "fc/bias"]
     assert drawn(figure)
 
 
@@ -138,12 +253,12 @@ def test_layer_that_dies_is_named_at_its_last_value():
 def test_excluded_layers_are_left_out():
     ratios = np.concatenate([RATIOS, np.ones((3, 1))], axis=1)
     figure = plot_trust_ratios([1, 2, 3], ratios, [*NAMES, "fc/scale"])
-    assert labels(figure) == list(NAMES)
+    assert line_names(figure) == list(NAMES)
 
 
 def test_pattern_chooses_layers():
     figure = plot_trust_ratios([1, 2, 3], RATIOS, NAMES, pattern=r"^conv\d+/kernel$")
-    assert labels(figure) == ["conv2", "conv10"]
+    assert line_names(figure) == ["conv2", "conv10"]
     assert len(figure.axes[0].lines) == 2
 
 
@@ -191,15 +306,6 @@ def test_single_step_is_a_mark():
     figure = plot_trust_ratios([7], RATIOS[:1], NAMES)
     assert [line.get_markevery() for line in figure.axes[0].lines] == [[0]] * 3
     assert figure.axes[0].get_xticks().tolist() == [7]
-
-
-@pytest.mark.parametrize("span", [0.0, 0.3, 1.0, 3.0, 30.0])
-def test_scale_has_a_readable_number_of_marks(span):
-    figure = plot_trust_ratios([1], 10.0 ** np.array([[-span - 1, -1]]), ["a", "b"])
-    marks = figure.axes[0].get_yticks()
-    low, high = figure.axes[0].get_ylim()
-    assert 2 <= len(marks) <= MOST_TICKS
-    assert low <= marks[0] < marks[-1] <= high
 
 
 def test_jax_arrays_are_taken_as_they_are():

@@ -1,7 +1,11 @@
+import re
+
 import numpy as np
 import pytest
 
-from lars_jax.report.markup import (
+from lars_jax.report import CURVES, curve_figure
+from lars_jax.report.html import (
+    inline_svg,
     measured,
     measurement_table,
     plain,
@@ -9,7 +13,8 @@ from lars_jax.report.markup import (
     settings_table,
     text,
 )
-from tests.report.support import Page
+from lars_jax.report.style import PALETTE
+from tests.report.support import Page, evaluation, training
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\""
 
@@ -77,3 +82,54 @@ def test_table_of_measurements_heads_every_column():
     )
     assert page.texts == ["step 1", "p", "w", "g", "x", "1.00", "2.00"]
     assert ("th", "colspan", "2") in page.attributes
+
+
+def loss(name: str, about: str) -> str:
+    rows = [*training(9), evaluation(9, 0.9)]
+    return inline_svg(curve_figure(rows, CURVES[0]), name, about)
+
+
+@pytest.fixture(scope="module")
+def svg() -> str:
+    return loss("loss", "a < b")
+
+
+def test_svg_is_one_well_formed_element(svg):
+    page = Page(svg)
+    assert svg.startswith("<svg ")
+    assert svg.endswith("</svg>")
+    assert page.tags["svg"] == 1
+
+
+def test_svg_names_nothing_outside_itself(svg):
+    assert "://" not in svg
+    references = re.findall(r'(?:href="|url\()([^")]*)', svg)
+    identifiers = set(re.findall(r'\bid="([^"]*)"', svg))
+    assert references
+    for reference in references:
+        assert reference.startswith("#")
+        assert reference[1:] in identifiers
+
+
+def test_svg_has_no_colour_but_variables_of_the_page(svg):
+    assert not [colour for colour in PALETTE.values() if colour.light in svg]
+    used = set(re.findall(r"var\(--(\w+)\)", svg))
+    assert {"blue", "orange", "muted"} <= used <= set(PALETTE)
+
+
+def test_svg_text_is_text(svg):
+    assert {"Loss", "training", "evaluation", "step"} <= set(Page(svg).texts)
+
+
+def test_svg_has_a_description_for_those_who_cannot_see_it(svg):
+    assert ("svg", "aria-label", "a < b") in Page(svg).attributes
+
+
+def test_identifiers_of_two_figures_do_not_meet():
+    identifiers = [set(re.findall(r'\bid="([^"]*)"', loss(n, ""))) for n in "ab"]
+    assert identifiers[0]
+    assert not identifiers[0] & identifiers[1]
+
+
+def test_same_figure_gives_the_same_element(svg):
+    assert loss("loss", "a < b") == svg
