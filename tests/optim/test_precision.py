@@ -334,3 +334,21 @@ def test_narrow_leaves_take_the_same_step_in_x64_mode(dtype, size):
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert a.dtype == b.dtype
         np.testing.assert_allclose(np.float32(a), np.float32(b), rtol=1e-6)
+
+
+def test_both_forms_have_the_same_derivatives_and_map_alike():
+    w = {"kernel": jnp.array([[3.0, -4.0]] * 2), "a": jnp.ones(3), "b": jnp.zeros(3)}
+    g = jax.tree.map(lambda x: jnp.cos(x), w)
+
+    def moved(w, g):
+        updates, _ = stepped(scale_by_lars(ETA, 0.1), w, g)
+        return sum(jnp.sum(jnp.sin(1e3 * leaf)) for leaf in updates.values())
+
+    slopes = jax.grad(moved, argnums=(0, 1))
+    twice = jax.tree.map(lambda x: jnp.stack([x, 2 * x]), (w, g))
+    plain = slopes(w, g), jax.vmap(moved)(*twice)
+    with accelerated():
+        scaled = slopes(w, g), jax.vmap(moved)(*twice)
+    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(scaled), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+        assert jnp.any(a != 0)
