@@ -1,18 +1,16 @@
 """Tests run in a stricter JAX than users do."""
 
-import atexit
 import os
-import shutil
-import tempfile
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     # Many tests train the same small network, several in processes of their own; what
-    # one has compiled the others need not. It lives as long as the test session.
-    _cache = tempfile.mkdtemp(prefix="lars-jax-tests-")
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
-    atexit.register(shutil.rmtree, _cache, ignore_errors=True)
+    # one has compiled the others need not, nor the next run of the tests. JAX names an
+    # entry by program, versions and flags.
+    _cache = Path(__file__).parents[1] / ".jax_cache"
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_cache)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import jax
 import pytest
