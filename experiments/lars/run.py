@@ -52,8 +52,8 @@ class LarsProgram(Program[TrainState]):
         return self.trainer.initial_state()
 
     def like(self) -> TrainState:
-        """Return a state to restore into; no file of weights is read for it."""
-        return self.trainer.drawn_state()
+        """Return the shapes and shardings of a state."""
+        return self.trainer.state_shapes()
 
     def fit(
         self,
@@ -162,7 +162,7 @@ class LarsProgram(Program[TrainState]):
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
-        return leaf_names(jax.eval_shape(self.trainer.drawn_state).params)
+        return leaf_names(self.like().params)
 
 
 def layer_interval(total: int, log_every: int) -> int:

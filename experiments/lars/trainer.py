@@ -90,10 +90,7 @@ class Trainer:
         return place(state)
 
     def drawn_state(self, config: Config | None = None) -> TrainState:
-        """Return the state at step 0 with weights drawn from the seed.
-
-        It is what a checkpoint is restored in the likeness of.
-        """
+        """Return the state at step 0 with weights drawn from the seed."""
         config = self.config if config is None else config
         program, inputs = self.program, self.inputs
 
@@ -111,6 +108,14 @@ class Trainer:
         # Where it is split no device need ever hold the whole.
         drawn = jax.jit(draw, out_shardings=program.shardings)
         return drawn(np.uint32(config.seed))
+
+    def state_shapes(self) -> TrainState:
+        """Return the shapes and shardings of a state, without drawing one."""
+        shapes = jax.eval_shape(self.drawn_state)
+        found = self.program.shardings
+        if isinstance(found, jax.sharding.Sharding):
+            return jax.tree.map(lambda x: x.update(sharding=found), shapes)
+        return jax.tree.map(lambda x, own: x.update(sharding=own), shapes, found)
 
     def fit(
         self,

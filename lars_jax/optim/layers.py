@@ -5,8 +5,10 @@ layers in one leaf, `shard_map` leaves a device with a part of one, and a kernel
 its bias may be meant as one. Each is told by a tree, a prefix of one, or a function.
 """
 
+import contextlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeGuard
 
@@ -79,6 +81,23 @@ class PerLayer(Mapping[str, jax.Array]):
         columns = np.moveaxis(np.asarray(self), -1, 0)
         rows = zip(self.names, columns, strict=False)
         return ", ".join(f"{name}: {np.array2string(x)}" for name, x in rows)
+
+
+def register_with_flax() -> None:
+    """Let `flax.serialization` take a `PerLayer` by its vector, if flax is loaded.
+
+    Flax knows the kinds of nodes it has been told of, and JAX's own registry is not
+    among its sources. Who has not imported it need not load it for this.
+    """
+    serialization = sys.modules.get("flax.serialization")
+    if serialization is None:
+        return
+    with contextlib.suppress(ValueError):  # It has been told already.
+        serialization.register_serialization_state(
+            PerLayer,
+            lambda per_layer: {"vector": per_layer.vector},
+            lambda per_layer, state: replace(per_layer, vector=state["vector"]),
+        )
 
 
 def path_name(path: tuple[Any, ...]) -> str:

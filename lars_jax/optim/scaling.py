@@ -10,7 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lars_jax.optim.layers import PerLayer, leaf_names, require_static
+from lars_jax.optim.layers import (
+    PerLayer,
+    leaf_names,
+    register_with_flax,
+    require_static,
+)
 from lars_jax.optim.masks import Mask, Params
 from lars_jax.optim.trust import Leaf, Rule, Scalar, Selection, measure
 from lars_jax.optim.variants import Variant, resolve_variant
@@ -169,6 +174,7 @@ def layerwise(
 
     def init(params: Params) -> Any:
         _require_floats(params)
+        register_with_flax()
         names = selection.names(params)
         # Four arrays and not one four times: a buffer can be donated only once.
         empty = [

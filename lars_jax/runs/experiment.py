@@ -60,7 +60,10 @@ class Program(ABC, Generic[S]):
         """Return the state before the first step."""
 
     def like(self) -> S:
-        """Return a state of the same shapes and shardings, to restore into."""
+        """Return a state of the same shapes and shardings, to restore into.
+
+        `jax.ShapeDtypeStruct`s will do, so that a device need not hold two states.
+        """
         return self.init()
 
     @abstractmethod

@@ -289,12 +289,12 @@ def test_one_batch_is_made_while_the_one_before_is_in_use():
 
 
 def test_batches_that_are_dropped_leave_no_thread_behind():
-    source, before = Watched(numbered_source(200)), len(decoders())
+    source, before = Watched(numbered_source(200)), settled(lambda: len(decoders()))
     batches = image_batches(source, seed=0, batch=10, steps=20, threads=3)
     next(batches)
     assert len(decoders()) > before
     del batches
-    assert settled(lambda: len(decoders())) == before
+    assert settled(lambda: len(decoders())) <= before
     assert len(source.read) <= 20
 
 

@@ -145,3 +145,16 @@ def test_recorded_norms_are_those_of_whole_leaves_on_a_mesh(check_vma):
     state = jax.jit(mapped)(w, tx.init(w))
     np.testing.assert_allclose(state.weight_norm, [np.sqrt(140.0)], rtol=1e-6)
     np.testing.assert_allclose(state.gradient_norm, [np.sqrt(560.0)], rtol=1e-6)
+
+
+def test_state_goes_through_the_bytes_of_flax():
+    from flax import serialization
+
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    tx = lars(1.0, 1e-4)
+    _, state = tx.update(params, tx.init(params), params)
+    saved = serialization.to_bytes(state)
+    found = serialization.from_bytes(tx.init(params), saved)
+    assert jax.tree.structure(found) == jax.tree.structure(state)
+    jax.tree.map(np.testing.assert_array_equal, found, state)
+    assert found.trust_ratio.names == state.trust_ratio.names

@@ -10,6 +10,8 @@ import pytest
 
 from experiments.lars.config import replace
 from experiments.lars.experiment import LARS, main
+from experiments.lars.presets import get_preset
+from experiments.lars.run import LarsProgram
 from experiments.lars.trainer import Trainer
 from lars_jax.runs.train import load_config, restore
 from lars_jax.train.record import read_json, read_lines
@@ -65,6 +67,19 @@ def test_states_are_drawn_alike_and_lie_where_they_should(split):
         for tree in (state, whole)
     )
     assert own < 0.2 * all_
+
+
+@pytest.mark.parametrize("kind", ["none", "zero1", "fsdp"])
+def test_checkpoints_are_restored_into_the_shapes_of_a_state(kind):
+    config = replace(get_preset("smoke").config, state_sharding=kind, devices=8)
+    program = LarsProgram.create(replace(config, microbatches=1))
+    like, state = program.like(), program.init()
+    assert jax.tree.structure(like) == jax.tree.structure(state)
+    for shape, leaf in zip(*map(jax.tree.leaves, (like, state)), strict=True):
+        assert isinstance(shape, jax.ShapeDtypeStruct)
+        assert (shape.shape, shape.dtype) == (leaf.shape, leaf.dtype)
+        assert shape.sharding is not None
+        assert shape.sharding.is_equivalent_to(leaf.sharding, leaf.ndim)
 
 
 @pytest.mark.slow
