@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from experiments.mgan import run
+from experiments.mgan.config import replace
 from experiments.mgan.experiment import MGAN, main
 from experiments.mgan.trainer import Trainer
-from lars_jax.runs.train import restore
+from lars_jax.runs.train import load_config, restore
 from lars_jax.train.ahead import AheadOfTime
 from lars_jax.train.record import read_lines
 from lars_jax.train.weights import load_weights
@@ -252,6 +253,28 @@ def test_exported_weights_are_those_of_the_averaged_generators(
     first = file.read_bytes()
     assert main(["export", str(digits_run), str(file)]) == 0
     assert file.read_bytes() == first
+
+
+def test_exported_generators_begin_another_game(ring_run, tmp_path):
+    file = tmp_path / "generators.npz"
+    assert main(["export", str(ring_run), str(file)]) == 0
+    config = replace(load_config(MGAN, ring_run), init_from=str(file), seed=5)
+    trainer = Trainer.create(config)
+    state, drawn = trainer.initial_state(), trainer.drawn_state()
+    saved = saved_state(ring_run)
+    for begun in (state.generators.params, state.average):
+        jax.tree.map(np.testing.assert_array_equal, begun, saved.average)
+    jax.tree.map(np.testing.assert_array_equal, state.judge, drawn.judge)
+    assert int(state.generators.step) == 0
+    words = [*RING, "--init-from", str(file), "--steps", "10"]
+    assert main([*words, "--run-dir", str(tmp_path / "run")]) == 0
+
+
+def test_checkpoints_are_kept_for_good(tmp_path):
+    words = [*RING, "--keep-every", "20", "--run-dir", str(tmp_path / "run")]
+    assert main(words) == 0
+    kept = {int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert {20, 30, 40} <= kept
 
 
 def test_same_configuration_gives_the_same_bits(ring_run, tmp_path):
