@@ -17,6 +17,7 @@ BESIDE = (
     "experiments/*/README.md",
     "experiments/launch/*.s*",
     "experiments/launch/*.yaml",
+    "experiments/toy.py",
     "records/*.svg",
     "records/*.png",
 )
