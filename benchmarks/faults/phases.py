@@ -77,10 +77,10 @@ def _in_compilation(
 ) -> Experiment[Any]:
     original = AheadOfTime.compile
 
-    def compile_(self: AheadOfTime, *arguments: Any) -> None:
+    def compile_(self: AheadOfTime, *arguments: Any) -> Any:
         if not self.compiled and next(count) == number:
             linger()
-        original(self, *arguments)
+        return original(self, *arguments)
 
     stack.enter_context(mock.patch.object(AheadOfTime, "compile", compile_))
     return experiment
