@@ -78,8 +78,8 @@ SUBJECTS: dict[Name, Subject] = {
     "toy": Subject(
         TOY,
         short=[*_TOY, "--steps", "40", "--eval-every", "10"],
-        long=[*_TOY, "--eval-every", "5000", "--checkpoint-every", "100"]
-        + ["--steps", "20000"],
+        long=[*_TOY, "--eval-every", "20000", "--checkpoint-every", "100"]
+        + ["--steps", "120000"],
         shared=["train", "--rate", "0.999", "--steps", "4000"]
         + ["--eval-every", "1000", "--checkpoint-every", "500"],
         at=(100, 3000),
@@ -103,8 +103,8 @@ SUBJECTS: dict[Name, Subject] = {
         MGAN,
         short=[*_MGAN, "--devices", "1", "--steps", "40", "--eval-every", "20"]
         + ["--checkpoint-every", "10"],
-        long=[*_MGAN, "--devices", "1", "--eval-every", "2000"]
-        + ["--checkpoint-every", "500", "--steps", "20000"],
+        long=[*_MGAN, "--devices", "1", "--eval-every", "20000"]
+        + ["--checkpoint-every", "500", "--steps", "80000"],
         shared=[*_MGAN, "--steps", "2000", "--eval-every", "1000"]
         + ["--checkpoint-every", "100"],
         at=(50, 1500),

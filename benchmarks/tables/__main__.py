@@ -46,6 +46,7 @@ PAGES: dict[str, Tables] = {
         "accumulation": throughput.accumulation,
         "state_sharding": mesh.state_sharding,
         "faults": faults.faults,
+        "shell_faults": faults.shell,
     },
     "docs/scaling.md": {
         "weak_scaling": mesh.weak_scaling,
