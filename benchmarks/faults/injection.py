@@ -53,7 +53,7 @@ class Subject:
     Attributes:
         experiment: its record.
         short: words of a run of a moment, with evaluations and checkpoints in it.
-        long: words of a run of several kills; of two lengths only the last counts.
+        long: words of a run of several kills, the number of steps last.
         shared: words of a run of several processes.
         at: the range of steps at which a process of several is killed.
         events: how many there are of each phase, of which one is chosen.
@@ -79,7 +79,7 @@ SUBJECTS: dict[Name, Subject] = {
         TOY,
         short=[*_TOY, "--steps", "40", "--eval-every", "10"],
         long=[*_TOY, "--eval-every", "20000", "--checkpoint-every", "100"]
-        + ["--steps", "120000"],
+        + ["--steps", "20000"],
         shared=["train", "--rate", "0.999", "--steps", "4000"]
         + ["--eval-every", "1000", "--checkpoint-every", "500"],
         at=(100, 3000),
@@ -92,7 +92,7 @@ SUBJECTS: dict[Name, Subject] = {
         short=[*_LARS, "--steps", "12", "--eval-every", "0.09"]
         + ["--checkpoint-every", "0.09", "--eval-batch", "60"],
         long=[*_LARS, "--eval-every", "2", "--checkpoint-every", "0.2"]
-        + ["--log-every", "3", "--steps", "6000"],
+        + ["--log-every", "3", "--steps", "900"],
         shared=["train", "digits", "--global-batch", "32", "--steps", "40"]
         + ["--bn-span", "8", "--checkpoint-every", "0.2", "--eval-every", "0.5"],
         at=(5, 35),
@@ -104,10 +104,10 @@ SUBJECTS: dict[Name, Subject] = {
         short=[*_MGAN, "--devices", "1", "--steps", "40", "--eval-every", "20"]
         + ["--checkpoint-every", "10"],
         long=[*_MGAN, "--devices", "1", "--eval-every", "20000"]
-        + ["--checkpoint-every", "500", "--steps", "80000"],
-        shared=[*_MGAN, "--steps", "2000", "--eval-every", "1000"]
-        + ["--checkpoint-every", "100"],
-        at=(50, 1500),
+        + ["--checkpoint-every", "500", "--steps", "15000"],
+        shared=[*_MGAN, "--steps", "400", "--eval-every", "200"]
+        + ["--checkpoint-every", "50"],
+        at=(20, 350),
         events={"compilation": 1, "training": 4, "evaluation": 2},
         disk=(200, 300, 400, 500, 600, 700, 800, 900),
     ),
@@ -132,7 +132,7 @@ class Faults:
     peers: int = 2
     """Runs of four processes of which one is killed."""
     steps: int | None = None
-    """Steps of the run that is killed; None: thousands."""
+    """Steps of the run that is killed; None: as many as take a few kills."""
     seed: int = 0
     """Seed of moments, phases and kinds of damage."""
 
