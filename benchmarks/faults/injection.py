@@ -105,14 +105,15 @@ SUBJECTS: dict[Name, Subject] = {
         + ["--checkpoint-every", "10"],
         long=[*_MGAN, "--devices", "1", "--eval-every", "20000"]
         + ["--checkpoint-every", "500", "--steps", "15000"],
-        shared=[*_MGAN, "--steps", "400", "--eval-every", "200"]
-        + ["--checkpoint-every", "50"],
-        at=(20, 350),
+        # Four processes on two cores take a second a step.
+        shared=[*_MGAN, "--steps", "60", "--eval-every", "30"]
+        + ["--checkpoint-every", "10"],
+        at=(10, 40),
         events={"compilation": 1, "training": 4, "evaluation": 2},
         disk=(200, 300, 400, 500, 600, 700, 800, 900),
     ),
 }
-"""What is disturbed. All phases begin once loaded, and end once a run is written."""
+"""What is disturbed."""
 
 
 @dataclass(frozen=True)

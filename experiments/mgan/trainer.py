@@ -1,4 +1,4 @@
-"""Play and judge one configuration in memory; files are the session's business."""
+"""Play and judge one configuration in memory; files are the shell's business."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
