@@ -78,12 +78,11 @@ def train(
     experiment.check(config)
     processes = processes or Processes()
     with Interrupt(grace=grace, alone=processes.alone) as interrupt:
-        answer = on_first(
+        resumes = on_first(
             lambda: can_resume(
                 config, directory, resume, placement=experiment.placement
             )
         )
-        resumes = answer == "yes"
 
         def prepare() -> tuple[Program[Any], Any]:
             frozen = _frozen(experiment, config, directory)
@@ -126,6 +125,8 @@ def restore(
 ) -> Restored[C]:
     """Return the last or the best state that a run has kept.
 
+    Where its optimizer's part fits no more, it is zeros, and a line says so.
+
     Args:
         experiment: what was trained.
         directory: of the run.
@@ -152,7 +153,13 @@ def restore(
         step = checkpoints.best_step() if which == "best" else checkpoints.last_step()
         if step is None:
             raise _no_checkpoint(directory)
-        state = checkpoints.restore(step, program.like())
+        try:
+            state = checkpoints.restore(step, program.like())
+        except InputError as error:
+            # Of another optimizer, or of another version of it, than today's.
+            unneeded = program.unneeded
+            state = checkpoints.restore(step, program.like(), without=unneeded)
+            warn(f"{error}; read without its {unneeded}, which only training needs")
     finally:
         checkpoints.close()
     return Restored(config, program, step, state)

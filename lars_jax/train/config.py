@@ -94,14 +94,14 @@ def replace_fields(config: C, **changes: Any) -> C:
     return dataclasses.replace(whole, **changes)
 
 
-def digest(config: Any) -> str:
-    """Return twelve hexadecimal digits that name a configuration.
+def digest(data: Any) -> str:
+    """Return twelve hexadecimal digits that name a configuration, or any JSON data.
 
     >>> from dataclasses import make_dataclass
-    >>> digest(make_dataclass("Config", [("rate", float)])(0.5))
-    '13399833b124'
+    >>> digest(make_dataclass("Config", [("rate", float)])(0.5)), digest({"rate": 0.5})
+    ('13399833b124', '13399833b124')
     """
-    text = json.dumps(to_json(config), sort_keys=True)
+    text = json.dumps(data, sort_keys=True, default=to_json)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

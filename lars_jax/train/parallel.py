@@ -83,16 +83,11 @@ class DataParallel:
         """The sharding of an array whose axis 0 is split over the devices."""
         return NamedSharding(self.mesh, PartitionSpec(AXIS))
 
-    @property
-    def alone(self) -> bool:
-        """Whether this process has all devices of the mesh."""
-        return self.sharded.is_fully_addressable
-
     def replicate(self, tree: Any) -> Any:
         """Put a tree of arrays, the same on every process, on every device."""
-        if self.alone:
+        if self.replicated.is_fully_addressable:
             return jax.device_put(tree, self.replicated)
-        return jax.tree.map(self._replicate_leaf, tree)
+        return jax.jit(lambda tree: tree, out_shardings=self.replicated)(tree)
 
     def local_rows(self, batch: int) -> np.ndarray:
         """Return which examples of a batch this process must bring, int [M].
@@ -118,12 +113,7 @@ class DataParallel:
             self.check_divides(leaf.shape[0] * self.num_devices // local)
         if self.backend == "pmap":
             batch = jax.tree.map(lambda x: x.reshape(local, -1, *x.shape[1:]), batch)
-        if self.alone:
-            return jax.device_put(batch, self.sharded)
-        return jax.tree.map(
-            lambda leaf: jax.make_array_from_process_local_data(self.sharded, leaf),
-            batch,
-        )
+        return jax.make_array_from_process_local_data(self.sharded, batch)
 
     def check_divides(self, batch: int) -> None:
         """Raise `InputError` unless every device gets the same number of examples."""
@@ -203,15 +193,6 @@ class DataParallel:
             in_shardings=(state, self.sharded, self.replicated),
             # Whole on every device, so that every process can read them.
             out_shardings=self.replicated,
-        )
-
-    def _replicate_leaf(self, leaf: jax.Array | np.ndarray) -> jax.Array:
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            key: Any = leaf
-            words = self._replicate_leaf(np.asarray(jax.random.key_data(key)))
-            return jax.random.wrap_key_data(words, impl=jax.random.key_impl(key))
-        return jax.make_array_from_process_local_data(
-            self.replicated, np.asarray(leaf), leaf.shape
         )
 
 

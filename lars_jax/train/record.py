@@ -14,6 +14,7 @@ import os
 import platform
 import subprocess
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,25 @@ def read_json(path: Path) -> Any:
         raise InputError(
             f"{path} must hold JSON; {error}: restore it or start a new run"
         ) from error
+
+
+def checksums(directory: Path, pattern: str = "**/*") -> dict[str, int]:
+    """Return the CRC-32 of every file in a directory, by its path there.
+
+    >>> import tempfile
+    >>> place = Path(tempfile.mkdtemp())
+    >>> write_text(place / "note.txt", "kept")
+    >>> checksums(place)
+    {'note.txt': 4213729798}
+    """
+    found = {}
+    for path in filter(Path.is_file, sorted(directory.glob(pattern))):
+        value = 0
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                value = zlib.crc32(block, value)
+        found[path.relative_to(directory).as_posix()] = value
+    return found
 
 
 @contextlib.contextmanager
