@@ -119,17 +119,7 @@ def batch_samples(
 
 
 def require_batch(size: int, batch: int) -> None:
-    """Refuse a batch that cannot be made of distinct examples.
-
-    Args:
-        size: number of examples N.
-        batch: examples per batch B.
-
-    Raises:
-        InputError: B < 1 or B > N.
-
-    >>> require_batch(size=100, batch=100)
-    """
+    """Raise `InputError` unless a batch of distinct examples can be made."""
     if batch < 1:
         raise InputError(f"A batch holds at least one example, got {batch}; raise it.")
     if batch > size:

@@ -31,7 +31,7 @@ from lars_jax.train import Hook, Interrupt, Interrupted, every
 from lars_jax.train.checkpoint import Checkpoints
 from lars_jax.train.config import digest, from_json, replace_fields, to_json
 from lars_jax.train.processes import Processes, on_first
-from lars_jax.train.record import JsonLines, environment, lock
+from lars_jax.train.record import append_row, environment, lock
 from lars_jax.train.weights import check_place, save_weights
 
 C = TypeVar("C")
@@ -421,17 +421,14 @@ class _Run(Generic[S]):
 
     def _record_attempt(self) -> None:
         """Note what this start or restart runs on: no number may depend on it."""
-        attempts = JsonLines(self.directory / "attempts.jsonl")
-        attempts.append(
-            {
-                "step": self.step,
-                "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-                "processes": self.processes.count,
-                **self.program.facts(),
-                "environment": environment(),
-            }
-        )
-        attempts.close()
+        attempt = {
+            "step": self.step,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "processes": self.processes.count,
+            **self.program.facts(),
+            "environment": environment(),
+        }
+        append_row(self.directory / "attempts.jsonl", attempt)
 
     def _named(self) -> dict[str, float]:
         return {EVALUATION + name: value for name, value in self.evaluation.items()}

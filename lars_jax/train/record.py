@@ -16,6 +16,7 @@ import subprocess
 import time
 import zlib
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,21 +48,29 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole: to a temporary name beside it, then rename.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside a file, whose place it takes if all goes well.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "note.txt"
-    >>> write_text(path, "kept")
-    >>> path.read_text()
-    'kept'
+    >>> with replacing(path) as temporary:
+    ...     found = temporary.write_text("kept"), path.exists()
+    >>> found, path.read_text()
+    ((4, False), 'kept')
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole, or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -125,29 +134,20 @@ def lock(directory: Path) -> Iterator[None]:
         yield
 
 
-class JsonLines:
-    """A file of rows, one JSON object a line, that can be cut back to a step.
+def append_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Add a row to a file of JSON lines, which it makes if absent."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
 
-    Args:
-        path: the file, appended to if it exists.
-        keep_to: rows of later steps are removed first, for a run that goes on from an
-            earlier checkpoint and will write them again.
+
+def cut_rows(path: Path, last: int) -> None:
+    """Remove the rows of steps after the last, and what a crash cut short.
+
+    For a run that goes on from an earlier checkpoint, and will write them again.
     """
-
-    def __init__(self, path: Path, *, keep_to: int | None = None):
-        if keep_to is not None and path.exists():
-            kept = [row for row in read_lines(path) if row["step"] <= keep_to]
-            write_text(path, "".join(_line(row) for row in kept))
-        self._file = path.open("a", encoding="utf-8")
-
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Add one row, readable by others as soon as this returns."""
-        self._file.write(_line(row))
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+    if path.exists():
+        kept = [row for row in read_lines(path) if row["step"] <= last]
+        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -189,29 +189,27 @@ class Events:
         from tensorboardX.proto import event_pb2
 
         self._writer = EventsWriter(str(directory / "events"))
+        # Protobuf makes its classes on import, so type checkers know none of them.
+        self._event: Any = vars(event_pb2)["Event"]
         if resumed_from is not None:
-            # Protobuf makes its classes on import, so type checkers know none of them.
-            protos: Any = event_pb2
-            log = protos.SessionLog(status=protos.SessionLog.START)
-            event = protos.Event(step=resumed_from + 1, session_log=log)
+            log = {"status": "START"}
+            event = self._event(step=resumed_from + 1, session_log=log)
             self._writer.write_event(event)
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Write every finite number of a row at the row's step."""
-        from tensorboardX.proto import event_pb2, summary_pb2
-
-        events: Any = event_pb2
-        summaries: Any = summary_pb2
         values = [
-            summaries.Summary.Value(tag=name, simple_value=value)
+            {"tag": name, "simple_value": value}
             for name, value in row.items()
             if name != "step"
             and isinstance(value, int | float)
             and math.isfinite(value)
         ]
-        summary = summaries.Summary(value=values)
-        event = events.Event(step=row["step"], wall_time=time.time(), summary=summary)
-        self._writer.write_event(event)
+        self._writer.write_event(
+            self._event(
+                step=row["step"], wall_time=time.time(), summary={"value": values}
+            )
+        )
 
     def flush(self) -> None:
         """Make what was written readable by others."""
@@ -236,28 +234,21 @@ def plain(metrics: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row) + "\n"
-
-
 def _git_revision() -> str | None:
     """Return the revision of the checkout this file belongs to, if it is in one."""
     here = Path(__file__)
-    try:
-        # Installed into an environment inside some checkout, it is not part of that.
-        _git("ls-files", "--error-unmatch", here.name, cwd=here.parent)
-        return _git("describe", "--always", "--dirty", "--abbrev=12", cwd=here.parent)
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(*words: str, cwd: Path) -> str:
-    found = subprocess.run(
-        ["git", *words],
-        cwd=cwd,
+    git = partial(
+        subprocess.run,
+        cwd=here.parent,
         capture_output=True,
         text=True,
         timeout=10,
         check=True,
     )
+    try:
+        # Installed into an environment inside some checkout, it is not part of that.
+        git(["git", "ls-files", "--error-unmatch", here.name])
+        found = git(["git", "describe", "--always", "--dirty", "--abbrev=12"])
+    except (OSError, subprocess.SubprocessError):
+        return None
     return found.stdout.strip()

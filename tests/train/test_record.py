@@ -1,6 +1,5 @@
 """Files that are whole or absent, and files that grow a line at a time."""
 
-import io
 import json
 from typing import Any
 
@@ -8,10 +7,10 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from lars_jax import InputError
-from lars_jax.train.progress import Progress
 from lars_jax.train.record import (
     Events,
-    JsonLines,
+    append_row,
+    cut_rows,
     environment,
     read_json,
     read_lines,
@@ -34,21 +33,15 @@ def test_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
     assert [found.name for found in tmp_path.iterdir()] == ["file.json"]
 
 
-def test_rows_can_be_read_while_the_file_is_open(tmp_path):
-    lines = JsonLines(tmp_path / "rows.jsonl")
-    lines.append({"step": 1})
-    assert list(read_lines(tmp_path / "rows.jsonl")) == [{"step": 1}]
-    lines.close()
-
-
 def test_rows_after_the_checkpoint_are_cut_when_a_run_goes_on(tmp_path):
     path = tmp_path / "rows.jsonl"
-    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
-    lines = JsonLines(path, keep_to=2)
-    lines.append({"step": 3, "again": True})
-    lines.close()
-    steps = [row["step"] for row in read_lines(path)]
-    assert steps == [1, 2, 3]
+    for step in (1, 2, 3):
+        append_row(path, {"step": step})
+    path.write_text(path.read_text() + '{"st')
+    assert [row["step"] for row in read_lines(path)] == [1, 2, 3]
+    cut_rows(path, 2)
+    append_row(path, {"step": 3, "again": True})
+    assert [row["step"] for row in read_lines(path)] == [1, 2, 3]
     assert path.read_text().count("again") == 1
 
 
@@ -67,35 +60,6 @@ def test_environment_can_be_written_as_json():
     found = environment()
     assert json.loads(json.dumps(found)) == found
     assert found["jax"].count(".") >= 2
-
-
-def loss(row):
-    return f"loss {row['loss']:.3f}"
-
-
-def test_progress_without_a_terminal_speaks_seldom():
-    out = io.StringIO()
-    progress = Progress(100, describe=loss, seconds=3600.0, file=out)
-    for step in range(1, 101):
-        progress.update(step, {"loss": 0.5})
-    progress.say("done")
-    progress.close()
-    assert out.getvalue() == "done\n"
-
-
-def test_progress_on_a_terminal_shows_where_the_run_is():
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    out = Terminal()
-    progress = Progress(100, describe=loss, start=40, file=out)
-    progress.update(50, {"loss": 0.5})
-    progress.close()
-    shown = out.getvalue()
-    assert "50/100" in shown
-    assert "loss 0.500" in shown
-    assert "ETA" in shown
 
 
 def scalars(directory):
