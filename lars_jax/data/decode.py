@@ -1,7 +1,10 @@
 """From image files to arrays with Pillow: decoding, resizing, random resized crops."""
 
+import contextlib
 import io
 import math
+import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -21,15 +24,22 @@ CROP_ASPECT = (3 / 4, 4 / 3)
 CROP_ATTEMPTS = 10
 """Draws before the centre is taken; Inception's own code and torchvision use ten."""
 
+BACKGROUND = (255, 255, 255)
+"""What shows where an image is transparent: white, as on a page."""
+
+# It warns of damaged tags and large images, of which nothing is to be done, and threads
+# that decode cannot each have filters of their own.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 # Pillow reads these and would clip them to 255 instead of scaling them.
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 def decode_image(data: bytes | BinaryIO, *, channels: int, where: str) -> np.ndarray:
-    """Decode an image file to 8-bit grey or RGB.
+    """Decode an image file to 8-bit grey or RGB, the way it is meant to be seen.
 
-    The orientation tag of a camera is not applied, as in TFDS and torchvision;
-    transparency is dropped.
+    It is turned as the orientation tag of its camera says, and what is transparent is
+    laid on white. Of an animation the first picture counts.
 
     Args:
         data: the contents of an image file, or the open file.
@@ -40,47 +50,97 @@ def decode_image(data: bytes | BinaryIO, *, channels: int, where: str) -> np.nda
         uint8 [H, W, channels], read-only.
 
     Raises:
-        InputError: not a readable image, or more than 8 bits a channel.
+        InputError: not a readable image, more than 8 bits a channel, or more pixels
+            than Pillow takes for safe, 179 million.
 
     >>> from PIL import Image
     >>> file = io.BytesIO()
-    >>> Image.new("RGB", (3, 2), (255, 0, 7)).save(file, "PNG")
+    >>> Image.new("RGBA", (3, 2), (255, 0, 0, 51)).save(file, "PNG")
     >>> decode_image(file.getvalue(), channels=3, where="a test")[0, 0].tolist()
-    [255, 0, 7]
+    [255, 204, 204]
     """
+    with _opened(data, where) as image:
+        if image.mode in _DEEP_MODES:
+            raise InputError(
+                f"An image must have 8 bits a channel; {where} has mode {image.mode}: "
+                "convert it."
+            )
+        seen = _opaque(_upright(image))
+        pixels = np.asarray(seen.convert("L" if channels == 1 else "RGB"))
+    return pixels[..., None] if channels == 1 else pixels
+
+
+def image_size(data: bytes | BinaryIO, *, where: str) -> tuple[int, int]:
+    """Return height and width that an image will have, from its header alone.
+
+    Args:
+        data: the contents of an image file, or the open file.
+        where: what to call the image in an error.
+
+    Raises:
+        InputError: as `decode_image`.
+
+    >>> from PIL import Image
+    >>> file = io.BytesIO()
+    >>> Image.new("L", (3, 2)).save(file, "PNG")
+    >>> image_size(file.getvalue(), where="a test")
+    (2, 3)
+    """
+    with _opened(data, where) as image:
+        return image.size if _orientation(image) in _ACROSS else image.size[::-1]
+
+
+_ORIENTATION = 0x0112
+_ACROSS = (5, 6, 7, 8)
+"""Values of that tag with which rows become columns."""
+
+
+@contextlib.contextmanager
+def _opened(data: bytes | BinaryIO, where: str) -> Iterator["Image.Image"]:
     from PIL import Image, UnidentifiedImageError
 
-    file = io.BytesIO(data) if isinstance(data, bytes) else data
     try:
-        with Image.open(file) as image:
-            if image.mode in _DEEP_MODES:
-                raise InputError(
-                    f"An image has 8 bits a channel, {where} has mode {image.mode}; "
-                    "convert it."
-                )
-            pixels = np.asarray(_to_mode(image, "L" if channels == 1 else "RGB"))
+        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
+            yield image
     except InputError:
         raise
     # Pillow names the object in memory here, which tells nobody anything.
     except UnidentifiedImageError as error:
-        raise InputError(
-            f"An image must be readable, {where} is not (no image file that Pillow "
-            "knows); replace or delete it."
-        ) from error
-    # Pillow's plugins raise all of these on files that are cut short or damaged.
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
-        raise InputError(
-            f"An image must be readable, {where} is not ({error}); "
-            "replace or delete it."
-        ) from error
-    return pixels[..., None] if channels == 1 else pixels
+        raise _unreadable(where, "no image file that Pillow knows") from error
+    # Pillow's plugins raise nearly everything on files that are cut short or damaged.
+    except Exception as error:
+        raise _unreadable(where, str(error) or type(error).__name__) from error
 
 
-def _to_mode(image: "Image.Image", mode: str) -> "Image.Image":
-    # Pillow warns when a palette with transparent entries loses them in one go.
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image.convert(mode)
+def _orientation(image: "Image.Image") -> int:
+    # To look for a late tag Pillow would decode the whole of a PNG; TIFFs it turns.
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return 1
+    # A camera's damaged tags do not make its picture worse.
+    with contextlib.suppress(Exception):
+        return image.getexif().get(_ORIENTATION, 1)
+    return 1
+
+
+def _upright(image: "Image.Image") -> "Image.Image":
+    from PIL import ImageOps
+
+    return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
+
+
+def _unreadable(where: str, why: str) -> InputError:
+    return InputError(
+        f"An image must be readable; {where} is not ({why}): replace or delete it."
+    )
+
+
+def _opaque(image: "Image.Image") -> "Image.Image":
+    if not image.has_transparency_data:
+        return image
+    from PIL import Image
+
+    seen = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", seen.size, BACKGROUND), seen)
 
 
 def resize_image(image: np.ndarray, size: int) -> np.ndarray:

@@ -1,14 +1,24 @@
 """Images in folders, one folder per class."""
 
-from dataclasses import dataclass
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lars_jax.data.decode import decode_image
+from lars_jax.data.fingerprint import Fingerprint, digest_files
 from lars_jax.data.source import Example
 from lars_jax.errors import InputError
 
 SUFFIXES = frozenset(
-    {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+    {
+        *(".apng", ".avif", ".bmp", ".dib", ".gif", ".ico", ".pcx", ".png", ".qoi"),
+        *(".jfif", ".jpe", ".jpeg", ".jpg"),
+        *(".j2c", ".j2k", ".jp2", ".jpc", ".jpf", ".jpx"),
+        *(".pbm", ".pgm", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
+    }
 )
 """Names of image files end so, in upper or lower case; other files are passed over."""
 
@@ -18,92 +28,212 @@ class FolderSource:
     """A source of RGB images that are decoded from files as they are asked for.
 
     Attributes:
-        name: name of the folder and split.
+        root: the folder of the data set.
+        split: the split, a folder in it.
         class_names: the classes, sorted.
-        files: path of every image.
+        names: path of every image in the folder of the split.
         labels: class of every image.
+        passed_over: how many files and folders were, by reason.
     """
 
-    name: str
+    root: Path
+    split: str
     class_names: tuple[str, ...]
-    files: tuple[Path, ...]
+    names: tuple[str, ...]
     labels: tuple[int, ...]
+    passed_over: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name of the folder and split."""
+        return f"folder:{self.root}/{self.split}"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Path of every image."""
+        return tuple(self.root / self.split / name for name in self.names)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user may not expect of the folder, a line each."""
+        have = Counter(self.labels)
+        empty = [name for k, name in enumerate(self.class_names) if not have[k]]
+        lines = []
+        if empty:
+            lines.append(f"no images of {_listed(empty)}")
+        counts = [f"{n} {why}" for why, n in sorted(self.passed_over.items()) if n]
+        if counts:
+            lines.append(f"passed over: {', '.join(counts)}")
+        return tuple(f"{self.name}: {line}" for line in lines)
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.names)
 
     def __getitem__(self, index: int, /) -> Example:
-        file = self.files[index]
+        file = self.root / self.split / self.names[index]
         try:
             data = file.read_bytes()
         except OSError as error:
             raise InputError(
-                f"An image must be readable, {file} is not ({error.strerror}); "
+                f"An image must be readable; {file} is not ({error.strerror}): "
                 "replace or delete it."
             ) from error
         return decode_image(data, channels=3, where=str(file)), self.labels[index]
 
+    def fingerprint(self) -> Fingerprint:
+        """Return what the split is known by: classes, paths, sizes and contents."""
+        digests = digest_files(self.root / self.split, self.names)
+        parts = {_composed(name): digest for name, digest in digests.items()}
+        return Fingerprint(len(self), self.class_names, parts)
 
-def folder_source(path: str | Path, split: str) -> FolderSource:
-    """Return the images under `path/split/class/`, sorted by class and file name.
 
-    The labels are places in the sorted names of the classes of all splits together, so
-    a split that lacks a class does not shift the labels of the others.
+def folder_source(
+    path: str | Path, split: str, *, beside: Sequence[str] = ()
+) -> FolderSource:
+    """Return the images under `path/split/class/`, sorted by class and path.
+
+    Images may lie in folders of a class at any depth. Names are compared in Unicode's
+    composed form (NFC), however the disk spells them. Labels are places in the sorted
+    names of the classes of all splits in use together, so that one that lacks a class
+    does not shift the labels of the others.
 
     Args:
         path: folder that holds the splits; `~` is the home directory.
         split: name of the split's folder.
+        beside: the other splits in use.
 
     Returns:
         A source of uint8 [H, W, 3] images.
 
     Raises:
-        InputError: a missing folder, or no image in it.
+        InputError: a missing or unreadable folder, no image in it, or two images whose
+            paths have one composed form.
 
     >>> folder_source("/no/such/place", "train")
     Traceback (most recent call last):
-    lars_jax.errors.InputError: A folder data set is PATH/SPLIT/CLASS/image, ...
+    lars_jax.errors.InputError: a folder data set must be PATH/SPLIT/CLASS/image; ...
     """
     root = Path(path).expanduser()
-    chosen = root / split
-    if not split or not chosen.is_dir():
-        have = ", ".join(entry.name for entry in _folders(root)) or "nothing"
-        raise InputError(
-            f"A folder data set is PATH/SPLIT/CLASS/image, {chosen} is no folder "
-            f"({root} has {have}); correct the path or the split."
-        )
-    members = {entry.name: _images(entry) for entry in _folders(chosen)}
-    others = {
-        entry.name
-        for other in _folders(root)
-        for entry in _folders(other)
-        if entry.name not in members and _images(entry)
-    }
-    names = sorted({name for name, files in members.items() if files} | others)
-    pairs = [
-        (file, k) for k, name in enumerate(names) for file in members.get(name, ())
-    ]
-    if not pairs:
-        raise InputError(
-            f"A folder data set is PATH/SPLIT/CLASS/image, {chosen} has no images "
-            f"({', '.join(sorted(SUFFIXES))}) in class folders; add some."
-        )
+    passed_over: Counter[str] = Counter()
+    images = _images(root, split, passed_over)
+    classes = {_class(name) for name in images}
+    for other in beside:
+        if other != split:
+            classes |= {_class(name) for name in _images(root, other, Counter())}
+    names = sorted(classes)
+    place = {name: k for k, name in enumerate(names)}
+    ordered = sorted(images, key=lambda name: _composed(name).split("/"))
+    labels = (place[_class(name)] for name in ordered)
     return FolderSource(
-        f"folder:{root}/{split}",
-        tuple(names),
-        tuple(file for file, _ in pairs),
-        tuple(label for _, label in pairs),
+        root, split, tuple(names), tuple(ordered), tuple(labels), dict(passed_over)
     )
 
 
-def _folders(path: Path) -> list[Path]:
-    return [entry for entry in _entries(path) if entry.is_dir()]
+_RULE = "a folder data set must be PATH/SPLIT/CLASS/image"
 
 
-def _images(path: Path) -> list[Path]:
-    return [entry for entry in _entries(path) if entry.suffix.lower() in SUFFIXES]
+def _images(root: Path, split: str, passed_over: Counter[str]) -> list[str]:
+    """Return the paths of a split's images, from its folder on."""
+    chosen = root / split
+    try:
+        if not split or not chosen.is_dir():
+            have = ", ".join(_folders(root, Counter())) if root.is_dir() else ""
+            raise InputError(
+                f"{_RULE}; got no folder {chosen} ({root} has {have or 'nothing'}): "
+                "correct the path or the split."
+            )
+        found: list[str] = []
+        for name in _folders(chosen, passed_over):
+            images = list(_scan(chosen / name, f"{name}/", passed_over))
+            if not images:
+                passed_over["class folder without images"] += 1
+            found += images
+    except OSError as error:
+        raise InputError(
+            f"{_RULE}, readable; {error.filename} is not ({error.strerror}): change "
+            "its permissions or take it away."
+        ) from error
+    if not found:
+        raise InputError(
+            f"{_RULE}; {chosen} has no images ({', '.join(sorted(SUFFIXES))}) in class "
+            "folders: add some."
+        )
+    _require_sound(chosen, found)
+    return found
 
 
-def _entries(path: Path) -> list[Path]:
-    # Hidden files are left behind by desktops and copying programs ("._cat.jpg").
-    return sorted(path.glob("[!.]*"))
+def _folders(path: Path, passed_over: Counter[str]) -> list[str]:
+    with os.scandir(path) as entries:
+        listed = sorted(entries, key=lambda entry: entry.name)
+    folders = [entry.name for entry in listed if _is_folder(entry)]
+    passed_over["file outside class folders"] += sum(
+        not entry.is_dir() and not _hidden(entry) for entry in listed
+    )
+    return folders
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir() and not _hidden(entry)
+
+
+def _hidden(entry: os.DirEntry[str]) -> bool:
+    # Desktops and copying programs leave them behind ("._cat.jpg").
+    return entry.name.startswith(".")
+
+
+def _scan(
+    folder: Path | str,
+    prefix: str,
+    passed_over: Counter[str],
+    above: frozenset[tuple[int, int]] = frozenset(),
+) -> Iterator[str]:
+    """Yield the images of a class by their path, at any depth."""
+    found = os.stat(folder)
+    if (found.st_dev, found.st_ino) in above:
+        passed_over["link to a folder that it is in"] += 1
+        return
+    above |= {(found.st_dev, found.st_ino)}
+    with os.scandir(folder) as entries:
+        listed = list(entries)
+    for entry in listed:
+        suffix = os.path.splitext(entry.name)[1].lower()
+        if _hidden(entry):
+            passed_over["hidden"] += 1
+        elif entry.is_dir():
+            yield from _scan(entry.path, f"{prefix}{entry.name}/", passed_over, above)
+        elif suffix not in SUFFIXES:
+            passed_over[suffix or "without a suffix"] += 1
+        elif not entry.is_file():
+            passed_over["broken link or no file"] += 1
+        else:
+            yield prefix + entry.name
+
+
+def _require_sound(chosen: Path, names: list[str]) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        composed = _composed(name)
+        if composed in seen:
+            raise InputError(
+                f"images must differ by more than the Unicode form of their names; got "
+                f"{seen[composed]!a} and {name!a} in {chosen}: rename one."
+            )
+        seen[composed] = name
+        if not _class(name).isprintable():
+            raise InputError(
+                f"the name of a class must be printable Unicode; got "
+                f"{_class(name)!a} in {chosen}: rename it."
+            )
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _class(name: str) -> str:
+    return _composed(name.partition("/")[0])
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more

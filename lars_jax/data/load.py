@@ -1,5 +1,6 @@
 """The one place where the name of a data set becomes a data set."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from lars_jax.data.digits import digits_source
@@ -11,7 +12,11 @@ _FOLDER = "folder:"
 
 
 def load_source(
-    dataset: str, split: str, *, data_dir: str | Path | None = None
+    dataset: str,
+    split: str,
+    *,
+    data_dir: str | Path | None = None,
+    beside: Sequence[str] = (),
 ) -> Source:
     """Open one split of a data set; never download anything.
 
@@ -22,6 +27,7 @@ def load_source(
             "validation".
         data_dir: where prepared TFDS data sets lie; else $TFDS_DATA_DIR, else
             ~/tensorflow_datasets.
+        beside: the other splits in use, whose classes are those of a folder, too.
 
     Returns:
         The labelled images, read as they are asked for.
@@ -36,5 +42,5 @@ def load_source(
     if dataset == "digits":
         return digits_source(split)
     if dataset.startswith(_FOLDER):
-        return folder_source(dataset.removeprefix(_FOLDER), split)
+        return folder_source(dataset.removeprefix(_FOLDER), split, beside=beside)
     return tfds_source(dataset, split, data_dir=data_dir)

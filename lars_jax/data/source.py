@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from lars_jax.data.fingerprint import Fingerprint, digest_array
 from lars_jax.errors import InputError
 
 Example = tuple[np.ndarray, int]
@@ -21,6 +22,8 @@ class Source(Protocol):
 
     A source that can read many examples at less than the sum of their cost also has
     `__getitems__(indices) -> list[Example]`; `read_examples` uses it where it exists.
+    One that can tell whether it is the same as before has `fingerprint() ->
+    Fingerprint`, and one that has something to say to its user a `notes` of lines.
     """
 
     @property
@@ -81,6 +84,12 @@ class ArraySource:
     def __getitem__(self, index: int, /) -> Example:
         return self.image[index], int(self.label[index])
 
+    def fingerprint(self) -> Fingerprint:
+        """Return what the arrays are known by."""
+        arrays = {"images": self.image, "labels": self.label}
+        parts = {name: digest_array(array) for name, array in arrays.items()}
+        return Fingerprint(len(self), self.class_names, parts)
+
 
 @dataclass(frozen=True, eq=False)
 class Subset:
@@ -112,6 +121,21 @@ class Subset:
 
     def __getitems__(self, indices: Sequence[int], /) -> list[Example]:
         return read_examples(self.source, [int(i) for i in self.indices[list(indices)]])
+
+    def fingerprint(self) -> Fingerprint:
+        """Return what the whole source is known by."""
+        return fingerprint(self.source)
+
+
+def fingerprint(source: Source) -> Fingerprint:
+    """Return what a source is known by: of one without more, its size and classes.
+
+    >>> from lars_jax.data.digits import digits_source
+    >>> fingerprint(digits_source("test")).examples
+    360
+    """
+    own = getattr(source, "fingerprint", None)
+    return own() if own else Fingerprint(len(source), source.class_names, {})
 
 
 def read_examples(source: Source, indices: Sequence[int]) -> list[Example]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lars_jax.data.decode import decode_image
+from lars_jax.data.fingerprint import Fingerprint, digest_files
 from lars_jax.data.source import Example
 from lars_jax.errors import InputError
 
@@ -31,6 +32,8 @@ class TfdsSource:
         image_key: name of the image in a record.
         label_key: name of the label in a record.
         channels: 1 or 3.
+        folder: where the shards lie.
+        shards: names of the files that the split is read from.
     """
 
     name: str
@@ -39,6 +42,8 @@ class TfdsSource:
     image_key: str
     label_key: str
     channels: int
+    folder: Path
+    shards: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.records)
@@ -49,6 +54,11 @@ class TfdsSource:
     def __getitems__(self, indices: Sequence[int], /) -> list[Example]:
         records = self.records.__getitems__(list(indices))
         return [self._decode(i, r) for i, r in zip(indices, records, strict=True)]
+
+    def fingerprint(self) -> Fingerprint:
+        """Return what the split is known by: its name, its shards and its classes."""
+        parts = digest_files(self.folder, self.shards) | {self.name: "split"}
+        return Fingerprint(len(self), self.class_names, parts)
 
     def _decode(self, index: int, record: dict[str, Any]) -> Example:
         where = f"example {index} of {self.name}"
@@ -86,7 +96,7 @@ def tfds_source(
     import tensorflow_datasets as tfds
 
     builder: Any = tfds.builder_from_directory(folder)
-    _require_complete(builder, dataset, split)
+    shards = _complete_shards(builder, dataset, split)
     image_key, label_key = _keys(builder, dataset)
     # Pillow decodes what TFDS would decode by OpenCV where that happens to be
     # installed: the pixels must not depend on it.
@@ -100,6 +110,8 @@ def tfds_source(
         image_key=image_key,
         label_key=label_key,
         channels=1 if image.shape[-1] == 1 else 3,
+        folder=folder,
+        shards=tuple(sorted({Path(shard.filename).name for shard in shards})),
     )
 
 
@@ -185,7 +197,7 @@ def _readable(dataset: str, folder: Path) -> Path:
     return folder
 
 
-def _require_complete(builder: Any, dataset: str, split: str) -> None:
+def _complete_shards(builder: Any, dataset: str, split: str) -> list[Any]:
     try:
         shards = builder.info.splits[split].file_instructions
     except (KeyError, ValueError, AssertionError) as error:
@@ -206,6 +218,7 @@ def _require_complete(builder: Any, dataset: str, split: str) -> None:
                 f"A shard of {dataset} has {shard.examples_in_shard} examples, "
                 f"{shard.filename} holds {held}; copy or prepare it again."
             )
+    return shards
 
 
 def _count_records(file: str) -> int:

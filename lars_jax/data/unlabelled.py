@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lars_jax.data.source import Example, Source
+from lars_jax.data.fingerprint import Fingerprint
+from lars_jax.data.source import Example, Source, fingerprint
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,3 +45,7 @@ class Unlabelled:
         read_many = getattr(self.source, "__getitems__", None)
         found = read_many(indices) if read_many else [self.source[i] for i in indices]
         return [(np.asarray(image), 0) for image, _ in found]
+
+    def fingerprint(self) -> Fingerprint:
+        """Return what the source is known by, its labels included."""
+        return fingerprint(self.source)
