@@ -3,6 +3,7 @@
 from lars_jax.data.arrays import ImageArrays, read_batch, to_arrays
 from lars_jax.data.augment import augment, center_crop, example_keys, normalize
 from lars_jax.data.digits import digits_source
+from lars_jax.data.fingerprint import Fingerprint
 from lars_jax.data.folder import FolderSource, folder_source
 from lars_jax.data.holdout import hold_out
 from lars_jax.data.host import (
@@ -13,7 +14,7 @@ from lars_jax.data.host import (
 )
 from lars_jax.data.load import load_source
 from lars_jax.data.order import batch_samples, epoch_order
-from lars_jax.data.source import ArraySource, Source, Subset
+from lars_jax.data.source import ArraySource, Source, Subset, identify
 from lars_jax.data.statistics import (
     KNOWN_STATISTICS,
     ChannelStatistics,
@@ -27,6 +28,7 @@ __all__ = [
     "KNOWN_STATISTICS",
     "ArraySource",
     "ChannelStatistics",
+    "Fingerprint",
     "FolderSource",
     "ImageArrays",
     "Source",
@@ -45,6 +47,7 @@ __all__ = [
     "find_prepared",
     "folder_source",
     "hold_out",
+    "identify",
     "image_batches",
     "index_batches",
     "known_statistics",

@@ -124,14 +124,14 @@ class Subset:
 
     def fingerprint(self) -> Fingerprint:
         """Return what the whole source is known by."""
-        return fingerprint(self.source)
+        return identify(self.source)
 
 
-def fingerprint(source: Source) -> Fingerprint:
+def identify(source: Source) -> Fingerprint:
     """Return what a source is known by: of one without more, its size and classes.
 
     >>> from lars_jax.data.digits import digits_source
-    >>> fingerprint(digits_source("test")).examples
+    >>> identify(digits_source("test")).examples
     360
     """
     own = getattr(source, "fingerprint", None)

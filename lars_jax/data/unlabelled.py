@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lars_jax.data.fingerprint import Fingerprint
-from lars_jax.data.source import Example, Source, fingerprint
+from lars_jax.data.source import Example, Source, identify
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,4 +48,4 @@ class Unlabelled:
 
     def fingerprint(self) -> Fingerprint:
         """Return what the source is known by, its labels included."""
-        return fingerprint(self.source)
+        return identify(self.source)

@@ -7,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lars_jax.data.fingerprint as fingerprint_module
-from lars_jax.data import Subset, folder_source, load_source
+from lars_jax.data import Subset, folder_source, identify, load_source
 from lars_jax.data.fingerprint import WHOLE, WINDOW, Fingerprint, digest_files
-from lars_jax.data.source import fingerprint
 from lars_jax.errors import InputError
 from tests.data.support import write_digits
 
@@ -152,9 +151,9 @@ def test_large_file_is_looked_at_in_three_places(tmp_path, place):
 
 def test_digits_and_parts_of_them_are_known_by_their_arrays():
     train, test = (load_source("digits", split) for split in ("train", "test"))
-    assert fingerprint(train).digest != fingerprint(test).digest
+    assert identify(train).digest != identify(test).digest
     part = Subset(train, np.arange(3, dtype=np.int32))
-    assert fingerprint(part) == fingerprint(train)
+    assert identify(part) == identify(train)
 
 
 @settings(deadline=None)

@@ -1,0 +1,118 @@
+"""What a run remembers of its data, and what becomes of a run whose data are others."""
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from lars_jax.data.fingerprint import Fingerprint
+from lars_jax.data.source import Source, identify
+from lars_jax.errors import InputError
+from lars_jax.train.record import replacing
+
+Sources = Mapping[str, Source]
+"""The splits that a run reads, by what it calls them."""
+
+Fingerprints = Mapping[str, Fingerprint]
+
+FILE = "data.json.gz"
+"""Digests of all parts of each split, beside `config.json`, which has one of each."""
+
+
+def data_fingerprints(sources: Sources) -> dict[str, Fingerprint]:
+    """Return what the splits of a run are known by, the same ones on all processes.
+
+    Raises:
+        InputError: the processes see different data.
+    """
+    found = {split: identify(source) for split, source in sources.items()}
+    if jax.process_count() > 1:
+        _require_equal(found)
+    return found
+
+
+def summaries(found: Fingerprints) -> dict[str, Any]:
+    """Return what `config.json` keeps of each split: size, classes and digest."""
+    return {split: one.summary() for split, one in found.items()}
+
+
+def write_data(directory: Path, found: Fingerprints) -> None:
+    """Write down every part of every split, so that a change can be named later."""
+    text = json.dumps({split: one.to_json() for split, one in found.items()})
+    with replacing(directory / FILE) as file:
+        file.write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def data_change(
+    directory: Path, record: Mapping[str, Any], found: Fingerprints
+) -> str | None:
+    """Return in words how the data differ from those that a run began with.
+
+    Args:
+        directory: of the run.
+        record: its `config.json`.
+        found: the data as they are now.
+
+    Returns:
+        None where they are the same.
+    """
+    known = record["data"]
+    splits = [split for split in known if split not in found]
+    words = [f"{split}: it is not read any more" for split in splits]
+    words += [f"{split}: it was not read" for split in found if split not in known]
+    listed = _listed(directory)
+    for split in sorted(known.keys() & found.keys()):
+        if known[split]["digest"] != found[split].digest:
+            before = listed.get(split)
+            change = before.difference(found[split]) if before else None
+            words.append(f"{split}: {change or 'another digest'}")
+    return "; ".join(words) or None
+
+
+def _listed(directory: Path) -> dict[str, Fingerprint]:
+    try:
+        saved = json.loads(gzip.decompress((directory / FILE).read_bytes()))
+        return {split: Fingerprint.from_json(one) for split, one in saved.items()}
+    # Without the list a change is refused all the same, and only not named.
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _require_equal(found: Fingerprints) -> None:
+    """Raise the same error on all processes unless all see the same data."""
+    text = json.dumps({split: one.to_json() for split, one in found.items()})
+    mine = np.frombuffer(_digest(found).encode(), np.uint8)
+    digests = [bytes(row) for row in multihost_utils.process_allgather(mine)]
+    usual = Counter(digests).most_common(1)[0][0]
+    if all(digest == usual for digest in digests):
+        return
+    # Rarely needed, and then worth its size: what is other in which file.
+    packed = gzip.compress(text.encode())
+    sizes = multihost_utils.process_allgather(np.int32(len(packed)))
+    padded = np.zeros(max(sizes), np.uint8)
+    padded[: len(packed)] = np.frombuffer(packed, np.uint8)
+    rows = multihost_utils.process_allgather(padded)
+    odd = next(i for i, digest in enumerate(digests) if digest != usual)
+    expected, other = (
+        json.loads(gzip.decompress(bytes(rows[i][: sizes[i]])))
+        for i in (digests.index(usual), odd)
+    )
+    words = [
+        f"{split}: {Fingerprint.from_json(expected[split]).difference(one)}"
+        for split, saved in other.items()
+        if (one := Fingerprint.from_json(saved)).digest != expected[split]["digest"]
+    ]
+    raise InputError(
+        f"all processes must see the same data; on process {odd}, other than on "
+        f"process {digests.index(usual)}, {'; '.join(words)}: give them one copy"
+    )
+
+
+def _digest(found: Fingerprints) -> str:
+    return "".join(found[split].digest for split in sorted(found))
