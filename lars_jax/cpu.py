@@ -5,6 +5,7 @@ Each entry names what it waits for upstream, and the measurement by which it can
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -63,7 +64,6 @@ def grouped(
 FORM = ("NHWC", "HWIO", "NHWC")
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
     """Return the convolution of images with a kernel, its gradients fast in a loop.
 
@@ -84,6 +84,11 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.
      [6. 9. 6.]
      [4. 6. 4.]]
     """
+    return _convolve(x, kernel, stride, padding)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> Any:
     return jax.lax.conv_general_dilated(
         x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=FORM
     )
@@ -92,7 +97,7 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.
 def _forward(
     x: jax.Array, kernel: jax.Array, stride: int, padding: int
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return convolve(x, kernel, stride, padding), (x, kernel)
+    return _convolve(x, kernel, stride, padding), (x, kernel)
 
 
 def _backward(
@@ -124,4 +129,4 @@ def _backward(
     return dx, jnp.transpose(dw, (1, 2, 0, 3))
 
 
-convolve.defvjp(_forward, _backward)
+_convolve.defvjp(_forward, _backward)

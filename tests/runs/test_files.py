@@ -79,9 +79,10 @@ class Terminal(io.StringIO):
 
 
 def test_progress_on_a_terminal_shows_where_the_run_is(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "stderr", Terminal())
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
     write(tmp_path, [3])
-    shown = sys.stderr.getvalue()
+    shown = terminal.getvalue()
     assert all(words in shown for words in ("3/9", "loss 0.5", "ETA", "done\n"))
 
 

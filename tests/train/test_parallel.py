@@ -73,7 +73,7 @@ def train(rule, devices, backend, microbatches=1):
     ("rule", "backend", "microbatches"),
     [
         *itertools.product(["sgd"], ["jit", "shard_map", "pmap"], [1, 2]),
-        ("lars", "shard_map", 2),
+        pytest.param("lars", "shard_map", 2, marks=pytest.mark.slow),
     ],
 )
 def test_eight_devices_end_where_one_does(rule, backend, microbatches):
