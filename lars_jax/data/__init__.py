@@ -5,7 +5,6 @@ from lars_jax.data.augment import augment, center_crop, example_keys, normalize
 from lars_jax.data.digits import digits_source
 from lars_jax.data.fingerprint import Fingerprint
 from lars_jax.data.folder import FolderSource, folder_source
-from lars_jax.data.holdout import hold_out
 from lars_jax.data.host import (
     evaluation_batches,
     evaluation_images,
@@ -14,7 +13,14 @@ from lars_jax.data.host import (
 )
 from lars_jax.data.load import load_source
 from lars_jax.data.order import batch_samples, epoch_order
-from lars_jax.data.source import ArraySource, Source, Subset, identify
+from lars_jax.data.source import (
+    ArraySource,
+    Source,
+    Subset,
+    Unlabelled,
+    hold_out,
+    identify,
+)
 from lars_jax.data.statistics import (
     KNOWN_STATISTICS,
     ChannelStatistics,
@@ -22,7 +28,6 @@ from lars_jax.data.statistics import (
     known_statistics,
 )
 from lars_jax.data.tfds_source import TfdsSource, find_prepared, tfds_source
-from lars_jax.data.unlabelled import Unlabelled
 
 __all__ = [
     "KNOWN_STATISTICS",

@@ -1,6 +1,7 @@
 """The files of a run that grow: metrics, layers, events, and what is said meanwhile."""
 
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lars_jax.train.record import Events, append_row, cut_rows, read_lines
+from lars_jax.train.record import append_row, cut_rows, read_lines
 
 SECONDS = 10.0
 """Least time between two lines of progress where there is no terminal for a bar."""
@@ -71,6 +72,8 @@ class RunFiles(Files):
         stack: contextlib.ExitStack,
         format_row: Callable[[Mapping[str, Any]], str],
     ):
+        from tensorboardX.event_file_writer import EventsWriter
+
         super().__init__(directory)
         self._metrics = directory / "metrics.jsonl"
         self._layers = directory / "layers.jsonl"
@@ -78,8 +81,13 @@ class RunFiles(Files):
             cut_rows(self._metrics, start)
             cut_rows(self._layers, start)
         self.empty = not any(read_lines(self._metrics))
-        self._events = Events(directory, resumed_from=start)
+        # Rather than by the thread of a `SummaryWriter`: it is faster for a few scalars
+        # a step, and a full disk is an error of the call that met it.
+        self._events = EventsWriter(str(directory / "events"))
         stack.callback(self._events.close)
+        if start is not None:
+            # Of later steps TensorBoard then forgets what was written before.
+            self._write_event(step=start + 1, session_log={"status": "START"})
         self._format_row = format_row
         self._spoke = time.monotonic()
         self._bar = tqdm(
@@ -96,7 +104,16 @@ class RunFiles(Files):
     def row(self, row: Mapping[str, Any]) -> None:
         """Record the metrics of a step, or of an evaluation."""
         append_row(self._metrics, row)
-        self._events.write(row)
+        values = [
+            {"tag": name, "simple_value": value}
+            for name, value in row.items()
+            if name != "step"
+            and isinstance(value, int | float)
+            and math.isfinite(value)
+        ]
+        self._write_event(
+            step=row["step"], wall_time=time.time(), summary={"value": values}
+        )
         if "eval/count" in row:
             self._events.flush()
 
@@ -119,6 +136,12 @@ class RunFiles(Files):
         with _WITHOUT_READER:
             tqdm.write(line, file=sys.stderr)
             sys.stderr.flush()
+
+    def _write_event(self, **content: Any) -> None:
+        from tensorboardX.proto import event_pb2
+
+        # Protobuf makes its classes on import, so type checkers know none of them.
+        self._events.write_event(vars(event_pb2)["Event"](**content))
 
     def _close_bar(self) -> None:
         with _WITHOUT_READER:

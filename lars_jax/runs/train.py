@@ -11,7 +11,7 @@ checkpoints/     the last two states, the best, and those kept for good
 import contextlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -268,6 +268,7 @@ def _evaluation(metrics: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+@dataclass
 class _Run(Generic[S]):
     """A run at work in its directory, to its end or until it is asked to stop.
 
@@ -275,25 +276,19 @@ class _Run(Generic[S]):
     checkpoints in their order, also where it was stopped within one of them.
     """
 
-    checkpoints: Checkpoints
+    experiment: Experiment[Any]
+    program: Program[S]
+    directory: Path
+    state: S
+    interrupt: Interrupt
+    processes: Processes
+    step: int = 0
+    evaluation: dict[str, float] = field(default_factory=dict)
+    evaluated_at: int | None = None
 
-    def __init__(
-        self,
-        experiment: Experiment[Any],
-        program: Program[S],
-        directory: Path,
-        state: S,
-        interrupt: Interrupt,
-        processes: Processes,
-    ):
-        self.experiment, self.program = experiment, program
-        self.directory, self.interrupt = directory, interrupt
-        self.processes = processes
-        self.cadence = program.cadence
-        self.state, self.step = state, 0
-        self.evaluation: dict[str, float] = {}
-        self.evaluated_at: int | None = None
-        self.files = Files(directory)
+    def __post_init__(self) -> None:
+        self.cadence = self.program.cadence
+        self.files = Files(self.directory)
 
     @contextlib.contextmanager
     def opened(self, resumes: bool) -> Any:

@@ -1,10 +1,8 @@
 """Spread one pure step over a mesh of devices.
 
-The step is the same function for every back-end. Under `jit` arrays are global: the
-batch is split over the mesh, the state is on every device or split as `sharding` says,
-and the compiler inserts the sums. Under `shard_map` and `pmap` each device runs the
-step on its own part and `update` averages over the named axis; `pmap` is kept because
-many TPU scripts still speak it.
+Under `jit` arrays are global and the compiler inserts the sums. Under `shard_map` and
+`pmap` each device runs the step on its own part and `update` averages over the named
+axis; `pmap` is kept because many TPU scripts still speak it.
 """
 
 from collections.abc import Callable
@@ -185,29 +183,22 @@ class DataParallel:
             function: pure; what it returns is whole on every device.
             state: shardings of the state; None where it is whole.
         """
-        if state is not None:
-            function = _with_whole_state(function, self.replicated)
-        state = self.replicated if state is None else state
+        whole = self.replicated
+
+        def of_whole_state(given: Any, *others: Any) -> Any:
+            # Left to choose, the compiler may split the network by its channels.
+            return function(jax.lax.with_sharding_constraint(given, whole), *others)
+
         return jax.jit(
-            function,
-            in_shardings=(state, self.sharded, self.replicated),
+            function if state is None else of_whole_state,
+            in_shardings=(
+                whole if state is None else state,
+                self.sharded,
+                self.replicated,
+            ),
             # Whole on every device, so that every process can read them.
             out_shardings=self.replicated,
         )
-
-
-def _with_whole_state(
-    function: Callable[..., Any], whole: NamedSharding
-) -> Callable[..., Any]:
-    """Return a function that makes each array of a state whole where it is used.
-
-    Left to choose, the compiler may split the network by its channels instead.
-    """
-
-    def wrapped(state: Any, *others: Any) -> Any:
-        return function(jax.lax.with_sharding_constraint(state, whole), *others)
-
-    return wrapped
 
 
 def _with_local_keys(step: Step) -> Step:

@@ -9,11 +9,9 @@ import contextlib
 import fcntl
 import importlib.metadata
 import json
-import math
 import os
 import platform
 import subprocess
-import time
 import zlib
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -171,53 +169,6 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
                 f"{path} must hold a JSON object a line; line {number} does not: "
                 "remove that line"
             ) from error
-
-
-class Events:
-    """Scalars for TensorBoard.
-
-    Written here and now rather than by the thread of a `SummaryWriter`: it is faster
-    for a few scalars a step, and a full disk is an error of the call that met it.
-
-    Args:
-        directory: where event files go.
-        resumed_from: step after which earlier events no longer hold.
-    """
-
-    def __init__(self, directory: Path, *, resumed_from: int | None = None):
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto import event_pb2
-
-        self._writer = EventsWriter(str(directory / "events"))
-        # Protobuf makes its classes on import, so type checkers know none of them.
-        self._event: Any = vars(event_pb2)["Event"]
-        if resumed_from is not None:
-            log = {"status": "START"}
-            event = self._event(step=resumed_from + 1, session_log=log)
-            self._writer.write_event(event)
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Write every finite number of a row at the row's step."""
-        values = [
-            {"tag": name, "simple_value": value}
-            for name, value in row.items()
-            if name != "step"
-            and isinstance(value, int | float)
-            and math.isfinite(value)
-        ]
-        self._writer.write_event(
-            self._event(
-                step=row["step"], wall_time=time.time(), summary={"value": values}
-            )
-        )
-
-    def flush(self) -> None:
-        """Make what was written readable by others."""
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Flush and close the event file."""
-        self._writer.close()
 
 
 def plain(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,12 +4,17 @@ import contextlib
 import io
 import itertools
 import sys
+from typing import Any
 
 import pytest
+from tensorboardX.proto import event_pb2
 
 from lars_jax.runs import files
 from lars_jax.runs.files import Files, RunFiles, warn
 from lars_jax.train.record import read_lines
+
+# Protobuf makes its classes on import, so type checkers know none of them.
+EVENT: Any = vars(event_pb2)["Event"]
 
 
 def format_row(row):
@@ -74,9 +79,10 @@ class Terminal(io.StringIO):
 
 
 def test_progress_on_a_terminal_shows_where_the_run_is(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "stderr", Terminal())
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
     write(tmp_path, [3])
-    shown = sys.stderr.getvalue()
+    shown = terminal.getvalue()
     assert all(words in shown for words in ("3/9", "loss 0.5", "ETA", "done\n"))
 
 
@@ -114,3 +120,30 @@ def test_process_that_does_not_write_is_silent(tmp_path, monkeypatch, capsys):
 def test_warning_goes_to_standard_error(capsys):
     warn("careful")
     assert capsys.readouterr() == ("", "careful\n")
+
+
+def scalars(directory):
+    """Return what the event files of a directory hold, as (step, name, value)."""
+    found = []
+    for path in sorted(directory.glob("events.*")):
+        data = path.read_bytes()
+        while data:
+            # TFRecord: length, its checksum, the record, its checksum.
+            length = int.from_bytes(data[:8], "little")
+            event = EVENT.FromString(data[12 : 12 + length])
+            data = data[12 + length + 4 :]
+            found.extend(
+                (event.step, value.tag, value.simple_value)
+                for value in event.summary.value
+            )
+    return found
+
+
+def test_events_hold_the_finite_numbers_of_each_row(tmp_path):
+    with contextlib.ExitStack() as stack:
+        opened = RunFiles(
+            tmp_path, total=9, start=None, stack=stack, format_row=format_row
+        )
+        opened.row({"step": 3, "train/loss": 0.5, "learning_rate": 2, "note": "x"})
+        opened.row({"step": 4, "train/loss": float("nan")})
+    assert scalars(tmp_path) == [(3, "train/loss", 0.5), (3, "learning_rate", 2.0)]

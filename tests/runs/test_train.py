@@ -5,6 +5,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -226,7 +227,7 @@ class Momentum(Toy):
     def evaluate(self, state, interrupt):
         return super().evaluate(self.weights(state), interrupt)
 
-    def weights(self, state):
+    def weights(self, state: Any):
         return state.params
 
     def describe(self, state):

@@ -1,14 +1,11 @@
 """Files that are whole or absent, and files that grow a line at a time."""
 
 import json
-from typing import Any
 
 import pytest
-from tensorboardX.proto import event_pb2
 
 from lars_jax import InputError
 from lars_jax.train.record import (
-    Events,
     append_row,
     cut_rows,
     environment,
@@ -17,9 +14,6 @@ from lars_jax.train.record import (
     write_json,
     write_text,
 )
-
-# Protobuf makes its classes on import, so type checkers know none of them.
-EVENT: Any = vars(event_pb2)["Event"]
 
 
 def test_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -60,28 +54,3 @@ def test_environment_can_be_written_as_json():
     found = environment()
     assert json.loads(json.dumps(found)) == found
     assert found["jax"].count(".") >= 2
-
-
-def scalars(directory):
-    """Return what the event files of a directory hold, as (step, name, value)."""
-    found = []
-    for path in sorted(directory.glob("events.*")):
-        data = path.read_bytes()
-        while data:
-            # TFRecord: length, its checksum, the record, its checksum.
-            length = int.from_bytes(data[:8], "little")
-            event = EVENT.FromString(data[12 : 12 + length])
-            data = data[12 + length + 4 :]
-            found.extend(
-                (event.step, value.tag, value.simple_value)
-                for value in event.summary.value
-            )
-    return found
-
-
-def test_events_hold_the_finite_numbers_of_each_row(tmp_path):
-    events = Events(tmp_path)
-    events.write({"step": 3, "train/loss": 0.5, "learning_rate": 2, "note": "x"})
-    events.write({"step": 4, "train/loss": float("nan")})
-    events.close()
-    assert scalars(tmp_path) == [(3, "train/loss", 0.5), (3, "learning_rate", 2.0)]
