@@ -223,7 +223,8 @@ def kills(name: Name, asked: Faults, scratch: Path) -> list[Row]:
     assert _process(name, subject.long, straight).wait() == 0
     starting = Row(name, "kill -9 before the first step")
     training = Row(name, "kill -9 in training or a save")
-    row, last, complete = starting, 0, 0
+    struck: Row | None = None
+    last = complete = 0
     for number in range(asked.kills + 1):
         begun = len(_attempts(run))
         process = _process(name, subject.long, run)
@@ -234,16 +235,18 @@ def kills(name: Name, asked: Faults, scratch: Path) -> list[Row]:
         else:
             _wait_for_steps(process, run, begun, draw.randrange(*subject.steps))
             time.sleep(draw.uniform(0.0, 0.3))
-        if number and len(_attempts(run)) > begun:
+        if struck and len(_attempts(run)) > begun:
             resumed = resumed_at(run)
-            row.lost.append(max(0, last - resumed))
-            row.beyond_save += max(0, complete - resumed)
-            last, complete = resumed, resumed
+            struck.lost.append(max(0, last - resumed))
+            struck.beyond_save += max(0, complete - resumed)
+            struck, last, complete = None, resumed, resumed
         if number < asked.kills:
             assert process.poll() is None, f"{name} ended before kill {number}"
             process.kill()
             row = training if number % 4 else starting
             row.ended(process.wait())
+            # An attempt killed before it had found where to go on loses nothing more.
+            struck = struck or row
             last, complete = max(last, logged(run)), max(complete, saved(run))
             print(f"{name}, kill {number}: logged {last}, saved {complete}", flush=True)
     for row in (starting, training):
