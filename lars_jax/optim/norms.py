@@ -254,18 +254,22 @@ def _scaled_sums(pair: Pair, axes: tuple[int, ...]) -> list[jax.Array]:
 
 
 def _scaled(arrays: Sequence[jax.Array]) -> list[jax.Array]:
-    return [jnp.abs(x) * scale for scale in (1.0, UP, DOWN) for x in arrays]
+    return [*arrays, *(x * scale for scale in (UP, DOWN) for x in arrays)]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _sums(
     arrays: tuple[jax.Array, ...], axes: tuple[int, ...]
 ) -> tuple[jax.Array, ...]:
-    """Return the sum of squares of each array of magnitudes, all by one reduction."""
+    """Return the sum of squares of each array, all by one reduction."""
     tiny = jnp.finfo(arrays[0].dtype).tiny
-    # As plain squares XLA turns those of one entry into (x * x) * (scale * scale),
-    # whose second factor is infinite.
-    squares = tuple(x * jnp.maximum(x, tiny) for x in arrays)
+    # XLA turns the plain square of a scaled scalar into (x * x) * (scale * scale),
+    # whose second factor is infinite. Of more than one entry it does not, and there
+    # any arithmetic beyond the square costs launches of its own on a GPU.
+    squares = tuple(
+        jnp.square(x) if x.size > 1 else jnp.abs(x) * jnp.maximum(jnp.abs(x), tiny)
+        for x in arrays
+    )
     zeros = (np.zeros((), arrays[0].dtype),) * len(arrays)
 
     def add(a: Any, b: Any) -> Any:
