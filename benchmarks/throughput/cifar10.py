@@ -43,7 +43,6 @@ from benchmarks.common.rounds import (
     summary,
 )
 from benchmarks.throughput.breakdown import breakdown
-from experiments.lars.config import replace
 from experiments.lars.inputs import Inputs, Split
 from experiments.lars.presets import get_preset
 from experiments.lars.program import ImageFacts, build_program
@@ -51,6 +50,7 @@ from experiments.lars.trainer import Trainer
 from lars_jax.data import ArraySource, known_statistics, load_source, to_arrays
 from lars_jax.errors import InputError
 from lars_jax.train import DataParallel, data_mesh
+from lars_jax.train.config import replace_fields
 from lars_jax.train.record import environment
 
 COMMAND = "python -m benchmarks.throughput.cifar10"
@@ -131,7 +131,7 @@ def measure(settings: Settings, source: ArraySource | None = None) -> dict[str, 
 
 def our_trainer(settings: Settings, source: ArraySource) -> Trainer:
     """Return a trainer on one device whose data set is there already."""
-    config = replace(
+    config = replace_fields(
         get_preset("cifar10_resnet20_128").config,
         global_batch=settings.batch,
         microbatches=1,

@@ -20,13 +20,14 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments.lars.check import check, check_data
-from experiments.lars.config import Config, OptimizerConfig, OptimizerName, replace
+from experiments.lars.config import Config, OptimizerConfig, OptimizerName
 from experiments.lars.trainer import Trainer
 from lars_jax.data import load_source
 from lars_jax.errors import InputError
 from lars_jax.optim import VARIANTS
 from lars_jax.report import accuracy_by_batch_figure
 from lars_jax.train import NonFiniteError
+from lars_jax.train.config import replace_fields
 from lars_jax.train.record import JsonLines, environment, write_json, write_text
 
 CENTRES = {"lars": 4.0, "sgd": 0.1, "nesterov": 0.2, "lamb": 0.03}
@@ -100,7 +101,7 @@ def cell_config(config: Config, name: str, batch: int) -> Config:
         rule = {"optimizer": name, "variant": "paper"}
     else:
         rule = {"optimizer": "lars", "variant": name}
-    return replace(config, global_batch=batch, **rule)
+    return replace_fields(config, global_batch=batch, **rule)
 
 
 def middle_rate(config: Config) -> float:
@@ -168,7 +169,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 def _run_cell(config: Config, name: str, grid: Grid) -> Iterator[dict[str, Any]]:
     """Yield a row for each trial and each seed of one optimizer at one batch size."""
     batch = config.global_batch
-    tuning = Trainer.create(replace(config, holdout=grid.tuning_holdout))
+    tuning = Trainer.create(replace_fields(config, holdout=grid.tuning_holdout))
     scores = {}
     for rate in learning_rates(config, grid.trials, grid.rate_span):
         scores[rate] = _score(tuning, learning_rate=rate)
@@ -183,7 +184,7 @@ def _run_cell(config: Config, name: str, grid: Grid) -> Iterator[dict[str, Any]]
 
 def _score(trainer: Trainer, **numbers: Any) -> tuple[float, float]:
     """Train once and return accuracy and negative loss; divergence scores nothing."""
-    config = replace(trainer.config, **numbers)
+    config = replace_fields(trainer.config, **numbers)
     try:
         state, _ = trainer.fit(trainer.initial_state(config), seed=config.seed)
     except NonFiniteError:

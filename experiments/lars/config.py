@@ -15,9 +15,6 @@ from lars_jax.runs import (
     PositiveFloat,
     Seed,
 )
-from lars_jax.train.config import replace_fields as replace
-
-__all__ = ["Config", "replace"]
 
 NetworkName = Literal[
     "alexnet",

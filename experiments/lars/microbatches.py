@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from experiments.lars.config import Config, replace
+from experiments.lars.config import Config
 from experiments.lars.program import build_train_step, placement, state_shapes
 from experiments.lars.shapes import (
     Setting,
@@ -33,6 +33,7 @@ from experiments.lars.shapes import (
 from lars_jax.errors import InputError
 from lars_jax.train import DataParallel
 from lars_jax.train.ahead import AheadOfTime
+from lars_jax.train.config import replace_fields
 from lars_jax.train.loop import MAX_IN_FLIGHT
 
 GIB = 2**30
@@ -187,11 +188,11 @@ def with_microbatches(config: Config, parts: int, devices: int) -> Config:
     Raises:
         InputError: an example or a ghost batch would be cut.
 
-    >>> config = replace(Config(), global_batch=256, bn_span="per_device")
+    >>> config = replace_fields(Config(), global_batch=256, bn_span="per_device")
     >>> with_microbatches(config, 2, 8).model.bn_span
     16
     """
-    config = replace(config, microbatches=parts)
+    config = replace_fields(config, microbatches=parts)
     share, rest = divmod(config.global_batch, parts * devices)
     if rest:
         raise InputError(
@@ -200,7 +201,7 @@ def with_microbatches(config: Config, parts: int, devices: int) -> Config:
             f"multiple of {parts * devices}, or --devices to fewer"
         )
     if config.model.bn_span == "per_device" and config.model.has_batch_norm:
-        config = replace(config, bn_span=share)
+        config = replace_fields(config, bn_span=share)
     check_microbatches(config)
     span = config.model.span
     # Under jit examples may move between devices; a mapped step has only its own.
@@ -277,7 +278,7 @@ def device_memory(config: Config, parallel: DataParallel) -> int:
         parallel: its mesh. With several processes all of them have to call this.
 
     >>> from lars_jax.train import data_mesh
-    >>> config = replace(Config(), device_memory=0.5)
+    >>> config = replace_fields(Config(), device_memory=0.5)
     >>> device_memory(config, DataParallel(data_mesh(1)))
     536870912
     """
@@ -346,16 +347,16 @@ def freeze_auto(config: Config, resolved: Mapping[str, Any]) -> Config:
         config: as asked for.
         resolved: as `resolved` returned it; empty: there is nothing to keep to.
 
-    >>> config = replace(Config(), bn_span="per_device", devices=1)
+    >>> config = replace_fields(Config(), bn_span="per_device", devices=1)
     >>> found = freeze_auto(config, {"microbatches": 4, "bn_span": 8, "devices": 2})
     >>> found.model.bn_span, found.microbatches
     (8, 'auto')
     """
     if config.model.bn_span == "per_device":
-        config = replace(config, bn_span=resolved.get("bn_span", "per_device"))
+        config = replace_fields(config, bn_span=resolved.get("bn_span", "per_device"))
     devices = jax.device_count() if config.devices is None else config.devices
     if config.microbatches == "auto" and devices == resolved.get("devices"):
-        config = replace(config, microbatches=resolved["microbatches"])
+        config = replace_fields(config, microbatches=resolved["microbatches"])
     return config
 
 

@@ -13,10 +13,10 @@ and batch normalisation neither adapted nor decayed, warm up linearly and decay 
 polynomial from the end of the warm-up.
 """
 
-from experiments.lars.config import replace
 from experiments.lars.presets.imagenet import with_batch
 from experiments.lars.presets.mlperf import BASE
 from lars_jax.runs import Preset
+from lars_jax.train.config import replace_fields
 
 BATCH = 32_768
 MLPERF07 = (
@@ -31,7 +31,7 @@ YOU = (
 )
 
 LARS = with_batch(
-    replace(
+    replace_fields(
         BASE,
         learning_rate=29.0,
         warmup_epochs=18.0,
@@ -43,9 +43,9 @@ LARS = with_batch(
     ),
     BATCH,
 )
-NESTEROV = replace(LARS, optimizer="nesterov", learning_rate=0.1 * BATCH / 256)
+NESTEROV = replace_fields(LARS, optimizer="nesterov", learning_rate=0.1 * BATCH / 256)
 LAMB = with_batch(
-    replace(
+    replace_fields(
         BASE,
         optimizer="lamb",
         learning_rate=0.04,

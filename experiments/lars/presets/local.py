@@ -12,18 +12,19 @@ on the held-out digits and of equals the lowest loss. Momentum and decay are tho
 `digits` for all three.
 """
 
-from experiments.lars.config import Config, replace
+from experiments.lars.config import Config
 from lars_jax.runs import Preset
+from lars_jax.train.config import replace_fields
 
 OWN = "this repository"
 HE = "https://arxiv.org/abs/1512.03385"
 UNPUBLISHED = "no published result"
 
-LARS = replace(Config(), optimizer="lars", excluded="bias_and_norm")
-DIGITS = replace(
+LARS = replace_fields(Config(), optimizer="lars", excluded="bias_and_norm")
+DIGITS = replace_fields(
     LARS, network="resnet8", weight_decay=5e-4, warmup_epochs=2.0, epochs=40.0
 )
-CIFAR10 = replace(
+CIFAR10 = replace_fields(
     LARS,
     dataset="cifar10",
     image_size=32,
@@ -33,8 +34,8 @@ CIFAR10 = replace(
     epochs=100.0,
     log_every=10,
 )
-RESNET20 = replace(CIFAR10, network="resnet20", weight_decay=1e-4)
-ALEXNET_BN = replace(CIFAR10, network="alexnet_bn", weight_decay=5e-4)
+RESNET20 = replace_fields(CIFAR10, network="resnet20", weight_decay=1e-4)
+ALEXNET_BN = replace_fields(CIFAR10, network="alexnet_bn", weight_decay=5e-4)
 
 
 def _digits(
@@ -42,7 +43,7 @@ def _digits(
 ) -> Preset[Config]:
     return Preset(
         name=name,
-        config=replace(DIGITS, **changes),
+        config=replace_fields(DIGITS, **changes),
         reproduces=question,
         expected=UNPUBLISHED,
         source=OWN,
@@ -54,7 +55,7 @@ def _digits(
 def _cifar10(network: str, base: Config, batch: int, rate: float) -> Preset[Config]:
     return Preset(
         name=f"cifar10_{network}_{batch}",
-        config=replace(base, global_batch=batch, learning_rate=rate),
+        config=replace_fields(base, global_batch=batch, learning_rate=rate),
         reproduces="Section 5's question on CIFAR-10: large batch, same epochs",
         expected=UNPUBLISHED,
         source=OWN,
@@ -63,7 +64,7 @@ def _cifar10(network: str, base: Config, batch: int, rate: float) -> Preset[Conf
 
 CONTROL = Preset(
     name="cifar10_resnet20_sgd_128",
-    config=replace(
+    config=replace_fields(
         RESNET20,
         optimizer="sgd",
         global_batch=128,

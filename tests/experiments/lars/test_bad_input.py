@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from experiments.lars.check import check
-from experiments.lars.config import Config, replace
+from experiments.lars.config import Config
 from experiments.lars.experiment import main
 from lars_jax.errors import InputError
+from lars_jax.train.config import replace_fields
 from tests.experiments.lars.conftest import SMOKE
 
 NOWHERE = "/nonexistent-directory"
@@ -48,7 +49,7 @@ RANGES = {
 def test_field_has_its_range(name):
     value, rule = RANGES[name]
     with pytest.raises(InputError) as caught:
-        check(replace(Config(), **{name: value}))
+        check(replace_fields(Config(), **{name: value}))
     line = str(caught.value)
     assert line.startswith(f"{name} must be ")
     assert f"{rule}" in line

@@ -7,9 +7,10 @@ import pytest
 
 from experiments.lars import compare
 from experiments.lars.compare import cell_config, learning_rates, middle_rate
-from experiments.lars.config import Config, replace
+from experiments.lars.config import Config
 from experiments.lars.experiment import main
 from lars_jax.train import NonFiniteError
+from lars_jax.train.config import replace_fields
 from lars_jax.train.record import read_lines
 
 
@@ -123,7 +124,7 @@ def test_centre_follows_what_the_rate_of_an_optimizer_means(
 ):
     config = cell_config(Config(), name, 256)
     assert middle_rate(config) == pytest.approx(centre)
-    larger = replace(config, trust_coefficient=0.02)
+    larger = replace_fields(config, trust_coefficient=0.02)
     assert middle_rate(larger) == pytest.approx(with_larger_coefficient)
 
 
@@ -137,7 +138,7 @@ def test_centre_follows_what_the_rate_of_an_optimizer_means(
     ],
 )
 def test_cell_is_an_optimizer_or_a_variant(name, optimizer, variant):
-    cell = cell_config(replace(Config(), variant="byol"), name, 64).optimizer
+    cell = cell_config(replace_fields(Config(), variant="byol"), name, 64).optimizer
     assert (cell.optimizer, cell.variant) == (optimizer, variant)
 
 

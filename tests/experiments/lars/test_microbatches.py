@@ -12,7 +12,7 @@ import pytest
 
 from experiments.lars import microbatches
 from experiments.lars.check import check
-from experiments.lars.config import Config, NetworkName, replace
+from experiments.lars.config import Config, NetworkName
 from experiments.lars.experiment import LARS, main
 from experiments.lars.microbatches import (
     GIB,
@@ -34,13 +34,16 @@ from lars_jax import InputError
 from lars_jax.runs import read_run
 from lars_jax.runs.train import restore
 from lars_jax.train import DataParallel, data_mesh
+from lars_jax.train.config import replace_fields
 from lars_jax.train.parallel import Backend
 from tests.cases import mostly_slow
 
 PRESET = get_preset("smoke").config
-SMOKE = replace(PRESET, devices=1, bn_span=8)
+SMOKE = replace_fields(PRESET, devices=1, bn_span=8)
 # SGD, for LARS would hide a gradient that is too large.
-BASE = replace(PRESET, global_batch=64, steps=6, optimizer="sgd", learning_rate=0.02)
+BASE = replace_fields(
+    PRESET, global_batch=64, steps=6, optimizer="sgd", learning_rate=0.02
+)
 MIB = 2**20
 STEPS = [
     f"XLA compilation of jit({name})" for name in ("train_step", "wrapped", "_fun")
@@ -72,7 +75,9 @@ def compiled(monkeypatch):
 
 def test_what_fits_by_its_shapes_is_not_compiled(compiled):
     asked = compiled(0, 0)
-    found = choose_microbatches(replace(SMOKE, global_batch=1024), setting(), GIB)
+    found = choose_microbatches(
+        replace_fields(SMOKE, global_batch=1024), setting(), GIB
+    )
     assert found.config.parts == 1
     assert asked == []
     assert found.train_step is None
@@ -85,7 +90,7 @@ def test_what_fits_by_its_shapes_is_not_compiled(compiled):
 @pytest.mark.parametrize(("fixed", "power"), [(0, 1.0), (4, 1.0), (4, 1.1), (4, 0.9)])
 def test_fewest_parts_that_fit_are_found(compiled, each, fixed, power):
     asked = compiled(fixed * MIB, each * MIB, power)
-    config = replace(SMOKE, global_batch=4096)
+    config = replace_fields(SMOKE, global_batch=4096)
     limit = 60 * MIB
     found = choose_microbatches(config, setting(image=None), limit)
 
@@ -102,7 +107,7 @@ def test_fewest_parts_that_fit_are_found(compiled, each, fixed, power):
 
 
 def test_search_among_many_divisors_compiles_few(compiled):
-    config = replace(SMOKE, network="alexnet", global_batch=5040)
+    config = replace_fields(SMOKE, network="alexnet", global_batch=5040)
     for each in np.linspace(0.1, 3, 30):
         asked = compiled(30 * MIB, each * MIB, 1.1)
         asked.clear()
@@ -119,14 +124,14 @@ def test_search_among_many_divisors_compiles_few(compiled):
 
 def test_same_arguments_give_the_same_choice(compiled):
     compiled(MIB, 0.1 * MIB)
-    config = replace(SMOKE, global_batch=4096)
+    config = replace_fields(SMOKE, global_batch=4096)
     one, two = (choose_microbatches(config, setting(), 60 * MIB) for _ in range(2))
     assert one == two
 
 
 @pytest.mark.slow
 def test_compiler_is_asked_and_its_answer_is_the_largest_that_fits():
-    config = replace(SMOKE, global_batch=512, bn_span=64)
+    config = replace_fields(SMOKE, global_batch=512, bn_span=64)
     given = setting()
     limit = 20 * MIB
     found = choose_microbatches(config, given, limit)
@@ -145,7 +150,7 @@ def test_compiler_is_asked_and_its_answer_is_the_largest_that_fits():
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", get_args(Backend))
 def test_program_that_was_compiled_is_the_one_that_runs(backend, caplog):
-    config = replace(
+    config = replace_fields(
         SMOKE,
         global_batch=512,
         bn_span=8,
@@ -172,7 +177,7 @@ def test_program_that_was_compiled_is_the_one_that_runs(backend, caplog):
 )
 def test_devices_hold_whole_spans_where_that_fits(compiled, span, each, parts):
     compiled(0, each * MIB)
-    config = replace(SMOKE, global_batch=1024, bn_span=span, devices=8)
+    config = replace_fields(SMOKE, global_batch=1024, bn_span=span, devices=8)
     found = choose_microbatches(config, setting(8, image=None), 4 * MIB)
     assert found.config.parts == parts
 
@@ -191,7 +196,7 @@ def test_devices_hold_whole_spans_where_that_fits(compiled, span, each, parts):
     ],
 )
 def test_parts_cut_no_span_and_no_share(changes, devices, parts):
-    config = replace(SMOKE, global_batch=64, **changes)
+    config = replace_fields(SMOKE, global_batch=64, **changes)
     found = sum(microbatches._legal_parts(config, devices), [])
     assert sorted(found) == parts
 
@@ -199,7 +204,7 @@ def test_parts_cut_no_span_and_no_share(changes, devices, parts):
 @pytest.mark.parametrize("global_batch", [60, 4])
 def test_batch_that_devices_cannot_share_is_refused(compiled, global_batch):
     asked = compiled(0, 0)
-    config = replace(SMOKE, global_batch=global_batch, bn_span="global")
+    config = replace_fields(SMOKE, global_batch=global_batch, bn_span="global")
     with pytest.raises(InputError, match=f"got {global_batch} for 1 x 8: set --glob"):
         choose_microbatches(config, setting(8), GIB)
     assert asked == []
@@ -210,14 +215,16 @@ def test_nothing_fits_says_how_much_is_missing(compiled):
     with pytest.raises(
         InputError, match=r"8 examples in spans of 8 over 1 device:"
     ) as no:
-        choose_microbatches(replace(SMOKE, global_batch=256), setting(), 10 * MIB)
+        choose_microbatches(
+            replace_fields(SMOKE, global_batch=256), setting(), 10 * MIB
+        )
     assert "got 0.01 of 0.01 GiB for its compiled step" in str(no.value)
     assert "\n" not in str(no.value)
 
 
 def test_what_lies_on_a_device_counts(compiled):
     asked = compiled(0, 0.05 * MIB)
-    config = replace(SMOKE, global_batch=1024)
+    config = replace_fields(SMOKE, global_batch=1024)
     free = choose_microbatches(config, setting(), 60 * MIB)
     full = choose_microbatches(config, setting(beside=40 * MIB), 60 * MIB)
     assert full.config.parts > free.config.parts
@@ -229,7 +236,7 @@ def test_what_lies_on_a_device_counts(compiled):
 
 def test_global_span_that_does_not_fit_is_refused_with_a_way_out(compiled):
     compiled(0, MIB)
-    config = replace(SMOKE, global_batch=1024, bn_span="global")
+    config = replace_fields(SMOKE, global_batch=1024, bn_span="global")
     with pytest.raises(InputError, match="in spans of 1024 .*set .*--bn-span or"):
         choose_microbatches(config, setting(), 60 * MIB)
 
@@ -243,7 +250,7 @@ def test_queue_of_large_batches_is_short():
 
 
 def test_memory_of_a_device_is_what_the_configuration_says():
-    config = replace(SMOKE, device_memory=1.5)
+    config = replace_fields(SMOKE, device_memory=1.5)
     assert device_memory(config, DataParallel(data_mesh(8))) == 1.5 * GIB
 
 
@@ -322,7 +329,7 @@ def test_run_in_parts_that_fit_ends_where_a_whole_one_does(tmp_path, capsys):
 def test_span_of_a_device_stays_what_it_was_when_the_run_began(tmp_path):
     words = ["train", "smoke", "--devices", "8", "--bn-span", "per_device"]
     assert main([*words, "--run-dir", str(tmp_path / "run")]) == 0
-    config = replace(SMOKE, bn_span="per_device")
+    config = replace_fields(SMOKE, bn_span="per_device")
     assert freeze_auto(config, {}) == config
     resolved = read_run(tmp_path / "run")["resolved"]
     assert freeze_auto(config, resolved).model.bn_span == 8
@@ -332,17 +339,19 @@ def test_span_of_a_device_stays_what_it_was_when_the_run_began(tmp_path):
 
 def test_run_keeps_its_parts_on_as_many_devices_as_it_began_on():
     kept = {"microbatches": 4, "bn_span": 8, "devices": 2}
-    config = replace(SMOKE, bn_span=16, microbatches="auto")
-    assert freeze_auto(replace(config, devices=2), kept).microbatches == 4
-    assert freeze_auto(replace(config, devices=1), kept).microbatches == "auto"
-    asked = replace(config, devices=2, microbatches=2)
+    config = replace_fields(SMOKE, bn_span=16, microbatches="auto")
+    assert freeze_auto(replace_fields(config, devices=2), kept).microbatches == 4
+    assert freeze_auto(replace_fields(config, devices=1), kept).microbatches == "auto"
+    asked = replace_fields(config, devices=2, microbatches=2)
     assert freeze_auto(asked, kept) == asked
     everywhere = kept | {"devices": jax.device_count()}
-    assert freeze_auto(replace(config, devices=None), everywhere).microbatches == 4
+    assert (
+        freeze_auto(replace_fields(config, devices=None), everywhere).microbatches == 4
+    )
 
 
 def test_run_is_evaluated_in_one_part():
-    assert LARS.to_evaluate(replace(SMOKE, microbatches=4)).microbatches == 1
+    assert LARS.to_evaluate(replace_fields(SMOKE, microbatches=4)).microbatches == 1
 
 
 def test_show_tells_what_a_device_would_take(capsys):
@@ -367,7 +376,7 @@ def whole():
     """Return the end of runs on one device, by their span."""
     spans = {4: 4, 8: 8, None: "global"}
     return {
-        span: trained(replace(BASE, devices=1, bn_span=asked))[0]
+        span: trained(replace_fields(BASE, devices=1, bn_span=asked))[0]
         for span, asked in spans.items()
     }
 
@@ -387,7 +396,7 @@ def error(found, expected):
 )
 def test_span_per_device_is_a_number_from_there_on(whole, backend, parts, span):
     found, config = trained(
-        replace(
+        replace_fields(
             BASE, devices=8, backend=backend, bn_span="per_device", microbatches=parts
         )
     )
@@ -402,13 +411,15 @@ def test_span_per_device_is_a_number_from_there_on(whole, backend, parts, span):
     "backend", mostly_slow({name: (name,) for name in get_args(Backend)}, ["jit"])
 )
 def test_global_span_is_the_whole_batch_on_any_mesh(whole, backend):
-    found, _ = trained(replace(BASE, devices=8, backend=backend, bn_span="global"))
+    found, _ = trained(
+        replace_fields(BASE, devices=8, backend=backend, bn_span="global")
+    )
     assert error(found, whole[None]) < 1e-3
 
 
 @pytest.mark.parametrize("network", get_args(NetworkName))
 def test_network_has_batch_norm_if_it_keeps_statistics(network):
-    config = replace(Config(), network=network)
+    config = replace_fields(Config(), network=network)
     facts = ImageFacts(10, 1, (0.0,), (1.0,))
     images = jax.ShapeDtypeStruct((2, 32, 32, 1), "float32")
     _, model_state = jax.eval_shape(
@@ -419,7 +430,7 @@ def test_network_has_batch_norm_if_it_keeps_statistics(network):
 
 @pytest.mark.parametrize("span", ["global", "per_device", 3])
 def test_network_without_batch_norm_is_cut_anywhere(span):
-    config = replace(
+    config = replace_fields(
         PRESET, network="alexnet", global_batch=64, microbatches=4, bn_span=span
     )
     assert check(config) is config
@@ -427,7 +438,7 @@ def test_network_without_batch_norm_is_cut_anywhere(span):
 
 
 def test_span_per_device_has_to_come_out_even():
-    config = replace(Config(), global_batch=96, bn_span="per_device")
+    config = replace_fields(Config(), global_batch=96, bn_span="per_device")
     assert with_microbatches(config, 3, 8).model.bn_span == 4
     with pytest.raises(InputError, match="got 96 for 5 x 8: .* a multiple of 40"):
         with_microbatches(config, 5, 8)
@@ -435,6 +446,6 @@ def test_span_per_device_has_to_come_out_even():
 
 def test_numbers_are_unknown_before_devices_and_memory_are():
     with pytest.raises(AssertionError, match="devices"):
-        _ = replace(Config(), bn_span="per_device").model.span
+        _ = replace_fields(Config(), bn_span="per_device").model.span
     with pytest.raises(AssertionError, match="memory"):
         _ = Config().parts

@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 
 from experiments.lars import program
-from experiments.lars.config import Config, replace
+from experiments.lars.config import Config
 from experiments.lars.experiment import LARS, main
 from experiments.lars.presets import PRESETS, get_preset
 from experiments.lars.run import LarsProgram, layer_interval
 from experiments.lars.trainer import Trainer
 from lars_jax.runs.train import load_config
+from lars_jax.train.config import replace_fields
 from lars_jax.train.record import read_json, read_lines
 from tests.experiments.lars.conftest import SMOKE
 from tests.experiments.lars.support import last_state, rows
@@ -182,11 +183,11 @@ def test_one_trainer_serves_every_rate_with_one_trace(monkeypatch):
         return original(*arguments, **options)
 
     monkeypatch.setattr(program, "update", counted)
-    config = replace(get_preset("smoke").config, global_batch=16, devices=1)
+    config = replace_fields(get_preset("smoke").config, global_batch=16, devices=1)
     trainer = Trainer.create(config)
     losses = []
     for rate, seed in ((1.0, 0), (2.0, 0), (1.0, 1)):
-        kin = replace(config, learning_rate=rate, seed=seed)
+        kin = replace_fields(config, learning_rate=rate, seed=seed)
         found = []
         trainer.fit(
             trainer.initial_state(kin),
@@ -287,7 +288,7 @@ def test_exported_weights_evaluate_alike_and_begin_another_run(
     assert main(["eval", str(finished)]) == 0
     evaluated = capsys.readouterr().out.split(": ")[1]
     # The statistics are in the file: nothing is to be estimated anew.
-    config = replace(
+    config = replace_fields(
         load_config(LARS, finished), init_from=str(file), batch_statistics="running"
     )
     trainer = Trainer.create(config)

@@ -3,10 +3,11 @@
 import jax
 import pytest
 
-from experiments.lars.config import OptimizerConfig, replace
+from experiments.lars.config import OptimizerConfig
 from experiments.lars.experiment import main
 from experiments.lars.presets import PRESETS, get_preset
 from experiments.lars.shapes import residual_bytes, shapes, tree_bytes
+from lars_jax.train.config import replace_fields
 
 _NUMBERS = {
     name: getattr(OptimizerConfig(), name)
@@ -23,7 +24,7 @@ def by_structure():
     """Return one preset for each program: rates and lengths are not part of one."""
     found = {}
     for name, preset in PRESETS.items():
-        kin = replace(preset.config, **_NUMBERS, **_PACE, **_CADENCE)
+        kin = replace_fields(preset.config, **_NUMBERS, **_PACE, **_CADENCE)
         found.setdefault(kin, []).append(name)
     return {" ".join(names): names[0] for names in found.values()}
 
@@ -34,7 +35,7 @@ def test_full_size_step_keeps_every_shape_of_the_state(name):
     config = get_preset(name).config
     # In parts where there are any: that is the longer way through a step.
     whole = config.model.bn_span == "global" and config.model.has_batch_norm
-    found = shapes(replace(config, microbatches=1 if whole else 2))
+    found = shapes(replace_fields(config, microbatches=1 if whole else 2))
     assert found.after == found.before
     assert found.batch["image"].shape[0] == get_preset(name).config.global_batch
     assert found.metrics["loss"].shape == ()
@@ -50,17 +51,19 @@ def test_full_size_step_keeps_every_shape_of_the_state(name):
     ],
 )
 def test_full_size_means_the_batch_of_the_paper(name, image, parameters):
-    found = shapes(replace(get_preset(name).config, microbatches=1))
+    found = shapes(replace_fields(get_preset(name).config, microbatches=1))
     assert found.batch["image"].shape == image
     count = sum(leaf.size for leaf in jax.tree.leaves(found.before.params))
     assert parameters is None or count == parameters
 
 
 def test_residuals_grow_with_the_batch_and_not_with_its_parts():
-    config = replace(get_preset("digits").config, bn_span=64, microbatches=1)
-    one, two = (residual_bytes(replace(config, global_batch=b)) for b in (256, 512))
+    config = replace_fields(get_preset("digits").config, bn_span=64, microbatches=1)
+    one, two = (
+        residual_bytes(replace_fields(config, global_batch=b)) for b in (256, 512)
+    )
     assert 1.9 * one < two < 2.1 * one
-    halves = residual_bytes(replace(config, global_batch=512, microbatches=2))
+    halves = residual_bytes(replace_fields(config, global_batch=512, microbatches=2))
     assert halves == one
 
 

@@ -6,15 +6,16 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.lars.config import VariantName, replace
+from experiments.lars.config import VariantName
 from experiments.lars.inputs import load_inputs
 from experiments.lars.presets import get_preset
 from experiments.lars.trainer import Trainer
 from lars_jax.train import DataParallel, Interrupt, data_mesh
+from lars_jax.train.config import replace_fields
 from lars_jax.train.parallel import Backend
 from tests.cases import mostly_slow
 
-BASE = replace(
+BASE = replace_fields(
     get_preset("smoke").config, global_batch=32, steps=20, learning_rate=0.5, devices=1
 )
 
@@ -33,7 +34,7 @@ def train(config):
 @pytest.fixture(scope="module")
 def alone():
     """Return what one device makes of the run, for each optimizer."""
-    sgd = replace(BASE, optimizer="sgd", learning_rate=0.02)
+    sgd = replace_fields(BASE, optimizer="sgd", learning_rate=0.02)
     return {"lars": train(BASE), "sgd": train(sgd)}
 
 
@@ -49,7 +50,7 @@ RULES = {
     "rule", mostly_slow({name: (rule,) for name, rule in RULES.items()}, ["lamb"])
 )
 def test_every_rule_trains(rule):
-    config = replace(BASE, steps=6, **rule)
+    config = replace_fields(BASE, steps=6, **rule)
     trainer = Trainer.create(config)
     losses, norms = [], []
 
@@ -91,14 +92,14 @@ def assert_same(found, expected, tolerance):
 )
 def test_eight_devices_end_where_one_does(alone, backend, optimizer):
     rate = {"lars": 0.5, "sgd": 0.02}[optimizer]
-    config = replace(
+    config = replace_fields(
         BASE, devices=8, backend=backend, optimizer=optimizer, learning_rate=rate
     )
     assert_same(train(config), alone[optimizer], 2e-3)
 
 
 # Dropout, batch statistics and accumulation: what depends on the mesh if anything does.
-PARTS = replace(
+PARTS = replace_fields(
     BASE, network="alexnet_bn", bn_span=2, optimizer="sgd", learning_rate=0.01, steps=3
 )
 
@@ -112,19 +113,21 @@ def whole():
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", get_args(Backend))
 def test_dropout_and_statistics_do_not_depend_on_mesh_or_parts(whole, backend):
-    config = replace(PARTS, devices=8, backend=backend, microbatches=2)
+    config = replace_fields(PARTS, devices=8, backend=backend, microbatches=2)
     assert_same(train(config), whole, 1e-3)
 
 
 def test_images_that_are_fed_train_like_those_on_the_device(alone):
-    found = train(replace(BASE, placement="host"))
+    found = train(replace_fields(BASE, placement="host"))
     assert_same(found, alone["lars"], 1e-6)
     assert found[2] == alone["lars"][2]
 
 
 @pytest.mark.parametrize(("batch", "span"), [(1200, 100), (1280, 640), (1400, 1400)])
 def test_estimate_takes_whole_spans(batch, span):
-    config = replace(BASE, global_batch=batch, bn_span=span, batch_statistics="running")
+    config = replace_fields(
+        BASE, global_batch=batch, bn_span=span, batch_statistics="running"
+    )
     inputs = load_inputs(config, DataParallel(data_mesh(1)))
     batches = inputs.calibration_batches(seed=0, interrupt=Interrupt())
     sizes = {len(rows["index"]) for rows in batches}
@@ -132,7 +135,7 @@ def test_estimate_takes_whole_spans(batch, span):
 
 
 def test_held_out_examples_are_evaluated_in_place_of_the_test_split():
-    trainer = Trainer.create(replace(BASE, holdout=100))
+    trainer = Trainer.create(replace_fields(BASE, holdout=100))
     assert len(trainer.inputs.train) == 1337
     assert trainer.evaluate(trainer.initial_state())["count"] == 100
 
@@ -141,7 +144,7 @@ def test_held_out_examples_are_evaluated_in_place_of_the_test_split():
 def test_estimated_statistics_mend_what_few_large_steps_leave_behind():
     # Twenty-four steps of 1024 at a constant rate: the weights have run away from the
     # running average.
-    config = replace(
+    config = replace_fields(
         BASE,
         optimizer="sgd",
         global_batch=1024,
@@ -153,7 +156,7 @@ def test_estimated_statistics_mend_what_few_large_steps_leave_behind():
     trainer = Trainer.create(config)
     state, _ = trainer.fit(trainer.initial_state())
     for choice in ("running", "estimated", "auto"):
-        chosen = replace(config, batch_statistics=choice)
+        chosen = replace_fields(config, batch_statistics=choice)
         kin = Trainer(chosen, trainer.inputs, trainer.program)
         accuracy[choice] = kin.evaluate(state)["accuracy"]
     assert accuracy["estimated"] > accuracy["running"] + 0.2
