@@ -160,7 +160,7 @@ class Training:
 
     def __init__(self, trainer: Trainer):
         self.trainer = trainer
-        self.state = trainer.initial_state()
+        self.state = trainer.init()
 
     def run(self, steps: int) -> None:
         """Train for some steps, and return once the device is done."""
@@ -227,7 +227,7 @@ def _trial(make: Any, variant: str, settings: Settings) -> tuple[Any, float]:
 
 
 def _check_same_size(trainer: Trainer, training: Any) -> None:
-    params = jax.eval_shape(trainer.initial_state).params
+    params = trainer.like().params
     ours = sum(leaf.size for leaf in jax.tree.leaves(params))
     if ours != training.parameters:
         raise RuntimeError(

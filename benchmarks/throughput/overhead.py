@@ -46,7 +46,7 @@ class Settings:
 
 def bare_loop(trainer: Trainer, batches: list[Any]) -> float:
     """Return the time of the compiled steps alone, batches already on the device."""
-    state = trainer.initial_state()
+    state = trainer.init()
     shared = trainer.inputs.shared(trainer.inputs.train, trainer.config.seed)
     jax.block_until_ready(state)
     started = time.perf_counter()
@@ -61,7 +61,7 @@ def bare_loop(trainer: Trainer, batches: list[Any]) -> float:
 
 def fit_loop(trainer: Trainer) -> float:
     """Return the time of the same steps through `fit`, every step logged."""
-    state = trainer.initial_state()
+    state = trainer.init()
     jax.block_until_ready(state)
     rows: list[Any] = []
     started = time.perf_counter()

@@ -18,7 +18,6 @@ from experiments.lars.config import Config
 from experiments.lars.program import ImageFacts
 from experiments.lars.shapes import Setting, fed_shape, tree_bytes
 from lars_jax.data import (
-    ChannelStatistics,
     Source,
     center_crop,
     channel_statistics,
@@ -125,14 +124,9 @@ class Inputs:
         if self.evaluation.arrays:
             rows = evaluation_batches(len(self.evaluation), batch, rows=mine)
         else:
-            data = self.config.data
-            rows = evaluation_images(
-                self.evaluation.source,
-                batch,
-                resize=data.resize,
-                size=data.image_size,
-                rows=mine,
-            )
+            data, source = self.config.data, self.evaluation.source
+            cut = {"resize": data.resize, "size": data.image_size}
+            rows = evaluation_images(source, batch, rows=mine, **cut)
         for row in interrupt.each(rows):
             yield self._evaluating.shard_batch(row)
 
@@ -166,27 +160,18 @@ class Inputs:
     def _train_rows(
         self, batch: int, *, start: int, stop: int, seed: int
     ) -> Iterator[dict[str, np.ndarray]]:
-        mine = self.parallel.local_rows(batch)
+        rows = self.parallel.local_rows(batch)
+        place = {"seed": seed, "batch": batch, "start": start, "steps": stop}
         if self.train.arrays:
-            return index_batches(
-                len(self.train),
-                seed=seed,
-                batch=batch,
-                start=start,
-                steps=stop,
-                rows=mine,
-            )
+            return index_batches(len(self.train), rows=rows, **place)
         data = self.config.data
         return image_batches(
             self.train.source,
-            seed=seed,
-            batch=batch,
-            start=start,
-            steps=stop,
             resize=data.resize,
             size=data.image_size,
             random_resized_crop=data.augmentation == "random_resized_crop",
-            rows=mine,
+            rows=rows,
+            **place,
         )
 
 
@@ -206,14 +191,8 @@ def load_inputs(config: Config, parallel: DataParallel) -> Inputs:
     for source in (train, evaluation):
         check_crop(config, np.shape(source[0][0]))
     placed = _place(config, parallel, train), _place(config, parallel, evaluation)
-    return Inputs(
-        config=config,
-        parallel=parallel,
-        facts=_facts(config, train, placed[0]),
-        class_names=train.class_names,
-        train=placed[0],
-        evaluation=placed[1],
-    )
+    facts = _facts(config, train, placed[0])
+    return Inputs(config, parallel, facts, train.class_names, *placed)
 
 
 def _place(config: Config, parallel: DataParallel, source: Source) -> Split:
@@ -237,27 +216,21 @@ def _on_device(config: Config, source: Source) -> bool:
 
 
 def _facts(config: Config, source: Source, split: Split) -> ImageFacts:
-    statistics = known_statistics(config.data.dataset) or _statistics(
-        config, source, split
-    )
-    caffe = config.data.scaling == "caffe"
-    return ImageFacts(
-        num_classes=len(source.class_names),
-        channels=len(statistics.mean),
-        mean=tuple(statistics.mean),
+    data = config.data
+    statistics = known_statistics(data.dataset)
+    if statistics is None and split.arrays:
+        statistics = channel_statistics(np.asarray(split.arrays["image"]))
+    elif statistics is None:
+        # A fair sample of a large data set.
+        stride = max(1, len(source) // STATISTICS_EXAMPLES)
+        sample = range(0, len(source), stride)
+        read = read_batch(source, sample, resize=data.resize or data.image_size)
+        statistics = channel_statistics(read.image)
+    mean, std = map(tuple, statistics)
+    if data.scaling == "caffe":
         # Dividing by 1 / 255 takes back the division by 255.
-        std=tuple(1 / 255 if caffe else value for value in statistics.std),
-    )
-
-
-def _statistics(config: Config, source: Source, split: Split) -> ChannelStatistics:
-    """Measure the channels on the whole of a small data set, or on a fair sample."""
-    if split.arrays:
-        return channel_statistics(np.asarray(split.arrays["image"]))
-    stride = max(1, len(source) // STATISTICS_EXAMPLES)
-    sample = range(0, len(source), stride)
-    side = config.data.resize or config.data.image_size
-    return channel_statistics(read_batch(source, sample, resize=side).image)
+        std = (1 / 255,) * len(mean)
+    return ImageFacts(len(source.class_names), len(mean), mean, std)
 
 
 def _whole(size: int, unit: int, *, up: bool = False) -> int:

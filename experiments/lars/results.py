@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from experiments.lars.config import OptimizerConfig, rule_name
 from experiments.lars.inputs import Inputs
 from lars_jax.errors import InputError
 from lars_jax.report import Mistakes, write_report
 from lars_jax.runs import read_run
+from lars_jax.train.config import from_json
 from lars_jax.train.record import read_lines
 
 MOST_MISTAKES = 40
@@ -95,20 +97,14 @@ def write_run_report(directory: Path) -> Path:
 
 
 def _summary(rows: list[dict[str, Any]], record: dict[str, Any]) -> dict[str, str]:
-    evaluations = [row for row in rows if "eval/accuracy" in row]
     steps = [row for row in rows if "train/loss" in row]
     summary: dict[str, str] = {}
-    if evaluations:
-        last = evaluations[-1]
-        summary["accuracy"] = (
-            f"{100 * last['eval/accuracy']:.2f} % of {last['eval/count']:.0f}"
-        )
+    for last in [row for row in rows if "eval/accuracy" in row][-1:]:
+        accuracy = 100 * last["eval/accuracy"]
+        summary["accuracy"] = f"{accuracy:.2f} % of {last['eval/count']:.0f}"
         summary["evaluation loss"] = f"{last['eval/loss']:.4f}"
-    rule = record["config"]["optimizer"]
-    summary["optimizer"] = rule["optimizer"]
-    # Records from before there were variants have none.
-    if rule["optimizer"] == "lars" and rule.get("variant", "paper") != "paper":
-        summary["optimizer"] += f" ({rule['variant']})"
+    rule = from_json(OptimizerConfig, record["config"]["optimizer"])
+    summary["optimizer"] = rule_name(rule)
     summary["global batch"] = f"{record['config']['global_batch']:,}"
     if steps:
         # The first interval holds the compilation.

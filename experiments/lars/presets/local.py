@@ -39,11 +39,13 @@ ALEXNET_BN = replace_fields(CIFAR10, network="alexnet_bn", weight_decay=5e-4)
 
 
 def _digits(
-    name: str, question: str, note: str = "", **changes: object
+    name: str, question: str, batch: int, rate: float, note: str = "", **changes: object
 ) -> Preset[Config]:
     return Preset(
         name=name,
-        config=replace_fields(DIGITS, **changes),
+        config=replace_fields(
+            DIGITS, global_batch=batch, learning_rate=rate, **changes
+        ),
         reproduces=question,
         expected=UNPUBLISHED,
         source=OWN,
@@ -83,44 +85,33 @@ LOCAL: tuple[Preset, ...] = (
     _digits(
         "digits",
         "the quickstart: LARS, batch 256",
+        256,
+        8.0,
         "best of 1, 2, 4, 8 and 16",
-        global_batch=256,
-        learning_rate=8.0,
     ),
-    _digits(
-        "digits_1024",
-        "four times the batch of `digits`, same epochs",
-        global_batch=1024,
-        learning_rate=24.0,
-    ),
-    _digits(
-        "digits_sgd",
-        "`digits` without LARS",
-        optimizer="sgd",
-        global_batch=256,
-        learning_rate=0.1,
-    ),
+    _digits("digits_1024", "four times the batch of `digits`, same epochs", 1024, 24.0),
+    _digits("digits_sgd", "`digits` without LARS", 256, 0.1, optimizer="sgd"),
     _digits(
         "digits_nesterov",
         "`digits` with Nesterov momentum in place of LARS, tuned alike",
+        256,
+        0.4,
         "best of 0.05, 0.1, 0.2, 0.4 and 0.8",
         optimizer="nesterov",
-        global_batch=256,
-        learning_rate=0.4,
     ),
     _digits(
         "digits_lamb",
         "`digits` with LAMB in place of LARS, tuned alike",
+        256,
+        0.03,
         "best of 0.0075, 0.015, 0.03, 0.06 and 0.12",
         optimizer="lamb",
-        global_batch=256,
-        learning_rate=0.03,
     ),
     _digits(
         "smoke",
         "nothing: whether a run starts, evaluates and saves",
-        global_batch=64,
-        learning_rate=1.0,
+        64,
+        1.0,
         warmup_epochs=0.0,
         steps=4,
     ),

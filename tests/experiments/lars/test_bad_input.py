@@ -163,7 +163,7 @@ CASES = {
         "needs a directory to lie in",
     ),
     "export nothing": (["export", NOWHERE, "w.npz"], "config.json must be readable"),
-    "compare nothing": (["compare", "--seeds", "0"], "at least one of seeds"),
+    "compare nothing": (["compare", "--seeds", "0"], "seeds must be a whole number"),
     "compare fewer than no seeds": (["compare", "--seeds", "-1"], "got -1"),
     "compare one batch twice": (["compare", "--batches", "64", "64"], "each once"),
     "span larger than a micro-batch": (

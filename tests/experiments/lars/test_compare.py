@@ -53,7 +53,7 @@ class Trained:
     def __init__(self, config):
         self.config = config
 
-    def initial_state(self, config):
+    def init(self, config):
         return config.optimizer.learning_rate
 
     def fit(self, state, seed):

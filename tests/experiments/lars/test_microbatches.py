@@ -164,7 +164,7 @@ def test_program_that_was_compiled_is_the_one_that_runs(backend, caplog):
         assert trainer.config.parts > 1
         # What is looked for below can be seen where it is to be found.
         assert any(name in caplog.text for name in STEPS)
-        state = trainer.initial_state()
+        state = trainer.init()
         caplog.clear()
         trainer.fit(state)
     assert not any(name in caplog.text for name in STEPS)
@@ -367,7 +367,7 @@ def test_show_tells_what_a_device_would_take(capsys):
 def trained(config):
     """Return what a run ends with, and the configuration that it ran by."""
     trainer = Trainer.create(check(config))
-    state, _ = trainer.fit(trainer.initial_state())
+    state, _ = trainer.fit(trainer.init())
     return jax.device_get((state.params, state.model_state)), trainer.config
 
 

@@ -19,8 +19,7 @@ from experiments.lars import program
 from experiments.lars.config import Config
 from experiments.lars.experiment import LARS, main
 from experiments.lars.presets import PRESETS, get_preset
-from experiments.lars.run import LarsProgram, layer_interval
-from experiments.lars.trainer import Trainer
+from experiments.lars.trainer import Trainer, layer_interval
 from lars_jax.runs.train import load_config
 from lars_jax.train.config import replace_fields
 from lars_jax.train.record import read_json, read_lines
@@ -122,7 +121,7 @@ def test_layers_are_recorded_often_enough_to_draw(name):
 def test_progress_tells_loss_rate_speed_and_wait():
     row = {"epoch": 1.5, "train/loss": 0.25, "learning_rate": 2.0}
     row |= {"images_per_second": 812.3, "data_wait": 0.015}
-    said = LarsProgram.format_row(None, row)  # pyright: ignore[reportArgumentType]
+    said = Trainer.format_row(None, row)  # pyright: ignore[reportArgumentType]
     assert said == "epoch 1.5 loss 0.250 lr 2 812 images/s wait 1.5%"
 
 
@@ -190,7 +189,7 @@ def test_one_trainer_serves_every_rate_with_one_trace(monkeypatch):
         kin = replace_fields(config, learning_rate=rate, seed=seed)
         found = []
         trainer.fit(
-            trainer.initial_state(kin),
+            trainer.init(kin),
             seed=seed,
             on_metrics=lambda step, row, found=found: found.append(float(row["loss"])),
         )
@@ -292,7 +291,7 @@ def test_exported_weights_evaluate_alike_and_begin_another_run(
         load_config(LARS, finished), init_from=str(file), batch_statistics="running"
     )
     trainer = Trainer.create(config)
-    state = trainer.initial_state()
+    state = trainer.init()
     found = trainer.evaluate(state)
     assert f"accuracy {100 * found['accuracy']:.2f} %" in evaluated
     assert f"loss {found['loss']:.4f}" in evaluated

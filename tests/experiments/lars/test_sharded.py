@@ -10,7 +10,6 @@ import pytest
 
 from experiments.lars.experiment import LARS, main
 from experiments.lars.presets import get_preset
-from experiments.lars.run import LarsProgram
 from experiments.lars.trainer import Trainer
 from lars_jax.runs.train import load_config, restore
 from lars_jax.train.config import replace_fields
@@ -56,10 +55,10 @@ def test_split_run_measures_what_a_whole_one_does(split, finished):
 @pytest.mark.slow
 def test_states_are_drawn_alike_and_lie_where_they_should(split):
     config = load_config(LARS, split)
-    state = Trainer.create(config).initial_state()
+    state = Trainer.create(config).init()
     whole = Trainer.create(
         replace_fields(config, state_sharding="none")
-    ).initial_state()
+    ).init()
     jax.tree.map(np.testing.assert_array_equal, state, whole)
     kernel = max(jax.tree.leaves(state.params), key=lambda leaf: leaf.size)
     assert kernel.shape == (3, 3, 64, 64)
@@ -74,7 +73,7 @@ def test_states_are_drawn_alike_and_lie_where_they_should(split):
 @pytest.mark.parametrize("kind", ["none", "zero1", "fsdp"])
 def test_checkpoints_are_restored_into_the_shapes_of_a_state(kind):
     config = replace_fields(get_preset("smoke").config, state_sharding=kind, devices=8)
-    program = LarsProgram.create(replace_fields(config, microbatches=1))
+    program = Trainer.create(replace_fields(config, microbatches=1))
     like, state = program.like(), program.init()
     assert jax.tree.structure(like) == jax.tree.structure(state)
     for shape, leaf in zip(*map(jax.tree.leaves, (like, state)), strict=True):
@@ -102,7 +101,7 @@ def test_weights_of_a_split_run_begin_another(split, tmp_path):
     config = replace_fields(
         load_config(LARS, split), init_from=str(file), state_sharding="zero1", devices=2
     )
-    state = Trainer.create(config).initial_state()
+    state = Trainer.create(config).init()
     jax.tree.map(np.testing.assert_array_equal, state.params, last.params)
     assert len(jax.tree.leaves(state)[0].sharding.device_set) == 2
 

@@ -6,7 +6,15 @@ import pytest
 from experiments.lars.config import OptimizerConfig
 from experiments.lars.experiment import main
 from experiments.lars.presets import PRESETS, get_preset
-from experiments.lars.shapes import residual_bytes, shapes, tree_bytes
+from experiments.lars.program import build_train_step, state_shapes
+from experiments.lars.shapes import (
+    assumed_facts,
+    batch_shapes,
+    fed_shape,
+    key_shape,
+    residual_bytes,
+)
+from lars_jax.train import DataParallel, data_mesh
 from lars_jax.train.config import replace_fields
 
 _NUMBERS = {

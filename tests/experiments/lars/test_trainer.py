@@ -25,7 +25,7 @@ def train(config):
     trainer = Trainer.create(config)
     losses = []
     state, _ = trainer.fit(
-        trainer.initial_state(),
+        trainer.init(),
         on_metrics=lambda step, row: losses.append(float(row["loss"])),
     )
     return jax.device_get(state.params), losses, trainer.evaluate(state)
@@ -58,7 +58,7 @@ def test_every_rule_trains(rule):
         losses.append(float(row["loss"]))
         norms.append(np.asarray(row["layer_norms"]))
 
-    before = trainer.initial_state()
+    before = trainer.init()
     weights = jax.device_get(before.params)
     state, _ = trainer.fit(before, on_metrics=record)
     assert np.isfinite(losses).all()
@@ -137,7 +137,7 @@ def test_estimate_takes_whole_spans(batch, span):
 def test_held_out_examples_are_evaluated_in_place_of_the_test_split():
     trainer = Trainer.create(replace_fields(BASE, holdout=100))
     assert len(trainer.inputs.train) == 1337
-    assert trainer.evaluate(trainer.initial_state())["count"] == 100
+    assert trainer.evaluate(trainer.init())["count"] == 100
 
 
 @pytest.mark.slow
@@ -154,7 +154,7 @@ def test_estimated_statistics_mend_what_few_large_steps_leave_behind():
     )
     accuracy = {}
     trainer = Trainer.create(config)
-    state, _ = trainer.fit(trainer.initial_state())
+    state, _ = trainer.fit(trainer.init())
     for choice in ("running", "estimated", "auto"):
         chosen = replace_fields(config, batch_statistics=choice)
         kin = Trainer(chosen, trainer.inputs, trainer.program)
