@@ -108,7 +108,7 @@ def choose_microbatches(config: Config, setting: Setting, limit: int) -> Choice:
     # Only pmap keeps the old state beside the new one.
     states = tree_bytes(state, shard=True) * (2 if parallel.backend == "pmap" else 1)
     resident = states + tree_bytes(setting.shared) + batch + beside
-    residuals = residual_bytes(whole, setting.facts) // devices
+    residuals = residual_bytes(whole, setting.facts, state) // devices
     # Gradients are there twice: as computed and as accumulated.
     fixed = resident + 2 * tree_bytes(state.params)
     most = int(fixed + MARGIN * residuals)

@@ -8,13 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.lars.config import Config, DataConfig
-from experiments.lars.program import (
-    ImageFacts,
-    Shared,
-    make_loss,
-    make_network,
-    state_shapes,
-)
+from experiments.lars.program import ImageFacts, Shared, make_loss, make_network
 from lars_jax.data import known_statistics
 from lars_jax.train import DataParallel, TrainState
 
@@ -47,7 +41,7 @@ class Setting:
     beside: int = 0
 
 
-def residual_bytes(config: Config, facts: ImageFacts) -> int:
+def residual_bytes(config: Config, facts: ImageFacts, state: TrainState) -> int:
     """Return what the forward pass of a micro-batch keeps for its backward pass.
 
     It is what differentiation asks for, before the compiler fuses anything, and so
@@ -56,6 +50,7 @@ def residual_bytes(config: Config, facts: ImageFacts) -> int:
     Args:
         config: the run, its micro-batches resolved.
         facts: of its data.
+        state: the shapes of its state.
     """
     network, key = make_network(config, facts), key_shape()
     count = config.global_batch // config.parts
@@ -69,7 +64,7 @@ def residual_bytes(config: Config, facts: ImageFacts) -> int:
             has_aux=True,
         )[1]
 
-    return tree_bytes(jax.eval_shape(backward, state_shapes(config, facts), part, key))
+    return tree_bytes(jax.eval_shape(backward, state, part, key))
 
 
 def batch_shapes(

@@ -27,7 +27,7 @@ from experiments.lars.shapes import (
     tree_bytes,
 )
 from lars_jax.optim import leaf_names
-from lars_jax.train import DataParallel, data_mesh
+from lars_jax.train import DataParallel, TrainState, data_mesh
 from lars_jax.train.config import flatten, to_json
 from lars_jax.train.parallel import AXIS
 
@@ -40,13 +40,15 @@ def describe(config: Config) -> Iterator[str]:
         yield f"({config.data.dataset} is not opened: taken to be like ImageNet)"
     facts = assumed_facts(config)
     cut, reason = _cut(config, facts)
-    params = state_shapes(cut, facts).params
+    devices = config.devices or jax.device_count()
+    # The devices need not exist here.
+    state = state_shapes(cut, facts, AbstractMesh((devices,), (AXIS,)))
     yield ""
-    yield from parameter_table(params)
+    yield from parameter_table(state.params)
     yield ""
     yield f"micro-batches: {reason}"
     yield "memory at full size over all devices, from shapes alone:"
-    for name, value in _memory(cut, facts).items():
+    for name, value in _memory(cut, facts, state).items():
         yield f"  {name:34} {value / 2**20:14,.1f} MiB"
 
 
@@ -69,12 +71,9 @@ def _cut(config: Config, facts: ImageFacts) -> tuple[Config, str]:
     return found.config, found.reason
 
 
-def _memory(config: Config, facts: ImageFacts) -> dict[str, int]:
-    devices = config.devices or jax.device_count()
-    # The devices need not exist here.
-    state = state_shapes(config, facts, AbstractMesh((devices,), (AXIS,)))
+def _memory(config: Config, facts: ImageFacts, state: TrainState) -> dict[str, int]:
     parameters = tree_bytes(state.params)
-    residuals = residual_bytes(config, facts)
+    residuals = residual_bytes(config, facts, state)
     batch = batch_shapes(config.global_batch, fed_shape(config.data, facts))
     rows = {
         "parameters": parameters,
@@ -89,5 +88,6 @@ def _memory(config: Config, facts: ImageFacts) -> dict[str, int]:
     part = config.global_batch // config.parts
     rows["kept for the backward pass, an image"] = residuals // part
     if config.state_sharding != "none":
+        devices = config.devices or jax.device_count()
         rows[f"state on each of {devices} devices"] = tree_bytes(state, shard=True)
     return rows
