@@ -3,7 +3,7 @@
 import math
 
 from experiments.lars.config import Config
-from experiments.lars.microbatches import check_microbatches
+from experiments.lars.microbatches import with_microbatches
 from lars_jax.errors import InputError
 from lars_jax.runs import check_ranges, out_of_range
 
@@ -39,7 +39,9 @@ def check(config: Config) -> Config:
             "random_resized_crop is cut on the host; got placement device: leave "
             "--placement out, or choose --augmentation crop"
         )
-    check_microbatches(config)
+    # While their number is open it may still be one.
+    parts = 1 if config.microbatches == "auto" else config.microbatches
+    with_microbatches(config, parts)
     if data.resize is not None and data.resize < data.image_size:
         raise InputError(
             f"resize must be at least image_size; got {data.resize} for images of "
@@ -69,23 +71,4 @@ def check_data(config: Config, examples: int) -> None:
             f"global_batch must not exceed the training examples; got "
             f"{config.global_batch} of {examples} in {config.data.dataset}: choose "
             f"--global-batch {examples} or less"
-        )
-
-
-def check_crop(config: Config, shape: tuple[int, ...]) -> None:
-    """Refuse a crop that is larger than the images it is cut from.
-
-    Args:
-        config: the run.
-        shape: shape of the first image, [H, W, C].
-
-    Raises:
-        InputError: evaluation, which crops without padding, could not cut it.
-    """
-    data = config.data
-    smallest = min(shape[:2]) if data.resize is None else data.resize
-    if data.augmentation != "random_resized_crop" and data.image_size > smallest:
-        raise InputError(
-            f"image_size must not exceed the images; got {data.image_size} for images "
-            f"of {shape[0]}x{shape[1]}: lower --image-size or set --resize"
         )

@@ -171,7 +171,7 @@ def compile_step(config: Config, setting: Setting) -> tuple[AheadOfTime, int]:
     )
 
 
-def with_microbatches(config: Config, parts: int, devices: int) -> Config:
+def with_microbatches(config: Config, parts: int, devices: int = 1) -> Config:
     """Return a configuration with its micro-batches, and a ghost batch to match.
 
     `per_device` becomes a number as soon as the devices are known, so that it gives the
@@ -183,24 +183,45 @@ def with_microbatches(config: Config, parts: int, devices: int) -> Config:
         devices: devices that share each of them.
 
     Raises:
-        InputError: an example or a ghost batch would be cut.
+        InputError: an example or a ghost batch would be cut; it names both sizes and a
+            way out.
 
     >>> config = replace_fields(Config(), global_batch=256, bn_span="per_device")
     >>> with_microbatches(config, 2, 8).model.bn_span
     16
     """
-    config = replace_fields(config, microbatches=parts)
-    share, rest = divmod(config.global_batch, parts * devices)
+    part, rest = divmod(config.global_batch, parts)
+    if rest:
+        raise InputError(
+            f"microbatches must divide global_batch; got {parts} of "
+            f"{config.global_batch}: set --microbatches to a divisor"
+        )
+    share, rest = divmod(part, devices)
     if rest:
         raise InputError(
             "global_batch must be a multiple of microbatches x devices; got "
             f"{config.global_batch} for {parts} x {devices}: set --global-batch to a "
             f"multiple of {parts * devices}, or --devices to fewer"
         )
-    if config.model.bn_span == "per_device" and config.model.has_batch_norm:
+    config = replace_fields(config, microbatches=parts)
+    if not config.model.has_batch_norm:
+        return config
+    if config.model.bn_span == "per_device":
         config = replace_fields(config, bn_span=share)
-    check_microbatches(config)
     span = config.model.span
+    if span is None and parts > 1:
+        raise InputError(
+            "bn_span must be a number or per_device where batch normalisation meets "
+            f"micro-batches; got global with {parts} micro-batches of {part} examples: "
+            f"set --bn-span to a divisor of {part}, such as "
+            f"{math.gcd(part, USUAL_SPAN)}"
+        )
+    # A whole batch may be less than a ghost batch; a part of one would cut it.
+    if span is not None and part % span and (parts > 1 or span < part):
+        raise InputError(
+            f"bn_span must divide a micro-batch; got {span} of {part} examples: set "
+            "--bn-span to a divisor"
+        )
     # Under jit examples may move between devices; a mapped step has only its own.
     if config.backend != "jit" and parts > 1 and span is not None and share % span:
         raise InputError(
@@ -209,39 +230,6 @@ def with_microbatches(config: Config, parts: int, devices: int) -> Config:
             "divisor, or --backend to jit"
         )
     return config
-
-
-def check_microbatches(config: Config) -> None:
-    """Refuse micro-batches that do not come out even, or would cut a ghost batch.
-
-    While their number is open it may still be one.
-
-    Raises:
-        InputError: naming both sizes and a way out.
-    """
-    span = config.model.bn_span
-    parts = 1 if config.microbatches == "auto" else config.microbatches
-    part, rest = divmod(config.global_batch, parts)
-    if rest:
-        raise InputError(
-            f"microbatches must divide global_batch; got {parts} of "
-            f"{config.global_batch}: set --microbatches to a divisor"
-        )
-    if not config.model.has_batch_norm:
-        return
-    if span == "global" and parts > 1:
-        raise InputError(
-            "bn_span must be a number or per_device where batch normalisation meets "
-            f"micro-batches; got global with {parts} micro-batches of {part} examples: "
-            f"set --bn-span to a divisor of {part}, such as "
-            f"{math.gcd(part, USUAL_SPAN)}"
-        )
-    # A whole batch may be less than a ghost batch; a part of one would cut it.
-    if isinstance(span, int) and part % span and (parts > 1 or span < part):
-        raise InputError(
-            f"bn_span must divide a micro-batch; got {span} of {part} examples: set "
-            "--bn-span to a divisor"
-        )
 
 
 def steps_ahead(setting: Setting, batch: int) -> int:

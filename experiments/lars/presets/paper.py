@@ -5,14 +5,7 @@ images scaled to 256 x 256, cropped at random and mirrored, and are tested on th
 central crop: ImageNet-1k validation, top-1. LARS adapts every leaf, biases and batch
 normalisation included, as Table 2 does.
 
-What the paper leaves open is chosen as follows, and again in a preset's `note`:
-
-* Table 1b keeps the 128 epochs of its baseline; the figures' axes end near 100.
-* LARS warm-up starts from 0. The text gives a start, 0.001, for Table 1a alone.
-* One batch normalisation sees the whole batch, up to 8192 examples: what the authors'
-  GPUs held at once. The paper does not say over which of them statistics were taken.
-* eta is 0.001 throughout. The paper states it for AlexNet; its ResNet-50 rates are
-  about a tenth of what later recipes use at that eta, so theirs was probably larger.
+What the paper leaves open is in a preset's `note`, and in `experiments/lars/README.md`.
 """
 
 from collections.abc import Sequence
