@@ -267,7 +267,7 @@ def pick(batch: Batch, shared: Shared, name: str) -> jax.Array:
 def make_network(
     config: Config, facts: ImageFacts, axis_name: str | None = None
 ) -> Network:
-    """Return the network of a configuration, for a step mapped over that axis if any."""
+    """Return the network of a configuration, for a step mapped over an axis if any."""
     model = config.model
     return build(
         model.network,
