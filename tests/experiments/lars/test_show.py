@@ -48,7 +48,7 @@ def test_full_size_step_keeps_every_shape_of_the_state(config):
     whole = config.model.bn_span == "global" and config.model.has_batch_norm
     config = replace_fields(config, microbatches=1 if whole else 2)
     facts, parallel = assumed_facts(config), DataParallel(data_mesh(1))
-    before = state_shapes(config, facts)
+    before = state_shapes(config, facts, parallel.mesh)
     batch = batch_shapes(config.global_batch, fed_shape(config.data, facts))
     step = build_train_step(config, facts, parallel)
     after, metrics = jax.eval_shape(step, before, batch, {"key": key_shape()})
