@@ -19,7 +19,6 @@ from experiments.lars.program import ImageFacts
 from experiments.lars.shapes import Setting, fed_shape, tree_bytes
 from lars_jax.data import (
     Source,
-    center_crop,
     channel_statistics,
     evaluation_batches,
     evaluation_images,
@@ -127,19 +126,6 @@ class Inputs:
             cut = {"resize": data.resize, "size": data.image_size}
             rows = evaluation_images(source, batch, rows=mine, **cut)
         return map(self._evaluating.shard_batch, interrupt.each(rows))
-
-    def evaluation_examples(self, index: np.ndarray) -> np.ndarray:
-        """Return some evaluation images as the network sees them, before scaling.
-
-        Args:
-            index: places in the evaluation data, at least one.
-
-        Returns:
-            uint8 [M, S, S, C].
-        """
-        source, data = self.evaluation.source, self.config.data
-        images = read_batch(source, index.tolist(), resize=data.resize).image
-        return center_crop(images, data.image_size)
 
     @property
     def _evaluating(self) -> DataParallel:
