@@ -9,7 +9,8 @@ from pathlib import Path
 import tyro
 
 from benchmarks.common.records import RECORDS, write_record
-from experiments.lars.compare import Grid, compare
+from experiments.lars.compare import compare
+from experiments.lars.config import Grid
 from experiments.lars.presets import get_preset
 from lars_jax.train.config import replace_fields
 from lars_jax.train.record import read_json, read_lines

@@ -7,7 +7,7 @@ import pytest
 
 from experiments.lars import compare
 from experiments.lars.compare import cell_config, learning_rates, middle_rate
-from experiments.lars.config import Config
+from experiments.lars.config import Config, Grid
 from experiments.lars.experiment import main
 from lars_jax.train import NonFiniteError
 from lars_jax.train.config import replace_fields
@@ -73,7 +73,7 @@ class Trained:
 
 def test_of_equal_accuracies_the_lower_loss_wins_and_divergence_loses(monkeypatch):
     monkeypatch.setattr(compare.Trainer, "create", Trained)
-    grid = compare.Grid(("lars",), (256,), 1, 5, 100, 16.0)
+    grid = Grid(("lars",), (256,), 1, 5, 100, 16.0)
     runs = list(compare._run_cell(Config(), "lars", grid))
     assert [run["accuracy"] for run in runs[:5]] == [0.9, 0.9, 0.9, 0.8, 0.0]
     assert runs[5]["rate"] == 2.0
