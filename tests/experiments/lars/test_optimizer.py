@@ -20,7 +20,7 @@ from lars_jax.optim import (
     warmup_polynomial,
 )
 
-RULES = [(name, "paper") for name in get_args(OptimizerName)]
+RULES: list[tuple[Any, Any]] = [(name, "paper") for name in get_args(OptimizerName)]
 RULES += [("lars", name) for name in get_args(VariantName) if name != "paper"]
 
 
