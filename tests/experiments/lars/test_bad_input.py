@@ -202,6 +202,10 @@ COMMANDS = {
     "unknown network": (["train", "--network", "resnet19"], "resnet19"),
     "fields that do not fit": (["train", "--resize", "4"], "resize must be at least"),
     "devices that do not fit": (["train", "--devices", "99"], "devices must be"),
+    "export to nowhere": (
+        ["export", NOWHERE, f"{NOWHERE}/weights.npz"],
+        "needs a directory to lie in",
+    ),
     "compare an unknown optimizer": (["compare", "--optimizers", "adam"], "adam"),
     "compare nothing": (["compare", "--seeds", "0"], "seeds must be a whole number"),
 }
