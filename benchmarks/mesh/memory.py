@@ -17,12 +17,12 @@ import jax
 import tyro
 
 from benchmarks.common.records import write_record
-from experiments.lars.config import replace
 from experiments.lars.microbatches import GIB, SHARE, choose_microbatches
 from experiments.lars.presets import get_preset
 from experiments.lars.shapes import Setting, assumed_facts, fed_shape
 from lars_jax.errors import InputError
 from lars_jax.train import DataParallel, data_mesh
+from lars_jax.train.config import replace_fields
 
 SPAN = 64
 NETWORKS = {"resnet50": "mlperf_4096", "alexnet_bn": "alexnet_bn_4k_lars"}
@@ -40,7 +40,7 @@ COMMAND = "python -m benchmarks.mesh.memory"
 
 def row(network: str, batch: int, devices: int, memory: int) -> dict[str, Any]:
     """Return what is picked for one batch on devices with so many GiB."""
-    config = replace(
+    config = replace_fields(
         get_preset(NETWORKS[network]).config, global_batch=batch, bn_span=SPAN
     )
     case = {"network": network, "batch": batch, "devices": devices, "memory": memory}

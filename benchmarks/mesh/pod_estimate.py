@@ -31,9 +31,10 @@ from benchmarks.common.records import write_record
 from benchmarks.common.steps import MeshStep
 from benchmarks.mesh.collectives import collectives, exchanged_bytes
 from benchmarks.mesh.pod_machines import ASSUMED, H100_64, MACHINES, Assumption, Machine
-from experiments.lars.config import Config, ModelConfig, replace
+from experiments.lars.config import Config, ModelConfig
 from experiments.lars.presets import get_preset
 from experiments.lars.program import ImageFacts, make_network
+from lars_jax.train.config import replace_fields
 from lars_jax.train.parallel import Backend
 
 PRESETS = {"resnet50": "mlperf_32768", "alexnet_bn": "alexnet_bn_32k_lars"}
@@ -108,7 +109,7 @@ class Case:
 
     def config(self) -> Config:
         """Return its configuration; bytes do not depend on the number of examples."""
-        return replace(
+        return replace_fields(
             get_preset(PRESETS[self.network]).config,
             global_batch=EXAMPLES * self.devices * self.microbatches,
             microbatches=self.microbatches,

@@ -32,9 +32,10 @@ from benchmarks.common.records import write_record
 from benchmarks.common.rounds import Run, ratios, steps_for, summary
 from benchmarks.common.steps import MeshStep
 from benchmarks.mesh.scaling_figure import save_figure
-from experiments.lars.config import Config, replace
+from experiments.lars.config import Config
 from experiments.lars.presets import get_preset
 from experiments.lars.program import ImageFacts
+from lars_jax.train.config import replace_fields
 from lars_jax.train.parallel import Backend
 
 ONE_DEVICE = "one device"
@@ -64,7 +65,7 @@ def step_config(
     settings: Settings, backend: Backend, devices: int, batch: int
 ) -> Config:
     """Return the configuration of one program; only its step is used."""
-    return replace(
+    return replace_fields(
         get_preset("cifar10_resnet20_128").config,
         network=settings.network,
         bn_span=settings.examples,

@@ -18,12 +18,12 @@ import optax
 from benchmarks.common.records import write_record
 from benchmarks.common.rounds import Run, compare
 from benchmarks.common.steps import MeshStep
-from experiments.lars.config import replace
 from experiments.lars.presets import get_preset
 from experiments.lars.program import make_loss
 from experiments.lars.shapes import assumed_facts
 from lars_jax.cpu import COMPILER_OPTIONS
 from lars_jax.train import TrainState
+from lars_jax.train.config import replace_fields
 
 PARTS = (1, 4, 16, 64)
 CASES = {"resnet20": ("cifar10_resnet20_128", 32), "resnet8": ("digits", 64)}
@@ -35,7 +35,7 @@ COMMAND = "python -m benchmarks.throughput.accumulation"
 
 def made(preset: str, micro_batch: int, parts: int) -> MeshStep:
     """Return the step of a preset that takes so many parts on one device."""
-    config = replace(
+    config = replace_fields(
         get_preset(preset).config,
         global_batch=parts * micro_batch,
         microbatches=parts,

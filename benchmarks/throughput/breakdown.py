@@ -52,7 +52,7 @@ def _parts(trainer: Trainer) -> dict[str, Callable[[], Any]]:
         start=0, stop=1, seed=config.seed, interrupt=Interrupt()
     )
     batch = next(batches)
-    state = trainer.initial_state()
+    state = trainer.init()
     tx = make_optimizer(config.optimizer, total_steps=1, steps_per_epoch=1.0)
     key = shared["key"]
 
@@ -80,7 +80,7 @@ def _parts(trainer: Trainer) -> dict[str, Callable[[], Any]]:
     images, labels = data(batch, shared)
     _, gradients = backward(state.params, images, labels)
     step = trainer.program.train_step
-    carried = [trainer.initial_state()]
+    carried = [trainer.init()]
 
     def whole() -> Any:
         carried[0], metrics = step(carried[0], batch, shared)

@@ -43,7 +43,6 @@ from benchmarks.common.rounds import (
     summary,
 )
 from benchmarks.throughput.breakdown import breakdown
-from experiments.lars.config import replace
 from experiments.lars.inputs import Inputs, Split
 from experiments.lars.presets import get_preset
 from experiments.lars.program import ImageFacts, build_program
@@ -51,6 +50,7 @@ from experiments.lars.trainer import Trainer
 from lars_jax.data import ArraySource, known_statistics, load_source, to_arrays
 from lars_jax.errors import InputError
 from lars_jax.train import DataParallel, data_mesh
+from lars_jax.train.config import replace_fields
 from lars_jax.train.record import environment
 
 COMMAND = "python -m benchmarks.throughput.cifar10"
@@ -131,7 +131,7 @@ def measure(settings: Settings, source: ArraySource | None = None) -> dict[str, 
 
 def our_trainer(settings: Settings, source: ArraySource) -> Trainer:
     """Return a trainer on one device whose data set is there already."""
-    config = replace(
+    config = replace_fields(
         get_preset("cifar10_resnet20_128").config,
         global_batch=settings.batch,
         microbatches=1,
@@ -160,7 +160,7 @@ class Training:
 
     def __init__(self, trainer: Trainer):
         self.trainer = trainer
-        self.state = trainer.initial_state()
+        self.state = trainer.init()
 
     def run(self, steps: int) -> None:
         """Train for some steps, and return once the device is done."""
@@ -227,7 +227,7 @@ def _trial(make: Any, variant: str, settings: Settings) -> tuple[Any, float]:
 
 
 def _check_same_size(trainer: Trainer, training: Any) -> None:
-    params = jax.eval_shape(trainer.initial_state).params
+    params = trainer.like().params
     ours = sum(leaf.size for leaf in jax.tree.leaves(params))
     if ours != training.parameters:
         raise RuntimeError(

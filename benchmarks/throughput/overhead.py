@@ -21,10 +21,10 @@ import jax
 import tyro
 
 from benchmarks.common.records import mean_sd, write_record
-from experiments.lars.config import replace
 from experiments.lars.presets import get_preset
 from experiments.lars.trainer import Trainer
 from lars_jax.train import Interrupt
+from lars_jax.train.config import replace_fields
 from lars_jax.train.loop import MAX_IN_FLIGHT
 
 COMMAND = "python -m benchmarks.throughput.overhead"
@@ -46,7 +46,7 @@ class Settings:
 
 def bare_loop(trainer: Trainer, batches: list[Any]) -> float:
     """Return the time of the compiled steps alone, batches already on the device."""
-    state = trainer.initial_state()
+    state = trainer.init()
     shared = trainer.inputs.shared(trainer.inputs.train, trainer.config.seed)
     jax.block_until_ready(state)
     started = time.perf_counter()
@@ -61,7 +61,7 @@ def bare_loop(trainer: Trainer, batches: list[Any]) -> float:
 
 def fit_loop(trainer: Trainer) -> float:
     """Return the time of the same steps through `fit`, every step logged."""
-    state = trainer.initial_state()
+    state = trainer.init()
     jax.block_until_ready(state)
     rows: list[Any] = []
     started = time.perf_counter()
@@ -96,7 +96,9 @@ def record(
 def main(settings: Settings) -> None:
     """Write `records/loop_overhead.json` and `records/import_time.json`."""
     preset, steps = settings.preset, settings.steps
-    config = replace(get_preset(preset).config, steps=steps, log_every=1, devices=1)
+    config = replace_fields(
+        get_preset(preset).config, steps=steps, log_every=1, devices=1
+    )
     trainer = Trainer.create(config)
     batches = list(
         trainer.inputs.train_batches(start=0, stop=steps, seed=0, interrupt=Interrupt())

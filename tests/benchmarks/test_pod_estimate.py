@@ -7,8 +7,8 @@ from benchmarks.mesh import pod_estimate
 from benchmarks.mesh.collectives import collectives, exchanged_bytes
 from benchmarks.mesh.pod_estimate import Case, Counts, count, estimate, expected_bytes
 from benchmarks.mesh.pod_machines import H100_64, MACHINES, V5E_256
-from experiments.lars.config import replace
 from experiments.lars.presets import get_preset
+from lars_jax.train.config import replace_fields
 
 TINY = Counts(
     parameters=250_000_000,
@@ -32,7 +32,7 @@ TINY = Counts(
 )
 @pytest.mark.slow
 def test_bytes_by_shapes_are_those_of_the_compiled_step(case: Case):
-    config = replace(
+    config = replace_fields(
         get_preset("digits").config,
         network="resnet8",
         global_batch=pod_estimate.EXAMPLES * case.devices * case.microbatches,
