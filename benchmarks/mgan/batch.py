@@ -24,7 +24,7 @@ from experiments.mgan.presets import get_preset
 from experiments.mgan.trainer import Trainer
 from lars_jax.train import NonFiniteError
 from lars_jax.train.config import to_json
-from lars_jax.train.record import JsonLines, read_lines
+from lars_jax.train.record import append_row, read_lines
 
 COMMAND = "python -m benchmarks.mgan.batch"
 SEEN = 3_200_000
@@ -194,9 +194,7 @@ def _play_missing(path: Path, wanted: list[tuple[str, str, int, str, int]]) -> N
         if key in done:
             continue
         found = row(*key)
-        lines = JsonLines(path)
-        lines.append({"step": 0, **found})
-        lines.close()
+        append_row(path, {"step": 0, **found})
         final = found["final"]
         print(*key, f"W {final['wasserstein']:.3f} modes {final['modes']}", flush=True)
 

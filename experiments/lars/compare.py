@@ -7,7 +7,6 @@ once on the test split. A rate is traced, so a cell compiles once however many r
 tries.
 """
 
-import contextlib
 import itertools
 import math
 import sys
@@ -29,7 +28,7 @@ from lars_jax.report import accuracy_by_batch_figure
 from lars_jax.runs import check_ranges
 from lars_jax.train import NonFiniteError
 from lars_jax.train.config import replace_fields
-from lars_jax.train.record import JsonLines, environment, write_json, write_text
+from lars_jax.train.record import append_row, environment, write_json, write_text
 
 CENTRES = {"lars": 4.0, "sgd": 0.1, "nesterov": 0.2, "lamb": 0.03}
 """Middle of the rates tried at a batch of 256, for LARS at eta = 0.001."""
@@ -53,14 +52,12 @@ def compare(config: Config, grid: Grid, directory: Path) -> str:
     write_json(directory / "config.json", record | {"environment": environment()})
     cells = [(name, batch) for name in grid.optimizers for batch in grid.batches]
     rows = []
-    with (
-        contextlib.closing(JsonLines(directory / "results.jsonl")) as results,
-        tqdm(total=len(cells) * (grid.trials + grid.seeds), unit="run") as progress,
-    ):
+    runs_in_all = len(cells) * (grid.trials + grid.seeds)
+    with tqdm(total=runs_in_all, unit="run") as progress:
         for name, batch in cells:
             runs = []
             for run in _run_cell(cell_config(config, name, batch), name, grid):
-                results.append(run)
+                append_row(directory / "results.jsonl", run)
                 runs.append(run)
                 progress.update()
             rows.append(_summarise(runs))

@@ -4,7 +4,6 @@ from lars_jax.data.arrays import ImageArrays, read_batch, to_arrays
 from lars_jax.data.augment import augment, center_crop, example_keys, normalize
 from lars_jax.data.digits import digits_source
 from lars_jax.data.folder import FolderSource, folder_source
-from lars_jax.data.holdout import hold_out
 from lars_jax.data.host import (
     evaluation_batches,
     evaluation_images,
@@ -13,7 +12,7 @@ from lars_jax.data.host import (
 )
 from lars_jax.data.load import load_source
 from lars_jax.data.order import batch_samples, epoch_order
-from lars_jax.data.source import ArraySource, Source, Subset
+from lars_jax.data.source import ArraySource, Source, Subset, Unlabelled, hold_out
 from lars_jax.data.statistics import (
     KNOWN_STATISTICS,
     ChannelStatistics,
@@ -21,7 +20,6 @@ from lars_jax.data.statistics import (
     known_statistics,
 )
 from lars_jax.data.tfds_source import TfdsSource, find_prepared, tfds_source
-from lars_jax.data.unlabelled import Unlabelled
 
 __all__ = [
     "KNOWN_STATISTICS",

@@ -80,9 +80,6 @@ def usable_cores() -> int:
 
     Decoders beyond the number of cores slow one another down, and a container is often
     given fewer than the machine has.
-
-    >>> 1 <= usable_cores() <= 16
-    True
     """
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -122,22 +119,10 @@ def read_batch(
 def require_equal_shape(
     source: Source, expected: tuple[int, ...], shape: tuple[int, ...]
 ) -> None:
-    """Refuse images that do not fit into one array.
-
-    Args:
-        source: the data set, for its name.
-        expected: shape of the first image, [H, W, C].
-        shape: shape of another.
-
-    Raises:
-        InputError: the shapes differ.
-    """
+    """Raise `InputError` if two images of a source, [H, W, C], fit into no array."""
     if shape != expected:
+        sizes = ("x".join(map(str, lengths)) for lengths in (expected, shape))
         raise InputError(
             f"Images of one run have one size, {source.name} has "
-            f"{_size(expected)} and {_size(shape)}; set --resize."
+            f"{' and '.join(sizes)}; set --resize."
         )
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return "x".join(str(length) for length in shape)

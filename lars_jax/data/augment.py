@@ -6,7 +6,7 @@ same epoch for every batch size, micro-batch and number of devices.
 """
 
 from collections.abc import Sequence
-from typing import overload
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,8 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from lars_jax.errors import InputError
+
+A = TypeVar("A", jax.Array, np.ndarray)
 
 
 def example_keys(key: jax.Array, index: jax.Array, epoch: jax.Array) -> jax.Array:
@@ -97,15 +99,7 @@ def augment(
     return jax.vmap(vary)(images, keys)
 
 
-@overload
-def center_crop(images: jax.Array, size: int) -> jax.Array: ...
-
-
-@overload
-def center_crop(images: np.ndarray, size: int) -> np.ndarray: ...
-
-
-def center_crop(images: jax.Array | np.ndarray, size: int) -> jax.Array | np.ndarray:
+def center_crop(images: A, size: int) -> A:
     """Return the centre of each image; on odd margins, the upper left of the two.
 
     Args:

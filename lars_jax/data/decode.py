@@ -77,8 +77,6 @@ def decode_image(data: bytes | BinaryIO, *, channels: int, where: str) -> np.nda
 
 
 def _to_mode(image: "Image.Image", mode: str) -> "Image.Image":
-    if image.mode == mode:
-        return image
     # Pillow warns when a palette with transparent entries loses them in one go.
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")

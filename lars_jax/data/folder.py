@@ -77,7 +77,7 @@ def folder_source(path: str | Path, split: str) -> FolderSource:
         entry.name
         for other in _folders(root)
         for entry in _folders(other)
-        if entry.name not in members and _has_image(entry)
+        if entry.name not in members and _images(entry)
     }
     names = sorted({name for name, files in members.items() if files} | others)
     pairs = [
@@ -97,20 +97,13 @@ def folder_source(path: str | Path, split: str) -> FolderSource:
 
 
 def _folders(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return []
-    entries = (entry for entry in path.iterdir() if not entry.name.startswith("."))
-    return sorted(entry for entry in entries if entry.is_dir())
+    return [entry for entry in _entries(path) if entry.is_dir()]
 
 
 def _images(path: Path) -> list[Path]:
-    return sorted(entry for entry in path.iterdir() if _is_image(entry))
+    return [entry for entry in _entries(path) if entry.suffix.lower() in SUFFIXES]
 
 
-def _has_image(path: Path) -> bool:
-    return any(_is_image(entry) for entry in path.iterdir())
-
-
-def _is_image(path: Path) -> bool:
+def _entries(path: Path) -> list[Path]:
     # Hidden files are left behind by desktops and copying programs ("._cat.jpg").
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    return sorted(path.glob("[!.]*"))

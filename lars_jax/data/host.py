@@ -56,12 +56,9 @@ def index_batches(
     """
     require_batch(size, batch)
 
-    def batches() -> Iterator[Batch]:
-        for step in range(start, steps):
-            index, epoch = batch_samples(seed, step, size, batch)
-            yield {"index": _take(index, rows), "epoch": _take(epoch, rows)}
-
-    return batches()
+    taken = slice(None) if rows is None else rows
+    samples = (batch_samples(seed, step, size, batch) for step in range(start, steps))
+    return ({"index": index[taken], "epoch": epoch[taken]} for index, epoch in samples)
 
 
 def evaluation_batches(
@@ -90,14 +87,14 @@ def evaluation_batches(
             f"{size} in batches of {batch}; correct them."
         )
 
-    def batches() -> Iterator[Batch]:
-        for first in range(0, size, batch):
-            index = np.arange(first, first + batch, dtype=np.int32)
-            mask = index < size
-            index = np.where(mask, index, np.int32(0))
-            yield {"index": _take(index, rows), "mask": _take(mask, rows)}
+    taken = slice(None) if rows is None else rows
 
-    return batches()
+    def batch_from(first: int) -> Batch:
+        index = np.arange(first, first + batch, dtype=np.int32)[taken]
+        mask = index < size
+        return {"index": np.where(mask, index, np.int32(0)), "mask": mask}
+
+    return map(batch_from, range(0, size, batch))
 
 
 def image_batches(
@@ -143,15 +140,14 @@ def image_batches(
     >>> [batch["image"].shape for batch in batches]
     [(64, 8, 8, 1), (64, 8, 8, 1)]
     """
-    examples = len(source)
+    examples, taken = len(source), slice(None) if rows is None else rows
     require_batch(examples, batch)
     if random_resized_crop and size is None:
         raise InputError("A random resized crop needs a size, got None; give one.")
 
     def load(step: int, low: int, high: int) -> Batch:
         index, epoch = (
-            _take(part, rows)[low:high]
-            for part in batch_samples(seed, step, examples, batch)
+            part[taken][low:high] for part in batch_samples(seed, step, examples, batch)
         )
         if random_resized_crop and size is not None:
             image, label = _cropped(source, index, epoch, seed=seed, size=size)
@@ -213,10 +209,6 @@ def evaluation_images(
     return _assemble(source, load, range(len(plan)), count, threads)
 
 
-def _take(values: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
-    return values if rows is None else values[rows]
-
-
 def _cropped(
     source: Source, index: np.ndarray, epoch: np.ndarray, *, seed: int, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -258,19 +250,16 @@ def _assemble(
             for name in pieces[0]
         }
 
-    def batches() -> Iterator[Batch]:
-        pool = ThreadPoolExecutor(workers)
-        begun: deque[list[Future[Batch]]] = deque()
-        try:
-            for step in steps:
-                begun.append([pool.submit(load, step, *place) for place in places])
-                # One batch in the making while the one before is in use.
-                if len(begun) > 1:
-                    yield joined(begun.popleft())
-            while begun:
+    pool = ThreadPoolExecutor(workers)
+    begun: deque[list[Future[Batch]]] = deque()
+    try:
+        for step in steps:
+            begun.append([pool.submit(load, step, *place) for place in places])
+            # One batch in the making while the one before is in use.
+            if len(begun) > 1:
                 yield joined(begun.popleft())
-        finally:
-            # Nobody will ask for what has not yet begun, nor waits for what has.
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    return batches()
+        while begun:
+            yield joined(begun.popleft())
+    finally:
+        # Nobody will ask for what has not yet begun, nor waits for what has.
+        pool.shutdown(wait=False, cancel_futures=True)

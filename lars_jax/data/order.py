@@ -1,14 +1,8 @@
 """Which example is which: the order of a run as a pure function of its seed.
 
 Batch i of a run holds the global samples i*B .. i*B + B - 1, and global sample n is
-example `epoch_order(seed, n // N, N)[n % N]`: batches run across the end of an epoch,
-so that every batch is full and every epoch shows every example once. Nothing here
-remembers anything, so the place in the data is the number of the step, and any batch
-size, number of devices or restart replays the same sequence of examples.
-
-All randomness of the host comes from `random_bits`. It uses only what NumPy promises
-to keep for good, `SeedSequence` and the raw stream of a bit generator; the methods of
-`numpy.random.Generator` (shuffle, permutation, uniform) may change between releases.
+example `epoch_order(seed, n // N, N)[n % N]`: every batch is full, every epoch shows
+every example once, and the place in the data is the number of the step.
 """
 
 import functools
@@ -48,6 +42,8 @@ def random_bits(
     """
     if not 0 <= seed < 2**32:
         raise InputError(f"A seed is 0 .. 4294967295, got {seed}; choose one of those.")
+    # These NumPy promises to keep for good; the methods of `numpy.random.Generator`
+    # (shuffle, permutation, uniform) may change between releases.
     sequence = np.random.SeedSequence([seed, epoch, example, purpose])
     return np.random.Philox(sequence).random_raw(count)
 
@@ -119,17 +115,7 @@ def batch_samples(
 
 
 def require_batch(size: int, batch: int) -> None:
-    """Refuse a batch that cannot be made of distinct examples.
-
-    Args:
-        size: number of examples N.
-        batch: examples per batch B.
-
-    Raises:
-        InputError: B < 1 or B > N.
-
-    >>> require_batch(size=100, batch=100)
-    """
+    """Raise `InputError` unless a batch of distinct examples can be made."""
     if batch < 1:
         raise InputError(f"A batch holds at least one example, got {batch}; raise it.")
     if batch > size:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from lars_jax.data.order import HOLD_OUT, random_bits
 from lars_jax.errors import InputError
 
 Example = tuple[np.ndarray, int]
@@ -114,15 +115,78 @@ class Subset:
         return read_examples(self.source, [int(i) for i in self.indices[list(indices)]])
 
 
-def read_examples(source: Source, indices: Sequence[int]) -> list[Example]:
-    """Read examples, all at once where the source can; check their labels.
+@dataclass(frozen=True, eq=False)
+class Unlabelled:
+    """A source whose every image has the label 0, whatever label it had.
+
+    The unlabelled split of STL-10 gives its images the label -1, which no class has.
+
+    Attributes:
+        source: where the images come from.
+
+    >>> from lars_jax.data.digits import digits_source
+    >>> Unlabelled(digits_source("test"))[3][1]
+    0
+    """
+
+    source: Source
+
+    @property
+    def name(self) -> str:
+        """Name of the data set and split."""
+        return self.source.name
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The one class that there is."""
+        return ("image",)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int, /) -> Example:
+        return self.source[index][0], 0
+
+    def __getitems__(self, indices: Sequence[int], /) -> list[Example]:
+        return [(image, 0) for image, _ in _read(self.source, indices)]
+
+
+def hold_out(data: Source, count: int, seed: int = 0) -> tuple[Subset, Subset]:
+    """Split the training data at random into what is trained on and what is set aside.
+
+    The choice depends on the number of examples, `count` and `seed` alone, so every run
+    of a comparison sets the same examples aside. Both parts keep the order of the data.
 
     Args:
-        source: the data set.
-        indices: places in it.
+        data: N examples.
+        count: number of examples to set aside, 1 .. N - 1.
+        seed: seed of the choice, which is not the run's.
 
     Returns:
-        One (image uint8 [H, W, C], label) per index.
+        (training part, held-out part).
+
+    Raises:
+        InputError: a count that leaves either part empty.
+
+    >>> from lars_jax.data.digits import digits_source
+    >>> train, held_out = hold_out(digits_source("train"), 200)
+    >>> len(train), len(held_out)
+    (1237, 200)
+    """
+    size = len(data)
+    if not 0 < count < size:
+        raise InputError(
+            f"A hold-out takes 1 .. {size - 1} of {size} examples, got {count}; "
+            "change --holdout."
+        )
+    order = np.argsort(random_bits(size, seed=seed, purpose=HOLD_OUT), kind="stable")
+    held = np.sort(order[:count]).astype(np.int32)
+    kept = np.sort(order[count:]).astype(np.int32)
+    return Subset(data, kept), Subset(data, held)
+
+
+def read_examples(source: Source, indices: Sequence[int]) -> list[Example]:
+    """Return examples, read all at once where the source can, their labels checked.
 
     Raises:
         InputError: a label that no class has.
@@ -131,10 +195,14 @@ def read_examples(source: Source, indices: Sequence[int]) -> list[Example]:
     >>> [label for _, label in read_examples(digits_source("test"), [0, 1, 2])]
     [2, 7, 7]
     """
-    read_many = getattr(source, "__getitems__", None)
-    examples = read_many(indices) if read_many else [source[i] for i in indices]
+    examples = _read(source, indices)
     _require_labels(source, indices, np.array([label for _, label in examples]))
     return examples
+
+
+def _read(source: Source, indices: Sequence[int]) -> list[Example]:
+    read_many = getattr(source, "__getitems__", None)
+    return read_many(indices) if read_many else [source[i] for i in indices]
 
 
 def _require_labels(source: Source, indices: Sequence[int], labels: np.ndarray) -> None:

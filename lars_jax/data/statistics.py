@@ -63,16 +63,14 @@ def channel_statistics(image: np.ndarray) -> ChannelStatistics:
             "Channel statistics take uint8 [N, H, W, C] with at least one pixel, got "
             f"{image.dtype} {list(image.shape)}; convert the images."
         )
-    channels = image.shape[-1]
-    total = np.zeros(channels, np.int64)
-    squares = np.zeros(channels, np.int64)
+    channels, levels = image.shape[-1], np.arange(256)
+    counts = np.zeros((channels, 256), np.int64)
+    # In parts, as NumPy counts by eight bytes a pixel.
     for start in range(0, len(image), 256):
         part = image[start : start + 256].reshape(-1, channels)
-        for channel in range(channels):
-            counts = np.bincount(part[:, channel], minlength=256)
-            total[channel] += counts @ np.arange(256)
-            squares[channel] += counts @ np.arange(256) ** 2
+        counts += [np.bincount(values, minlength=256) for values in part.T]
     pixels = image.size // channels
+    total, squares = counts @ levels, counts @ levels**2
     mean = total / pixels / 255
     # n sum x^2 - (sum x)^2 in whole numbers: no cancellation of rounded terms.
     scatter = [

@@ -150,20 +150,14 @@ def find_prepared(dataset: str, data_dir: str | Path | None = None) -> Path:
 
 
 def _versions(home: Path) -> list[Path]:
-    if not home.is_dir():
-        return []
-    found = [
-        entry
-        for entry in home.iterdir()
-        if re.fullmatch(r"\d+(\.\d+)*", entry.name)
-        and (entry / "dataset_info.json").is_file()
-    ]
-    return sorted(found, key=lambda entry: [int(n) for n in entry.name.split(".")])
+    """Return the folders of all versions that are prepared, in their order."""
+    found = [info.parent for info in home.glob("*/dataset_info.json")]
+    found = [place for place in found if re.fullmatch(r"\d+(\.\d+)*", place.name)]
+    return sorted(found, key=lambda place: [int(n) for n in place.name.split(".")])
 
 
 def _only_config(dataset: str, home: Path) -> Path:
-    entries = sorted(home.iterdir()) if home.is_dir() else []
-    configs = [entry for entry in entries if entry.is_dir() and _versions(entry)]
+    configs = [entry for entry in sorted(home.glob("*")) if _versions(entry)]
     if len(configs) > 1:
         raise InputError(
             f"The data set {dataset!r} is prepared in several configs "

@@ -6,15 +6,14 @@ the constraints of the package `annotated_types`. The command line ignores them,
 """
 
 import dataclasses
-import math
-import types
+import operator
 import typing
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from annotated_types import BaseMetadata, Ge, Gt, Interval, Le, Lt
+from annotated_types import BaseMetadata, Ge, Gt, Interval
 
 from lars_jax.errors import InputError
+from lars_jax.train.config import describe, fits, options
 
 Positive = Annotated[int, Gt(0)]
 """A whole number above 0."""
@@ -53,8 +52,8 @@ def check_ranges(config: Any) -> None:
         value, hint = getattr(config, field.name), hints[field.name]
         if dataclasses.is_dataclass(value):
             check_ranges(value)
-        elif not any(_allows(option, value) for option in _options(hint)):
-            rule = " or ".join(_rule(option) for option in _options(hint))
+        elif not any(_allows(option, value) for option in options(hint)):
+            rule = " or ".join(map(_rule, options(hint)))
             raise out_of_range(field.name, rule, value)
 
 
@@ -68,67 +67,39 @@ def out_of_range(name: str, rule: str, value: Any) -> InputError:
     return InputError(f"{name} must be {rule}; got {value}: set {flag} to such a value")
 
 
-def _options(hint: Any) -> tuple[Any, ...]:
-    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    return typing.get_args(hint) if union else (hint,)
+_BOUNDS = {
+    "gt": (operator.gt, "above"),
+    "ge": (operator.ge, "of at least"),
+    "lt": (operator.lt, "below"),
+    "le": (operator.le, "of at most"),
+}
 
 
 def _allows(option: Any, value: Any) -> bool:
-    if typing.get_origin(option) is Literal:
-        return value in typing.get_args(option)
     kind, bounds = _split(option)
-    if kind in (int, float):
-        number = isinstance(value, int if kind is int else int | float)
-        if not number or isinstance(value, bool) or not math.isfinite(value):
-            return False
-    elif kind is not Any and not isinstance(value, typing.get_origin(kind) or kind):
-        return False
-    return all(_holds(bound, value) for bound in bounds)
-
-
-def _holds(bound: BaseMetadata, value: Any) -> bool:
-    match bound:
-        case Gt(gt=limit):
-            return value > limit
-        case Ge(ge=limit):
-            return value >= limit
-        case Lt(lt=limit):
-            return value < limit
-        case Le(le=limit):
-            return value <= limit
-    raise TypeError(f"a range must be given by bounds; got {bound}: use Gt, Ge, Lt, Le")
+    return fits(kind, value) and all(
+        _BOUNDS[sign][0](value, limit) for sign, limit in bounds
+    )
 
 
 def _rule(option: Any) -> str:
-    if option is type(None):
-        return "left out"
-    if typing.get_origin(option) is Literal:
-        names = typing.get_args(option)
-        return f"one of {', '.join(map(str, names))}" if names[1:] else str(names[0])
     kind, bounds = _split(option)
-    names = {int: "a whole number", float: "a finite number", bool: "true or false"}
-    words = [names.get(kind, "a text" if kind is str else str(kind))]
-    for bound in bounds:
-        for sign, word in _WORDS.items():
-            if (limit := getattr(bound, sign, None)) is not None:
-                words.append(f"{word} {limit:,}")
-    return " ".join(words[:2]) + "".join(f" and {word}" for word in words[2:])
+    words = " and ".join(f"{_BOUNDS[sign][1]} {limit:,}" for sign, limit in bounds)
+    return f"{describe(kind)} {words}".strip()
 
 
-_WORDS = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most"}
-
-
-def _split(option: Any) -> tuple[Any, list[BaseMetadata]]:
-    """Return the type of an annotation, and its bounds one by one."""
+def _split(option: Any) -> tuple[Any, list[tuple[str, Any]]]:
+    """Return the type of an annotation, and its bounds by their signs."""
     if typing.get_origin(option) is not Annotated:
         return option, []
     kind, *metadata = typing.get_args(option)
-    return kind, list(_bounds(metadata))
-
-
-def _bounds(metadata: list[Any]) -> Iterator[BaseMetadata]:
+    found = []
     for item in metadata:
-        if isinstance(item, Interval):
-            yield from item  # An interval is a group of its bounds.
-        elif isinstance(item, BaseMetadata):
-            yield item
+        limits = [(sign, getattr(item, sign, None)) for sign in _BOUNDS]
+        limits = [(sign, limit) for sign, limit in limits if limit is not None]
+        if isinstance(item, BaseMetadata) and not limits:
+            raise TypeError(
+                f"a range must be given by bounds; got {item}: use Gt, Ge, Lt, Le"
+            )
+        found.extend(limits)
+    return kind, found

@@ -185,17 +185,12 @@ def _train(experiment: Experiment[Any], words: list[str]) -> int:
 
     kind = Train[experiment.config]
     preset, asked = parse_preset(experiment, kind, "train", words)
-    cluster = find_cluster(
-        os.environ,
-        method=asked.processes,
-        coordinator=asked.coordinator,
-        num_processes=asked.num_processes,
-        process_id=asked.process_id,
-    )
-    processes = join(cluster)
+    names = ("coordinator", "num_processes", "process_id")
+    told = {name: getattr(asked, name) for name in names}
+    processes = join(find_cluster(os.environ, method=asked.processes, **told))
 
     def run() -> int:
-        outcome = train(
+        return train(
             experiment,
             asked.config,
             asked.run_dir or default_directory(preset.name),
@@ -203,8 +198,7 @@ def _train(experiment: Experiment[Any], words: list[str]) -> int:
             resume=asked.resumes,
             processes=processes,
             grace=asked.grace,
-        )
-        return outcome.status
+        ).status
 
     return run() if processes.alone else run_among(processes, run)
 

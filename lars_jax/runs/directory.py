@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from lars_jax.errors import InputError
 from lars_jax.train.config import difference, from_json, to_json
-from lars_jax.train.processes import same_on_all
+from lars_jax.train.processes import on_first
 from lars_jax.train.record import environment, read_json, write_json
 
 Resume = Literal["no", "yes", "if_any"]
@@ -21,17 +21,13 @@ def default_directory(name: str) -> Path:
     'runs'
     """
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / same_on_all(f"{now}-{name}")
+    return Path("runs") / on_first(lambda: f"{now}-{name}")
 
 
 def can_resume(
-    config: Any,
-    directory: Path,
-    resume: Resume,
-    *,
-    placement: Sequence[str],
-) -> str:
-    """Return `yes` where the directory holds this run, to go on with, else nothing.
+    config: Any, directory: Path, resume: Resume, *, placement: Sequence[str]
+) -> bool:
+    """Return whether the directory holds this run, to go on with.
 
     Args:
         config: what is asked for, a dataclass.
@@ -40,9 +36,6 @@ def can_resume(
         placement: fields at the top of a configuration that may change when a run goes
             on: they say where it runs, and change no number.
 
-    Returns:
-        A string, as `on_first` takes it.
-
     Raises:
         InputError: it holds another run, or this one and it was not asked to go on, or
             none and it was.
@@ -50,7 +43,7 @@ def can_resume(
     >>> from dataclasses import make_dataclass
     >>> config = make_dataclass("Config", [("seed", int)])(0)
     >>> can_resume(config, Path("nowhere"), "if_any", placement=())
-    ''
+    False
     """
     path = directory / "config.json"
     if not path.exists():
@@ -59,12 +52,12 @@ def can_resume(
                 f"--resume needs a run to go on with; {directory} has no config.json: "
                 "leave --resume out, or name another --run-dir"
             )
-        return ""
+        return False
     # Through the dataclass, so that a field which is newer than the run is no change.
-    recorded = to_json(from_json(type(config), read_run(directory)["config"]))
-    changes = difference(
-        _without(placement, recorded), _without(placement, to_json(config))
-    )
+    found = to_json(from_json(type(config), read_run(directory)["config"]))
+    # Those that may change are taken from the run.
+    asked = to_json(config) | {name: found[name] for name in placement if name in found}
+    changes = difference(found, asked)
     if changes:
         raise InputError(
             f"a run directory holds one configuration; in {directory} "
@@ -75,24 +68,20 @@ def can_resume(
             f"a run directory is written once; {directory} already holds this run: "
             "add --resume to go on, or name another --run-dir"
         )
-    return "yes"
+    return True
 
 
-def create_run_directory(directory: Path, record: Mapping[str, Any]) -> str:
+def create_run_directory(directory: Path, record: Mapping[str, Any]) -> None:
     """Make a run's directory and write its `config.json`, unless it has one.
 
     Args:
         directory: the run directory.
         record: preset, digest and configuration, to which the environment is added.
-
-    Returns:
-        An empty string, as `on_first` takes it.
     """
     path = directory / "config.json"
     if not path.exists():
         directory.mkdir(parents=True, exist_ok=True)
         write_json(path, {**record, "environment": environment()})
-    return ""
 
 
 def read_run(directory: Path) -> dict[str, Any]:
@@ -111,7 +100,3 @@ def read_run(directory: Path) -> dict[str, Any]:
             "directory that `train` has written"
         )
     return record
-
-
-def _without(names: Sequence[str], config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if name not in names}

@@ -48,7 +48,13 @@ class Program(ABC, Generic[S]):
     The state is a tree of arrays. The same configuration gives the same program, and
     the same state after the same steps, bit for bit: data order and randomness are
     functions of the seed and the step.
+
+    Attributes:
+        unneeded: name of the field, wherever in its state, that only training needs:
+            a run is evaluated though this was of another form when it was saved.
     """
+
+    unneeded = "opt_state"
 
     @property
     @abstractmethod

@@ -1,13 +1,23 @@
 """The files of a run that grow: metrics, layers, events, and what is said meanwhile."""
 
 import contextlib
+import math
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lars_jax.train.progress import Progress
-from lars_jax.train.record import Events, JsonLines
+from tqdm import tqdm
+
+from lars_jax.train.record import append_row, cut_rows, read_lines
+
+SECONDS = 10.0
+"""Least time between two lines of progress where there is no terminal for a bar."""
+
+_BAR = "{percentage:3.0f}%|{bar:20}| {n}/{total} {postfix} ETA {remaining}"
+# Where nobody reads any more a run goes on: it is worth more than its progress.
+_WITHOUT_READER = contextlib.suppress(BrokenPipeError)
 
 
 class Files:
@@ -62,45 +72,80 @@ class RunFiles(Files):
         stack: contextlib.ExitStack,
         format_row: Callable[[Mapping[str, Any]], str],
     ):
+        from tensorboardX.event_file_writer import EventsWriter
+
         super().__init__(directory)
-        self._stack = stack
-        metrics = directory / "metrics.jsonl"
-        self._metrics = JsonLines(metrics, keep_to=start)
-        stack.callback(self._metrics.close)
-        self.empty = metrics.stat().st_size == 0
-        self._layers: JsonLines | None = None
-        if (directory / "layers.jsonl").exists():
-            self._layers = self._opened_layers(keep_to=start)
-        self._events = Events(directory, resumed_from=start)
+        self._metrics = directory / "metrics.jsonl"
+        self._layers = directory / "layers.jsonl"
+        if start is not None:
+            cut_rows(self._metrics, start)
+            cut_rows(self._layers, start)
+        self.empty = not any(read_lines(self._metrics))
+        # Rather than by the thread of a `SummaryWriter`: it is faster for a few scalars
+        # a step, and a full disk is an error of the call that met it.
+        self._events = EventsWriter(str(directory / "events"))
         stack.callback(self._events.close)
-        self._progress = Progress(total, describe=format_row, start=start or 0)
-        stack.callback(self._progress.close)
+        if start is not None:
+            # Of later steps TensorBoard then forgets what was written before.
+            self._write_event(step=start + 1, session_log={"status": "START"})
+        self._format_row = format_row
+        self._spoke = time.monotonic()
+        self._bar = tqdm(
+            total=total,
+            initial=start or 0,
+            file=sys.stderr,
+            unit="step",
+            disable=None,  # But on a terminal.
+            dynamic_ncols=True,
+            bar_format=_BAR,
+        )
+        stack.callback(self._close_bar)
 
     def row(self, row: Mapping[str, Any]) -> None:
         """Record the metrics of a step, or of an evaluation."""
-        self._metrics.append(row)
-        self._events.write(row)
+        append_row(self._metrics, row)
+        values = [
+            {"tag": name, "simple_value": value}
+            for name, value in row.items()
+            if name != "step"
+            and isinstance(value, int | float)
+            and math.isfinite(value)
+        ]
+        self._write_event(
+            step=row["step"], wall_time=time.time(), summary={"value": values}
+        )
         if "eval/count" in row:
             self._events.flush()
 
     def layers(self, row: Mapping[str, Any]) -> None:
         """Record norms, trust ratio and rate of every layer."""
-        # Most experiments have none, and then there is no such file.
-        self._layers = self._layers or self._opened_layers()
-        self._layers.append(row)
+        append_row(self._layers, row)
 
     def show(self, step: int, row: Mapping[str, Any]) -> None:
-        """Show how far the run is."""
-        self._progress.update(step, row)
+        """Show the step, what a row says, and the time left."""
+        text = self._format_row(row)
+        with _WITHOUT_READER:
+            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.update(step - self._bar.n)
+        if self._bar.disable and time.monotonic() - self._spoke >= SECONDS:
+            self.say(f"step {step}/{self._bar.total} {text}")
 
     def say(self, line: str) -> None:
         """Print a line, above the bar if there is one."""
-        self._progress.say(line)
+        self._spoke = time.monotonic()
+        with _WITHOUT_READER:
+            tqdm.write(line, file=sys.stderr)
+            sys.stderr.flush()
 
-    def _opened_layers(self, keep_to: int | None = None) -> JsonLines:
-        layers = JsonLines(self.directory / "layers.jsonl", keep_to=keep_to)
-        self._stack.callback(layers.close)
-        return layers
+    def _write_event(self, **content: Any) -> None:
+        from tensorboardX.proto import event_pb2
+
+        # Protobuf makes its classes on import, so type checkers know none of them.
+        self._events.write_event(vars(event_pb2)["Event"](**content))
+
+    def _close_bar(self) -> None:
+        with _WITHOUT_READER:
+            self._bar.close()
 
 
 def warn(line: str) -> None:

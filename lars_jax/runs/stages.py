@@ -7,19 +7,16 @@ works in `DIRECTORY/NAME.partial`, which takes its name at the end at once, so w
 killed half-way is never taken for a result and starts clean.
 """
 
-import hashlib
-import json
 import shutil
-import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from lars_jax.errors import InputError
 from lars_jax.train import Interrupt
-from lars_jax.train.config import to_json
-from lars_jax.train.record import lock, read_json, write_json
+from lars_jax.train.config import digest, to_json
+from lars_jax.train.record import checksums, lock, read_json, write_json
 
 C = TypeVar("C")
 
@@ -88,6 +85,10 @@ def run_stages(
     ['double']
     """
     _check(stages, only, force)
+    needed = {only}
+    for stage in reversed(stages):
+        if stage.name in needed:
+            needed |= set(stage.needs)
     interrupt = interrupt or Interrupt()
     directory.mkdir(parents=True, exist_ok=True)
     ran = []
@@ -105,7 +106,7 @@ def run_stages(
                 say(f"{stage.name}: running")
                 _run(stage, config, directory, manifest, interrupt)
                 ran.append(stage.name)
-            elif only is not None and stage.name in _ancestors(stages, only):
+            elif stage.name in needed:
                 raise InputError(
                     f"a stage must have what it needs; got --only {only} while "
                     f"{stage.name} is not current: run --only {stage.name} first, or "
@@ -126,7 +127,7 @@ def _run(
     partial.mkdir()
     inputs = {name: directory / name for name in stage.needs}
     stage.run(config, inputs, partial, interrupt)
-    write_json(partial / MANIFEST, manifest | {"outputs": _checksums(partial)})
+    write_json(partial / MANIFEST, manifest | {"outputs": checksums(partial)})
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
 
@@ -138,11 +139,11 @@ def _expected(stage: Stage[C], config: C, directory: Path) -> dict[str, Any] | N
         path = directory / name / MANIFEST
         if not path.exists():
             return None
-        inputs[name] = _digest(_read(path).get("outputs"))
+        inputs[name] = digest(_read(path).get("outputs"))
     settings = to_json(config)
     return {
         "stage": stage.name,
-        "settings": _digest({name: settings[name] for name in stage.settings}),
+        "settings": digest({name: settings[name] for name in stage.settings}),
         "inputs": inputs,
     }
 
@@ -150,9 +151,9 @@ def _expected(stage: Stage[C], config: C, directory: Path) -> dict[str, Any] | N
 def _is_current(place: Path, manifest: dict[str, Any]) -> bool:
     if not (place / MANIFEST).exists():
         return False
-    found = _read(place / MANIFEST)
-    outputs = found.pop("outputs", None)
-    return found == manifest and outputs == _checksums(place)
+    outputs = checksums(place)
+    del outputs[MANIFEST]
+    return _read(place / MANIFEST) == manifest | {"outputs": outputs}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -162,39 +163,6 @@ def _read(path: Path) -> dict[str, Any]:
         # Damaged, it says nothing: the stage runs again.
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _checksums(place: Path) -> dict[str, int]:
-    return {
-        path.relative_to(place).as_posix(): _checksum(path)
-        for path in sorted(place.rglob("*"))
-        if path.is_file() and path != place / MANIFEST
-    }
-
-
-def _checksum(path: Path) -> int:
-    value = 0
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            value = zlib.crc32(block, value)
-    return value
-
-
-def _digest(data: Any) -> str:
-    text = json.dumps(data, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _ancestors(stages: Sequence[Stage[C]], name: str) -> set[str]:
-    """Return the names of all stages that one needs, and that those need."""
-    needs = {stage.name: stage.needs for stage in stages}
-
-    def above(name: str) -> Iterator[str]:
-        for need in needs[name]:
-            yield need
-            yield from above(need)
-
-    return set(above(name))
 
 
 def _check(

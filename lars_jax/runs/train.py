@@ -11,7 +11,7 @@ checkpoints/     the last two states, the best, and those kept for good
 import contextlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -31,7 +31,7 @@ from lars_jax.train import Hook, Interrupt, Interrupted, every
 from lars_jax.train.checkpoint import Checkpoints
 from lars_jax.train.config import digest, from_json, replace_fields, to_json
 from lars_jax.train.processes import Processes, on_first
-from lars_jax.train.record import JsonLines, environment, lock
+from lars_jax.train.record import append_row, environment, lock
 from lars_jax.train.weights import check_place, save_weights
 
 C = TypeVar("C")
@@ -78,12 +78,11 @@ def train(
     experiment.check(config)
     processes = processes or Processes()
     with Interrupt(grace=grace, alone=processes.alone) as interrupt:
-        answer = on_first(
+        resumes = on_first(
             lambda: can_resume(
                 config, directory, resume, placement=experiment.placement
             )
         )
-        resumes = answer == "yes"
 
         def prepare() -> tuple[Program[Any], Any]:
             frozen = _frozen(experiment, config, directory)
@@ -126,6 +125,8 @@ def restore(
 ) -> Restored[C]:
     """Return the last or the best state that a run has kept.
 
+    Where its optimizer's part fits no more, it is zeros, and a line says so.
+
     Args:
         experiment: what was trained.
         directory: of the run.
@@ -152,7 +153,13 @@ def restore(
         step = checkpoints.best_step() if which == "best" else checkpoints.last_step()
         if step is None:
             raise _no_checkpoint(directory)
-        state = checkpoints.restore(step, program.like())
+        try:
+            state = checkpoints.restore(step, program.like())
+        except InputError as error:
+            # Of another optimizer, or of another version of it, than today's.
+            unneeded = program.unneeded
+            state = checkpoints.restore(step, program.like(), without=unneeded)
+            warn(f"{error}; read without its {unneeded}, which only training needs")
     finally:
         checkpoints.close()
     return Restored(config, program, step, state)
@@ -261,6 +268,7 @@ def _evaluation(metrics: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+@dataclass
 class _Run(Generic[S]):
     """A run at work in its directory, to its end or until it is asked to stop.
 
@@ -268,25 +276,19 @@ class _Run(Generic[S]):
     checkpoints in their order, also where it was stopped within one of them.
     """
 
-    checkpoints: Checkpoints
+    experiment: Experiment[Any]
+    program: Program[S]
+    directory: Path
+    state: S
+    interrupt: Interrupt
+    processes: Processes
+    step: int = 0
+    evaluation: dict[str, float] = field(default_factory=dict)
+    evaluated_at: int | None = None
 
-    def __init__(
-        self,
-        experiment: Experiment[Any],
-        program: Program[S],
-        directory: Path,
-        state: S,
-        interrupt: Interrupt,
-        processes: Processes,
-    ):
-        self.experiment, self.program = experiment, program
-        self.directory, self.interrupt = directory, interrupt
-        self.processes = processes
-        self.cadence = program.cadence
-        self.state, self.step = state, 0
-        self.evaluation: dict[str, float] = {}
-        self.evaluated_at: int | None = None
-        self.files = Files(directory)
+    def __post_init__(self) -> None:
+        self.cadence = self.program.cadence
+        self.files = Files(self.directory)
 
     @contextlib.contextmanager
     def opened(self, resumes: bool) -> Any:
@@ -414,17 +416,14 @@ class _Run(Generic[S]):
 
     def _record_attempt(self) -> None:
         """Note what this start or restart runs on: no number may depend on it."""
-        attempts = JsonLines(self.directory / "attempts.jsonl")
-        attempts.append(
-            {
-                "step": self.step,
-                "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-                "processes": self.processes.count,
-                **self.program.facts(),
-                "environment": environment(),
-            }
-        )
-        attempts.close()
+        attempt = {
+            "step": self.step,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "processes": self.processes.count,
+            **self.program.facts(),
+            "environment": environment(),
+        }
+        append_row(self.directory / "attempts.jsonl", attempt)
 
     def _named(self) -> dict[str, float]:
         return {EVALUATION + name: value for name, value in self.evaluation.items()}

@@ -15,16 +15,19 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from lars_jax.errors import InputError
 from lars_jax.train.processes import is_first, on_first
+from lars_jax.train.record import checksums
 
 FORMATS = (3, 4)
 """Versions of what a checkpoint holds that can be read; the last is written.
@@ -119,13 +122,13 @@ class Checkpoints:
             self._unnamed[step] = {
                 "format": FORMATS[-1],
                 "metrics": dict(metrics),
-                "leaves": _describe(state),
+                "leaves": {name: {"shape": x} for name, x in _describe(state).items()},
             }
-        arguments = ocp.args.Composite(state=ocp.args.StandardSave(state))
+        arguments = ocp.args.Composite(state=ocp.args.PyTreeSave(state))
         with self._disk_errors():
             self._manager.save(step, args=arguments, metrics=dict(metrics))
 
-    def restore(self, step: int, like: Any) -> Any:
+    def restore(self, step: int, like: Any, *, without: str | None = None) -> Any:
         """Return the state saved after `step`.
 
         Args:
@@ -133,23 +136,34 @@ class Checkpoints:
             like: a state of the same structure, shapes and dtypes, whose shardings the
                 restored arrays take: arrays, or `jax.ShapeDtypeStruct` with shardings,
                 which take no memory.
+            without: name of a field that is not read, wherever in the state it is:
+                what was saved under it may have any form, and comes back as zeros.
 
         Raises:
             InputError: the checkpoint cannot be read, fits another model, or its bytes
                 are not those that were saved.
         """
-        on_first(lambda: self._check(step, like))
-        abstract = jax.tree.map(_abstract, like)
-        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+        on_first(lambda: self._check(step, like, without))
+        abstract = item = jax.tree.map(_abstract, like)
+        if without is not None:
+            item = _pruned(
+                ocp.utils.serialize_tree(item, keep_empty_nodes=True), without
+            )
+        arguments = ocp.args.PyTreeRestore(
+            item,
+            restore_args=ocp.checkpoint_utils.construct_restore_args(item),
+            partial_restore=without is not None,
+        )
         restore: Any = self._manager.restore
         try:
-            return restore(step, args=arguments).state
+            found = restore(step, args=ocp.args.Composite(state=arguments)).state
         except Exception as error:  # Orbax raises many kinds for one broken file.
             reason = " ".join(str(error).split()).split(". See full")[0][:200]
             raise InputError(
                 f"a checkpoint must be whole; {self._path(step)} is not "
                 f"({type(error).__name__}: {reason})"
             ) from error
+        return found if without is None else _filled(abstract, found)
 
     def set_aside(self, step: int) -> Path:
         """Move the checkpoint of a step out of the way and return where it went.
@@ -159,10 +173,9 @@ class Checkpoints:
         """
         target = self._directory.with_name(f"broken-checkpoint-{step}")
 
-        def move() -> str:
+        def move() -> None:
             shutil.rmtree(target, ignore_errors=True)
             self._path(step).rename(target)
-            return ""
 
         # All wait for the first to say that it has been done.
         on_first(move)
@@ -199,35 +212,34 @@ class Checkpoints:
         for unnamed in self._directory.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
             step = int(unnamed.name.partition(".")[0])
             if step in self._unnamed:
-                contents = self._unnamed.pop(step) | {"files": _checksums(unnamed)}
+                files = checksums(unnamed, "state/**/*")
+                contents = self._unnamed.pop(step) | {"files": files}
                 text = json.dumps(contents)
                 signed = {"crc32": zlib.crc32(text.encode()), "contents": text}
                 (unnamed / CONTENTS).write_text(json.dumps(signed))
 
-    def _check(self, step: int, like: Any) -> str:
+    def _check(self, step: int, like: Any, without: str | None) -> None:
         """Raise `InputError` unless a checkpoint is whole and of the same model."""
-        self._require_whole_files(step)
-        # Compared first: Orbax would cast another dtype without a word, and answer
-        # another shape with a page of tracebacks.
-        leaves, own = self._contents(step)["leaves"], _describe(like)
-        saved = {name: {"shape": row["shape"]} for name, row in leaves.items()}
-        names = sorted(saved.keys() | own.keys())
-        differing = [name for name in names if saved.get(name) != own.get(name)]
-        if differing:
-            raise InputError(
-                f"a checkpoint must be of the same model; {self._path(step)} differs "
-                f"in {len(differing)} of {len(names)} leaves, such as {differing[0]}"
-            )
-        return ""
-
-    def _require_whole_files(self, step: int) -> None:
-        directory = self._path(step)
-        saved, found = self._contents(step)["files"], _checksums(directory)
+        contents, path = self._contents(step), self._path(step)
+        saved, found = contents["files"], checksums(path, "state/**/*")
         broken = [name for name in sorted(saved) if found.get(name) != saved[name]]
         if broken:
             raise InputError(
-                f"a checkpoint must be whole; of {directory} {len(broken)} of "
-                f"{len(saved)} files are not as they were written, such as {broken[0]}"
+                f"a checkpoint must be whole; of {path} {len(broken)} of {len(saved)} "
+                f"files are not as they were written, such as {broken[0]}"
+            )
+        # Compared first: Orbax would cast another dtype without a word, and answer
+        # another shape with a page of tracebacks.
+        own = _describe(like)
+        saved = {name: row["shape"] for name, row in contents["leaves"].items()}
+        names = sorted(saved.keys() | own.keys())
+        if without is not None:
+            names = [name for name in names if f".{without}" not in name]
+        differing = [name for name in names if saved.get(name) != own.get(name)]
+        if differing:
+            raise InputError(
+                f"a checkpoint must be of the same model; {path} differs in "
+                f"{len(differing)} of {len(names)} leaves, such as {differing[0]}"
             )
 
     def _path(self, step: int) -> Path:
@@ -259,30 +271,33 @@ class Checkpoints:
         return contents
 
 
-def _checksums(directory: Path) -> dict[str, int]:
-    """Return the checksum of every file in the items of a checkpoint, by path."""
-    return {
-        path.relative_to(directory).as_posix(): _checksum(path)
-        for path in (directory / "state").rglob("*")
-        if path.is_file()
-    }
-
-
-def _checksum(path: Path) -> int:
-    value = 0
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            value = zlib.crc32(block, value)
-    return value
-
-
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
 
 
-def _describe(tree: Any) -> dict[str, dict[str, Any]]:
+def _describe(tree: Any) -> dict[str, list[Any]]:
     """Return dtype and shape of every leaf by path."""
     return {
-        jax.tree_util.keystr(path): {"shape": [str(leaf.dtype), *leaf.shape]}
+        jax.tree_util.keystr(path): [str(leaf.dtype), *leaf.shape]
         for path, leaf in jax.tree.leaves_with_path(tree)
     }
+
+
+def _pruned(tree: Any, without: str) -> Any:
+    """Return nested dictionaries without what lies under a name."""
+    if not isinstance(tree, dict):
+        return tree
+    return {k: _pruned(v, without) for k, v in tree.items() if k != without}
+
+
+def _filled(abstract: Any, found: Any) -> Any:
+    """Return a tree of the arrays found under the same names, zeros for others."""
+    name = partial(jax.tree_util.keystr, simple=True, separator="/")
+    known = {name(path): leaf for path, leaf in jax.tree.leaves_with_path(found)}
+
+    def fill(path: Any, leaf: Any) -> jax.Array:
+        if name(path) in known:
+            return known[name(path)]
+        return jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding)
+
+    return jax.tree.map_with_path(fill, abstract)

@@ -3,10 +3,11 @@
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from lars_jax.errors import InputError
 
@@ -24,6 +25,47 @@ def to_json(config: Any) -> dict[str, Any]:
     {'rate': 0.5}
     """
     return dataclasses.asdict(config)
+
+
+def options(hint: Any) -> tuple[Any, ...]:
+    """Return the types that a type hint allows: those of a union, or itself."""
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if union else (hint,)
+
+
+def fits(kind: Any, value: Any) -> bool:
+    """Return whether a value is of a type: a float may be whole, and is finite.
+
+    >>> fits(float, 2), fits(int, 2.0), fits(int, True), fits(Literal["auto"], "auto")
+    (True, False, False, True)
+    """
+    if typing.get_origin(kind) is Literal:
+        return value in typing.get_args(kind)
+    if kind in (int, float):
+        number = isinstance(value, int if kind is int else int | float)
+        return number and not isinstance(value, bool) and math.isfinite(value)
+    return kind is Any or isinstance(value, typing.get_origin(kind) or kind)
+
+
+def describe(kind: Any) -> str:
+    """Return a type as one would say it.
+
+    >>> describe(int), describe(Literal["auto", "none"]), describe(type(None))
+    ('a whole number', 'one of auto, none', 'left out')
+    """
+    if typing.get_origin(kind) is Literal:
+        names = typing.get_args(kind)
+        return f"one of {', '.join(map(str, names))}" if names[1:] else str(names[0])
+    return _WORDS.get(kind) or getattr(kind, "__name__", str(kind))
+
+
+_WORDS = {
+    int: "a whole number",
+    float: "a finite number",
+    bool: "true or false",
+    str: "a text",
+    type(None): "left out",
+}
 
 
 def from_json(kind: type[C], data: Mapping[str, Any]) -> C:
@@ -94,14 +136,14 @@ def replace_fields(config: C, **changes: Any) -> C:
     return dataclasses.replace(whole, **changes)
 
 
-def digest(config: Any) -> str:
-    """Return twelve hexadecimal digits that name a configuration.
+def digest(data: Any) -> str:
+    """Return twelve hexadecimal digits that name a configuration, or any JSON data.
 
     >>> from dataclasses import make_dataclass
-    >>> digest(make_dataclass("Config", [("rate", float)])(0.5))
-    '13399833b124'
+    >>> digest(make_dataclass("Config", [("rate", float)])(0.5)), digest({"rate": 0.5})
+    ('13399833b124', '13399833b124')
     """
-    text = json.dumps(to_json(config), sort_keys=True)
+    text = json.dumps(data, sort_keys=True, default=to_json)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -138,32 +180,12 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def _convert(name: str, hint: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return from_json(hint, value)  # pyright: ignore[reportArgumentType]
-    options = typing.get_args(hint) if _is_union(hint) else (hint,)
-    for option in options:
-        if option in (float,) and type(value) in (int, float):
-            return float(value)
-        if typing.get_origin(option) is typing.Literal:
-            if value in typing.get_args(option):
-                return value
-        elif type(value) is option:
-            return value
-    rule = " or ".join(map(_spelled, options))
-    raise InputError(
-        f"{name} must be {rule}; got {value!r}: correct the "
-        "saved configuration or start a new run"
-    )
-
-
-def _spelled(hint: Any) -> str:
-    """Return a type as one would say it.
-
-    >>> _spelled(int), _spelled(typing.Literal["auto", "none"])
-    ('int', 'auto or none')
-    """
-    if typing.get_origin(hint) is typing.Literal:
-        return " or ".join(map(str, typing.get_args(hint)))
-    return "None" if hint is type(None) else getattr(hint, "__name__", str(hint))
-
-
-def _is_union(hint: Any) -> bool:
-    return typing.get_origin(hint) in (typing.Union, types.UnionType)
+    kinds = options(hint)
+    if not any(fits(kind, value) for kind in kinds):
+        rule = " or ".join(map(describe, kinds))
+        raise InputError(
+            f"{name} must be {rule}; got {value!r}: correct the saved configuration or "
+            "start a new run"
+        )
+    whole = float in kinds and int not in kinds and type(value) is int
+    return float(value) if whole else value

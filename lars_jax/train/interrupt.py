@@ -6,8 +6,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from types import FrameType, TracebackType
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
 
@@ -101,22 +102,19 @@ class Interrupt:
         """
         if not self._alone:
             return function()
-        found: list[Any] = []
-        failed: list[BaseException] = []
+        found: Future[T] = Future()
 
         def work() -> None:
             try:
-                found.append(function())
+                found.set_result(function())
             except BaseException as error:
-                failed.append(error)
+                found.set_exception(error)
 
         thread = threading.Thread(target=work, daemon=True, name=_ABANDONED)
         with self._wait():
             thread.start()
             thread.join()
-        if failed:
-            raise failed[0]
-        return found[0]
+        return found.result()
 
     def __enter__(self) -> "Interrupt":
         for number in (signal.SIGINT, signal.SIGTERM):

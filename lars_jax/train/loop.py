@@ -1,9 +1,8 @@
 """The host loop: feed batches to a step, watch what comes back, call hooks.
 
-The loop never reads the state. It runs ahead of the device by a bounded number of
-steps and looks at the metrics of a step only when that step is that many behind, so
-the device never waits for Python. The bound also keeps virtual CPU devices from
-deadlocking, as they do when many collective steps are queued without a wait.
+It runs ahead of the device by a bounded number of steps, so that the device never waits
+for Python. The bound also keeps virtual CPU devices from deadlocking, as they do when
+many collective steps are queued without a wait.
 """
 
 import contextlib
@@ -108,7 +107,8 @@ def fit(
     1.0 3
     """
     stop = StopFlag(should_stop)
-    watch = _Watch(examples_per_step, log_every, steps, stride, leaf_names, on_metrics)
+    due = every(log_every, steps)
+    watch = _Watch(examples_per_step, due, stride, leaf_names, on_metrics)
     in_flight: deque[tuple[int, Any]] = deque()
 
     def drain(limit: int) -> None:
@@ -134,24 +134,17 @@ def fit(
     return state, step
 
 
+@dataclass
 class _Watch:
     """Times the loop and checks and hands on the metrics of each finished step."""
 
-    def __init__(
-        self,
-        examples_per_step: int,
-        log_every: int,
-        last: int,
-        stride: int,
-        leaf_names: Sequence[str],
-        on_metrics: Callable[[int, HostMetrics], None],
-    ):
-        self._examples_per_step = examples_per_step
-        due = every(log_every, last)
-        self._due = lambda step: step == stride or due(step)
-        self._stride = stride
-        self._leaf_names = leaf_names
-        self._on_metrics = on_metrics
+    examples_per_step: int
+    due: Callable[[int], bool]
+    stride: int
+    leaf_names: Sequence[str]
+    on_metrics: Callable[[int, HostMetrics], None]
+
+    def __post_init__(self) -> None:
         self._restart()
 
     def wait(self, batches: Iterator[Any]) -> Any:
@@ -163,22 +156,22 @@ class _Watch:
 
     def arrived(self, step: int, metrics: Any) -> None:
         """Block until a step is done; check it; pass its metrics on if they are due."""
-        due = self._due(step)
+        due = step == self.stride or self.due(step)
         # One transfer: every metric of a row that is due, else only what is checked.
         row = jax.device_get(
             metrics if due else {k: metrics[k] for k in VITAL if k in metrics}
         )
         nonfinite = row.pop("nonfinite", np.zeros(0, bool))
         # A call of several steps tells that one of them was not finite, not which.
-        when = f"{'at' if self._stride == 1 else 'by'} step {step}"
-        _check_finite(when, row["loss"], nonfinite, self._leaf_names)
-        self._steps += self._stride
+        when = f"{'at' if self.stride == 1 else 'by'} step {step}"
+        _check_finite(when, row["loss"], nonfinite, self.leaf_names)
+        self._steps += self.stride
         if not due:
             return
         elapsed = max(time.perf_counter() - self._since, 1e-9)
-        row["images_per_second"] = self._steps * self._examples_per_step / elapsed
+        row["images_per_second"] = self._steps * self.examples_per_step / elapsed
         row["data_wait"] = min(self._waited / elapsed, 1.0)
-        self._on_metrics(step, row)
+        self.on_metrics(step, row)
         self._restart()
 
     @contextlib.contextmanager
@@ -202,9 +195,8 @@ def _check_finite(
     bad = np.flatnonzero(nonfinite)
     if not len(bad) and np.isfinite(loss):
         return
-    names = [
-        leaf_names[i] if i < len(leaf_names) else f"leaf {i}" for i in bad.tolist()
-    ]
+    known = dict(enumerate(leaf_names))
+    names = [known.get(i, f"leaf {i}") for i in bad.tolist()]
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else "")
     raise NonFiniteError(
         f"training must stay finite; {when} the loss was {loss} and the "

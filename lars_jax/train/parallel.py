@@ -1,10 +1,8 @@
 """Spread one pure step over a mesh of devices.
 
-The step is the same function for every back-end. Under `jit` arrays are global: the
-batch is split over the mesh, the state is on every device or split as `sharding` says,
-and the compiler inserts the sums. Under `shard_map` and `pmap` each device runs the
-step on its own part and `update` averages over the named axis; `pmap` is kept because
-many TPU scripts still speak it.
+Under `jit` arrays are global and the compiler inserts the sums. Under `shard_map` and
+`pmap` each device runs the step on its own part and `update` averages over the named
+axis; `pmap` is kept because many TPU scripts still speak it.
 """
 
 from collections.abc import Callable
@@ -83,16 +81,11 @@ class DataParallel:
         """The sharding of an array whose axis 0 is split over the devices."""
         return NamedSharding(self.mesh, PartitionSpec(AXIS))
 
-    @property
-    def alone(self) -> bool:
-        """Whether this process has all devices of the mesh."""
-        return self.sharded.is_fully_addressable
-
     def replicate(self, tree: Any) -> Any:
         """Put a tree of arrays, the same on every process, on every device."""
-        if self.alone:
+        if self.replicated.is_fully_addressable:
             return jax.device_put(tree, self.replicated)
-        return jax.tree.map(self._replicate_leaf, tree)
+        return jax.jit(lambda tree: tree, out_shardings=self.replicated)(tree)
 
     def local_rows(self, batch: int) -> np.ndarray:
         """Return which examples of a batch this process must bring, int [M].
@@ -118,12 +111,7 @@ class DataParallel:
             self.check_divides(leaf.shape[0] * self.num_devices // local)
         if self.backend == "pmap":
             batch = jax.tree.map(lambda x: x.reshape(local, -1, *x.shape[1:]), batch)
-        if self.alone:
-            return jax.device_put(batch, self.sharded)
-        return jax.tree.map(
-            lambda leaf: jax.make_array_from_process_local_data(self.sharded, leaf),
-            batch,
-        )
+        return jax.make_array_from_process_local_data(self.sharded, batch)
 
     def check_divides(self, batch: int) -> None:
         """Raise `InputError` unless every device gets the same number of examples."""
@@ -195,38 +183,22 @@ class DataParallel:
             function: pure; what it returns is whole on every device.
             state: shardings of the state; None where it is whole.
         """
-        if state is not None:
-            function = _with_whole_state(function, self.replicated)
-        state = self.replicated if state is None else state
+        whole = self.replicated
+
+        def of_whole_state(given: Any, *others: Any) -> Any:
+            # Left to choose, the compiler may split the network by its channels.
+            return function(jax.lax.with_sharding_constraint(given, whole), *others)
+
         return jax.jit(
-            function,
-            in_shardings=(state, self.sharded, self.replicated),
+            function if state is None else of_whole_state,
+            in_shardings=(
+                whole if state is None else state,
+                self.sharded,
+                self.replicated,
+            ),
             # Whole on every device, so that every process can read them.
             out_shardings=self.replicated,
         )
-
-    def _replicate_leaf(self, leaf: jax.Array | np.ndarray) -> jax.Array:
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            key: Any = leaf
-            words = self._replicate_leaf(np.asarray(jax.random.key_data(key)))
-            return jax.random.wrap_key_data(words, impl=jax.random.key_impl(key))
-        return jax.make_array_from_process_local_data(
-            self.replicated, np.asarray(leaf), leaf.shape
-        )
-
-
-def _with_whole_state(
-    function: Callable[..., Any], whole: NamedSharding
-) -> Callable[..., Any]:
-    """Return a function that makes each array of a state whole where it is used.
-
-    Left to choose, the compiler may split the network by its channels instead.
-    """
-
-    def wrapped(state: Any, *others: Any) -> Any:
-        return function(jax.lax.with_sharding_constraint(state, whole), *others)
-
-    return wrapped
 
 
 def _with_local_keys(step: Step) -> Step:

@@ -1,11 +1,12 @@
 """Join the processes of a run, and leave them without anyone waiting for ever."""
 
+import json
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
@@ -14,7 +15,9 @@ from jax.experimental import multihost_utils
 
 from lars_jax.errors import InputError
 from lars_jax.train.interrupt import end_now
-from lars_jax.train.peer_monitor import Client, Goodbye, Server
+from lars_jax.train.peer_monitor import Client, Server
+
+T = TypeVar("T")
 
 LOST = 75
 """Exit status of a process whose run has lost another one (EX_TEMPFAIL): try again."""
@@ -57,13 +60,13 @@ class Processes:
                 process that ends by itself waits for nobody: the barrier that JAX would
                 wait in at exit is one that the others never reach.
         """
-        if agreed:
-            self._say_goodbye("bye")
-            jax.distributed.shutdown()
-        else:
+        if not agreed:
             # From here on a loss is no news: it is this one.
             self._ending.acquire(blocking=False)
-            self._say_goodbye("failed")
+        if self._monitor is not None:
+            self._monitor.close("bye" if agreed else "failed")
+        if agreed:
+            jax.distributed.shutdown()
         end_now(status)
 
     def lost(self, words: str, failed: bool) -> None:
@@ -86,10 +89,6 @@ class Processes:
         For an error that nobody has a line for, such as that of a collective.
         """
         time.sleep(2 * PATIENCE_SECONDS)
-
-    def _say_goodbye(self, word: Goodbye) -> None:
-        if self._monitor is not None:
-            self._monitor.close(word)
 
 
 def join(cluster: dict[str, Any] | None) -> Processes:
@@ -126,60 +125,51 @@ def join(cluster: dict[str, Any] | None) -> Processes:
     return processes
 
 
-def same_on_all(words: str) -> str:
-    """Return what process 0 says, on every process."""
-    if jax.process_count() == 1:
-        return words
-    content = np.frombuffer(words.encode(), np.uint8)
-    size = int(multihost_utils.broadcast_one_to_all(np.int32(content.size)))
-    padded = np.zeros(size, np.uint8)
-    if is_first():
-        padded[:] = content
-    if not size:
-        return ""
-    return bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded))).decode()
-
-
 def is_first() -> bool:
     """Return whether this is process 0, which writes and decides for all."""
     return jax.process_index() == 0
 
 
-def on_first(work: Callable[[], str]) -> str:
+def on_first(work: Callable[[], T]) -> T:
     """Return on all processes what work gives on process 0, or raise its error on all.
 
-    >>> on_first(lambda: "done")
-    'done'
+    Args:
+        work: returns what JSON can hold.
 
     Raises:
         InputError: the work raised it.
+
+    >>> on_first(lambda: "done")
+    'done'
     """
-    answer = ""
+    if jax.process_count() == 1:
+        return work()
+    found: dict[str, Any] = {}
     if is_first():
         try:
-            answer = work()
+            found["answer"] = work()
         except InputError as error:
-            answer = f"{_ERROR}{error}"
-    answer = same_on_all(answer)
-    if answer.startswith(_ERROR):
-        raise InputError(answer.removeprefix(_ERROR))
-    return answer
-
-
-# Not in any answer, nor in the line of an error.
-_ERROR = "\0"
+            found["error"] = str(error)
+    words = json.dumps(found).encode()
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(words))))
+    padded = np.frombuffer(words[:size].ljust(size), np.uint8)
+    words = np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes()
+    found = json.loads(words)
+    if "error" in found:
+        raise InputError(found["error"])
+    return found["answer"]
 
 
 def _start_monitor(processes: Processes) -> Server | Client | None:
     server = Server(processes.count - 1, processes.lost) if processes.writes else None
-    port = same_on_all(str(server.port) if server else "")
+    port = on_first(lambda: server.port if server else 0)
     if server is not None:
         return server
     # JAX keeps to itself where it found process 0.
     address = distributed.global_state.coordinator_address or ""
     host = address.rpartition(":")[0].strip("[]")
     try:
-        return Client((host, int(port)), processes.index, processes.lost)
+        return Client((host, port), processes.index, processes.lost)
     except OSError as error:
         print(
             f"process {processes.index} cannot reach port {port} of {host} ({error}): "

@@ -9,12 +9,12 @@ import contextlib
 import fcntl
 import importlib.metadata
 import json
-import math
 import os
 import platform
 import subprocess
-import time
+import zlib
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,21 +46,29 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole: to a temporary name beside it, then rename.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside a file, whose place it takes if all goes well.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "note.txt"
-    >>> write_text(path, "kept")
-    >>> path.read_text()
-    'kept'
+    >>> with replacing(path) as temporary:
+    ...     found = temporary.write_text("kept"), path.exists()
+    >>> found, path.read_text()
+    ((4, False), 'kept')
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole, or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -87,6 +95,25 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
+def checksums(directory: Path, pattern: str = "**/*") -> dict[str, int]:
+    """Return the CRC-32 of every file in a directory, by its path there.
+
+    >>> import tempfile
+    >>> place = Path(tempfile.mkdtemp())
+    >>> write_text(place / "note.txt", "kept")
+    >>> checksums(place)
+    {'note.txt': 4213729798}
+    """
+    found = {}
+    for path in filter(Path.is_file, sorted(directory.glob(pattern))):
+        value = 0
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                value = zlib.crc32(block, value)
+        found[path.relative_to(directory).as_posix()] = value
+    return found
+
+
 @contextlib.contextmanager
 def lock(directory: Path) -> Iterator[None]:
     """Hold a directory for this process alone, for as long as the block runs.
@@ -105,29 +132,20 @@ def lock(directory: Path) -> Iterator[None]:
         yield
 
 
-class JsonLines:
-    """A file of rows, one JSON object a line, that can be cut back to a step.
+def append_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Add a row to a file of JSON lines, which it makes if absent."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
 
-    Args:
-        path: the file, appended to if it exists.
-        keep_to: rows of later steps are removed first, for a run that goes on from an
-            earlier checkpoint and will write them again.
+
+def cut_rows(path: Path, last: int) -> None:
+    """Remove the rows of steps after the last, and what a crash cut short.
+
+    For a run that goes on from an earlier checkpoint, and will write them again.
     """
-
-    def __init__(self, path: Path, *, keep_to: int | None = None):
-        if keep_to is not None and path.exists():
-            kept = [row for row in read_lines(path) if row["step"] <= keep_to]
-            write_text(path, "".join(_line(row) for row in kept))
-        self._file = path.open("a", encoding="utf-8")
-
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Add one row, readable by others as soon as this returns."""
-        self._file.write(_line(row))
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+    if path.exists():
+        kept = [row for row in read_lines(path) if row["step"] <= last]
+        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -153,55 +171,6 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
             ) from error
 
 
-class Events:
-    """Scalars for TensorBoard.
-
-    Written here and now rather than by the thread of a `SummaryWriter`: it is faster
-    for a few scalars a step, and a full disk is an error of the call that met it.
-
-    Args:
-        directory: where event files go.
-        resumed_from: step after which earlier events no longer hold.
-    """
-
-    def __init__(self, directory: Path, *, resumed_from: int | None = None):
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto import event_pb2
-
-        self._writer = EventsWriter(str(directory / "events"))
-        if resumed_from is not None:
-            # Protobuf makes its classes on import, so type checkers know none of them.
-            protos: Any = event_pb2
-            log = protos.SessionLog(status=protos.SessionLog.START)
-            event = protos.Event(step=resumed_from + 1, session_log=log)
-            self._writer.write_event(event)
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Write every finite number of a row at the row's step."""
-        from tensorboardX.proto import event_pb2, summary_pb2
-
-        events: Any = event_pb2
-        summaries: Any = summary_pb2
-        values = [
-            summaries.Summary.Value(tag=name, simple_value=value)
-            for name, value in row.items()
-            if name != "step"
-            and isinstance(value, int | float)
-            and math.isfinite(value)
-        ]
-        summary = summaries.Summary(value=values)
-        event = events.Event(step=row["step"], wall_time=time.time(), summary=summary)
-        self._writer.write_event(event)
-
-    def flush(self) -> None:
-        """Make what was written readable by others."""
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Flush and close the event file."""
-        self._writer.close()
-
-
 def plain(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Return the scalars of a dictionary of arrays, as Python numbers.
 
@@ -216,28 +185,21 @@ def plain(metrics: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row) + "\n"
-
-
 def _git_revision() -> str | None:
     """Return the revision of the checkout this file belongs to, if it is in one."""
     here = Path(__file__)
-    try:
-        # Installed into an environment inside some checkout, it is not part of that.
-        _git("ls-files", "--error-unmatch", here.name, cwd=here.parent)
-        return _git("describe", "--always", "--dirty", "--abbrev=12", cwd=here.parent)
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(*words: str, cwd: Path) -> str:
-    found = subprocess.run(
-        ["git", *words],
-        cwd=cwd,
+    git = partial(
+        subprocess.run,
+        cwd=here.parent,
         capture_output=True,
         text=True,
         timeout=10,
         check=True,
     )
+    try:
+        # Installed into an environment inside some checkout, it is not part of that.
+        git(["git", "ls-files", "--error-unmatch", here.name])
+        found = git(["git", "describe", "--always", "--dirty", "--abbrev=12"])
+    except (OSError, subprocess.SubprocessError):
+        return None
     return found.stdout.strip()

@@ -9,7 +9,6 @@ activations instead.
 """
 
 import math
-from collections.abc import Iterator
 from typing import Any, Literal, get_args
 
 import jax
@@ -28,8 +27,6 @@ SMALLEST = 4096
 Biases and the parameters of normalisation have fewer; gathering such a leaf costs more
 than its bytes are worth.
 """
-
-Path = tuple[str, ...]
 
 
 def state_shardings(
@@ -145,12 +142,24 @@ def gathered(loss_fn: LossFn, shardings: Any) -> LossFn:
     >>> print(loss)
     25.0
     """
+    leaf_shardings = jax.tree.leaves(shardings)
+    whole = NamedSharding(leaf_shardings[0].mesh, PartitionSpec())
+
+    # The transpose of a constraint is the same constraint: without a rule of its own
+    # the gradient would be made whole before it is split.
+    @jax.custom_vjp
+    def gather(params: Params) -> Params:
+        return jax.lax.with_sharding_constraint(params, whole)
+
+    gather.defvjp(
+        lambda params: (gather(params), None),
+        lambda _, gradient: (jax.lax.with_sharding_constraint(gradient, shardings),),
+    )
 
     def whole_loss_fn(
         params: Params, model_state: ModelState, batch: Batch, key: jax.Array
     ) -> Any:
-        params = jax.tree.map(_gathered_leaf, params, shardings)
-        return loss_fn(params, model_state, batch, key)
+        return loss_fn(gather(params), model_state, batch, key)
 
     return whole_loss_fn
 
@@ -181,42 +190,14 @@ def shard_shapes(tree: Any, shardings: Any) -> Any:
 
 def _mirrored(state: TrainState, split: Any, whole: Any) -> Any:
     """Return the shardings of an optimizer's state, buffers as their parameters."""
-    shardings = jax.tree.leaves(split)
+    params = jax.tree.leaves_with_path(state.params)
     known = {
         (path, leaf.shape): sharding
-        for (path, leaf), sharding in zip(
-            _by_path(state.params), shardings, strict=True
-        )
+        for (path, leaf), sharding in zip(params, jax.tree.leaves(split), strict=True)
     }
 
-    def found(path: Path, leaf: Any, otherwise: NamedSharding) -> NamedSharding:
+    def found(path: tuple[Any, ...], leaf: Any, otherwise: NamedSharding) -> Any:
         endings = ((path[start:], leaf.shape) for start in range(len(path) + 1))
         return next((known[end] for end in endings if end in known), otherwise)
 
-    rows = zip(_by_path(state.opt_state), jax.tree.leaves(whole), strict=True)
-    leaves = [found(*path_and_leaf, default) for path_and_leaf, default in rows]
-    return jax.tree.structure(state.opt_state).unflatten(leaves)
-
-
-def _by_path(tree: Any) -> Iterator[tuple[Path, Any]]:
-    for path, leaf in jax.tree.leaves_with_path(tree):
-        yield tuple(jax.tree_util.keystr((key,), simple=True) for key in path), leaf
-
-
-def _gathered_leaf(leaf: jax.Array, sharding: NamedSharding) -> jax.Array:
-    whole = NamedSharding(sharding.mesh, PartitionSpec())
-
-    # The transpose of a constraint is the same constraint: without a rule of its own
-    # the gradient would be made whole before it is split.
-    @jax.custom_vjp
-    def gather(x: jax.Array) -> jax.Array:
-        return jax.lax.with_sharding_constraint(x, whole)
-
-    def forward(x: jax.Array) -> tuple[jax.Array, None]:
-        return gather(x), None
-
-    def backward(_: None, gradient: jax.Array) -> tuple[jax.Array]:
-        return (jax.lax.with_sharding_constraint(gradient, sharding),)
-
-    gather.defvjp(forward, backward)
-    return gather(leaf)
+    return jax.tree.map_with_path(found, state.opt_state, whole)

@@ -61,13 +61,7 @@ def any_process(flag: bool) -> jax.Array:
     >>> print(any_process(True), any_process(False))
     True False
     """
-    return _any()(_flags(flag))
-
-
-@cache
-def _any() -> Callable[[jax.Array], jax.Array]:
-    parallel = DataParallel(data_mesh())
-    return jax.jit(jnp.any, out_shardings=parallel.replicated)
+    return jnp.any(_flags(flag))
 
 
 @cache

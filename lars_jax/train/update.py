@@ -1,9 +1,4 @@
-"""The one training primitive: a pure step from a loss and a transformation.
-
-A batch may be taken in parts, one after the other, by a scan, so that memory does not
-grow with their number. Which examples make a part, and what becomes of the state that a
-network keeps, is decided so that the parts add up to the whole batch.
-"""
+"""The one training primitive: a pure step from a loss and a transformation."""
 
 from collections.abc import Callable
 from typing import Any

@@ -4,10 +4,8 @@ A checkpoint holds the whole state of a run, in Orbax's layout; these files hold
 arrays and nothing else, and are read by NumPy or by safetensors.
 """
 
-import os
 import zipfile
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import jax
 import numpy as np
 
 from lars_jax.errors import InputError
+from lars_jax.train.record import replacing
 
 SUFFIXES = (".npz", ".safetensors")
 """Kinds of files, by their names."""
@@ -57,7 +56,9 @@ def save_weights(path: Path, tree: Any) -> None:
     {'params': {'fc': array([3., 4.], dtype=float32)}}
     """
     check_place(path)
-    arrays = _named(jax.device_get(tree))
+    named = dict(zip(_names(tree), jax.tree.leaves(jax.device_get(tree)), strict=True))
+    # Safetensors has no strides; Any, as a name may be one of NumPy's own arguments.
+    arrays: dict[str, Any] = {k: np.asarray(v, order="C") for k, v in named.items()}
     foreign = [
         name for name, array in arrays.items() if array.dtype.kind not in "biufc"
     ]
@@ -66,12 +67,13 @@ def save_weights(path: Path, tree: Any) -> None:
             "a plain file holds arrays of NumPy's own dtypes; got "
             f"{arrays[foreign[0]].dtype} at {foreign[0]}: convert them first"
         )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
-    try:
-        (_write_npz if path.suffix == ".npz" else _write_safetensors)(temporary, arrays)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        if path.suffix == ".npz":
+            np.savez(temporary, **arrays)
+        else:
+            from safetensors.numpy import save_file
+
+            save_file(arrays, temporary)
 
 
 def load_weights(path: Path, like: Any) -> Any:
@@ -148,19 +150,6 @@ def _check_kind(path: Path) -> None:
         )
 
 
-def _write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    # Spread as Any: a name may be that of one of NumPy's own arguments.
-    named: dict[str, Any] = dict(arrays)
-    np.savez(path, **named)
-
-
-def _write_safetensors(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    from safetensors.numpy import save_file
-
-    # The format has no strides.
-    save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, path)
-
-
 _BROKEN = (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error)
 
 
@@ -169,11 +158,6 @@ def _names(tree: Any) -> list[str]:
         jax.tree_util.keystr(path, simple=True, separator="/")
         for path, _ in jax.tree.leaves_with_path(tree)
     ]
-
-
-def _named(tree: Any) -> dict[str, np.ndarray]:
-    leaves = map(np.asarray, jax.tree.leaves(tree))
-    return dict(zip(_names(tree), leaves, strict=True))
 
 
 def _refuse(path: Path, rule: str, wrong: list[str]) -> None:

@@ -88,15 +88,6 @@ def test_hold_out_is_disjoint_and_covers_all():
     assert sorted(indices.tolist()) == list(range(50))
 
 
-def test_hold_out_of_arrays_is_that_of_their_source():
-    source = numbered_source(50)
-    for subset, arrays in zip(
-        hold_out(source, 12), hold_out(to_arrays(source), 12), strict=True
-    ):
-        np.testing.assert_array_equal(to_arrays(subset).image, arrays.image)
-        np.testing.assert_array_equal(to_arrays(subset).label, arrays.label)
-
-
 def test_hold_out_is_fixed_by_its_seed():
     first, again, other = (hold_out(numbered_source(50), 12, s)[1] for s in (0, 0, 1))
     np.testing.assert_array_equal(first.indices, again.indices)

@@ -285,7 +285,10 @@ def test_one_batch_is_made_while_the_one_before_is_in_use():
     assert source.read == set()
     for number in range(1, 4):
         next(batches)
-        assert settled(lambda: len(source.read)) == 10 * (number + 1)
+        deadline, expected = time.monotonic() + 30, 10 * (number + 1)
+        while len(source.read) < expected and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert settled(lambda: len(source.read)) == expected
 
 
 def test_batches_that_are_dropped_leave_no_thread_behind():

@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import pytest
 
 from lars_jax.data import FolderSource, load_source
@@ -19,12 +16,3 @@ def test_prefix_chooses_a_folder(tmp_path):
 def test_folder_that_is_not_there_is_refused(dataset):
     with pytest.raises(InputError, match="is PATH/SPLIT/CLASS/image"):
         load_source(dataset, "train")
-
-
-def test_libraries_that_only_some_data_need_are_not_imported():
-    heavy = "PIL sklearn tensorflow_datasets flax matplotlib tensorflow"
-    check = f"import sys, lars_jax.data; print(set({heavy.split()}) & set(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", check], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "set()"

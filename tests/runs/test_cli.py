@@ -10,7 +10,6 @@ import pytest
 from experiments.toy import TOY, Toy, main
 from lars_jax.errors import InputError
 from lars_jax.runs import Positive, Verb, cli
-from tests.runs.support import RUN
 from tests.whole_runs import rows
 
 
@@ -206,8 +205,3 @@ def test_show_describes_a_checked_configuration(capsys):
 )
 def test_words_say_whether_a_run_goes_on(words, expected):
     assert cli.Train(config=None, **words).resumes == expected
-
-
-def test_same_command_gives_the_same_bits(finished, tmp_path):
-    assert main([*RUN, "--run-dir", str(tmp_path / "run")]) == 0
-    assert rows(tmp_path / "run") == rows(finished)

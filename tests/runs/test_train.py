@@ -5,13 +5,15 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from experiments.toy import SIZE, TOY, Config, Toy, main
-from lars_jax import InputError
+from lars_jax import InputError, TrainState, lars
 from lars_jax.runs import Experiment
 from lars_jax.runs.train import evaluate, export, load_config, restore, train
 from lars_jax.train.record import lock, read_json
@@ -208,6 +210,69 @@ def test_run_without_a_checkpoint_cannot_be_read(finished, tmp_path):
     with pytest.raises(InputError, match="must have a checkpoint to read; .* has none"):
         restore(TOY, copy)
     assert not (copy / "checkpoints").exists()
+
+
+class Momentum(Toy):
+    """A program with the state of an optimizer, whose one step changes nothing."""
+
+    tx = optax.sgd(0.1, momentum=0.9)
+
+    def like(self):
+        return self.parallel.replicate(TrainState.create(super().like(), {}, self.tx))
+
+    def fit(self, state, *, hooks, **options):
+        for hook in hooks:
+            hook.run(self.config.steps, state)
+        return state, self.config.steps
+
+    def evaluate(self, state, interrupt):
+        return super().evaluate(self.weights(state), interrupt)
+
+    def weights(self, state: Any):
+        return state.params
+
+    def describe(self, state):
+        return ()
+
+
+class Lars(Momentum):
+    """The same with another optimizer."""
+
+    tx = lars(0.1)
+
+
+class Other(Lars):
+    """The same with another network, too."""
+
+    def weights(self, state):
+        return {"y": state.params["x"]}
+
+    def like(self):
+        state = super().like()
+        return state._replace(params=self.weights(state))
+
+
+def test_run_of_another_optimizer_is_evaluated_and_not_trained(tmp_path, capsys):
+    directory = tmp_path / "run"
+    kinds = (Momentum, Lars, Other)
+    momentum, other, network = (replace(TOY, build=kind) for kind in kinds)
+    begun(directory, momentum)
+    export(momentum, directory, tmp_path / "expected.npz")
+    capsys.readouterr()
+    assert evaluate(other, directory) == evaluate(momentum, directory)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "differs in 7 of 9 leaves" in line
+    assert line.endswith("read without its opt_state, which only training needs")
+    export(other, directory, tmp_path / "found.npz")
+    expected, found = (
+        np.load(tmp_path / f"{name}.npz")["x"] for name in ("expected", "found")
+    )
+    np.testing.assert_array_equal(found, expected)
+    assert np.abs(found).min() > 0
+    with pytest.raises(InputError, match="of the same model; .* differs in 7 of 9"):
+        begun(directory, other)
+    with pytest.raises(InputError, match=r"differs in 2 of 3 leaves, .*\['x'\]"):
+        evaluate(network, directory)
 
 
 class Told(Toy):

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import zlib
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -70,13 +69,6 @@ def test_the_last_two_and_the_best_are_kept(checkpoints):
     assert checkpoints.last_step() == 5
 
 
-def test_best_without_metrics_is_the_last(checkpoints):
-    for step in (1, 2):
-        checkpoints.save(step, some_state(step, size=8), {})
-    checkpoints.wait()
-    assert checkpoints.best_step() == 2
-
-
 def test_saving_a_step_again_keeps_what_is_there(checkpoints):
     checkpoints.save(1, some_state(0), {})
     checkpoints.save(1, some_state(1), {})
@@ -84,33 +76,8 @@ def test_saving_a_step_again_keeps_what_is_there(checkpoints):
     assert same(checkpoints.restore(1, some_state(2)), some_state(0))
 
 
-def largest(directory: Path) -> Path:
-    files = [path for path in directory.rglob("*") if path.is_file()]
-    return max(files, key=lambda path: path.stat().st_size)
-
-
-@pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "empty"])
-def test_damage_is_noticed(checkpoints, tmp_path, damage):
-    checkpoints.save(1, some_state(), {})
-    checkpoints.wait()
-    data = largest(tmp_path / "checkpoints" / "1")
-    content = bytearray(data.read_bytes())
-    if damage == "flip":
-        content[len(content) // 2] ^= 1
-        data.write_bytes(content)
-    elif damage == "truncate":
-        data.write_bytes(content[: len(content) // 2])
-    elif damage == "empty":
-        data.write_bytes(b"")
-    else:
-        data.unlink()
-    with pytest.raises(InputError, match="a checkpoint must"):
-        checkpoints.restore(1, some_state(1))
-
-
-@pytest.mark.parametrize("damage", ["empty", "delete", "flip"])
 def test_damage_to_any_file_is_noticed_before_orbax_reads(
-    checkpoints, tmp_path, monkeypatch, damage
+    checkpoints, tmp_path, monkeypatch
 ):
     checkpoints.save(1, some_state(size=8), {})
     checkpoints.wait()
@@ -121,14 +88,12 @@ def test_damage_to_any_file_is_noticed_before_orbax_reads(
     monkeypatch.setattr(checkpoints._manager, "restore", None)
     for file in files:
         content = file.read_bytes()
-        if damage == "delete":
-            file.unlink()
-        else:
-            file.write_bytes(
-                b"" if damage == "empty" else bytes([content[0] ^ 1]) + content[1:]
-            )
-        with pytest.raises(InputError, match="a checkpoint must be whole"):
-            checkpoints.restore(1, some_state(size=8))
+        half = len(content) // 2
+        flipped = content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :]
+        for damaged in (None, b"", content[:half], flipped):
+            file.unlink() if damaged is None else file.write_bytes(damaged)
+            with pytest.raises(InputError, match="a checkpoint must be whole"):
+                checkpoints.restore(1, some_state(size=8))
         file.write_bytes(content)
 
 
@@ -158,10 +123,10 @@ def test_some_are_kept_for_good(tmp_path):
         best=lambda metrics: metrics.get("accuracy"),
         keep_every=3,
     )
-    for step in range(1, 9):
-        opened.save(step, some_state(step, size=8), {"accuracy": 1 / step})
+    for step in range(1, 6):
+        opened.save(step, some_state(size=8), {"accuracy": 1 / step})
     opened.wait()
-    assert opened.steps() == [1, 3, 6, 7, 8]
+    assert opened.steps() == [1, 3, 4, 5]
     opened.close()
 
 
@@ -169,6 +134,7 @@ def test_dropped_checkpoint_is_saved_anew_with_its_metrics(checkpoints):
     checkpoints.save(1, some_state(0, size=8), {})
     checkpoints.wait()
     assert checkpoints.metrics(1) == {}
+    assert checkpoints.best_step() == 1
     checkpoints.drop(1)
     checkpoints.save(1, some_state(0, size=8), {"accuracy": 0.5})
     checkpoints.wait()

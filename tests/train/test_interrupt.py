@@ -6,10 +6,11 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from lars_jax.train import Interrupt, Interrupted
+from lars_jax.train import Interrupt, Interrupted, interrupt
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,7 @@ def test_process_among_others_leaves_its_waits_to_an_agreement():
 
 PROGRAM = """
 import signal, time
-from lars_jax.train import Interrupt
+from interrupt import Interrupt
 with Interrupt(grace=0.3) as interrupt:
     signal.raise_signal(signal.SIGTERM)
     {then}
@@ -112,6 +113,8 @@ print("came to its end")
 def run_program(**parts):
     return subprocess.run(
         [sys.executable, "-c", PROGRAM.format(**parts)],
+        # The module alone, without the package around it, which imports JAX.
+        env=os.environ | {"PYTHONPATH": str(Path(interrupt.__file__).parent)},
         capture_output=True,
         text=True,
         timeout=120,

@@ -1,26 +1,19 @@
 """Files that are whole or absent, and files that grow a line at a time."""
 
-import io
 import json
-from typing import Any
 
 import pytest
-from tensorboardX.proto import event_pb2
 
 from lars_jax import InputError
-from lars_jax.train.progress import Progress
 from lars_jax.train.record import (
-    Events,
-    JsonLines,
+    append_row,
+    cut_rows,
     environment,
     read_json,
     read_lines,
     write_json,
     write_text,
 )
-
-# Protobuf makes its classes on import, so type checkers know none of them.
-EVENT: Any = vars(event_pb2)["Event"]
 
 
 def test_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -34,21 +27,15 @@ def test_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
     assert [found.name for found in tmp_path.iterdir()] == ["file.json"]
 
 
-def test_rows_can_be_read_while_the_file_is_open(tmp_path):
-    lines = JsonLines(tmp_path / "rows.jsonl")
-    lines.append({"step": 1})
-    assert list(read_lines(tmp_path / "rows.jsonl")) == [{"step": 1}]
-    lines.close()
-
-
 def test_rows_after_the_checkpoint_are_cut_when_a_run_goes_on(tmp_path):
     path = tmp_path / "rows.jsonl"
-    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
-    lines = JsonLines(path, keep_to=2)
-    lines.append({"step": 3, "again": True})
-    lines.close()
-    steps = [row["step"] for row in read_lines(path)]
-    assert steps == [1, 2, 3]
+    for step in (1, 2, 3):
+        append_row(path, {"step": step})
+    path.write_text(path.read_text() + '{"st')
+    assert [row["step"] for row in read_lines(path)] == [1, 2, 3]
+    cut_rows(path, 2)
+    append_row(path, {"step": 3, "again": True})
+    assert [row["step"] for row in read_lines(path)] == [1, 2, 3]
     assert path.read_text().count("again") == 1
 
 
@@ -67,57 +54,3 @@ def test_environment_can_be_written_as_json():
     found = environment()
     assert json.loads(json.dumps(found)) == found
     assert found["jax"].count(".") >= 2
-
-
-def loss(row):
-    return f"loss {row['loss']:.3f}"
-
-
-def test_progress_without_a_terminal_speaks_seldom():
-    out = io.StringIO()
-    progress = Progress(100, describe=loss, seconds=3600.0, file=out)
-    for step in range(1, 101):
-        progress.update(step, {"loss": 0.5})
-    progress.say("done")
-    progress.close()
-    assert out.getvalue() == "done\n"
-
-
-def test_progress_on_a_terminal_shows_where_the_run_is():
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    out = Terminal()
-    progress = Progress(100, describe=loss, start=40, file=out)
-    progress.update(50, {"loss": 0.5})
-    progress.close()
-    shown = out.getvalue()
-    assert "50/100" in shown
-    assert "loss 0.500" in shown
-    assert "ETA" in shown
-
-
-def scalars(directory):
-    """Return what the event files of a directory hold, as (step, name, value)."""
-    found = []
-    for path in sorted(directory.glob("events.*")):
-        data = path.read_bytes()
-        while data:
-            # TFRecord: length, its checksum, the record, its checksum.
-            length = int.from_bytes(data[:8], "little")
-            event = EVENT.FromString(data[12 : 12 + length])
-            data = data[12 + length + 4 :]
-            found.extend(
-                (event.step, value.tag, value.simple_value)
-                for value in event.summary.value
-            )
-    return found
-
-
-def test_events_hold_the_finite_numbers_of_each_row(tmp_path):
-    events = Events(tmp_path)
-    events.write({"step": 3, "train/loss": 0.5, "learning_rate": 2, "note": "x"})
-    events.write({"step": 4, "train/loss": float("nan")})
-    events.close()
-    assert scalars(tmp_path) == [(3, "train/loss", 0.5), (3, "learning_rate", 2.0)]

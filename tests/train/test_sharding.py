@@ -82,8 +82,10 @@ def placed(state, kind, parallel):
     )
 
 
-def compiled_step(tx, kind, parallel, microbatches=1) -> Any:
+@functools.cache
+def compiled_step(rule, kind, devices=8, microbatches=1) -> Any:
     """Return a step that is compiled when it is first called, and its shardings."""
+    parallel, tx = DataParallel(data_mesh(devices)), OPTIMIZERS[rule]
     shardings, gradients = placed(initial(tx), kind, parallel)
     loss = loss_fn if kind == "none" else gathered(loss_fn, gradients)
 
@@ -98,7 +100,7 @@ def compiled_step(tx, kind, parallel, microbatches=1) -> Any:
 def trained(rule, kind="none", devices=1, microbatches=1):
     """Return the parameters and the telemetry after all steps."""
     parallel, tx = DataParallel(data_mesh(devices)), OPTIMIZERS[rule]
-    step, shardings = compiled_step(tx, kind, parallel, microbatches)
+    step, shardings = compiled_step(rule, kind, devices, microbatches)
     state = jax.device_put(initial(tx), shardings)
     shared = parallel.replicate({"key": jax.random.key(0)})
     for number in range(STEPS):
@@ -120,11 +122,15 @@ def assert_same(found, expected):
 
 @pytest.mark.parametrize(
     ("rule", "kind", "microbatches"),
-    [
-        *(("sgd", kind, parts) for kind in SPLIT for parts in (1, 4)),
-        *((rule, "zero1", 1) for rule in ("injected", "lamb")),
-        *((rule, "fsdp", 4) for rule in ("injected", "lamb")),
-    ],
+    mostly_slow(
+        {
+            f"{rule} {kind} {parts}": (rule, kind, parts)
+            for rule in ("sgd", "injected", "lamb")
+            for kind in SPLIT
+            for parts in (1, 4)
+        },
+        ["sgd zero1 4", "sgd fsdp 1", "injected fsdp 4"],
+    ),
 )
 def test_split_state_takes_the_steps_of_a_whole_one(rule, kind, microbatches):
     assert_same(trained(rule, kind, 8, microbatches), trained(rule))
@@ -133,14 +139,14 @@ def test_split_state_takes_the_steps_of_a_whole_one(rule, kind, microbatches):
 @pytest.mark.parametrize(
     "variant",
     mostly_slow(
-        {name: (name,) for name in sorted(VARIANTS)},
-        ["paper", "larc_clip", "tf_contrib"],
+        {name: (name,) for name in sorted(VARIANTS)}, ["larc_clip", "tf_contrib"]
     ),
 )
 def test_norms_of_every_variant_are_those_of_whole_layers(variant):
     assert_same(trained(variant, "fsdp", 8), trained(variant))
 
 
+@pytest.mark.slow
 def test_norms_of_shards_would_be_noticed():
     # The same leaf, each device measuring its own part: what the tests above rule out.
     tx, state = OPTIMIZERS["paper"], initial(OPTIMIZERS["paper"])
@@ -166,12 +172,12 @@ def test_norms_of_shards_would_be_noticed():
 
 
 def test_each_device_keeps_its_eighth_through_steps():
-    parallel, tx = DataParallel(data_mesh(8)), OPTIMIZERS["injected"]
+    parallel, tx = DataParallel(data_mesh(8)), OPTIMIZERS["sgd"]
     shared = parallel.replicate({"key": jax.random.key(0)})
     eighth = {"uneven": (8, WIDTH // 8), "columns": (8, 8), "square": (8, WIDTH)}
     whole = {"uneven": (8, WIDTH), "columns": (WIDTH, 8), "square": (WIDTH, WIDTH)}
     for kind, expected in {"none": whole, "zero1": whole, "fsdp": eighth}.items():
-        step, shardings = compiled_step(tx, kind, parallel)
+        step, shardings = compiled_step("sgd", kind)
         state = jax.device_put(initial(tx), shardings)
         for number in range(2):
             state, _ = step(state, parallel.shard_batch(batch_at(number)), shared)
@@ -184,25 +190,20 @@ def test_each_device_keeps_its_eighth_through_steps():
             assert momentum[name].addressable_shards[0].data.shape == buffers[name]
         for leaf in (state.params["bias"], state.step, state.model_state["seen"]):
             assert leaf.sharding.is_fully_replicated
-        ratios = optax.tree.get(state.opt_state, "trust_ratio")
-        assert ratios.vector.sharding.is_fully_replicated
 
 
 def test_compiled_step_holds_an_eighth():
-    parallel, tx = DataParallel(data_mesh(8)), OPTIMIZERS["paper"]
-    state, shared = initial(tx), {"key": jax.random.key(0)}
+    state, shared = initial(OPTIMIZERS["sgd"]), {"key": jax.random.key(0)}
     held = {}
     for kind in get_args(StateSharding):
-        step, shardings = compiled_step(tx, kind, parallel)
+        step, shardings = compiled_step("sgd", kind)
         memory = step.lower(state, batch_at(0), shared).compile().memory_analysis()
         own = jax.tree.leaves(shard_shapes(state, shardings))
         expected = sum(leaf.size * leaf.dtype.itemsize for leaf in own)
-        # What the last step measured is written anew and never read.
-        read = expected - 4 * 4 * len(state.params)
         batch = 4 * (BATCH // 8) * (8 + 8)
-        assert memory.argument_size_in_bytes == read + batch
+        assert memory.argument_size_in_bytes == expected + batch
         # What goes in is the memory of what comes out.
-        assert memory.alias_size_in_bytes == read
+        assert memory.alias_size_in_bytes == expected
         held[kind] = expected
     split = 4 * (8 * WIDTH + WIDTH * WIDTH + WIDTH * 8)
     assert held["none"] - held["zero1"] == split * 7 // 8
@@ -211,8 +212,8 @@ def test_compiled_step_holds_an_eighth():
 
 @pytest.mark.parametrize("kind", SPLIT)
 def test_split_state_is_donated_and_nothing_visits_the_host(kind):
-    parallel, tx = DataParallel(data_mesh(8)), OPTIMIZERS["paper"]
-    step, shardings = compiled_step(tx, kind, parallel)
+    parallel, tx = DataParallel(data_mesh(8)), OPTIMIZERS["sgd"]
+    step, shardings = compiled_step("sgd", kind)
     state = jax.device_put(initial(tx), shardings)
     shared = parallel.replicate({"key": jax.random.key(0)})
     batch = parallel.shard_batch(batch_at(0))
@@ -226,9 +227,9 @@ def test_split_state_is_donated_and_nothing_visits_the_host(kind):
 
 
 def test_parameters_are_gathered_and_not_activations():
-    parallel, tx = DataParallel(data_mesh(8)), OPTIMIZERS["sgd"]
-    step, _ = compiled_step(tx, "fsdp", parallel)
-    lowered = step.lower(initial(tx), batch_at(0), {"key": jax.random.key(0)})
+    step, _ = compiled_step("sgd", "fsdp")
+    state, shared = initial(OPTIMIZERS["sgd"]), {"key": jax.random.key(0)}
+    lowered = step.lower(state, batch_at(0), shared)
     text = lowered.compile().as_text()
     assert text.count(" all-gather(") == 3
     assert " all-to-all(" not in text
@@ -242,7 +243,7 @@ def test_function_of_a_split_state_gives_what_one_of_a_whole_gives():
 
     found = {}
     for kind in get_args(StateSharding):
-        parallel, tx = DataParallel(data_mesh(8)), OPTIMIZERS["paper"]
+        parallel, tx = DataParallel(data_mesh(8)), OPTIMIZERS["sgd"]
         shardings, _ = placed(initial(tx), kind, parallel)
         state = jax.device_put(initial(tx), shardings)
         shared = parallel.replicate({"key": jax.random.key(0)})
@@ -333,9 +334,10 @@ def test_mesh_without_an_axis_of_data_is_refused():
 
 @pytest.mark.parametrize("backend", ["shard_map", "pmap"])
 def test_other_back_ends_refuse_a_split_state(backend):
-    parallel, tx = DataParallel(data_mesh(8), backend), OPTIMIZERS["sgd"]
+    parallel = DataParallel(data_mesh(8), backend)
+    shardings, _ = placed(initial(OPTIMIZERS["sgd"]), "zero1", parallel)
     with pytest.raises(InputError, match=f"jit alone.*; got {backend}: choose jit"):
-        compiled_step(tx, "zero1", parallel)
+        parallel.compile(lambda state, *_: (state, {}), shardings)
 
 
 # Checkpoints
@@ -368,19 +370,3 @@ def test_checkpoint_goes_from_one_sharding_and_mesh_to_another(tmp_path):
         checkpoints.close()
         assert jax.tree.map(lambda leaf: leaf.sharding, state) == shardings
         jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), expected)
-
-
-def test_byte_that_differs_is_noticed_on_another_mesh(tmp_path):
-    checkpoints = Checkpoints(
-        tmp_path / "checkpoints", best=lambda metrics: metrics.get("accuracy")
-    )
-    checkpoints.save(1, some_state(0, "fsdp", 8)[0], {})
-    checkpoints.wait()
-    files = (tmp_path / "checkpoints" / "1" / "state").rglob("*")
-    data = max(files, key=lambda path: path.stat().st_size * path.is_file())
-    content = bytearray(data.read_bytes())
-    content[len(content) // 3] ^= 4
-    data.write_bytes(content)
-    with pytest.raises(InputError, match="1 of .* files are not as they were written"):
-        checkpoints.restore(1, some_state(1, "zero1", 2)[0])
-    checkpoints.close()

@@ -35,15 +35,14 @@ def test_step_is_the_optimizer_applied_to_the_gradient(key):
     assert int(state.model_state["seen"]) == 2
 
 
-@pytest.mark.parametrize("microbatches", [2, 3, 6])
-def test_accumulated_gradient_is_that_of_the_whole_batch(key, microbatches):
+def test_accumulated_gradient_is_that_of_the_whole_batch(key):
     tx = lars(1.0, 0.1)
     batch = {"x": jnp.array([1.0, 3.0, -2.0, 5.0, 0.5, 7.0])}
     step = jax.jit(
         functools.partial(update, quadratic, tx), static_argnames="microbatches"
     )
     whole, whole_metrics = step(start(tx), batch, key)
-    parts, parts_metrics = step(start(tx), batch, key, microbatches=microbatches)
+    parts, parts_metrics = step(start(tx), batch, key, microbatches=3)
     np.testing.assert_allclose(parts.params["w"], whole.params["w"], rtol=1e-6)
     np.testing.assert_allclose(parts_metrics["loss"], whole_metrics["loss"], rtol=1e-6)
     assert int(parts.model_state["seen"]) == 6
