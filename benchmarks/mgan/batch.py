@@ -18,12 +18,12 @@ from typing import Any
 import tyro
 
 from benchmarks.common.records import write_record
-from experiments.mgan.config import Config, replace
+from experiments.mgan.config import Config
 from experiments.mgan.evaluation import make_evaluation
 from experiments.mgan.presets import get_preset
 from experiments.mgan.trainer import Trainer
 from lars_jax.train import NonFiniteError
-from lars_jax.train.config import to_json
+from lars_jax.train.config import replace_fields, to_json
 from lars_jax.train.record import JsonLines, read_lines
 
 COMMAND = "python -m benchmarks.mgan.batch"
@@ -101,7 +101,7 @@ def at_batch(config: Config, batch: int, power: float) -> Config:
     factor = (batch / REFERENCE) ** power
     # Whole fifths, each a call of the program.
     steps = SEEN // batch // 5 * 5
-    return replace(
+    return replace_fields(
         config,
         batch=batch,
         fakes=batch // 4,
@@ -127,7 +127,7 @@ def play(config: Config) -> dict[str, float]:
 
 def row(name: str, group: str, batch: int, rule: str, seed: int) -> dict[str, Any]:
     """Return one run."""
-    base = replace(get_preset("ring").config, seed=seed, **GROUPS[group][name])
+    base = replace_fields(get_preset("ring").config, seed=seed, **GROUPS[group][name])
     config = at_batch(base, batch, RULES[rule])
     found = play(config)
     return {

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from experiments.mgan.check import check
-from experiments.mgan.config import Config, in_plane, replace
+from experiments.mgan.config import Config, in_plane
 from experiments.mgan.results import panels, real_points, save_picture
 from experiments.mgan.snapshots import load_snapshots
 from lars_jax.errors import InputError
 from lars_jax.report import Series, distance_figure, evolution_figure, series
 from lars_jax.runs import Experiment, can_resume
 from lars_jax.runs.train import train
+from lars_jax.train.config import replace_fields
 from lars_jax.train.record import read_json, read_lines, write_json, write_text
 
 COLUMNS = {
@@ -70,7 +71,7 @@ def compare(
     for seed in range(seeds):
         for name, config in presets.items():
             place = directory / name / str(seed)
-            status = _play(experiment, replace(config, seed=seed), place, name)
+            status = _play(experiment, replace_fields(config, seed=seed), place, name)
             if status:
                 return Comparison(status, "")
             rows.append(read_result(place, name, seed))

@@ -11,8 +11,9 @@ Nobody has reproduced the published Inception score of CIFAR-10, 8.33: with the 
 program others measured about 7.0 and 7.25.
 """
 
-from experiments.mgan.config import Config, replace
+from experiments.mgan.config import Config
 from lars_jax.runs import Preset
+from lars_jax.train.config import replace_fields
 
 PAPER = "https://arxiv.org/abs/1708.02556"
 OWN = "this repository"
@@ -22,7 +23,7 @@ UNRECORDED = "for a first try; no record is kept"
 EPOCH = 781
 """Full batches of 64 among the 50,000 training images of CIFAR-10."""
 
-PAPER_GAME = replace(
+PAPER_GAME = replace_fields(
     Config(),
     dataset="cifar10",
     network="dcgan",
@@ -40,7 +41,7 @@ PAPER_GAME = replace(
     average_decay=0.9999,
 )
 
-SMALL = replace(
+SMALL = replace_fields(
     PAPER_GAME,
     width=32,
     steps_per_call=50,
@@ -51,7 +52,7 @@ SMALL = replace(
     average_decay=0.999,
 )
 
-DIGITS = replace(
+DIGITS = replace_fields(
     SMALL,
     dataset="digits",
     image_size=8,
@@ -93,7 +94,7 @@ IMAGES = (
     _local("digits", DIGITS, "ten generators on the embedded digits", UNRECORDED),
     _local(
         "digits_gan",
-        replace(DIGITS, generators=1, fakes=120),
+        replace_fields(DIGITS, generators=1, fakes=120),
         "one generator on the embedded digits",
         UNRECORDED,
     ),
@@ -102,7 +103,7 @@ IMAGES = (
     ),
     _local(
         "cifar10_small_gan",
-        replace(SMALL, generators=1, fakes=120),
+        replace_fields(SMALL, generators=1, fakes=120),
         "one generator, as many samples a step as ten have together",
     ),
     _published(
@@ -113,13 +114,13 @@ IMAGES = (
     ),
     _published(
         "cifar10_gan",
-        replace(PAPER_GAME, generators=1, fakes=120),
+        replace_fields(PAPER_GAME, generators=1, fakes=120),
         "Inception score 7.2 by others (DCGAN)",
         "a single generator with as many samples a step as ten have together",
     ),
     _published(
         "stl10",
-        replace(
+        replace_fields(
             PAPER_GAME,
             dataset="stl10",
             split="unlabelled",
@@ -132,7 +133,7 @@ IMAGES = (
     ),
     _published(
         "imagenet32",
-        replace(PAPER_GAME, dataset="imagenet_resized/32x32", diversity=0.1),
+        replace_fields(PAPER_GAME, dataset="imagenet_resized/32x32", diversity=0.1),
         "Inception score 9.32 claimed; 7.77 by others",
         "the network of CIFAR-10 is a guess",
     ),

@@ -11,17 +11,18 @@ times as fast as the discriminator, from the game's own (saturating) loss.
 Games on other data take the rates of `ring_tuned` and 10,000 steps.
 """
 
-from experiments.mgan.config import Config, replace
+from experiments.mgan.config import Config
 from lars_jax.runs import Preset
+from lars_jax.train.config import replace_fields
 
 PAPER = "https://arxiv.org/abs/1708.02556"
 OWN = "this repository"
 
 RING = Config()
-ALONE = replace(RING, generators=1, fakes=512)
-TUNED = replace(RING, discriminator_rate=1e-3, decay_from=0.5)
-SHORT = replace(TUNED, steps=10_000)
-GRID = replace(SHORT, dataset="grid", modes=25, extent=2.0, variance=0.01)
+ALONE = replace_fields(RING, generators=1, fakes=512)
+TUNED = replace_fields(RING, discriminator_rate=1e-3, decay_from=0.5)
+SHORT = replace_fields(TUNED, steps=10_000)
+GRID = replace_fields(SHORT, dataset="grid", modes=25, extent=2.0, variance=0.01)
 
 
 def _figure(name: str, config: Config, expected: str, note: str = "") -> Preset[Config]:
@@ -60,7 +61,7 @@ PLANE = (
     _figure("ring_gan", ALONE, "one mode at a time"),
     _figure(
         "ring_unrolled",
-        replace(
+        replace_fields(
             ALONE,
             game="unrolled",
             generator_rate=1e-3,
@@ -72,7 +73,7 @@ PLANE = (
     ),
     _figure(
         "ring_d2gan",
-        replace(ALONE, game="d2gan"),
+        replace_fields(ALONE, game="d2gan"),
         "all 8 modes, with points scattered between them",
         "both weights 1, as in the authors' program",
     ),
@@ -85,73 +86,73 @@ PLANE = (
     ),
     _question(
         "ring_gan_tuned",
-        replace(ALONE, discriminator_rate=1e-3, decay_from=0.5),
+        replace_fields(ALONE, discriminator_rate=1e-3, decay_from=0.5),
         "a single generator at the rates of `ring_tuned`",
         "no published result",
     ),
     _question(
         "ring_d2gan_tuned",
-        replace(ALONE, game="d2gan", discriminator_rate=1e-3, decay_from=0.5),
+        replace_fields(ALONE, game="d2gan", discriminator_rate=1e-3, decay_from=0.5),
         "D2GAN at the rates of `ring_tuned`",
         "no published result",
     ),
     _question(
         "ring_no_diversity",
-        replace(RING, diversity=0.0),
+        replace_fields(RING, diversity=0.0),
         "Equation 2 with beta = 0",
         "collapses as a single generator does",
     ),
     _question(
         "ring_literal",
-        replace(RING, classifier_weight=0.125),
+        replace_fields(RING, classifier_weight=0.125),
         "Equation 2 read literally: beta weighs the classifier's learning, too",
         "the same optimum, later",
     ),
     _question(
         "ring_four_generators",
-        replace(SHORT, generators=4, fakes=256),
+        replace_fields(SHORT, generators=4, fakes=256),
         "fewer generators than modes",
         "no published result",
     ),
     _question(
         "ring_sixteen_generators",
-        replace(SHORT, generators=16, fakes=64),
+        replace_fields(SHORT, generators=16, fakes=64),
         "more generators than modes",
         "no published result",
     ),
     _question(
         "ring_16",
-        replace(SHORT, modes=16, generators=16, fakes=64, variance=0.005),
+        replace_fields(SHORT, modes=16, generators=16, fakes=64, variance=0.005),
         "sixteen modes on the ring",
         "no published result",
     ),
     _question(
         "grid_25",
-        replace(GRID, generators=25, fakes=64),
+        replace_fields(GRID, generators=25, fakes=64),
         "a grid of 25 Gaussians",
         "no published result",
     ),
     _question(
         "grid_25_gan",
-        replace(GRID, generators=1, fakes=512),
+        replace_fields(GRID, generators=1, fakes=512),
         "a grid of 25 Gaussians, one generator",
         "no published result",
     ),
     _question(
         "grid_25_ten_generators",
-        replace(GRID, generators=10, fakes=128),
+        replace_fields(GRID, generators=10, fakes=128),
         "a grid of 25 Gaussians, fewer generators than modes",
         "no published result",
     ),
     _question(
         "ring_rising",
-        replace(SHORT, shares="rising"),
+        replace_fields(SHORT, shares="rising"),
         "modes of unequal shares, generators of equal weights",
         "no published result",
     ),
     _question(
         "ring_rising_learned",
-        replace(SHORT, shares="rising", mixture="learned"),
+        replace_fields(SHORT, shares="rising", mixture="learned"),
         "modes of unequal shares, learned weights",
         "no published result",
     ),

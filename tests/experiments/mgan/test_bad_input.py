@@ -12,13 +12,14 @@ from PIL import Image
 
 from experiments.mgan.check import check, resolve_devices
 from experiments.mgan.compare import compare
-from experiments.mgan.config import Config, replace
+from experiments.mgan.config import Config
 from experiments.mgan.evaluation import open_extractor
 from experiments.mgan.experiment import MGAN, main
 from experiments.mgan.inputs import load_inputs
 from experiments.mgan.presets import get_preset
 from experiments.mgan.snapshots import read_arrays, write_arrays
 from lars_jax.errors import InputError
+from lars_jax.train.config import replace_fields
 from tests.experiments.mgan.support import DIGITS, RING, contents
 
 NOWHERE = "/nonexistent-directory"
@@ -58,7 +59,7 @@ RANGES = {
 def test_field_has_its_range(name):
     value, rule = RANGES[name]
     with pytest.raises(InputError, match=f"^{name} must be ") as caught:
-        check(replace(Config(), **{name: value}))
+        check(replace_fields(Config(), **{name: value}))
     line = str(caught.value)
     assert rule in line
     assert f"; got {value}: set --{name.replace('_', '-')} to such a value" in line
@@ -214,13 +215,13 @@ def refused(call, *arguments):
 
 @pytest.mark.parametrize(("preset", "fields", "says"), GAMES.values(), ids=GAMES.keys())
 def test_game_that_cannot_run_is_refused(preset, fields, says):
-    assert says in refused(check, replace(get_preset(preset).config, **fields))
+    assert says in refused(check, replace_fields(get_preset(preset).config, **fields))
 
 
 @pytest.mark.parametrize(("preset", "fields", "says"), DATA.values(), ids=DATA.keys())
 def test_data_that_cannot_be_had_are_refused(preset, fields, says, monkeypatch):
     monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
-    config = check(replace(get_preset(preset).config, **fields))
+    config = check(replace_fields(get_preset(preset).config, **fields))
     assert says in refused(load_inputs, config)
 
 
@@ -235,7 +236,7 @@ def test_data_that_cannot_be_had_are_refused(preset, fields, says, monkeypatch):
     ],
 )
 def test_batches_that_do_not_divide_over_devices_are_refused(fields, says):
-    line = refused(resolve_devices, replace(Config(), **fields), 8)
+    line = refused(resolve_devices, replace_fields(Config(), **fields), 8)
     assert re.search(says, line)
 
 
@@ -519,7 +520,7 @@ def test_comparison_in_the_place_of_another_is_refused(ring_run, tmp_path):
     shutil.copytree(ring_run, place)
     before = contents(place)
     with pytest.raises(InputError, match="holds one configuration"):
-        compare(MGAN, {"ring": replace(Config(), steps=250)}, 1, tmp_path)
+        compare(MGAN, {"ring": replace_fields(Config(), steps=250)}, 1, tmp_path)
     assert contents(place) == before
 
 

@@ -8,19 +8,20 @@ import pytest
 
 from experiments.mgan import experiment
 from experiments.mgan.compare import COLUMNS, compare
-from experiments.mgan.config import Config, replace
+from experiments.mgan.config import Config
 from experiments.mgan.presets import Preset
 from lars_jax.train.ahead import AheadOfTime
+from lars_jax.train.config import replace_fields
 from lars_jax.train.record import read_json
 from tests.experiments.mgan.support import contents, in_call, last_state, rows
 
-TINY = replace(
+TINY = replace_fields(
     Config(),
     **{"devices": 1, "width": 8, "noise_size": 4, "batch": 64, "init_deviation": 0.3},
     **{"steps": 20, "steps_per_call": 10, "eval_every": 10, "eval_samples": 300},
     **{"checkpoint_every": 10, "generator_rate": 0.01, "fakes": 8, "generators": 4},
 )
-PRESETS = {"many": TINY, "one": replace(TINY, generators=1, fakes=32)}
+PRESETS = {"many": TINY, "one": replace_fields(TINY, generators=1, fakes=32)}
 RUNS = [f"{name}/{seed}" for name in PRESETS for seed in (0, 1)]
 
 

@@ -14,9 +14,10 @@ import pytest
 from scipy.special import expit, softmax
 from scipy.stats import norm
 
-from experiments.mgan.config import Config, replace
+from experiments.mgan.config import Config
 from experiments.mgan.game import discriminator_losses, make_players
 from experiments.mgan.objectives import Logits, classifier_loss, discriminator_loss
+from lars_jax.train.config import replace_fields
 from tests.experiments.mgan.theory import optimal_classifier, optimal_discriminator
 
 K = 3
@@ -91,7 +92,7 @@ def test_networks_in_the_plane_converge_to_the_optimum():
         [[4, 2, 1, 1, 2], [1, 6, 1, 1, 1], [2, 1, 5, 1, 1], [2, 1, 1, 3, 3]]
     )
     real, fake, data, made = fixed_game(densities, 10)
-    config = replace(Config(), generators=K, width=32, init_deviation=0.5)
+    config = replace_fields(Config(), generators=K, width=32, init_deviation=0.5)
     players, pi = make_players(config), jnp.full(K, 1 / K)
     params, _ = players.discriminator.init(jax.random.key(0), jnp.zeros((1, 2)))
 

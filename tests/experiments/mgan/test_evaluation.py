@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.mgan import evaluation
-from experiments.mgan.config import Config, replace
+from experiments.mgan.config import Config
 from experiments.mgan.evaluation import make_evaluation, open_extractor, true_score
 from experiments.mgan.experiment import MGAN
 from experiments.mgan.extractors import evaluate_images
@@ -19,12 +19,13 @@ from lars_jax.data import ArraySource
 from lars_jax.errors import InputError
 from lars_jax.models import build
 from lars_jax.runs.train import restore
+from lars_jax.train.config import replace_fields
 from lars_jax.train.weights import save_weights
 from tests.experiments.mgan.support import rows
 
 COUNT = 120
 
-CIFAR = replace(
+CIFAR = replace_fields(
     Config(),
     **{"dataset": "cifar10", "network": "dcgan", "width": 2, "noise_size": 4},
     **{"generators": 2, "batch": 8, "fakes": 4, "devices": 1, "steps_per_call": 1},
@@ -57,7 +58,7 @@ def trainer(weights):
     source = ArraySource("cifar10/train", ("one",), image, np.zeros(COUNT, np.int32))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("experiments.mgan.inputs.load_source", lambda *_, **__: source)
-        return Trainer.create(replace(CIFAR, features=f"resnet8:{weights}"))
+        return Trainer.create(replace_fields(CIFAR, features=f"resnet8:{weights}"))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.mgan.config import replace
 from experiments.mgan.experiment import MGAN
 from experiments.mgan.gallery import (
     BETWEEN,
@@ -19,6 +18,7 @@ from experiments.mgan.gallery import (
 )
 from experiments.mgan.inputs import to_bytes
 from lars_jax.runs.train import restore
+from lars_jax.train.config import replace_fields
 
 
 def some_images(count, seed, high=256, shape=(5, 5, 3)):
@@ -94,7 +94,9 @@ def test_rows_of_the_confusion_are_shares(gallery, ended):
 @pytest.mark.parametrize("noise", ["uniform", "normal"])
 def test_interpolation_ends_at_the_images_of_both_noises(ended, monkeypatch, noise):
     trainer, state = ended
-    trainer = dataclasses.replace(trainer, config=replace(trainer.config, noise=noise))
+    trainer = dataclasses.replace(
+        trainer, config=replace_fields(trainer.config, noise=noise)
+    )
     ends = jnp.asarray([[-0.5] * 8, [0.25] * 8])
     monkeypatch.setattr("experiments.mgan.gallery.draw_noise", lambda *_: ends)
     found = interpolate(trainer, state)
@@ -120,7 +122,7 @@ def test_interpolation_of_normal_noise_keeps_its_length(ended, monkeypatch):
 
     players = trainer.players._replace(generators=network._replace(apply=apply))
     trainer = dataclasses.replace(
-        trainer, config=replace(trainer.config, noise="normal"), players=players
+        trainer, config=replace_fields(trainer.config, noise="normal"), players=players
     )
     ends = jnp.eye(8)[:2]
     monkeypatch.setattr("experiments.mgan.gallery.draw_noise", lambda *_: ends)

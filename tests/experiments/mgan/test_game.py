@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.mgan.config import Config, replace
+from experiments.mgan.config import Config
 from experiments.mgan.game import (
     discriminator_losses,
     draw_noise,
@@ -19,9 +19,10 @@ from experiments.mgan.game import (
     mixture_weights,
 )
 from experiments.mgan.mixture import make_mixture
+from lars_jax.train.config import replace_fields
 
 K = 3
-SMALL = replace(
+SMALL = replace_fields(
     Config(),
     generators=K,
     width=16,
@@ -32,16 +33,16 @@ SMALL = replace(
     steps=8,
     average_decay=0.75,
 )
-ALONE = replace(SMALL, generators=1, fakes=24)
-UNROLLED = replace(
+ALONE = replace_fields(SMALL, generators=1, fakes=24)
+UNROLLED = replace_fields(
     ALONE, game="unrolled", generator_loss="saturating", discriminator_rate=0.01
 )
 GAMES = {
     "mgan": SMALL,
     "gan": ALONE,
-    "learned": replace(SMALL, mixture="learned"),
-    "shared_noise": replace(SMALL, noise_of_step="shared", noise="uniform"),
-    "d2gan": replace(ALONE, game="d2gan"),
+    "learned": replace_fields(SMALL, mixture="learned"),
+    "shared_noise": replace_fields(SMALL, noise_of_step="shared", noise="uniform"),
+    "d2gan": replace_fields(ALONE, game="d2gan"),
     "unrolled": UNROLLED,
 }
 EACH = pytest.mark.parametrize("config", list(GAMES.values()), ids=list(GAMES))
@@ -271,7 +272,7 @@ def gradient_of(config):
     def gradient(params, judge, diversity):
         fake, _ = players.generators.apply(params["network"], {}, noise, train=True)
         weights = mixture_weights(config, params)
-        weighed = replace(config, diversity=diversity)
+        weighed = replace_fields(config, diversity=diversity)
         return generator_losses(weighed, players, judge, fake, weights)
 
     return gradient
@@ -302,7 +303,9 @@ def test_generators_feel_the_classifier_by_the_weight_of_diversity():
 
 
 def test_diversity_is_not_the_weight_of_the_classifiers_own_loss():
-    same_bits(play(SMALL, 1)[0].judge, play(replace(SMALL, diversity=9.0), 1)[0].judge)
+    same_bits(
+        play(SMALL, 1)[0].judge, play(replace_fields(SMALL, diversity=9.0), 1)[0].judge
+    )
 
 
 def test_weight_of_the_classifier_scales_what_it_learns_from():
@@ -311,7 +314,7 @@ def test_weight_of_the_classifier_scales_what_it_learns_from():
     weights = mixture_weights(SMALL, params)
     losses = {}
     for weight in (0.0, 1.0, 0.125):
-        config = replace(SMALL, classifier_weight=weight)
+        config = replace_fields(SMALL, classifier_weight=weight)
         losses[weight], parts = discriminator_losses(
             config, players, judge, real, fake, weights
         )
@@ -460,7 +463,7 @@ def doubled(tree):
 
 
 def test_unrolled_gradient_is_that_of_the_loss_after_looking_ahead():
-    config = replace(UNROLLED, width=6, noise_size=3, fakes=6, unrolled_steps=3)
+    config = replace_fields(UNROLLED, width=6, noise_size=3, fakes=6, unrolled_steps=3)
     _, state, _ = begin(config)
     with jax.enable_x64(True):
         players, state = make_players(config), doubled(state)
@@ -502,14 +505,14 @@ def test_unrolled_gradient_is_that_of_the_loss_after_looking_ahead():
 def test_looking_ahead_changes_the_gradient():
     found = []
     for steps in (1, 5):
-        config = replace(UNROLLED, unrolled_steps=steps)
+        config = replace_fields(UNROLLED, unrolled_steps=steps)
         players, state, _ = begin(config)
         gradient, _ = generators_gradient_of_step(
             config, state, players, draw_of(config)
         )
         found.append(gradient)
     players, state, _ = begin(UNROLLED)
-    plain = replace(UNROLLED, game="mgan")
+    plain = replace_fields(UNROLLED, game="mgan")
     without, _ = generators_gradient_of_step(plain, state, players, draw_of(plain))
     for one, other in ((found[0], without), (found[1], without), found):
         assert largest_gap(one, other) > 1e-4

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.mgan.config import Config, in_plane, replace
+from experiments.mgan.config import Config, in_plane
 from experiments.mgan.game import discriminator_losses, make_players
 from experiments.mgan.networks import (
     BN_EPSILON,
@@ -22,10 +22,13 @@ from experiments.mgan.networks import (
 from experiments.mgan.objectives import Logits, discriminator_loss
 from experiments.mgan.presets import get_preset
 from lars_jax.models import Network
+from lars_jax.train.config import replace_fields
 
 K, M = 3, 6
-PLANE = replace(Config(), generators=K, width=8, noise_size=5, init_deviation=0.4)
-IMAGES = replace(
+PLANE = replace_fields(
+    Config(), generators=K, width=8, noise_size=5, init_deviation=0.4
+)
+IMAGES = replace_fields(
     PLANE,
     dataset="digits",
     network="dcgan",
@@ -195,7 +198,7 @@ def test_image_generators_are_transposed_convolutions():
 @BOTH
 def test_generators_equal_networks_of_their_own(config):
     network, params, state = made(config)
-    alone = compiled(make_generators(replace(config, generators=1), 1))
+    alone = compiled(make_generators(replace_fields(config, generators=1), 1))
     noise = draw(9, M, 5)
     # Outside of training, where shared layers are not normalised by all samples.
     found, _ = network.apply(params, state, noise)
@@ -207,7 +210,7 @@ def test_generators_equal_networks_of_their_own(config):
 @BOTH
 def test_gradient_of_shared_layers_is_the_sum_over_generators(config):
     network, params, state = made(config)
-    alone = compiled(make_generators(replace(config, generators=1), 1))
+    alone = compiled(make_generators(replace_fields(config, generators=1), 1))
     noise, pull = draw(9, M, 5), draw(10, M, K, *sample_shape(config))
 
     def loss(params):
@@ -342,7 +345,7 @@ def test_samples_outside_of_training_follow_the_running_averages():
 
 @pytest.mark.slow
 def test_real_and_generated_images_are_normalised_apart():
-    config = replace(IMAGES, generators=1)
+    config = replace_fields(IMAGES, generators=1)
     players = make_players(config, 1)
     judge, params = judged(config)
     real, fake = draw(9, M, 8, 8, 1), 3.0 + 2.0 * draw(10, M, 1, 8, 8, 1)
@@ -363,7 +366,7 @@ def test_real_and_generated_images_are_normalised_apart():
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("size", "stages"), [(8, 2), (28, 3), (48, 4)])
 def test_images_have_the_size_asked_for(size, stages, channels):
-    config = replace(IMAGES, image_size=size, stages=stages, width=2)
+    config = replace_fields(IMAGES, image_size=size, stages=stages, width=2)
     noise = jax.ShapeDtypeStruct((2, 5), jnp.float32)
     images = jax.eval_shape(partial(outputs, make_generators(config, channels)), noise)
     assert images.shape == (2, K, size, size, channels)
@@ -386,7 +389,7 @@ def test_images_are_within_1_of_0(train):
 
 
 def test_plane_weights_are_drawn_with_the_deviation_asked_for():
-    config = replace(Config(), init_deviation=0.05)
+    config = replace_fields(Config(), init_deviation=0.05)
     _, params, _ = begun(config, "generators")
     _, judge, _ = begun(config, "discriminator")
     for layers in (params["first"], params["second"], judge["classifier"]):
@@ -399,7 +402,7 @@ def test_plane_weights_are_drawn_with_the_deviation_asked_for():
 
 
 def test_image_weights_are_drawn_as_the_authors():
-    config = replace(IMAGES, image_size=16, width=32, init_deviation=0.05)
+    config = replace_fields(IMAGES, image_size=16, width=32, init_deviation=0.05)
     _, params, _ = begun(config, "generators", 3)
     _, judge, _ = begun(config, "discriminator", 3)
     np.testing.assert_allclose(params["up1"]["kernel"].std(), 0.05, rtol=0.02)
@@ -420,7 +423,7 @@ def test_generators_begin_apart():
 
 
 def test_d2gan_has_two_discriminators_that_share_nothing():
-    config = replace(PLANE, game="d2gan", generators=1)
+    config = replace_fields(PLANE, game="d2gan", generators=1)
     network, params = judged(config)
     points = draw(9, M, 2)
     found: jax.Array = network.apply(params, {}, points, train=True)[0]

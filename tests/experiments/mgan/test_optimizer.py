@@ -6,15 +6,18 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.mgan.config import Config, OptimizerConfig, replace
+from experiments.mgan.config import Config, OptimizerConfig
 from experiments.mgan.networks import make_generators
 from experiments.mgan.optimizer import make_optimizer
 from lars_jax.optim import exclude_vectors, lamb, lars
+from lars_jax.train.config import replace_fields
 
 K = 3
 STEPS = 3
-PLANE = replace(Config(), generators=K, width=8, noise_size=5, init_deviation=0.3)
-IMAGES = replace(
+PLANE = replace_fields(
+    Config(), generators=K, width=8, noise_size=5, init_deviation=0.3
+)
+IMAGES = replace_fields(
     PLANE, dataset="digits", network="dcgan", image_size=8, stages=2, width=4
 )
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.mgan.check import check, resolve_devices
-from experiments.mgan.config import Config, replace
+from experiments.mgan.config import Config
 from experiments.mgan.experiment import main
 from experiments.mgan.game import make_players, make_step
 from experiments.mgan.inputs import load_inputs
@@ -16,7 +16,7 @@ from experiments.mgan.presets import PRESETS, get_preset
 from experiments.mgan.show import state_shapes
 from lars_jax.data import digits_source
 from lars_jax.errors import InputError
-from lars_jax.train.config import digest, from_json, to_json
+from lars_jax.train.config import digest, from_json, replace_fields, to_json
 
 IMAGES = ("digits", "digits_gan", "cifar10", "stl10")
 """Games of images whose networks differ in more than numbers."""
@@ -183,8 +183,8 @@ def test_ring_has_the_numbers_of_the_paper():
 def test_other_images_differ_from_cifar10_in_beta_and_data_alone(name, beta):
     ours, theirs = get_preset(name).config, get_preset("cifar10").config
     assert ours.rules.diversity == beta
-    same = replace(ours, diversity=0.01, stages=3)
-    same = replace(same, **vars(theirs.data))
+    same = replace_fields(ours, diversity=0.01, stages=3)
+    same = replace_fields(same, **vars(theirs.data))
     assert same == theirs
 
 
@@ -192,7 +192,7 @@ def test_other_images_differ_from_cifar10_in_beta_and_data_alone(name, beta):
 def test_one_generator_makes_as_many_samples_as_ten_together(name):
     ours, theirs = get_preset(name).config, get_preset(f"{name}_gan").config
     assert theirs.fakes == ours.fakes * ours.rules.generators
-    assert replace(theirs, fakes=ours.fakes, generators=10) == ours
+    assert replace_fields(theirs, fakes=ours.fakes, generators=10) == ours
 
 
 def test_every_game_on_the_ring_sees_the_same_data():
@@ -234,7 +234,7 @@ def test_labels_of_no_class_are_no_hindrance(monkeypatch):
     monkeypatch.setattr(
         "experiments.mgan.inputs.load_source", lambda *_, **__: Unnamed()
     )
-    config = replace(get_preset("stl10").config, image_size=8, stages=2)
+    config = replace_fields(get_preset("stl10").config, image_size=8, stages=2)
     found = load_inputs(config)
     assert (found.name, found.sample_shape) == ("stl10/unlabelled", (8, 8, 1))
     np.testing.assert_array_equal(found.image, digits_source("train").image)
@@ -244,7 +244,7 @@ def test_images_of_another_size_are_resized(monkeypatch):
     monkeypatch.setattr(
         "experiments.mgan.inputs.load_source", lambda *_, **__: Unnamed()
     )
-    found = load_inputs(replace(get_preset("digits").config, image_size=4))
+    found = load_inputs(replace_fields(get_preset("digits").config, image_size=4))
     assert found.sample_shape == (4, 4, 1)
     assert found.image is not None
     assert found.image.shape == (1437, 4, 4, 1)
@@ -252,7 +252,7 @@ def test_images_of_another_size_are_resized(monkeypatch):
 
 def test_unknown_field_is_a_mistake_of_the_program():
     with pytest.raises(TypeError):
-        replace(Config(), generator=3)
+        replace_fields(Config(), generator=3)
 
 
 @pytest.mark.parametrize("wrong", ["ring_gann", "cifar"])

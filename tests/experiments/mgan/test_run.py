@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from experiments.mgan import run
-from experiments.mgan.config import replace
 from experiments.mgan.experiment import MGAN, main
 from experiments.mgan.trainer import Trainer
 from lars_jax.runs.train import load_config, restore
 from lars_jax.train.ahead import AheadOfTime
+from lars_jax.train.config import replace_fields
 from lars_jax.train.record import read_lines
 from lars_jax.train.weights import load_weights
 from tests.cases import mostly_slow
@@ -258,7 +258,7 @@ def test_exported_weights_are_those_of_the_averaged_generators(
 def test_exported_generators_begin_another_game(ring_run, tmp_path):
     file = tmp_path / "generators.npz"
     assert main(["export", str(ring_run), str(file)]) == 0
-    config = replace(load_config(MGAN, ring_run), init_from=str(file), seed=5)
+    config = replace_fields(load_config(MGAN, ring_run), init_from=str(file), seed=5)
     trainer = Trainer.create(config)
     state, drawn = trainer.initial_state(), trainer.drawn_state()
     saved = saved_state(ring_run)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.mgan import sampling
-from experiments.mgan.config import Config, replace
+from experiments.mgan.config import Config
 from experiments.mgan.game import draw_noise, initial_state, make_players
 from experiments.mgan.sampling import (
     ESTIMATED_OVER,
@@ -17,9 +17,12 @@ from experiments.mgan.sampling import (
     make_sample_each,
     make_statistics,
 )
+from lars_jax.train.config import replace_fields
 
 K = 4
-CONFIG = replace(Config(), generators=K, width=32, noise_size=8, init_deviation=0.5)
+CONFIG = replace_fields(
+    Config(), generators=K, width=32, noise_size=8, init_deviation=0.5
+)
 
 
 def begun(config, channels=3, shape=(2,)):
@@ -131,7 +134,7 @@ def test_calls_have_keys_of_their_own():
 
 
 def test_learned_weights_are_those_of_the_draws():
-    config = replace(CONFIG, mixture="learned")
+    config = replace_fields(CONFIG, mixture="learned")
     params = sampler(config, 8)[0] | {"mixture": jnp.array([0.0, -1e4, 2.0, -1e4])}
     found = drawn(400, params=params, config=config)
     counts = np.bincount(found.generator, minlength=K)
@@ -153,7 +156,7 @@ def test_each_sample_has_noise_of_its_own():
 
 
 def test_statistics_of_averaged_weights_are_their_own():
-    config = replace(
+    config = replace_fields(
         Config(),
         dataset="digits",
         network="dcgan",

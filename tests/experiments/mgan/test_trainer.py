@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from experiments.mgan import trainer as trainer_module
-from experiments.mgan.config import Config, replace
+from experiments.mgan.config import Config
 from experiments.mgan.game import make_step
 from experiments.mgan.trainer import Trainer, many_steps
 from lars_jax.errors import InputError
 from lars_jax.train import Hook
+from lars_jax.train.config import replace_fields
 
-RING = replace(
+RING = replace_fields(
     Config(),
     generators=3,
     width=16,
@@ -27,7 +28,7 @@ RING = replace(
     eval_samples=30,
     devices=1,
 )
-DIGITS = replace(
+DIGITS = replace_fields(
     RING,
     dataset="digits",
     network="dcgan",
@@ -39,7 +40,7 @@ DIGITS = replace(
 )
 # Biases before a normalisation have no gradient but rounding errors, of which Adam
 # would make steps of full length; steps of LARS are as small as those are.
-LINEAR = replace(
+LINEAR = replace_fields(
     DIGITS, optimizer="lars", generator_rate=0.1, discriminator_rate=0.1, momentum=0.9
 )
 
@@ -82,7 +83,7 @@ def gap(one, other):
 )
 def test_four_devices_equal_one(config):
     one, rows, samples = train(config)
-    four, other_rows, other_samples = train(replace(config, devices=4))
+    four, other_rows, other_samples = train(replace_fields(config, devices=4))
     close(four.generators.params, one.generators.params, rtol=1e-3, atol=1e-5)
     close(four.judge.params, one.judge.params, rtol=1e-3, atol=1e-5)
     close(four.average, one.average, rtol=1e-3, atol=1e-5)
@@ -106,14 +107,14 @@ def test_four_devices_equal_one(config):
     ],
 )
 def test_steps_in_one_call_equal_calls_of_one_step(config):
-    whole, *_ = train(replace(config, steps_per_call=4))
-    single, rows, _ = train(replace(config, steps_per_call=1))
+    whole, *_ = train(replace_fields(config, steps_per_call=4))
+    single, rows, _ = train(replace_fields(config, steps_per_call=1))
     jax.tree.map(np.testing.assert_array_equal, whole, single)
     assert list(rows) == [1, 2, 3, 4]
 
 
 def test_metrics_of_a_call_are_the_means_of_its_steps():
-    _, rows, _ = train(replace(RING, steps_per_call=1))
+    _, rows, _ = train(replace_fields(RING, steps_per_call=1))
     _, halves, _ = train(RING)
     for name in ("loss", "classifier_loss", "classifier_accuracy", "generator_loss"):
         mean = (rows[3][name] + rows[4][name]) / 2
@@ -155,7 +156,7 @@ def test_run_is_traced_and_compiled_once(monkeypatch):
         return traced
 
     monkeypatch.setattr(trainer_module, "many_steps", counted)
-    train.__wrapped__(replace(RING, steps=8))
+    train.__wrapped__(replace_fields(RING, steps=8))
     assert traces == [2]
 
 
@@ -183,7 +184,7 @@ def test_run_that_goes_on_from_a_state_ends_with_the_same_bits(config):
 
 def test_seed_decides_everything():
     one, same, other = (
-        play(replace(RING, seed=seed))
+        play(replace_fields(RING, seed=seed))
         for play, seed in zip((train, train.__wrapped__, train), (1, 1, 2), strict=True)
     )
     jax.tree.map(np.testing.assert_array_equal, one[0], same[0])
@@ -214,4 +215,4 @@ def test_rows_of_samples_are_of_every_generator():
 
 def test_batch_that_does_not_divide_over_the_devices_is_refused():
     with pytest.raises(InputError, match="fakes must divide evenly"):
-        Trainer.create(replace(RING, fakes=12, devices=8))
+        Trainer.create(replace_fields(RING, fakes=12, devices=8))
