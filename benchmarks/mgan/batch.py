@@ -19,10 +19,9 @@ import tyro
 
 from benchmarks.common.records import write_record
 from experiments.mgan.config import Config
-from experiments.mgan.evaluation import make_evaluation
 from experiments.mgan.presets import get_preset
-from experiments.mgan.trainer import Trainer
-from lars_jax.train import NonFiniteError
+from experiments.mgan.run import GameProgram
+from lars_jax.train import Interrupt, NonFiniteError
 from lars_jax.train.config import replace_fields, to_json
 from lars_jax.train.record import JsonLines, read_lines
 
@@ -117,10 +116,10 @@ def at_batch(config: Config, batch: int, power: float) -> Config:
 
 def play(config: Config) -> dict[str, float]:
     """Return how a game ends, without files; nothing but NaN where it diverges."""
-    trainer = Trainer.create(config)
+    program = GameProgram(config)
     try:
-        state, _ = trainer.fit(trainer.initial_state())
-        return make_evaluation(trainer)(state)
+        state, _ = program.fit(program.init())
+        return program.evaluate(state, Interrupt())
     except (NonFiniteError, ValueError):
         return {"wasserstein": float("nan"), "modes": 0.0}
 

@@ -118,9 +118,7 @@ def _score_test_images(config: Config, features: str) -> dict[str, Any]:
     train_images = load_inputs(config).image
     assert train_images is not None
     test = to_arrays(load_source(config.data.dataset, "test")).image
-    return evaluate_images(
-        extractor, np.array_split(train_images, 100), np.array_split(test, 20)
-    )
+    return evaluate_images(extractor, train_images, test)
 
 
 if __name__ == "__main__":
