@@ -18,12 +18,11 @@ from typing import Any
 import tyro
 
 from benchmarks.common.records import write_record
-from experiments.mgan.config import Config, replace
-from experiments.mgan.evaluation import make_evaluation
+from experiments.mgan.config import Config
 from experiments.mgan.presets import get_preset
-from experiments.mgan.trainer import Trainer
-from lars_jax.train import NonFiniteError
-from lars_jax.train.config import to_json
+from experiments.mgan.run import GameProgram
+from lars_jax.train import Interrupt, NonFiniteError
+from lars_jax.train.config import replace_fields, to_json
 from lars_jax.train.record import append_row, read_lines
 
 COMMAND = "python -m benchmarks.mgan.batch"
@@ -101,7 +100,7 @@ def at_batch(config: Config, batch: int, power: float) -> Config:
     factor = (batch / REFERENCE) ** power
     # Whole fifths, each a call of the program.
     steps = SEEN // batch // 5 * 5
-    return replace(
+    return replace_fields(
         config,
         batch=batch,
         fakes=batch // 4,
@@ -117,17 +116,17 @@ def at_batch(config: Config, batch: int, power: float) -> Config:
 
 def play(config: Config) -> dict[str, float]:
     """Return how a game ends, without files; nothing but NaN where it diverges."""
-    trainer = Trainer.create(config)
+    program = GameProgram(config)
     try:
-        state, _ = trainer.fit(trainer.initial_state())
-        return make_evaluation(trainer)(state)
+        state, _ = program.fit(program.init())
+        return program.evaluate(state, Interrupt())
     except (NonFiniteError, ValueError):
         return {"wasserstein": float("nan"), "modes": 0.0}
 
 
 def row(name: str, group: str, batch: int, rule: str, seed: int) -> dict[str, Any]:
     """Return one run."""
-    base = replace(get_preset("ring").config, seed=seed, **GROUPS[group][name])
+    base = replace_fields(get_preset("ring").config, seed=seed, **GROUPS[group][name])
     config = at_batch(base, batch, RULES[rule])
     found = play(config)
     return {

@@ -21,11 +21,12 @@ import numpy as np
 from benchmarks.common.records import write_record
 from benchmarks.common.rounds import Run, compare
 from experiments.mgan import networks, strided
-from experiments.mgan.config import Config, replace
+from experiments.mgan.config import Config
 from experiments.mgan.game import initial_state, make_players, make_step
 from experiments.mgan.inputs import to_unit
 from experiments.mgan.mixture import make_mixture
 from experiments.mgan.presets import get_preset
+from lars_jax.train.config import replace_fields
 
 ROUNDS, ROUND_SECONDS = 9, 2.0
 COMMAND = "python -m benchmarks.mgan.step"
@@ -108,7 +109,7 @@ def main() -> None:
         ),
         "eight generators over one, the ring": lambda: (
             plane_run(eight),
-            plane_run(replace(eight, generators=1, fakes=1024)),
+            plane_run(replace_fields(eight, generators=1, fakes=1024)),
         ),
         "XLA's strided convolutions over ours, ten generators": lambda: (
             image_run(ten, plain=True),
