@@ -9,16 +9,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from benchmarks.tables import (
-    faults,
-    lars,
-    mesh,
-    mgan,
-    optimizer,
-    pods,
-    results,
-    throughput,
-)
+from benchmarks.tables import faults, lars, mesh, mgan, optimizer, results, throughput
+from experiments.lars.presets import PRESETS as LARS
+from experiments.mgan.presets import PRESETS as MGAN
 from lars_jax.train.record import write_text
 
 ROOT = Path(__file__).parents[2]
@@ -50,11 +43,11 @@ PAGES: dict[str, Tables] = {
     },
     "docs/scaling.md": {
         "weak_scaling": mesh.weak_scaling,
-        "pod_bytes": pods.exchanged,
-        "pod_counts": pods.counts,
-        "pod_steps": pods.steps,
-        "pod_strategies": pods.strategies,
-        "pod_assumptions": pods.assumptions,
+        "pod_bytes": mesh.pod_bytes,
+        "pod_counts": mesh.pod_counts,
+        "pod_steps": mesh.pod_steps,
+        "pod_strategies": mesh.pod_strategies,
+        "pod_assumptions": mesh.pod_assumptions,
     },
     "docs/mgan.md": {
         "mgan_ring": mgan.ring,
@@ -64,8 +57,10 @@ PAGES: dict[str, Tables] = {
         "mgan_batch_choice": mgan.batch_choice,
         "mgan_step": mgan.step,
     },
-    "experiments/lars/README.md": {"presets": lars.presets},
-    "experiments/mgan/README.md": {"presets": mgan.presets},
+    "experiments/lars/README.md": {"presets": partial(lars.presets, LARS, linked=True)},
+    "experiments/mgan/README.md": {
+        "presets": partial(lars.presets, MGAN, linked=False)
+    },
 }
 """Tables of each page by the name between their marks."""
 

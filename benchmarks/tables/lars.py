@@ -1,37 +1,32 @@
-"""Tables of the LARS paper's runs and presets."""
+"""Tables of the LARS paper's runs, and of the presets of every experiment."""
 
-from typing import Any
+from collections.abc import Mapping
 
 from benchmarks.common.records import mean_sd, read_record
-from benchmarks.tables.markdown import lines, origin, table
-from experiments.lars.presets import PRESETS
+from benchmarks.tables.markdown import columns, grouped, origin, plain, table
+from lars_jax.runs.presets import Preset
 
 
 def digits() -> str:
     """Return the table of the digits presets."""
     record = read_record("digits")
-    runs: dict[str, list[dict[str, Any]]] = {}
-    for run in record["runs"]:
-        runs.setdefault(run["preset"], []).append(run)
     rows = []
-    for name, own in runs.items():
+    for own in grouped(record["runs"], "preset").values():
         mean, sd = mean_sd([run["accuracy"] for run in own])
         seconds, _ = mean_sd([run["wall_seconds"] for run in own])
-        config = own[0]["config"]
-        rows.append(
-            [
-                f"`{name}`",
-                config["optimizer"]["optimizer"],
-                config["global_batch"],
-                own[0]["steps"],
-                f"{100 * mean:.2f}",
-                f"{100 * sd:.2f}",
-                len(own),
-                f"{seconds:.0f}",
-            ]
-        )
-    head = ["preset", "optimizer", "global batch", "steps"]
-    return table([*head, "accuracy %", "sd", "n", "wall s"], rows, record)
+        found = {"mean": mean, "sd": sd, "n": len(own), "seconds": seconds}
+        rows.append({**own[0], **found})
+    cells = {
+        "preset": "`{preset}`",
+        "optimizer": "{config[optimizer][optimizer]}",
+        "global batch": "{config[global_batch]}",
+        "steps": "{steps}",
+        "accuracy %": "{mean:.2f %}",
+        "sd": "{sd:.2f %}",
+        "n": "{n}",
+        "wall s": "{seconds:.0f}",
+    }
+    return table(cells, rows, record)
 
 
 def compared() -> str:
@@ -40,14 +35,17 @@ def compared() -> str:
     return record["table"] + "\n" + origin(record)
 
 
-def presets() -> str:
-    """Return the table of all presets."""
+def presets(every: Mapping[str, Preset], *, linked: bool) -> str:
+    """Return the table of all presets of an experiment.
+
+    Args:
+        every: its presets.
+        linked: whether what is expected leads to where it is published.
+    """
     rows = []
-    for name, preset in PRESETS.items():
-        expected = preset.expected
-        if preset.source.startswith("http"):
-            expected = f"[{expected}]({preset.source})"
-        rows.append(
-            [f"`{name}`", preset.reproduces, expected, preset.status, preset.note]
-        )
-    return lines(["preset", "reproduces", "expected", "status", "note"], rows)
+    for preset in every.values():
+        link = linked and preset.source.startswith("http")
+        expected = f"[{preset.expected}]({preset.source})" if link else preset.expected
+        rows.append({**vars(preset), "expected": expected})
+    fields = plain("reproduces", "expected", "status", "note")
+    return columns({"preset": "`{name}`"} | fields, rows)

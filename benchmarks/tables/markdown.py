@@ -1,13 +1,59 @@
 """Tables in Markdown, with where their numbers are from below them."""
 
+import string
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from benchmarks.common.records import mean_sd
 
 WIDTH = 88
 """Characters of a line outside of tables."""
 
 UNBROKEN = "\N{NO-BREAK SPACE}"
+
+UNITS = {"ms": 1e3, "%": 1e2, "M": 1e-6, "G": 1e-9, "GiB": 2.0**-30}
+"""What a number is multiplied by to be in a unit."""
+
+Row = Mapping[str, Any]
+
+
+class Cells(string.Formatter):
+    """`str.format` for what records hold; what a row lacks is left empty.
+
+    A unit may follow the digits. A list becomes mean and deviation. Of a summary stands
+    the median; `range` instead asks for the lowest and the highest, `all` for both.
+
+    >>> cells, took = Cells(), {"median": 2.0, "lowest": 1.0, "highest": 4.0}
+    >>> cells.format("{0:.0f ms}, {0:.1f range}, {0:.1f all}", took)
+    '2000, 1.0 to 4.0, 2.0 (1.0 to 4.0)'
+    >>> cells.format("{0:.1f}, {missing[at all]:.1f}", [7.0, 8.0])
+    '7.5 ± 0.7, '
+    """
+
+    def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
+        """Return the value of a field, None without it."""
+        try:
+            return super().get_field(field_name, args, kwargs)
+        except KeyError:
+            return None, field_name
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        """Return one value as the table shows it."""
+        digits, _, form = format_spec.partition(" ")
+        if value is None or isinstance(value, str):
+            return value or ""
+        if isinstance(value, Mapping):
+            ends = [format(value[end], digits) for end in ("lowest", "highest")]
+            if form == "range":
+                return " to ".join(ends)
+            if form == "all":
+                return f"{value['median']:{digits}} ({' to '.join(ends)})"
+            value = value["median"]
+        if isinstance(value, list):
+            mean, sd = mean_sd(value)
+            return f"{mean:{digits}}" + (f" ± {sd:{digits}}" if value[1:] else "")
+        return format(UNITS[form] * value if form else value, digits)
 
 
 def lines(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
@@ -22,17 +68,28 @@ def lines(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join([every[0], "|---" * len(head) + "|", *every[1:]])
 
 
+def columns(cells: Mapping[str, str], rows: Iterable[Row]) -> str:
+    """Return a table of rows, by the format of each column's `Cells` under its heading.
+
+    >>> print(columns({"n": "{n}", "error": "{error:.1f}"}, [{"n": 1, "error": 0.5}]))
+    | n | error |
+    |---|---|
+    | 1 | 0.5 |
+    """
+    fill = Cells().vformat
+    return lines(
+        list(cells), [[fill(cell, (), row) for cell in cells.values()] for row in rows]
+    )
+
+
 def table(
-    head: Sequence[object],
-    rows: Iterable[Sequence[object]],
-    record: dict[str, Any],
-    note: str = "",
+    cells: Mapping[str, str], rows: Iterable[Row], record: Row, note: str = ""
 ) -> str:
     """Return a table, and below it a note and how to make its record again."""
-    return "\n".join([lines(head, rows), "", origin(record, note)])
+    return f"{columns(cells, rows)}\n\n{origin(record, note)}"
 
 
-def origin(record: dict[str, Any], note: str = "") -> str:
+def origin(record: Row, note: str = "") -> str:
     """Return the command, the machine and the versions that a record is from."""
     found = record["environment"]
     # A command is copied whole, and so must not be cut by the end of a line.
@@ -45,20 +102,18 @@ def origin(record: dict[str, Any], note: str = "") -> str:
     return filled.replace(UNBROKEN, " ")
 
 
-def interval(summary: dict[str, Any], digits: int) -> str:
-    """Return the lowest and the highest of what was measured.
+def plain(*names: str) -> dict[str, str]:
+    """Return columns that show a field as it is, under its own name."""
+    return {name.replace("_", " "): f"{{{name}}}" for name in names}
 
-    >>> interval({"lowest": 1.0, "highest": 2.0}, 1)
-    '1.0 to 2.0'
+
+def grouped(rows: Iterable[Row], *names: str) -> dict[tuple[Any, ...], list[Row]]:
+    """Return rows by the values of some fields, in the order of the first of each.
+
+    >>> grouped([{"a": 1, "b": 2}, {"a": 1, "b": 3}], "a")
+    {(1,): [{'a': 1, 'b': 2}, {'a': 1, 'b': 3}]}
     """
-    return f"{summary['lowest']:.{digits}f} to {summary['highest']:.{digits}f}"
-
-
-def with_interval(summary: dict[str, Any], digits: int = 2) -> str:
-    """Return the median, and from where to where it is one."""
-    return f"{summary['median']:.{digits}f} ({interval(summary, digits)})"
-
-
-def milliseconds(summary: dict[str, Any]) -> str:
-    """Return a median of seconds in milliseconds."""
-    return f"{1000 * summary['median']:.1f}"
+    found: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        found.setdefault(tuple(row[name] for name in names), []).append(row)
+    return found

@@ -1,104 +1,173 @@
-"""Tables of meshes: exactness, memory, split states, weak scaling."""
+"""Tables of meshes: exactness, memory, split states, weak scaling, pods."""
+
+from typing import Any
 
 from benchmarks.common.records import read_record
-from benchmarks.tables.markdown import milliseconds, table, with_interval
+from benchmarks.tables.markdown import grouped, plain, table
+
+NOT_RUN = "Estimate, not run. "
 
 
 def errors() -> str:
     """Return the table of what back-end, devices and micro-batches change."""
     record = read_record("mesh_errors")
     parts = sorted({row["microbatches"] for row in record["rows"]})
-    groups: dict[str, dict[int, list[float]]] = {}
-    for row in record["rows"]:
-        processes = row["processes"]
-        place = f"{row['backend']}, {processes} x {row['devices'] // processes}"
-        cells = groups.setdefault(place, {})
-        cells.setdefault(row["microbatches"], []).append(row["error"])
-    rows = [
-        [
-            name,
-            *(
-                f"{max(cells[n]):.1e} ({len(cells[n])})" if n in cells else "refused"
-                for n in parts
-            ),
-        ]
-        for name, cells in groups.items()
-    ]
-    head = ["back-end, processes x devices", f"parts: {parts[0]}", *parts[1:]]
-    return table(head, rows, record)
+    rows = []
+    for place, own in grouped(
+        record["rows"], "backend", "processes", "devices"
+    ).items():
+        backend, processes, devices = place
+        name = f"{backend}, {processes} x {devices // processes}"
+        found = {(n,): "refused" for n in parts}
+        found |= {n: _worst(some) for n, some in grouped(own, "microbatches").items()}
+        rows.append({"place": name} | {f"parts {n}": found[n,] for n in parts})
+    cells = {"back-end, processes x devices": "{place}"}
+    heads = [f"parts: {parts[0]}", *map(str, parts[1:])]
+    cells |= {head: f"{{parts {n}}}" for head, n in zip(heads, parts, strict=True)}
+    return table(cells, rows, record)
 
 
 def memory() -> str:
     """Return the table of the micro-batches that fit a device."""
     record = read_record("step_memory")
-    rows = []
-    for row in record["rows"]:
-        place = [row["network"], row["devices"], row["memory"], row["batch"]]
-        if "refused" in row:
-            rows.append([*place, "refused", "", "", "", ""])
-            continue
-        rows.append(
-            [
-                *place,
-                row["microbatch"],
-                row["microbatches"],
-                f"{row['estimate'] / 2**30:.1f}",
-                len(row["compiled"]),
-                f"{row['seconds']:.0f}",
-            ]
-        )
-    head = ["network", "devices", "GiB each", "global batch", "micro-batch", "parts"]
-    return table([*head, "GiB needed", "compiled", "s"], rows, record)
+    rows = [
+        row
+        | ({"microbatch": "refused"} if "refused" in row else {})
+        | {"programs": len(row["compiled"]) if "compiled" in row else None}
+        for row in record["rows"]
+    ]
+    cells = plain("network", "devices") | {
+        "GiB each": "{memory}",
+        "global batch": "{batch}",
+        "micro-batch": "{microbatch}",
+        "parts": "{microbatches}",
+        "GiB needed": "{estimate:.1f GiB}",
+        "compiled": "{programs}",
+        "s": "{seconds:.0f}",
+    }
+    return table(cells, rows, record)
 
 
 def state_sharding() -> str:
     """Return the table of what splitting the state saves, moves and changes."""
     record = read_record("state_sharding")
-    errors: dict[tuple[str, int], list[float]] = {}
-    for row in record["errors"]:
-        place = row["state_sharding"], row["devices"]
-        errors.setdefault(place, []).append(row["error"])
-    rows = []
-    for row in record["rows"]:
-        moved = [
-            f"{found['count']}, {found['bytes'] / 1e6:.1f}" if found else "none"
-            for found in map(row["collectives"].get, ("all-reduce", "all-gather"))
-        ]
-        own = errors[row["kind"], row["devices"]]
-        rows.append(
-            [
-                row["devices"],
-                f"`{row['kind']}`",
-                f"{row['state_bytes'] / 1e6:.1f}",
-                f"{row['temporary_bytes'] / 1e6:.0f}",
-                *moved,
-                f"{max(own):.1e} ({len(own)})",
-            ]
-        )
-    head = ["devices", "state", "MB of state", "MB beside it", "all-reduce, MB"]
-    return table([*head, "all-gather, MB", "largest error"], rows, record)
+    errors = grouped(record["errors"], "state_sharding", "devices")
+    rows = [
+        row
+        | {
+            name.replace("-", "_"): f"{found['count']}, {found['bytes'] / 1e6:.1f}"
+            for name, found in row["collectives"].items()
+        }
+        | {"worst": _worst(errors[row["kind"], row["devices"]])}
+        for row in record["rows"]
+    ]
+    none = {"all_reduce": "none", "all_gather": "none"}
+    cells = {
+        "devices": "{devices}",
+        "state": "`{kind}`",
+        "MB of state": "{state_bytes:.1f M}",
+        "MB beside it": "{temporary_bytes:.0f M}",
+        "all-reduce, MB": "{all_reduce}",
+        "all-gather, MB": "{all_gather}",
+        "largest error": "{worst}",
+    }
+    return table(cells, [none | row for row in rows], record)
 
 
 def weak_scaling() -> str:
     """Return the table of steps on virtual devices."""
     record = read_record("scaling")
-    rows = [
-        [
-            row["program"],
-            row["devices"],
-            row["global_batch"],
-            milliseconds(row["seconds"]),
-            with_interval(row["overhead"]),
-            milliseconds(row["core_seconds"]),
-            with_interval(row["core_overhead"]),
-            f"{row['load']:.1f}",
-        ]
-        for row in record["rows"]
-    ]
-    head = ["program", "devices", "global batch", "ms", "overhead", "ms of cores"]
+    cells = plain("program", "devices", "global_batch") | {
+        "ms": "{seconds:.1f ms}",
+        "overhead": "{overhead:.2f all}",
+        "ms of cores": "{core_seconds:.1f ms}",
+        "overhead of cores": "{core_overhead:.2f all}",
+        "load": "{load:.1f}",
+    }
     settings = record["settings"]
     note = (
         f"`{settings['network']}`, {settings['examples']} examples a device, medians "
         f"(lowest to highest) of n = {settings['rounds']} alternating rounds. "
     )
-    return table([*head, "overhead of cores", "load"], rows, record, note)
+    return table(cells, record["rows"], record, note)
+
+
+def pod_bytes() -> str:
+    """Return the table of what a compiled step exchanges."""
+    record = read_record("pod_estimate")
+    rows = [row | {"span": row["span"] or "whole batch"} for row in record["compiled"]]
+    cells = {
+        "network": "{network}",
+        "back-end": "{backend}",
+        "span": "{span}",
+        "parts": "{microbatches}",
+        "bytes by shapes": "{expected_bytes:,}",
+        "bytes compiled": "{bytes:,}",
+        "all-reduces in the program": "{instructions}",
+    }
+    note = f"{rows[0]['devices']} virtual devices of 8 examples a part. "
+    return table(cells, rows, record, note)
+
+
+def pod_counts() -> str:
+    """Return the table of what was counted in the networks."""
+    record = read_record("pod_estimate")
+    rows = [
+        own | {"network": network, "preset": record["presets"][network]}
+        for network, own in record["counts"].items()
+    ]
+    cells = {
+        "network": "{network}",
+        "preset": "`{preset}`",
+        "parameters": "{parameters:,}",
+        "normalised channels": "{normalised_channels:,} in {normalisations}",
+        "products, an image": "{products:.3f G}e9",
+        "half of XLA's FLOPs": "{cost_analysis_products:.3f G}e9",
+    }
+    return table(cells, rows, record)
+
+
+def pod_steps() -> str:
+    """Return the table of estimated steps at every utilisation."""
+    record = read_record("pod_estimate")
+    cells = plain("network", "machine") | {
+        "span within": "{span}",
+        "utilisation": "{utilisation:.1f %} %",
+    }
+    for name in ("compute", "optimizer", "exchange", "norm", "step"):
+        cells[f"{name} ms"] = f"{{seconds[{name}]:.2f ms}}"
+    cells |= {
+        "efficiency": "{seconds[efficiency]:.1f %} %",
+        "with overlap": "{seconds[efficiency_with_overlap]:.1f %} %",
+        "images/s a host": "{images_per_host_second:,.0f}",
+    }
+    return table(cells, record["estimates"], record, NOT_RUN)
+
+
+def pod_strategies() -> str:
+    """Return the table of what ways to keep parameters would send."""
+    record = read_record("pod_estimate")
+    rows = record["strategies"]
+    cells = plain("network", "machine")
+    for way in rows[0]["ways"]:
+        field = f"ways[{way}]"
+        cells[way] = f"{{{field}[bytes_sent]:.1f M}} MB, {{{field}[seconds]:.2f ms}} ms"
+    return table(cells, rows, record, NOT_RUN)
+
+
+def pod_assumptions() -> str:
+    """Return the table of every number that the estimates stand on."""
+    record = read_record("pod_estimate")
+    rows = []
+    for of, found in record["assumptions"].items():
+        for name, one in found.items():
+            bold = "**" if one["source"].startswith("assumed") else ""
+            source = f"{bold}{one['source']}{bold}"
+            what = name.replace("_", " ")
+            rows.append(one | {"of": of, "what": what, "source": source})
+    cells = plain("of", "what") | {"value": "{value:.4g}"} | plain("unit", "source")
+    return table(cells, rows, record)
+
+
+def _worst(rows: Any) -> str:
+    return f"{max(row['error'] for row in rows):.1e} ({len(rows)})"

@@ -3,7 +3,7 @@
 import statistics
 
 from benchmarks.common.records import RECORDS, mean_sd, read_record
-from benchmarks.tables.markdown import interval, milliseconds, table
+from benchmarks.tables.markdown import plain, table
 
 OVERHEADS = {
     "loop_overhead": "`fit` over its compiled steps alone, digits",
@@ -14,27 +14,20 @@ OVERHEADS = {
 
 def cifar10() -> str:
     """Return the table of training throughput beside PyTorch's."""
-    records = [
-        read_record(path.stem)
-        for path in sorted(RECORDS.glob("cifar10_throughput_*.json"))
-    ]
-    rows = []
-    for record in records:
-        for row in record["rows"].values():
-            speed, ratio = row["images_per_second"], row["ratio"]
-            rows.append(
-                [
-                    row["environment"]["device_kind"],
-                    row["network"],
-                    row["batch"],
-                    *(f"{speed[name]['median']:.0f}" for name in ("lars_jax", "torch")),
-                    f"{ratio['median']:.2f}",
-                    interval(ratio, 2),
-                    ratio["n"],
-                ]
-            )
-    head = ["device", "network", "batch", "images/s", "PyTorch's", "ratio"]
-    return table([*head, "lowest to highest", "n"], rows, records[-1])
+    paths = sorted(RECORDS.glob("cifar10_throughput_*.json"))
+    records = [read_record(path.stem) for path in paths]
+    cells = {
+        "device": "{environment[device_kind]}",
+        "network": "{network}",
+        "batch": "{batch}",
+        "images/s": "{images_per_second[lars_jax]:.0f}",
+        "PyTorch's": "{images_per_second[torch]:.0f}",
+        "ratio": "{ratio:.2f}",
+        "lowest to highest": "{ratio:.2f range}",
+        "n": "{ratio[n]}",
+    }
+    rows = [row for record in records for row in record["rows"].values()]
+    return table(cells, rows, records[-1])
 
 
 def overheads() -> str:
@@ -42,27 +35,24 @@ def overheads() -> str:
     rows = []
     for name, text in OVERHEADS.items():
         ratios = read_record(name)["ratios"]
-        numbers = statistics.median(ratios), *mean_sd(ratios)
-        rows.append([text, *(f"{number:.3f}" for number in numbers), len(ratios)])
-    head = ["what", "ratio, median", "mean", "sd", "n"]
-    return table(head, rows, read_record("loop_overhead"))
+        mean, sd = mean_sd(ratios)
+        found = {"median": statistics.median(ratios), "mean": mean, "sd": sd}
+        rows.append(found | {"what": text, "n": len(ratios)})
+    cells = {"what": "{what}", "ratio, median": "{median:.3f}"}
+    cells |= {"mean": "{mean:.3f}", "sd": "{sd:.3f}", "n": "{n}"}
+    return table(cells, rows, read_record("loop_overhead"))
 
 
 def accumulation() -> str:
     """Return the table of what a step in parts costs beside its micro-steps."""
     record = read_record("accumulation")
-    rows = [
-        [
-            row["network"],
-            row["microbatch"],
-            row["microbatches"],
-            milliseconds(row["step_seconds"]),
-            f"{row['ratio']['median']:.3f}",
-            interval(row["ratio"], 3),
-            row["ratio"]["n"],
-            f"{row['temporary_bytes'] / 1e6:.2f}",
-        ]
-        for row in record["rows"]
-    ]
-    head = ["network", "micro-batch", "parts", "step ms", "over its micro-steps"]
-    return table([*head, "lowest to highest", "n", "temporary MB"], rows, record)
+    cells = plain("network") | {
+        "micro-batch": "{microbatch}",
+        "parts": "{microbatches}",
+        "step ms": "{step_seconds:.1f ms}",
+        "over its micro-steps": "{ratio:.3f}",
+        "lowest to highest": "{ratio:.3f range}",
+        "n": "{ratio[n]}",
+        "temporary MB": "{temporary_bytes:.2f M}",
+    }
+    return table(cells, record["rows"], record)
