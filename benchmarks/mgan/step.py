@@ -2,12 +2,7 @@
 
     python -m benchmarks.mgan.step
 
-A step of the CIFAR-10 game, at a quarter of its width and at all of it, with K = 10
-generators of 12 samples each, against the same game of one generator of 120: the same
-trunk, as many samples. Both in turn, round by round. Beside them the step of ten
-generators with the plain convolutions of XLA in place of those of
-`experiments.mgan.strided`, and the game of the plane with eight generators of 128
-samples against one of 1024.
+The games of a pair have the same trunk and make as many samples.
 """
 
 from collections.abc import Callable
@@ -19,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.common.records import write_record
-from benchmarks.common.rounds import Run, compare
+from benchmarks.common.rounds import Run, compare, repeat
 from experiments.mgan import networks, strided
 from experiments.mgan.config import Config, replace
 from experiments.mgan.game import initial_state, make_players, make_step
@@ -81,14 +76,7 @@ def game_run(
     state = initial_state(config, players, jax.random.key(0), shape)
     step: Any = jax.jit(make_step(config, players, draw), donate_argnums=0)
     compiled = step.lower(state, batch, shared).compile()
-
-    def run(steps: int) -> None:
-        nonlocal state
-        for _ in range(steps):
-            state, _ = compiled(state, batch, shared)
-        jax.block_until_ready(state)
-
-    return run
+    return repeat(lambda own: compiled(own[0], batch, shared), [state])
 
 
 def main() -> None:

@@ -4,9 +4,9 @@ import itertools
 import math
 import statistics
 
+from benchmarks.common.markdown import Cells, Row, grouped, plain, table
 from benchmarks.common.records import read_record
 from benchmarks.mgan.batch import GROUPS, REFERENCE, RULES
-from benchmarks.tables.markdown import Cells, Row, grouped, plain, table
 
 MEASURES = {
     "modes": ("modes", 1),
@@ -19,7 +19,7 @@ MEASURES = {
 """Columns of the tables of games: name among measures, heading, digits."""
 
 
-def ring() -> str:
+def mgan_ring() -> str:
     """Return the table of Section 5.1's ring."""
     record = read_record("mgan_ring")
     floor = record["runs"][0]["floor"]
@@ -27,12 +27,12 @@ def ring() -> str:
     return _games(record, {}, [floor | {"preset": "true samples"}])
 
 
-def harder() -> str:
+def mgan_harder() -> str:
     """Return the table of rings and grids with other numbers."""
     return _games(read_record("mgan_harder"), plain("data"), [])
 
 
-def step() -> str:
+def mgan_step() -> str:
     """Return the table of what a step costs."""
     record = read_record("mgan_step")
     cells = plain("what") | {
@@ -45,7 +45,7 @@ def step() -> str:
     return table(cells, record["rows"], record, note)
 
 
-def batch() -> str:
+def mgan_batch() -> str:
     """Return the table of optimizers over batch sizes, at the rates chosen for each."""
     record = read_record("mgan_batch")
     chosen = record["chosen"]
@@ -70,7 +70,7 @@ def batch() -> str:
     return table(cells, rows, record, note)
 
 
-def batch_choice() -> str:
+def mgan_batch_choice() -> str:
     """Return the table of the rates that each optimizer could choose from."""
     record = read_record("mgan_batch")
     rows = []
@@ -90,7 +90,7 @@ def batch_choice() -> str:
     return table(cells, rows, record, "n = 1. ")
 
 
-def images() -> str:
+def mgan_images() -> str:
     """Return the table of CIFAR-10 in features of a classifier of our own."""
     record = read_record("mgan_cifar10")
     test = record["test_images"]

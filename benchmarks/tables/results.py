@@ -3,9 +3,9 @@
 import statistics
 from typing import Any
 
+from benchmarks.common.markdown import Cells
 from benchmarks.common.records import read_record
-from benchmarks.tables.faults import PARTS
-from benchmarks.tables.markdown import Cells
+from benchmarks.tables.runs import PARTS
 
 PAPERS = """\
 | paper | command | expected | ours |

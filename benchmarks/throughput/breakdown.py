@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from benchmarks.common.rounds import Run, alternate, ratios, steps_for, summary
+from benchmarks.common.rounds import alternate, ratios, repeat, summary
 from experiments.lars.optimizer import make_optimizer
 from experiments.lars.program import Batch, Shared, prepare
 from experiments.lars.trainer import Trainer
@@ -32,20 +32,24 @@ def breakdown(trainer: Trainer, *, rounds: int, target: float) -> dict[str, Any]
     Returns:
         For each part: `seconds` and `share`, each as `summary` returns it.
     """
-    runs = {name: _repeat(part) for name, part in _parts(trainer).items()}
-    steps = {name: steps_for(run, target) for name, run in runs.items()}
-    taken = alternate(runs, steps, rounds)
+    runs = {
+        name: repeat(part, start) for name, (part, start) in _parts(trainer).items()
+    }
+    taken = alternate(runs, rounds=rounds, target=target)
     return {
         name: {
-            "seconds": summary(times),
-            "share": summary(ratios(times, taken[STEP])),
+            "seconds": summary(times.clock),
+            "share": summary(ratios(times.clock, taken[STEP].clock)),
         }
         for name, times in taken.items()
     }
 
 
-def _parts(trainer: Trainer) -> dict[str, Callable[[], Any]]:
-    """Return what computes each part once, on a fixed batch and state."""
+def _parts(trainer: Trainer) -> dict[str, tuple[Callable[[Any], Any], Any]]:
+    """Return what computes each part once, and what the first time is given.
+
+    Only whole steps go on from one another; of the rest all is the same each time.
+    """
     config, facts, inputs = trainer.config, trainer.inputs.facts, trainer.inputs
     shared = inputs.shared(inputs.train, config.seed)
     batches = inputs.train_batches(
@@ -80,26 +84,11 @@ def _parts(trainer: Trainer) -> dict[str, Callable[[], Any]]:
     images, labels = data(batch, shared)
     _, gradients = backward(state.params, images, labels)
     step = trainer.program.train_step
-    carried = [trainer.initial_state()]
-
-    def whole() -> Any:
-        carried[0], metrics = step(carried[0], batch, shared)
-        return metrics
-
+    params, opt_state = state.params, state.opt_state
     return {
-        STEP: whole,
-        "gather and augment": lambda: data(batch, shared),
-        "forward": lambda: forward(state.params, images, labels),
-        "forward and backward": lambda: backward(state.params, images, labels),
-        "optimizer": lambda: optimizer(gradients, state.opt_state, state.params),
+        STEP: (lambda own: step(own[0], batch, shared), [trainer.initial_state()]),
+        "gather and augment": (lambda _: data(batch, shared), None),
+        "forward": (lambda _: forward(params, images, labels), None),
+        "forward and backward": (lambda _: backward(params, images, labels), None),
+        "optimizer": (lambda _: optimizer(gradients, opt_state, params), None),
     }
-
-
-def _repeat(part: Callable[[], Any]) -> Run:
-    def run(steps: int) -> None:
-        result = None
-        for _ in range(steps):
-            result = part()
-        jax.block_until_ready(result)
-
-    return run

@@ -44,7 +44,7 @@ def test_record_keeps_the_rows_of_other_configurations(row, tmp_path, monkeypatc
 
 
 def test_table_names_machine_and_speed(row):
-    text = throughput.table(row)
+    text = throughput.describe(row)
     assert records.machine() in text
     median = row["images_per_second"][throughput.OURS]["median"]
     assert f"{median:.0f}" in text

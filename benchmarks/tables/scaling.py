@@ -1,77 +1,9 @@
-"""Tables of meshes: exactness, memory, split states, weak scaling, pods."""
+"""The tables of docs/scaling.md."""
 
-from typing import Any
-
+from benchmarks.common.markdown import plain, table
 from benchmarks.common.records import read_record
-from benchmarks.tables.markdown import grouped, plain, table
 
 NOT_RUN = "Estimate, not run. "
-
-
-def errors() -> str:
-    """Return the table of what back-end, devices and micro-batches change."""
-    record = read_record("mesh_errors")
-    parts = sorted({row["microbatches"] for row in record["rows"]})
-    rows = []
-    for place, own in grouped(
-        record["rows"], "backend", "processes", "devices"
-    ).items():
-        backend, processes, devices = place
-        name = f"{backend}, {processes} x {devices // processes}"
-        found = {(n,): "refused" for n in parts}
-        found |= {n: _worst(some) for n, some in grouped(own, "microbatches").items()}
-        rows.append({"place": name} | {f"parts {n}": found[n,] for n in parts})
-    cells = {"back-end, processes x devices": "{place}"}
-    heads = [f"parts: {parts[0]}", *map(str, parts[1:])]
-    cells |= {head: f"{{parts {n}}}" for head, n in zip(heads, parts, strict=True)}
-    return table(cells, rows, record)
-
-
-def memory() -> str:
-    """Return the table of the micro-batches that fit a device."""
-    record = read_record("step_memory")
-    rows = [
-        row
-        | ({"microbatch": "refused"} if "refused" in row else {})
-        | {"programs": len(row["compiled"]) if "compiled" in row else None}
-        for row in record["rows"]
-    ]
-    cells = plain("network", "devices") | {
-        "GiB each": "{memory}",
-        "global batch": "{batch}",
-        "micro-batch": "{microbatch}",
-        "parts": "{microbatches}",
-        "GiB needed": "{estimate:.1f GiB}",
-        "compiled": "{programs}",
-        "s": "{seconds:.0f}",
-    }
-    return table(cells, rows, record)
-
-
-def state_sharding() -> str:
-    """Return the table of what splitting the state saves, moves and changes."""
-    record = read_record("state_sharding")
-    errors = grouped(record["errors"], "state_sharding", "devices")
-    rows = [
-        row
-        | {
-            name.replace("-", "_"): f"{found['count']}, {found['bytes'] / 1e6:.1f}"
-            for name, found in row["collectives"].items()
-        }
-        | {"worst": _worst(errors[row["kind"], row["devices"]])}
-        for row in record["rows"]
-    ]
-    none = {"all_reduce": "none", "all_gather": "none"}
-    cells = {
-        "devices": "{devices}",
-        "state": "`{kind}`",
-        "MB of state": "{state_bytes:.1f M}",
-        "MB beside it": "{temporary_bytes:.0f M}",
-        "all-reduce, MB": "{all_reduce}",
-        "all-gather, MB": "{all_gather}",
-        "largest error": "{worst}",
-    }
-    return table(cells, [none | row for row in rows], record)
 
 
 def weak_scaling() -> str:
@@ -167,7 +99,3 @@ def pod_assumptions() -> str:
             rows.append(one | {"of": of, "what": what, "source": source})
     cells = plain("of", "what") | {"value": "{value:.4g}"} | plain("unit", "source")
     return table(cells, rows, record)
-
-
-def _worst(rows: Any) -> str:
-    return f"{max(row['error'] for row in rows):.1e} ({len(rows)})"

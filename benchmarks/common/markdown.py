@@ -117,3 +117,12 @@ def grouped(rows: Iterable[Row], *names: str) -> dict[tuple[Any, ...], list[Row]
     for row in rows:
         found.setdefault(tuple(row[name] for name in names), []).append(row)
     return found
+
+
+def worst(rows: Sequence[Row]) -> str:
+    """Return the largest error of some rows, and how many they are.
+
+    >>> worst([{"error": 1e-7}, {"error": 2e-7}])
+    '2.0e-07 (2)'
+    """
+    return f"{max(row['error'] for row in rows):.1e} ({len(rows)})"
