@@ -56,18 +56,6 @@ class Cells(string.Formatter):
         return format(UNITS[form] * value if form else value, digits)
 
 
-def lines(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table.
-
-    >>> print(lines(["n", "error"], [[1, "0.5"]]))
-    | n | error |
-    |---|---|
-    | 1 | 0.5 |
-    """
-    every = ["| " + " | ".join(map(str, row)) + " |" for row in (head, *rows)]
-    return "\n".join([every[0], "|---" * len(head) + "|", *every[1:]])
-
-
 def columns(cells: Mapping[str, str], rows: Iterable[Row]) -> str:
     """Return a table of rows, by the format of each column's `Cells` under its heading.
 
@@ -76,10 +64,10 @@ def columns(cells: Mapping[str, str], rows: Iterable[Row]) -> str:
     |---|---|
     | 1 | 0.5 |
     """
-    fill = Cells().vformat
-    return lines(
-        list(cells), [[fill(cell, (), row) for cell in cells.values()] for row in rows]
-    )
+    head, cell_row = (" | ".join(texts) for texts in (cells, cells.values()))
+    lines = [head, *(Cells().vformat(cell_row, (), row) for row in rows)]
+    every = [f"| {line} |" for line in lines]
+    return "\n".join([every[0], "|---" * len(cells) + "|", *every[1:]])
 
 
 def table(

@@ -12,7 +12,7 @@ compute the same.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -90,16 +90,14 @@ def make_run(config: Config) -> Run:
     return repeat(lambda own: made.step(own[0], batch, shared), [state], each=True)
 
 
-def measure(
-    settings: Settings, devices: int, make: Callable[[Config], Run] = make_run
-) -> list[dict[str, Any]]:
+def measure(settings: Settings, devices: int) -> list[dict[str, Any]]:
     """Return a row for each program of one number of devices, one device first."""
     batch = devices * settings.examples
     configs = {ONE_DEVICE: step_config(settings, "jit", 1, batch)}
     configs |= {
         backend: step_config(settings, backend, devices, batch) for backend in BACKENDS
     }
-    runs = {name: make(config) for name, config in configs.items()}
+    runs = {name: make_run(config) for name, config in configs.items()}
     taken = alternate(runs, rounds=settings.rounds, target=settings.round_seconds)
     alone = taken[ONE_DEVICE]
     return [

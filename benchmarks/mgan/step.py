@@ -5,6 +5,7 @@
 The games of a pair have the same trunk and make as many samples.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
@@ -15,7 +16,7 @@ import numpy as np
 
 from benchmarks.common.records import write_record
 from benchmarks.common.rounds import Run, compare, repeat
-from experiments.mgan import networks, strided
+from experiments.mgan import networks
 from experiments.mgan.config import Config, replace
 from experiments.mgan.game import initial_state, make_players, make_step
 from experiments.mgan.inputs import to_unit
@@ -49,13 +50,10 @@ def image_run(config: Config, *, plain: bool = False) -> Run:
         del key
         return to_unit(shared["image"][row["index"]])
 
-    halve, double = (
-        (plain_halve, plain_double) if plain else (strided.halve, strided.double)
-    )
-    with (
-        mock.patch.object(networks, "halve", halve),
-        mock.patch.object(networks, "double", double),
-    ):
+    with contextlib.ExitStack() as stack:
+        if plain:
+            ways = {"halve": plain_halve, "double": plain_double}
+            stack.enter_context(mock.patch.multiple(networks, **ways))
         return game_run(config, draw, batch, shared, (32, 32, 3))
 
 

@@ -28,9 +28,6 @@ def breakdown(trainer: Trainer, *, rounds: int, target: float) -> dict[str, Any]
         trainer: the configuration to take apart, on one device.
         rounds: number of rounds.
         target: seconds that one part takes in a round.
-
-    Returns:
-        For each part: `seconds` and `share`, each as `summary` returns it.
     """
     runs = {
         name: repeat(part, start) for name, (part, start) in _parts(trainer).items()
@@ -50,24 +47,20 @@ def _parts(trainer: Trainer) -> dict[str, tuple[Callable[[Any], Any], Any]]:
 
     Only whole steps go on from one another; of the rest all is the same each time.
     """
-    config, facts, inputs = trainer.config, trainer.inputs.facts, trainer.inputs
+    config, inputs, state = trainer.config, trainer.inputs, trainer.initial_state()
     shared = inputs.shared(inputs.train, config.seed)
-    batches = inputs.train_batches(
-        start=0, stop=1, seed=config.seed, interrupt=Interrupt()
-    )
-    batch = next(batches)
-    state = trainer.initial_state()
+    interrupt = Interrupt()
+    batch = next(inputs.train_batches(start=0, stop=1, seed=0, interrupt=interrupt))
     tx = make_optimizer(config.optimizer, total_steps=1, steps_per_epoch=1.0)
-    key = shared["key"]
 
     @jax.jit
     def data(batch: Batch, shared: Shared) -> tuple[jax.Array, jax.Array]:
-        images = prepare(config, facts, batch, shared, train=True)
+        images = prepare(config, inputs.facts, batch, shared, train=True)
         return images, shared["label"][batch["index"]]
 
     def loss(params: Any, images: jax.Array, labels: jax.Array) -> Any:
         logits, model_state = trainer.program.network.apply(
-            params, state.model_state, images, train=True, key=key
+            params, state.model_state, images, train=True, key=shared["key"]
         )
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         return jnp.mean(losses), model_state
@@ -83,12 +76,11 @@ def _parts(trainer: Trainer) -> dict[str, tuple[Callable[[Any], Any], Any]]:
     backward = jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=options)
     images, labels = data(batch, shared)
     _, gradients = backward(state.params, images, labels)
-    step = trainer.program.train_step
-    params, opt_state = state.params, state.opt_state
+    step, params = trainer.program.train_step, state.params
     return {
         STEP: (lambda own: step(own[0], batch, shared), [trainer.initial_state()]),
         "gather and augment": (lambda _: data(batch, shared), None),
         "forward": (lambda _: forward(params, images, labels), None),
         "forward and backward": (lambda _: backward(params, images, labels), None),
-        "optimizer": (lambda _: optimizer(gradients, opt_state, params), None),
+        "optimizer": (lambda _: optimizer(gradients, state.opt_state, params), None),
     }

@@ -106,7 +106,7 @@ def measure(settings: Settings, source: ArraySource | None = None) -> dict[str, 
     load = os.getloadavg()[0]
     source = cifar10_or_noise() if source is None else source
     trainer = our_trainer(settings, source)
-    runs: dict[str, Run] = {OURS: Training(trainer).run}
+    runs: dict[str, Run] = {OURS: our_run(trainer)}
     torch_facts: dict[str, Any] = {}
     if settings.torch:
         training, torch_facts = fastest_torch(settings, trainer, source)
@@ -155,21 +155,19 @@ def our_trainer(settings: Settings, source: ArraySource) -> Trainer:
     return Trainer(config, inputs, build_program(config, facts, parallel))
 
 
-class Training:
-    """Our training loop, which goes on where it was whenever it is run."""
+def our_run(trainer: Trainer) -> Run:
+    """Return our training loop, which goes on where it was whenever it is run."""
+    state = trainer.initial_state()
 
-    def __init__(self, trainer: Trainer):
-        self.trainer = trainer
-        self.state = trainer.initial_state()
-
-    def run(self, steps: int) -> None:
-        """Train for some steps, and return once the device is done."""
-        config = dataclasses.replace(self.trainer.config, steps=steps)
-        inputs = dataclasses.replace(self.trainer.inputs, config=config)
+    def run(steps: int) -> None:
+        nonlocal state
+        config = dataclasses.replace(trainer.config, steps=steps)
+        inputs = dataclasses.replace(trainer.inputs, config=config)
         # The same program with another length, so nothing is compiled again.
-        trainer = dataclasses.replace(self.trainer, inputs=inputs)
-        self.state, _ = trainer.fit(self.state)
-        jax.block_until_ready(self.state)
+        state, _ = dataclasses.replace(trainer, inputs=inputs).fit(state)
+        jax.block_until_ready(state)
+
+    return run
 
 
 def fastest_torch(

@@ -38,7 +38,7 @@ def configs(monkeypatch) -> list[Config]:
 
 
 def test_all_programs_of_a_group_take_the_same_batch_and_spans(configs):
-    scaling.measure(TINY, 2, scaling.make_run)
+    scaling.measure(TINY, 2)
     assert [config.global_batch for config in configs] == [8] * 4
     assert [config.model.bn_span for config in configs] == [4] * 4
     assert [config.devices for config in configs] == [1, 2, 2, 2]
@@ -46,7 +46,7 @@ def test_all_programs_of_a_group_take_the_same_batch_and_spans(configs):
 
 
 def test_overhead_is_over_one_device_with_the_same_batch(configs):
-    rows = scaling.measure(TINY, 2, scaling.make_run)
+    rows = scaling.measure(TINY, 2)
     overheads = {row["program"]: row["overhead"]["values"] for row in rows}
     assert overheads == {
         scaling.ONE_DEVICE: [1.0, 1.0],
