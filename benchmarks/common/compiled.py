@@ -38,9 +38,6 @@ def compile_afresh(
         arguments: arrays or `jax.ShapeDtypeStruct`.
         donate: positions of the arguments whose memory the results may take.
         times: how often, at least once.
-
-    Returns:
-        The last compiled program and what is known of it.
     """
     traced, compiled_in, compiled_cpu = [], [], []
     compiled: Any = None

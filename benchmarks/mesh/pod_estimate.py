@@ -296,12 +296,7 @@ def estimate(
 ) -> dict[str, float]:
     """Return the times of a step, in seconds, and its efficiency.
 
-    Args:
-        counts: of the network.
-        machine: what it runs on.
-        utilisation: share of the peak that the passes reach.
-        batch: examples of a step, over all devices.
-        spread: whether one normalisation covers all devices.
+    With `spread` one normalisation covers all devices.
     """
     size = FLOAT * counts.parameters
     statistics = 2 * FLOAT * counts.normalised_channels

@@ -14,6 +14,7 @@ compute the same.
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import jax
@@ -21,7 +22,7 @@ import numpy as np
 import tyro
 
 from benchmarks.common.figures import save_svg
-from benchmarks.common.records import write_record
+from benchmarks.common.records import read_record, write_record
 from benchmarks.common.rounds import Run, alternate, ratios, repeat, summary
 from benchmarks.common.steps import MeshStep
 from experiments.lars.config import Config
@@ -184,8 +185,13 @@ def main(settings: Settings) -> None:
             )
     command = "python -m benchmarks.mesh.scaling"
     print(write_record("scaling", command, settings=asdict(settings), rows=rows))
+    draw()
+
+
+def draw() -> Path:
+    """Draw the figure anew from its record."""
     text = "Core time of a step on N devices over N times that of one device's share"
-    save_svg(scaling_figure(rows), "scaling", text)
+    return save_svg(scaling_figure(read_record("scaling")["rows"]), "scaling", text)
 
 
 if __name__ == "__main__":

@@ -38,13 +38,7 @@ def optimizers() -> dict[str, optax.GradientTransformation]:
 def compiled_step(
     tx: optax.GradientTransformation, shapes: Any, times: int
 ) -> tuple[Program, dict[str, Any]]:
-    """Return a donated step on parameters of given shapes, and what its making cost.
-
-    Args:
-        tx: the optimizer.
-        shapes: tree of `jax.ShapeDtypeStruct`, of parameters and gradients alike.
-        times: how often it is compiled.
-    """
+    """Return a donated step on parameters of given shapes, and what its making cost."""
 
     def step(params: Any, state: Any, gradients: Any) -> tuple[Any, Any]:
         updates, state = tx.update(gradients, state, params)
@@ -67,12 +61,7 @@ def compiled_step(
 
 
 def stream(megabytes: int, function: Callable[[jax.Array], Any]) -> Program:
-    """Return a compiled pass over a float32 array of that many MiB.
-
-    Args:
-        megabytes: size of the array, whose pages the result takes.
-        function: returns an array like its own, first if there are several results.
-    """
+    """Return a compiled pass over an array, whose memory its first result takes."""
     shape = jax.ShapeDtypeStruct((megabytes * 2**20 // 4,), jnp.float32)
     compiled, _ = compile_afresh(
         lambda x: jax.tree.leaves(function(x)), (shape,), donate=(0,), times=1

@@ -82,13 +82,7 @@ class Settings:
 def measure(
     settings: Settings, shapes: Any, torch: Mapping[str, Program]
 ) -> dict[str, Any]:
-    """Return what one network's parameters say, as an entry of the record.
-
-    Args:
-        settings: what to measure.
-        shapes: tree of `jax.ShapeDtypeStruct`.
-        torch: programs of PyTorch's.
-    """
+    """Return what one network's parameters say, as an entry of the record."""
     programs, facts = dict(torch), {}
     for name, tx in optimizers().items():
         programs[name], facts[name] = compiled_step(tx, shapes, settings.compiles)

@@ -23,11 +23,6 @@ def breakdown(trainer: Trainer, *, rounds: int, target: float) -> dict[str, Any]
 
     Parts run one after another in each round, and shares are of the same round's step.
     Compiled apart, parts cannot be fused with one another, so shares need not add to 1.
-
-    Args:
-        trainer: the configuration to take apart, on one device.
-        rounds: number of rounds.
-        target: seconds that one part takes in a round.
     """
     runs = {
         name: repeat(part, start) for name, (part, start) in _parts(trainer).items()
