@@ -24,6 +24,7 @@ import optax
 import tyro
 from flax import linen as nn
 
+from benchmarks.common.errors import largest_error
 from benchmarks.common.processes import Local
 from benchmarks.common.records import write_record
 from lars_jax import TrainState, lars
@@ -144,15 +145,6 @@ def trained(case: Case) -> tuple[Any, Any]:
         state, _ = compiled(state, parallel.shard_batch(batch), shared)
         jax.block_until_ready(state)
     return start, jax.device_get((state.params, state.model_state))
-
-
-def largest_error(found: Any, expected: Any, start: Any) -> float:
-    """Return the largest difference of any leaf, relative to how far it moved."""
-
-    def error(a: np.ndarray, b: np.ndarray, before: np.ndarray) -> float:
-        return float(np.abs(a - b).max() / np.abs(b - before).max())
-
-    return max(jax.tree.leaves(jax.tree.map(error, found, expected, start)))
 
 
 def measured(cases: Iterable[Case], references: References) -> Iterator[dict[str, Any]]:

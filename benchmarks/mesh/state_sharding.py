@@ -10,7 +10,6 @@ How far results are from those of one device is measured on the small network of
 import itertools
 import time
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any, get_args
 
 import jax
@@ -72,15 +71,11 @@ def compiled(kind: StateSharding, devices: int) -> dict[str, Any]:
 
 def errors() -> list[dict[str, Any]]:
     """Return how far twenty steps are from those of whole batches on one device."""
-    rows = []
-    for optimizer in mesh_errors.OPTIMIZERS:
-        start, expected = mesh_errors.trained(mesh_errors.Case(optimizer, SPAN))
-        for place in itertools.product(DEVICES, MICROBATCHES, KINDS):
-            case = mesh_errors.Case(optimizer, SPAN, "jit", *place)
-            _, found = mesh_errors.trained(case)
-            error = mesh_errors.largest_error(found, expected, start)
-            rows.append(asdict(case) | {"error": error})
-    return rows
+    pairs = [(optimizer, SPAN) for optimizer in mesh_errors.OPTIMIZERS]
+    references = {pair: mesh_errors.trained(mesh_errors.Case(*pair)) for pair in pairs}
+    places = itertools.product(pairs, DEVICES, MICROBATCHES, KINDS)
+    cases = [mesh_errors.Case(*pair, "jit", *place) for pair, *place in places]
+    return list(mesh_errors.measured(cases, references))
 
 
 def by_opcode(found: Iterable[Collective]) -> dict[str, dict[str, int]]:

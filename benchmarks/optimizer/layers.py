@@ -18,6 +18,7 @@ import optax
 from jax import P
 from jax.sharding import AxisType, NamedSharding
 
+from benchmarks.common.errors import largest_error
 from benchmarks.common.records import write_record
 from lars_jax.optim import VARIANTS, lars
 
@@ -119,18 +120,6 @@ WAYS: dict[str, Way] = {
 """Ways to take the steps of one device, by name."""
 
 
-def largest_error(found: Tree, expected: Tree) -> float:
-    """Return the largest difference of any leaf, relative to how far it moved."""
-
-    def distance(a: Tree, b: Tree, name: str) -> float:
-        return float(np.abs(np.float64(a[name]) - np.float64(b[name])).max())
-
-    return max(
-        distance(found, expected, name) / distance(expected, tree(0), name)
-        for name in expected
-    )
-
-
 def main() -> None:
     """Measure all and write `records/layer_errors.json`."""
     jax.config.update("jax_num_cpu_devices", 8)
@@ -138,7 +127,8 @@ def main() -> None:
     for variant in VARIANTS:
         expected = on_one_device(variant)
         errors[variant] = {
-            way: largest_error(take(variant), expected) for way, take in WAYS.items()
+            way: largest_error(take(variant), expected, tree(0))
+            for way, take in WAYS.items()
         }
         numbers = "  ".join(f"{name} {e:.1e}" for name, e in errors[variant].items())
         print(f"{variant:<16} {numbers}", flush=True)
