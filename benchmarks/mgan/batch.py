@@ -141,7 +141,8 @@ def main(log: str = "runs/mgan_batch.jsonl", seeds: int = 3, group: str = "") ->
         cases = [(REFERENCE, "same"), *itertools.product(BATCHES, RULES)]
         every = [*itertools.product(range(seeds), cases)]
         # The first of them was one of those tried.
-        runs += [run(path, chosen[name], name, *case, seed) for seed, case in every[1:]]
+        for seed, (batch, rule) in every[1:]:
+            runs.append(run(path, chosen[name], name, batch, rule, seed))
     if not group:
         command = f"{COMMAND} --seeds {seeds}"
         print(write_record("mgan_batch", command, seen=SEEN, chosen=chosen, runs=runs))

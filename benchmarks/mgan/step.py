@@ -50,10 +50,10 @@ def image_run(config: Config, *, plain: bool = False) -> Run:
         del key
         return to_unit(shared["image"][row["index"]])
 
+    ways = {"halve": plain_halve, "double": plain_double} if plain else {}
     with contextlib.ExitStack() as stack:
-        if plain:
-            ways = {"halve": plain_halve, "double": plain_double}
-            stack.enter_context(mock.patch.multiple(networks, **ways))
+        for name, way in ways.items():
+            stack.enter_context(mock.patch.object(networks, name, way))
         return game_run(config, draw, batch, shared, (32, 32, 3))
 
 
