@@ -159,7 +159,8 @@ def run(
     base = replace(get_preset("ring").config, seed=seed, **GROUPS[group][rates])
     config = at_batch(base, batch, RULES[rule])
     final = play(config)
-    print(*key.values(), f"W {final['wasserstein']:.3f} modes {final['modes']}")
+    line = f"W {final['wasserstein']:.3f} modes {final['modes']}"
+    print(*key.values(), line, flush=True)
     found = key | {"config": to_json(config), "final": final}
     lines = JsonLines(path)
     lines.append(found)
