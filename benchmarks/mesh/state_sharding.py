@@ -44,6 +44,7 @@ def compiled(kind: StateSharding, devices: int) -> dict[str, Any]:
         global_batch=devices * IMAGES,
         microbatches=1,
         bn_span="global",
+        stride_in="1x1",
         state_sharding=kind,
     )
     facts, parallel = assumed_facts(config), DataParallel(data_mesh(devices))

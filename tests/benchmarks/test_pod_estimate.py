@@ -31,7 +31,8 @@ TINY = Counts(
 @pytest.mark.parametrize(
     "case",
     [
-        Case("", "jit", span=16, microbatches=2),
+        Case("", "jit", microbatches=2),
+        Case("", "jit", span=16),
         Case("", "jit", span=None),
         Case("", "shard_map", microbatches=2),
     ],
