@@ -37,9 +37,6 @@ def relative_steps(layers: Layers) -> dict[str, list[float]]:
 
     SGD has the rate at which its median layer moves as far as the median by LARS.
 
-    Args:
-        layers: norms and rates of each layer.
-
     >>> norms = {"weight_norm": 5.0, "gradient_norm": 1.0, "effective_rate": 0.02}
     >>> relative_steps({"fc/kernel": norms})
     {'SGD': [0.004], 'LARS': [0.004]}

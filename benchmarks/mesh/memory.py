@@ -2,11 +2,8 @@
 
     python -m benchmarks.mesh.memory [--seconds 900]
 
-ResNet-50 at 224 pixels (MLPerf's recipe, spans of 64) and AlexNet-BN at 227, on one and
-on eight virtual devices that have 16 or 80 GiB each. Nothing runs: a row is what
-`choose_microbatches` picks, the bytes that it found and the seconds that it took. The
-programs are those of the processor that compiled them; an accelerator's compiler makes
-others. What the time does not suffice for is listed as left out.
+Nothing runs: a row is what `choose_microbatches` picks, the bytes that it found and the
+seconds that it took. What the time does not suffice for is listed as left out.
 """
 
 import itertools
@@ -34,8 +31,6 @@ BATCHES = {
     "alexnet_bn": (512, 32768, 4096),
 }
 """Global batches, what matters most first."""
-
-COMMAND = "python -m benchmarks.mesh.memory"
 
 
 def row(network: str, batch: int, devices: int, memory: int) -> dict[str, Any]:
@@ -81,7 +76,7 @@ def main(seconds: float = 900.0) -> None:
     order = [*NETWORKS]
     rows.sort(key=lambda r: (order.index(r["network"]), r["devices"], r["batch"]))
     content = {"share": SHARE, "span": SPAN, "rows": rows, "left_out": left_out}
-    print(write_record("step_memory", COMMAND, **content))
+    print(write_record("step_memory", "python -m benchmarks.mesh.memory", **content))
 
 
 if __name__ == "__main__":

@@ -2,16 +2,11 @@
 
     python -m benchmarks.mgan.cifar10 --run-dir runs/cifar10 --classifier FILE --seeds 2
 
-Both games are those of `cifar10_small`: a quarter of the paper's width, 120 samples a
-step, from ten generators or from one. FILE holds a classifier that the same machine
-trained and wrote:
+FILE holds a classifier that the same machine trained and wrote:
 
     python -m experiments.lars train cifar10_resnet20_512 --network resnet8 \
         --epochs 10 --warmup-epochs 1 --run-dir runs/classifier
     python -m experiments.lars export runs/classifier FILE
-
-The distance is the Frechet distance of its features to those of the 50,000 training
-images; the test images' own distance stands beside it. Neither is an FID.
 """
 
 import shutil

@@ -2,11 +2,9 @@
 
     python -m benchmarks.optimizer.variants
 
-Thirty steps with warm-up and polynomial decay for each variant, case and dtype. An
-error is the larger of two: that of the movement accumulated by the oracle on its own,
-and that of the worst single step from the weights at hand; both relative to the largest
-entry that moved, over all leaves. The cases are those of `tests/optim`; float32 beyond
-the range of a CPU's norms is taken as accelerators take it.
+An error is the larger of two: that of the movement accumulated by the oracle on its
+own, and that of the worst single step from the weights at hand; both relative to the
+largest entry that moved, over all leaves.
 """
 
 from typing import Any
