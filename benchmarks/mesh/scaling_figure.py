@@ -5,21 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.common.figures import save_svg
-from lars_jax.report.figures import MARKERS
-from lars_jax.report.style import (
-    SERIES,
-    label_axis,
-    legend_above,
-    light,
-    new_axes,
-)
+from lars_jax.report.figures import draw_error_bars
+from lars_jax.report.style import legend_above, light, new_axes
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-DODGE = 0.05
-"""Octaves that programs stand apart, so that no bar hides another."""
 
 
 def scaling_figure(rows: Sequence[dict[str, Any]]) -> "Figure":
@@ -39,20 +29,21 @@ def scaling_figure(rows: Sequence[dict[str, Any]]) -> "Figure":
     [1]
     """
     figure, axes = new_axes(6.4, 3.8, "Weak scaling")
-    devices = sorted({row["devices"] for row in rows})
-    share = next(row for row in rows if row["devices"] == 1)
-    programs = list(dict.fromkeys(row["program"] for row in rows))
-    for number, program in enumerate(programs):
-        own = [row for row in rows if row["program"] == program]
-        shift = 2 ** (DODGE * (number - (len(programs) - 1) / 2))
-        _draw_program(axes, own, share["core_seconds"]["median"], number, shift)
+    share = next(row for row in rows if row["devices"] == 1)["core_seconds"]["median"]
+    bars: dict[str, list[tuple[int, float, float, float]]] = {}
+    for row in rows:
+        # Over N times the share: what is left if time is proportional to devices.
+        low, middle, high = (
+            row["core_seconds"][name] / (row["devices"] * share)
+            for name in ("lowest", "median", "highest")
+        )
+        point = row["devices"], middle, middle - low, high - middle
+        bars.setdefault(row["program"], []).append(point)
+    draw_error_bars(axes, bars)
     axes.axhline(1.0, color=light("muted"), linewidth=1.0, linestyle=(0, (3, 2)))
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(devices, [str(count) for count in devices])
-    axes.minorticks_off()
     axes.set_ylim(bottom=0.0)
-    label_axis(axes, "x", "virtual devices on the same cores")
-    label_axis(axes, "y", "core time of a step / (N x one share)")
+    axes.set_xlabel("virtual devices on the same cores")
+    axes.set_ylabel("core time of a step / (N x one share)")
     legend_above(axes)
     return figure
 
@@ -61,31 +52,3 @@ def save_figure(rows: Sequence[dict[str, Any]]) -> Path:
     """Write the figure beside its record; the same rows give the same file."""
     text = "Core time of a step on N devices over N times that of one device's share"
     return save_svg(scaling_figure(rows), "scaling", text)
-
-
-def _draw_program(
-    axes: "Axes", rows: list[dict[str, Any]], share: float, number: int, shift: float
-) -> None:
-    # Over N times the share: what is left if time is proportional to devices.
-    scaled = [
-        {
-            name: row["core_seconds"][name] / (row["devices"] * share)
-            for name in ("median", "lowest", "highest")
-        }
-        for row in rows
-    ]
-    axes.errorbar(
-        [shift * row["devices"] for row in rows],
-        [point["median"] for point in scaled],
-        yerr=[
-            [point["median"] - point["lowest"] for point in scaled],
-            [point["highest"] - point["median"] for point in scaled],
-        ],
-        label=rows[0]["program"],
-        color=light(SERIES[number % len(SERIES)]),
-        marker=MARKERS[number % len(MARKERS)],
-        markersize=4.5,
-        linewidth=1.6,
-        capsize=3,
-        elinewidth=1.0,
-    )

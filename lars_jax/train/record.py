@@ -22,6 +22,7 @@ import jax
 import numpy as np
 
 from lars_jax.errors import InputError
+from lars_jax.files import replace_file
 
 PACKAGES = ("jax", "jaxlib", "optax", "flax", "orbax-checkpoint", "numpy")
 
@@ -55,12 +56,7 @@ def write_text(path: Path, text: str) -> None:
     >>> path.read_text()
     'kept'
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace_file(path, text.encode())
 
 
 def write_json(path: Path, data: Any) -> None:
