@@ -331,20 +331,18 @@ def _percent_axis(axes: "Axes") -> None:
 
 def _gathered(name: str, seeds: Sequence[Series]) -> tuple[np.ndarray, np.ndarray]:
     """Return steps [S] that any seed has, and values [seeds, S], NaN for none."""
-    pairs = [(np.asarray(step), np.asarray(value, float)) for step, value in seeds]
-    for step, value in pairs:
-        if step.ndim != 1 or step.shape != value.shape:
+    found: list[dict[int, float]] = []
+    for step, value in seeds:
+        if np.ndim(step) != 1 or np.shape(step) != np.shape(value):
             raise InputError(
                 f"a series of {name} must have a value for each step; got steps "
-                f"{list(step.shape)} and values {list(value.shape)}: pass both alike"
+                f"{[*np.shape(step)]} and values {[*np.shape(value)]}: pass both alike"
             )
-    steps = np.unique(np.concatenate([np.zeros(0, int), *(step for step, _ in pairs)]))
-    table = np.full((len(pairs), len(steps)), np.nan)
-    for row, (step, value) in enumerate(pairs):
-        usable = np.isfinite(value) & (value > 0)
-        table[row, np.searchsorted(steps, step[usable])] = value[usable]
-    known = np.isfinite(table).any(axis=0)
-    return steps[known], table[:, known]
+        pairs = zip(step, value, strict=True)
+        found.append({int(at): own for at, own in pairs if 0 < own < np.inf})
+    steps = sorted(set().union(*found))
+    table = [[own.get(step, np.nan) for step in steps] for own in found]
+    return np.array(steps), np.array(table)
 
 
 def _seeds(counts: list[int], what: str) -> str:

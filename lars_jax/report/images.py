@@ -169,16 +169,7 @@ def image_uri(image: np.ndarray) -> str:
 
 
 def check_names(option: str, names: Sequence[str] | None, count: int) -> None:
-    """Refuse names of rows or columns that are not one each.
-
-    Args:
-        option: what they were given as, such as `row_names`.
-        names: None: there are none.
-        count: of the rows or columns.
-
-    Raises:
-        InputError: another number of names.
-    """
+    """Refuse names, given as `row_names` or the like, that are not one each."""
     if names is not None and len(names) != count:
         raise InputError(
             f"{option} must name each of {count} {option.partition('_')[0]}s; got "

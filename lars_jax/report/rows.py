@@ -47,33 +47,27 @@ def series(rows: Iterable[Row], name: str) -> Series:
     return Series(np.array(steps, np.int64), np.array(values, np.float64))
 
 
-def band(points: Series, intervals: int = 240) -> np.ndarray:
+def band(points: Series) -> np.ndarray:
     """Condense a series to what a figure can show, extremes included.
 
     A line through every tenth point would hide the spikes that one looks for, so each
-    interval keeps its smallest and largest value beside the mean. Values that are not
-    finite are left out.
-
-    Args:
-        points: N points.
-        intervals: M at most, of equally many points; no more finite points than that
-            stay as they are, with low = mean = high.
+    of at most 240 intervals of equally many points keeps its smallest and largest value
+    beside the mean. Values that are not finite are left out.
 
     Returns:
         Mean step, least, mean and greatest value of each interval, float64 [4, M].
 
-    >>> points = Series(np.arange(4), np.array([1.0, 3.0, 5.0, 9.0]))
-    >>> step, low, mean, high = band(points, intervals=2)
-    >>> mean.tolist(), high.tolist()
-    ([2.0, 7.0], [3.0, 9.0])
+    >>> step, low, mean, high = band(Series(np.arange(480), np.arange(480) % 2))
+    >>> step[:2].tolist(), low[:2].tolist(), mean[:2].tolist(), high[:2].tolist()
+    ([0.5, 2.5], [0.0, 0.0], [0.5, 0.5], [1.0, 1.0])
     """
     finite = np.isfinite(points.value)
     known = np.stack([points.step[finite], points.value[finite]])
-    parts = np.array_split(known, min(intervals, known.shape[1]) or 1, axis=1)
     if not known.size:
         return np.zeros((4, 0))
+    parts = np.array_split(known, min(240, known.shape[1]), axis=1)
     kept = [(step.mean(), y.min(), y.mean(), y.max()) for step, y in parts]
-    return np.transpose(kept)
+    return np.array(kept, np.float64).T
 
 
 def layer_series(rows: Iterable[Row], field: str) -> tuple[np.ndarray, Layers]:

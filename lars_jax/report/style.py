@@ -244,12 +244,7 @@ def log_locator(low: float, high: float) -> "Locator":
 
 
 def scale_beside(image: "ScalarMappable", **options: Any) -> "Colorbar":
-    """Draw the scale of the colours of an image beside its axes.
-
-    Args:
-        image: that was drawn.
-        options: of `Figure.colorbar`.
-    """
+    """Draw the scale of the colours of an image, by options of `Figure.colorbar`."""
     figure: Any = getattr(image, "figure", None)
     bar = figure.colorbar(image, **options)
     bar.outline.set_visible(False)

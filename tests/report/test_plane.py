@@ -82,7 +82,7 @@ def test_panels_stand_by_method_and_by_rising_step():
     assert found[0][1] > found[2][1]
 
 
-@pytest.mark.parametrize(("methods", "steps"), [(1, 1), (1, 8), (9, 2)])
+@pytest.mark.parametrize(("methods", "steps"), [(1, 1), (1, 8), (9, 1)])
 def test_panels_are_square_apart_and_within_the_figure(methods, steps):
     row = [panel(step) for step in range(steps)]
     figure = evolution_figure({f"m{i}": row for i in range(methods)}, REAL)
