@@ -129,7 +129,7 @@ def test_every_argument_is_annotated(path):
 @pytest.mark.parametrize("module", ["lars_jax", "lars_jax.runs"])
 def test_importing_the_package_pulls_in_nothing_heavy(module):
     heavy = ("flax", "orbax", "tensorflow_datasets", "matplotlib", "PIL")
-    heavy += ("tyro", "tensorboardX")
+    heavy += ("tyro", "tensorboardX", "jinja2")
     program = (
         f"import sys, {module}\n"
         f"print([name for name in {heavy!r} if name in sys.modules])"

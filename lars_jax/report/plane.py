@@ -138,14 +138,15 @@ def _draw_key(figure: "Figure", last: int) -> None:
 
     own = [point_colour(number) for number in range(min(last + 1, KEYED))]
     made = "samples of each generator" if last else "generated samples"
-    keys: Any = (("left", [TRUE], "true samples"), ("right", own, made))
-    for side, colours, name in keys:
+    left, right = "outside lower left", "outside lower right"
+    keys: Any = ((left, [TRUE], "true samples"), (right, own, made))
+    for place, colours, name in keys:
         style = {"linestyle": "", "marker": "o", "markersize": 4, "markeredgewidth": 0}
-        dots = tuple(Line2D([], [], color=colour, **style) for colour in colours)
+        dots: Any = tuple(Line2D([], [], color=colour, **style) for colour in colours)
         figure.legend(
             [dots],
             [name],
-            loc=f"outside lower {side}",
+            loc=place,
             handler_map={tuple: HandlerTuple(ndivide=None)},
             handlelength=0.8 * len(dots),
         )
