@@ -128,7 +128,7 @@ def test_every_argument_is_annotated(path):
 
 def test_importing_a_package_pulls_in_nothing_heavy():
     heavy = ("flax", "orbax", "tensorflow_datasets", "tensorflow", "matplotlib", "PIL")
-    heavy += ("sklearn", "tyro", "tensorboardX")
+    heavy += ("sklearn", "tyro", "tensorboardX", "jinja2")
     program = (
         "import sys, lars_jax, lars_jax.data, lars_jax.runs\n"
         f"print([name for name in {heavy!r} if name in sys.modules])"

@@ -17,7 +17,7 @@ import tyro
 from benchmarks.common.figures import save_svg
 from benchmarks.common.records import read_record, write_record
 from benchmarks.lars.presets import run
-from lars_jax.report.style import label_axis, legend_above, light, new_axes
+from lars_jax.report.style import legend_above, light, new_axes
 from lars_jax.train.record import read_lines
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def step_figure(layers: Layers) -> "Figure":
     axes.set_yscale("log")
     axes.minorticks_off()
     axes.set_xticks([1, 5, 10, 15, 20])
-    label_axis(axes, "x", "layer of ResNet-20, from the image to the classes")
-    label_axis(axes, "y", "step over size of the weights")
+    axes.set_xlabel("layer of ResNet-20, from the image to the classes")
+    axes.set_ylabel("step over size of the weights")
     legend_above(axes)
     return figure
 

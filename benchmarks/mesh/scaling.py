@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import jax
-import numpy as np
 import tyro
 
 from benchmarks.common.figures import save_svg
@@ -28,20 +27,16 @@ from benchmarks.common.steps import MeshStep
 from experiments.lars.config import Config
 from experiments.lars.presets import get_preset
 from experiments.lars.program import ImageFacts
-from lars_jax.report.figures import MARKERS
-from lars_jax.report.style import SERIES, label_axis, legend_above, light, new_axes
+from lars_jax.report.figures import draw_error_bars
+from lars_jax.report.style import legend_above, light, new_axes
 from lars_jax.train.config import replace_fields
 from lars_jax.train.parallel import Backend
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 ONE_DEVICE = "one device"
 """The side that every overhead is relative to: `jit` on one device."""
-
-DODGE = 0.05
-"""Octaves that programs stand apart in the figure, so that no bar hides another."""
 
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 FACTS = ImageFacts(num_classes=10, channels=3, mean=(128.0,) * 3, std=(64.0,) * 3)
@@ -130,44 +125,23 @@ def scaling_figure(rows: Sequence[dict[str, Any]]) -> "Figure":
     [1]
     """
     figure, axes = new_axes(6.4, 3.8, "Weak scaling")
-    devices = sorted({row["devices"] for row in rows})
-    share = next(row for row in rows if row["devices"] == 1)
-    programs = list(dict.fromkeys(row["program"] for row in rows))
-    for number, program in enumerate(programs):
-        own = [row for row in rows if row["program"] == program]
-        shift = 2 ** (DODGE * (number - (len(programs) - 1) / 2))
-        _draw_program(axes, own, share["core_seconds"]["median"], number, shift)
+    share = next(row for row in rows if row["devices"] == 1)["core_seconds"]["median"]
+    bars: dict[str, list[tuple[int, float, float, float]]] = {}
+    for row in rows:
+        # Over N times the share: what is left if time is proportional to devices.
+        low, middle, high = (
+            row["core_seconds"][name] / (row["devices"] * share)
+            for name in ("lowest", "median", "highest")
+        )
+        point = row["devices"], middle, middle - low, high - middle
+        bars.setdefault(row["program"], []).append(point)
+    draw_error_bars(axes, bars)
     axes.axhline(1.0, color=light("muted"), linewidth=1.0, linestyle=(0, (3, 2)))
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(devices, [str(count) for count in devices])
-    axes.minorticks_off()
     axes.set_ylim(bottom=0.0)
-    label_axis(axes, "x", "virtual devices on the same cores")
-    label_axis(axes, "y", "core time of a step / (N x one share)")
+    axes.set_xlabel("virtual devices on the same cores")
+    axes.set_ylabel("core time of a step / (N x one share)")
     legend_above(axes)
     return figure
-
-
-def _draw_program(
-    axes: "Axes", rows: list[dict[str, Any]], share: float, number: int, shift: float
-) -> None:
-    # Over N times the share: what is left if time is proportional to devices.
-    low, middle, high = (
-        np.array([row["core_seconds"][end] / (row["devices"] * share) for row in rows])
-        for end in ("lowest", "median", "highest")
-    )
-    axes.errorbar(
-        [shift * row["devices"] for row in rows],
-        middle,
-        yerr=[middle - low, high - middle],
-        label=rows[0]["program"],
-        color=light(SERIES[number % len(SERIES)]),
-        marker=MARKERS[number % len(MARKERS)],
-        markersize=4.5,
-        linewidth=1.6,
-        capsize=3,
-        elinewidth=1.0,
-    )
 
 
 def main(settings: Settings) -> None:
