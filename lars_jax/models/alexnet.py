@@ -142,7 +142,6 @@ class AlexNet(nn.Module):
     ) -> jax.Array:
         """Return logits [B, num_classes], float32, of images [B, H, W, C]."""
         small = is_small(images)
-        biases = BIASES[self.norm]
         x = images
         for name, spec in CONVS.items():
             stride = 4 if name == "conv1" else 1
@@ -156,7 +155,7 @@ class AlexNet(nn.Module):
                 spec.groups,
                 dtype=self.dtype,
                 kernel_init=HE_FAN_IN if small else nn.initializers.normal(0.01),
-                bias_init=nn.initializers.constant(biases[name]),
+                bias_init=nn.initializers.constant(BIASES[self.norm][name]),
                 name=name,
             )(x)
             x = self._norm_and_relu(name, x, train)

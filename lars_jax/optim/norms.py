@@ -8,7 +8,7 @@ everything after the sums is arithmetic of vectors.
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,15 +30,6 @@ Pair = tuple[jax.Array, jax.Array]
 """Two arrays of one shape, as weights and their gradient are."""
 
 
-class Sums(NamedTuple):
-    """Sums of squares at three scales, which add up where layers are put together."""
-
-    totals: jax.Array
-    """Sums of |scale * x|^2, float [3, N, L]: by scale, array of a pair, layer."""
-    scales: jax.Array
-    """Float [3]; the first is 1."""
-
-
 def at_least_float32(dtype: Any) -> np.dtype:
     """Return float32, or the dtype itself where that is wider."""
     # NumPy's promotion: JAX refuses to promote bfloat16 in its strict mode.
@@ -47,8 +38,11 @@ def at_least_float32(dtype: Any) -> np.dtype:
 
 def sums_of_squares(
     pairs: Sequence[Pair], stacked_axes: Sequence[int | None], dtype: Any
-) -> Sums:
-    """Return the sums of squares of pairs of arrays, or of their slices.
+) -> tuple[jax.Array, jax.Array]:
+    """Return sums of squares of pairs of arrays, or of their slices, and three scales.
+
+    Sums of |scale * x|^2, float [3, N, L], are by scale, array of a pair, and layer;
+    they add up where layers are put together. The first scale is 1.
 
     A CPU's step is spent on arithmetic and passes over memory, so there one plain sum
     stands for all three. On an accelerator arithmetic is free and launches are not:
@@ -80,13 +74,13 @@ def sums_of_squares(
     def in_range(pairs: Sequence[Pair]) -> tuple[jax.Array, jax.Array]:
         return collected(_scaled_sums, pairs), jnp.array([1.0, UP, DOWN], dtype)
 
-    return Sums(*jax.lax.platform_dependent(pairs, cpu=plain, default=in_range))
+    return jax.lax.platform_dependent(pairs, cpu=plain, default=in_range)
 
 
-def norms(sums: Sums) -> jax.Array:
+def norms(totals: jax.Array, scales: jax.Array) -> jax.Array:
     """Return the norms, float [N, L], each from the sum that has lost nothing."""
-    plain, enlarged, reduced = sums.totals
-    one, up, down = sums.scales
+    plain, enlarged, reduced = totals
+    one, up, down = scales
     small, fits = plain < SMALL, jnp.isfinite(plain)
     total = jnp.where(small, enlarged, jnp.where(fits, plain, reduced))
     # Scales are powers of two, which change no digit.

@@ -24,7 +24,6 @@ from lars_jax.optim.layers import (
 from lars_jax.optim.masks import Mask, resolve_mask
 from lars_jax.optim.momentum import Scalar
 from lars_jax.optim.norms import (
-    Sums,
     at_least_float32,
     norms,
     sums_of_squares,
@@ -38,7 +37,7 @@ LARGEST_RATIO = 2.0**96
 
 @dataclass(frozen=True)
 class Leaf:
-    """One leaf of the parameters in one step."""
+    """One leaf of the parameters in one step; a frozen one has no gradient."""
 
     weights: jax.Array
     gradient: Any
@@ -47,11 +46,6 @@ class Leaf:
     stacked_axis: int | None
     mesh_axes: tuple[Any, ...]
     group: Any
-
-    @property
-    def frozen(self) -> bool:
-        """Whether the leaf has no gradient."""
-        return self.gradient is None
 
     @property
     def wide(self) -> np.dtype:
@@ -152,7 +146,7 @@ class Rule:
 
     def direction(self, leaf: Leaf, quotient: jax.Array | None) -> Any:
         """Return what the trust ratio multiplies, None for a leaf without gradient."""
-        if leaf.frozen:
+        if leaf.gradient is None:
             return None
         if self.choices.decay == "norm":
             return leaf.gradient.astype(leaf.wide)
@@ -243,7 +237,7 @@ def _vectors(leaves: Sequence[Leaf], all_leaves: bool) -> list[list[int]]:
     vectors: dict[Any, dict[Any, list[int]]] = {}
     groups: dict[Any, list[Leaf]] = {}
     for i, leaf in enumerate(leaves):
-        if not leaf.frozen and (leaf.adapted or all_leaves):
+        if leaf.gradient is not None and (leaf.adapted or all_leaves):
             key = None if leaf.stacked_axis is None else _layer(leaf, i)
             vectors.setdefault(key, {}).setdefault(leaf.mesh_axes, []).append(i)
             groups.setdefault(_layer(leaf, i), []).append(leaf)
@@ -283,7 +277,7 @@ def _norms(leaves: Sequence[Leaf], rule: Rule) -> jax.Array:
     if partners.shape[1] > 1:
         none = jnp.zeros((*totals.shape[:-1], 1), real)
         totals = jnp.concatenate([totals, none], axis=-1)[..., partners].sum(axis=-1)
-    return norms(Sums(totals, scales))
+    return norms(totals, scales)
 
 
 def _partners(leaves: Sequence[Leaf]) -> np.ndarray:

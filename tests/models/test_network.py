@@ -49,18 +49,6 @@ def test_training_without_the_key_of_dropout_is_an_input_error(key, inputs):
     assert "\n" not in str(caught.value)
 
 
-def test_dropout_is_a_function_of_the_key(inputs):
-    network = from_linen(Dropping())
-    params, model_state = network.init(jax.random.key(0), inputs)
-
-    def outputs(seed):
-        dropping = jax.random.key(seed)
-        return network.apply(params, model_state, inputs, train=True, key=dropping)[0]
-
-    np.testing.assert_array_equal(outputs(1), outputs(1))
-    assert not np.array_equal(outputs(1), outputs(2))
-
-
 def test_networks_are_those_of_the_configuration():
     assert typing.get_args(NetworkName) == NETWORKS
 

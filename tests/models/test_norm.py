@@ -106,20 +106,11 @@ def test_groups_are_consecutive_examples_and_their_variances_are_merged():
     np.testing.assert_allclose(state["var"], [0.9 + 2.75], rtol=1e-6)
 
 
-@pytest.mark.parametrize("span", [1, 4, 16])
+@pytest.mark.parametrize("span", [1, 4, 16, 999])
 def test_any_span_equals_the_oracle(span):
     x = activations()
     norm = BatchNorm(span=span)
-    assert_close(train(norm, variables_of(norm, x), x), oracle(x, span))
-
-
-def test_span_of_at_least_the_batch_is_one_group():
-    x = activations()
-    variables = variables_of(BatchNorm(), x)
-    whole, _ = train(BatchNorm(), variables, x)
-    for span in (16, 999):
-        y, _ = train(BatchNorm(span=span), variables, x)
-        np.testing.assert_array_equal(y, whole)
+    assert_close(train(norm, variables_of(norm, x), x), oracle(x, min(span, 16)))
 
 
 @pytest.mark.parametrize("span", [3, 0, -4])
@@ -270,18 +261,6 @@ def test_merged_statistics_of_parts_are_those_of_the_whole():
         batch_statistics(network, params, model_state, part) for part in jnp.split(x, 4)
     ]
     assert_close(merge_statistics(parts), whole)
-
-
-def test_merged_statistics_by_hand_through_nested_layers():
-    def state(mean, var):
-        layer = {"mean": jnp.array([mean]), "var": jnp.array([var])}
-        return {"batch_stats": {"block": {"conv1_bn": layer}}}
-
-    states = [state(1.0, 2.0), state(3.0, 4.0), state(8.0, 0.0)]
-    merged = merge_statistics(states)["batch_stats"]["block"]["conv1_bn"]
-    np.testing.assert_allclose(merged["mean"], [4.0])
-    # Mean variance 2; variance of 1, 3, 8 is 26 / 3.
-    np.testing.assert_allclose(merged["var"], [2.0 + 26.0 / 3.0], rtol=1e-6)
 
 
 def test_stacked_statistics_merge_like_a_list():

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
 
 from lars_jax.errors import InputError
 from lars_jax.models import BatchNorm, resnet, resnet_features
@@ -144,20 +143,6 @@ def test_bfloat16_stays_near_float32_and_yields_float32_logits():
     assert types == {jnp.dtype("float32")}
     np.testing.assert_allclose(logits, expected, atol=0.05)
     assert not np.array_equal(logits, expected)
-
-
-def test_eight_devices_give_the_numbers_of_one():
-    network = resnet(10, depth=8, bn_span=4)
-    images = random_images(16, 8, 8, 3)
-    _, *variables = small_network("resnet8")
-    apply = jax.jit(functools.partial(network.apply, train=True))
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    spread = jax.device_put(images, NamedSharding(mesh, PartitionSpec("data")))
-    jax.tree.map(
-        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5),
-        apply(*variables, spread),
-        apply(*variables, images),
-    )
 
 
 def test_resnet8_learns_eight_examples_by_heart():
