@@ -43,8 +43,9 @@ UNROLLED = replace_fields(
 GAMES = {
     "mgan": SMALL,
     "gan": ALONE,
-    "learned": replace_fields(SMALL, mixture="learned"),
-    "shared_noise": replace_fields(SMALL, noise_of_step="shared", noise="uniform"),
+    "learned": replace_fields(
+        SMALL, mixture="learned", noise_of_step="shared", noise="uniform"
+    ),
     "d2gan": replace_fields(ALONE, game="d2gan"),
     "unrolled": UNROLLED,
 }
@@ -234,7 +235,7 @@ def test_generators_learn_from_the_discriminator_that_has_just_learned():
 @pytest.mark.parametrize("noise_of_step", ["fresh", "shared"])
 def test_noise_is_drawn_for_each_side_or_once_for_both(noise_of_step):
     # With no learning, the loss of generators tells which noise they were given.
-    config = SMALL if noise_of_step == "fresh" else GAMES["shared_noise"]
+    config = SMALL if noise_of_step == "fresh" else GAMES["learned"]
     _, before, _ = begin(config)
     _, metrics = play(config, 1, rates={"judge": 0.0})
     gap = abs(metrics["generator_loss"] - loss_of_generators(config, before.judge, 1))

@@ -17,7 +17,7 @@ from experiments.mgan.show import describe, state_shapes
 from lars_jax.data import digits_source
 from lars_jax.train.config import digest, from_json, replace_fields, to_json
 
-IMAGES = ("digits", "digits_gan", "cifar10", "stl10")
+IMAGES = ("digits_gan", "cifar10", "stl10")
 """Games of images whose networks differ in more than numbers."""
 
 
