@@ -115,7 +115,7 @@ def test_show_tells_what_a_device_would_take(capsys):
     words = ["show", "smoke", "--bn-span", "32", "--devices", "1"]
     assert main([*words, "--device-memory", "16"]) == 0
     assert "micro-batches: 1 micro-batch of 64 examples" in capsys.readouterr().out
-    assert main([*words, "--device-memory", "0.0004"]) == 0
+    assert main([*words, "--device-memory", "0.00055"]) == 0
     assert "micro-batches: 2 micro-batches of 32" in capsys.readouterr().out
     assert main(words) == 0
     assert "--device-memory GIB tells how many" in capsys.readouterr().out

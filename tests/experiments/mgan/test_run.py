@@ -233,10 +233,12 @@ def test_run_that_is_stopped_between_calls_ends_in_the_same_bits(
 ):
     words = [*RING, "--run-dir", str(tmp_path / "run"), "--resume-if-any"]
     with monkeypatch.context() as patched:
-        original = run.plain
+        original, signals = run.plain, iter([signal.SIGTERM])
 
         def stop(metrics):
-            signal.raise_signal(signal.SIGTERM)
+            # Once: a second one would end the process at once.
+            for number in signals:
+                signal.raise_signal(number)
             return original(metrics)
 
         patched.setattr(run, "plain", stop)
