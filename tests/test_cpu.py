@@ -14,34 +14,31 @@ def derived(x, kernel, stride, padding):
     )
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+# Strides that leave pixels over and that do not, and more padding than half a kernel.
 @pytest.mark.parametrize(
-    ("side", "size", "stride", "padding"),
+    ("side", "size", "stride", "padding", "dtype"),
     [
-        (8, 3, 1, 1),
-        (8, 3, 2, 1),
-        (9, 3, 2, 1),
-        (8, 1, 2, 0),
-        (7, 1, 1, 0),
-        (14, 7, 2, 3),
-        (23, 11, 4, 0),
-        (22, 11, 4, 2),
-        (5, 5, 1, 2),
-        (5, 3, 1, 2),
+        (8, 3, 2, 1, "float32"),
+        (9, 3, 2, 1, "bfloat16"),
+        (8, 1, 2, 0, "float32"),
+        (22, 11, 4, 2, "float32"),
+        (5, 3, 1, 2, "float32"),
     ],
 )
 def test_gradients_are_those_that_jax_derives(key, side, size, stride, padding, dtype):
     keys = jax.random.split(key, 3)
     x = jax.random.normal(keys[0], (4, side, side + 3, 3), dtype)
     kernel = jax.random.normal(keys[1], (size, size, 3, 5), dtype)
-    expected, pull_expected = jax.vjp(
-        lambda x, k: derived(x, k, stride, padding), x, kernel
-    )
-    found, pull = jax.vjp(lambda x, k: convolve(x, k, stride, padding), x, kernel)
-    g = jax.random.normal(keys[2], expected.shape, dtype)
-    pairs = zip((found, *pull(g)), (expected, *pull_expected(g)), strict=True)
+
+    shape = jax.eval_shape(lambda: derived(x, kernel, stride, padding)).shape
+    g = jax.random.normal(keys[2], shape, dtype)
+
+    def results(function):
+        found, pull = jax.vjp(lambda x, k: function(x, k, stride, padding), x, kernel)
+        return found, *pull(g)
+
     tolerance = {"float32": 1e-5, "bfloat16": 2e-2}[dtype]
-    for ours, theirs in pairs:
+    for ours, theirs in zip(results(convolve), results(derived), strict=True):
         assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
         ours, theirs = (np.asarray(a, np.float32) for a in (ours, theirs))
         scale = np.abs(theirs).max()

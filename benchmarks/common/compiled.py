@@ -3,7 +3,6 @@
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -25,27 +24,13 @@ BRANCHES = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Facts:
-    """Cost of compiling a program, and of the program as the compiler models it."""
-
-    trace_seconds: dict[str, Any]
-    compile_seconds: dict[str, Any]
-    compile_cpu_seconds: dict[str, Any]
-    modelled_bytes: float
-    argument_bytes: int
-    temporary_bytes: int
-    peak_bytes: int
-    kernels: int
-
-
 def compile_afresh(
     function: Callable[..., Any],
     arguments: tuple[Any, ...],
     *,
     donate: tuple[int, ...] = (),
     times: int = 3,
-) -> tuple[Any, Facts]:
+) -> tuple[Any, dict[str, Any]]:
     """Trace and compile a function several times, with no cache, and tell the facts.
 
     Args:
@@ -53,9 +38,6 @@ def compile_afresh(
         arguments: arrays or `jax.ShapeDtypeStruct`.
         donate: positions of the arguments whose memory the results may take.
         times: how often, at least once.
-
-    Returns:
-        The last compiled program and what is known of it.
     """
     traced, compiled_in, compiled_cpu = [], [], []
     compiled: Any = None
@@ -71,19 +53,21 @@ def compile_afresh(
         compiled_in.append(time.perf_counter() - started)
         compiled_cpu.append(time.process_time() - cpu)
     memory = compiled.memory_analysis()
-    return compiled, Facts(
-        trace_seconds=summary(traced),
-        compile_seconds=summary(compiled_in),
-        compile_cpu_seconds=summary(compiled_cpu),
-        modelled_bytes=compiled.cost_analysis().get("bytes accessed", 0.0),
-        argument_bytes=memory.argument_size_in_bytes,
-        temporary_bytes=memory.temp_size_in_bytes,
-        peak_bytes=memory.argument_size_in_bytes
+    arguments_and_results = (
+        memory.argument_size_in_bytes
         + memory.output_size_in_bytes
         - memory.alias_size_in_bytes
-        + memory.temp_size_in_bytes,
-        kernels=kernels(compiled.as_text()),
     )
+    return compiled, {
+        "trace_seconds": summary(traced),
+        "compile_seconds": summary(compiled_in),
+        "compile_cpu_seconds": summary(compiled_cpu),
+        "modelled_bytes": compiled.cost_analysis().get("bytes accessed", 0.0),
+        "argument_bytes": memory.argument_size_in_bytes,
+        "temporary_bytes": memory.temp_size_in_bytes,
+        "peak_bytes": arguments_and_results + memory.temp_size_in_bytes,
+        "kernels": kernels(compiled.as_text()),
+    }
 
 
 def kernels(text: str) -> int:

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.common.records import RECORDS
-from lars_jax.report.html import inline_svg
-from lars_jax.report.style import PALETTE
+from lars_jax.report.style import PALETTE, inline_svg
 from lars_jax.train.record import write_text
 
 if TYPE_CHECKING:

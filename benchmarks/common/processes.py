@@ -25,8 +25,14 @@ class Local:
     """The processes of a run, each with what it says in a file of its own."""
 
     def __init__(
-        self, count: int, scratch: Path, *words: str, module: str = "experiments.lars"
+        self,
+        count: int,
+        scratch: Path,
+        *words: str,
+        module: str = "experiments.lars",
+        seconds: float = SECONDS,
     ):
+        self._seconds = seconds
         address = ["--coordinator", f"127.0.0.1:{free_port()}"]
         among = ["--num-processes", str(count), "--process-id"]
         environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
@@ -52,7 +58,7 @@ class Local:
 
     def wait(self) -> list[int]:
         """Return how each of them ended."""
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + self._seconds
         try:
             return [
                 process.wait(max(0.1, deadline - time.monotonic()))
@@ -70,7 +76,7 @@ class Local:
 
     def wait_for_step(self, directory: Path, step: int) -> None:
         """Return once the run has logged a step."""
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + self._seconds
         while True:
             rows = list(read_lines(directory / "metrics.jsonl"))
             if rows and rows[-1]["step"] >= step:

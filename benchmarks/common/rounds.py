@@ -8,10 +8,33 @@ ratio of a pair varies much less than either speed.
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
+
+import jax
 
 Run = Callable[[int], object]
 """Does that many steps and returns when the last is done."""
+
+
+def repeat(step: Callable[[Any], Any], carried: Any, *, each: bool = False) -> Run:
+    """Return a run of steps that go on from what the last has returned.
+
+    Args:
+        step: returns what the next one is given.
+        carried: what the first is given.
+        each: wait for every step, without which virtual devices may deadlock.
+    """
+
+    def run(steps: int) -> None:
+        nonlocal carried
+        for _ in range(steps):
+            carried = step(carried)
+            if each:
+                jax.block_until_ready(carried)
+        jax.block_until_ready(carried)
+
+    return run
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:
@@ -29,11 +52,26 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def seconds(run: Run, steps: int) -> float:
-    """Return how long `run(steps)` takes."""
-    started = time.perf_counter()
-    run(steps)
-    return time.perf_counter() - started
+@dataclass(frozen=True)
+class Times:
+    """What a step of a program took in each round, in seconds.
+
+    Attributes:
+        steps: of a round.
+        clock: by the clock.
+        cores: that all cores worked together.
+    """
+
+    steps: int
+    clock: list[float] = field(default_factory=list)
+    cores: list[float] = field(default_factory=list)
+
+    def measure(self, run: Run) -> None:
+        """Add a round."""
+        clock, cores = time.perf_counter(), time.process_time()
+        run(self.steps)
+        self.clock.append((time.perf_counter() - clock) / self.steps)
+        self.cores.append((time.process_time() - cores) / self.steps)
 
 
 def steps_for(run: Run, target: float, *, trial: int = 3) -> int:
@@ -42,27 +80,28 @@ def steps_for(run: Run, target: float, *, trial: int = 3) -> int:
     The first steps compile and fill caches, so they are not counted.
     """
     run(2)
-    per_step = seconds(run, trial) / trial
-    return max(1, round(target / per_step))
+    times = Times(trial)
+    times.measure(run)
+    return max(1, round(target / times.clock[0]))
 
 
 def alternate(
-    runs: Mapping[str, Run], steps: Mapping[str, int], rounds: int
-) -> dict[str, list[float]]:
-    """Return the seconds per step of each program, in rounds that take turns.
+    runs: Mapping[str, Run], *, rounds: int, target: float, trial: int = 3
+) -> dict[str, Times]:
+    """Return the times of each program, in rounds that take turns.
 
     Args:
         runs: programs by name, in the order of a round.
-        steps: steps of a round of each program.
         rounds: number of rounds, at least one.
-
-    Returns:
-        For each name, seconds per step of its rounds.
+        target: about how many seconds a round of one program takes.
+        trial: steps by which the number of steps of a round is chosen.
     """
-    taken: dict[str, list[float]] = {name: [] for name in runs}
+    taken = {
+        name: Times(steps_for(run, target, trial=trial)) for name, run in runs.items()
+    }
     for _ in range(rounds):
         for name, run in runs.items():
-            taken[name].append(seconds(run, steps[name]) / steps[name])
+            taken[name].measure(run)
     return taken
 
 
@@ -80,15 +119,10 @@ def compare(
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Return summaries of two programs' seconds per step, and of their ratio.
 
-    Args:
-        over: the program whose seconds are divided.
-        under: the program by whose seconds they are divided.
-        rounds: number of rounds, at least one.
-        target: about how many seconds a round of one program takes.
-        trial: steps by which the number of steps of a round is chosen.
+    The arguments are those of `alternate`.
     """
-    runs = {"over": over, "under": under}
-    steps = {name: steps_for(run, target, trial=trial) for name, run in runs.items()}
-    taken = alternate(runs, steps, rounds)
-    ratio = ratios(taken["over"], taken["under"])
-    return summary(taken["over"]), summary(taken["under"]), summary(ratio)
+    taken = alternate(
+        {"over": over, "under": under}, rounds=rounds, target=target, trial=trial
+    )
+    clocks = taken["over"].clock, taken["under"].clock
+    return summary(clocks[0]), summary(clocks[1]), summary(ratios(*clocks))

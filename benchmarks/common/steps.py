@@ -1,26 +1,25 @@
-"""The training step of a configuration over a mesh, with its arguments as shapes."""
+"""The training step of a configuration over a mesh, with what it is given."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
 from experiments.lars.config import Config
-from experiments.lars.optimizer import make_optimizer
-from experiments.lars.program import ImageFacts, build_train_step, make_network
+from experiments.lars.program import (
+    ImageFacts,
+    build_train_step,
+    make_network,
+    make_state,
+)
 from lars_jax.models import Network
 from lars_jax.train import DataParallel, TrainState, data_mesh
-
-TOTAL_STEPS = 1000
-"""Length of the schedule, which neither speed nor size of a step depends on."""
 
 
 @dataclass(frozen=True)
 class MeshStep:
-    """A compiled training step, to be lowered from shapes or run on noise.
+    """A training step, to be lowered from shapes or run on noise.
 
     Attributes:
         config: whose step it is.
@@ -43,18 +42,17 @@ class MeshStep:
         step = build_train_step(config, facts, parallel)
         return cls(config, facts, parallel, step, make_network(config, facts))
 
-    def optimizer(self) -> optax.GradientTransformation:
-        """Return the optimizer."""
-        return make_optimizer(
-            self.config.optimizer, total_steps=TOTAL_STEPS, steps_per_epoch=100.0
-        )
-
     def initial_state(self) -> TrainState:
         """Return a state at step 0, on one device."""
-        size, channels = self.config.data.image_size, self.facts.channels
-        images = jnp.zeros((2, size, size, channels))
-        params, model_state = self.network.init(jax.random.key(0), images)
-        return TrainState.create(params, model_state, self.optimizer())
+        # Neither speed nor size of a step depends on the length of the schedule.
+        return make_state(
+            self.config,
+            self.facts,
+            self.network,
+            jax.random.key(0),
+            total_steps=1000,
+            steps_per_epoch=100.0,
+        )
 
     def noise(self) -> dict[str, np.ndarray]:
         """Return a batch of random images, on the host."""
@@ -70,19 +68,8 @@ class MeshStep:
         }
 
     def compiled_text(self) -> str:
-        """Return the compiled program; nothing of the network's size is allocated."""
-        count, size = self.config.global_batch, self.config.data.image_size
-        # A mapped step takes the devices on an axis of their own.
-        lead = (count,)
-        if self.config.backend == "pmap":
-            lead = (self.parallel.num_devices, count // self.parallel.num_devices)
-        shape = jax.ShapeDtypeStruct
-        batch = {
-            "image": shape((*lead, size, size, self.facts.channels), jnp.uint8),
-            "label": shape(lead, jnp.int32),
-            "index": shape(lead, jnp.int32),
-            "epoch": shape(lead, jnp.int32),
-        }
+        """Return the compiled program; no parameter is allocated."""
+        batch = self.parallel.shard_batch(self.noise())
         shared = {"key": jax.eval_shape(lambda: jax.random.key(0))}
         state = jax.eval_shape(self.initial_state)
         return self.step.lower(state, batch, shared).compile().as_text()

@@ -53,7 +53,8 @@ class Subject:
     Attributes:
         experiment: its record.
         short: words of a run of a moment, with evaluations and checkpoints in it.
-        long: words of a run of several kills, the number of steps last.
+        long: words of a run that is killed again and again.
+        steps: the range of steps after which an attempt is killed.
         shared: words of a run of several processes.
         at: the range of steps at which a process of several is killed.
         events: how many there are of each phase, of which one is chosen.
@@ -63,6 +64,7 @@ class Subject:
     experiment: Experiment[Any]
     short: list[str]
     long: list[str]
+    steps: tuple[int, int]
     shared: list[str]
     at: tuple[int, int]
     events: dict[str, int]
@@ -80,6 +82,7 @@ SUBJECTS: dict[Name, Subject] = {
         short=[*_TOY, "--steps", "40", "--eval-every", "10"],
         long=[*_TOY, "--eval-every", "20000", "--checkpoint-every", "100"]
         + ["--steps", "20000"],
+        steps=(50, 1500),
         shared=["train", "--rate", "0.999", "--steps", "4000"]
         + ["--eval-every", "1000", "--checkpoint-every", "500"],
         at=(100, 3000),
@@ -92,7 +95,8 @@ SUBJECTS: dict[Name, Subject] = {
         short=[*_LARS, "--steps", "12", "--eval-every", "0.09"]
         + ["--checkpoint-every", "0.09", "--eval-batch", "60"],
         long=[*_LARS, "--eval-every", "2", "--checkpoint-every", "0.2"]
-        + ["--log-every", "3", "--steps", "900"],
+        + ["--log-every", "3", "--steps", "600"],
+        steps=(3, 60),
         shared=["train", "digits", "--global-batch", "32", "--steps", "40"]
         + ["--bn-span", "8", "--checkpoint-every", "0.2", "--eval-every", "0.5"],
         at=(5, 35),
@@ -105,6 +109,7 @@ SUBJECTS: dict[Name, Subject] = {
         + ["--checkpoint-every", "10"],
         long=[*_MGAN, "--devices", "1", "--eval-every", "20000"]
         + ["--checkpoint-every", "500", "--steps", "15000"],
+        steps=(50, 1200),
         # Four processes on two cores take a second a step.
         shared=[*_MGAN, "--steps", "60", "--eval-every", "30"]
         + ["--checkpoint-every", "10"],
@@ -125,15 +130,13 @@ class Faults:
     experiments: tuple[Name, ...] = ("toy", "lars", "mgan")
     """Whose runs."""
     kills: int = 10
-    """Kills at random moments of one run."""
+    """Kills of one run."""
     signals: int = 2
     """Signals in each phase."""
     damaged: int = 6
     """Newest checkpoints damaged, each in its own way."""
     peers: int = 2
     """Runs of four processes of which one is killed."""
-    steps: int | None = None
-    """Steps of the run that is killed; None: as many as take a few kills."""
     seed: int = 0
     """Seed of moments, phases and kinds of damage."""
 
@@ -210,44 +213,60 @@ def logged(run: Path) -> int:
 
 def resumed_at(run: Path) -> int:
     """Return the step that the newest attempt began with."""
-    return list(read_lines(run / "attempts.jsonl"))[-1]["step"]
+    return _attempts(run)[-1]["step"]
 
 
 def kills(name: Name, asked: Faults, scratch: Path) -> list[Row]:
-    """Kill one run again and again, from its imports to its saves."""
-    words = SUBJECTS[name].long
-    words = words if asked.steps is None else [*words[:-1], str(asked.steps)]
+    """Kill one run again and again: one time in four as it starts, else in training."""
+    subject, draw = SUBJECTS[name], random.Random(asked.seed)
     straight, run = scratch / "straight", scratch / "killed"
-    _process(name, words, straight).wait()
-    row, draw = Row(name, "kill -9 at a random moment"), random.Random(asked.seed)
-    before: tuple[int, int] | None = None
-    while row.count < asked.kills:
-        attempts = len(list(read_lines(run / "attempts.jsonl")))
-        process = _process(name, words, run)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(draw.uniform(0.5, 9.0))
-            break
-        process.kill()
-        row.ended(process.wait())
-        if before and len(list(read_lines(run / "attempts.jsonl"))) > attempts:
-            before = _account(row, run, before)
-        before = before or (0, 0)
-        before = max(before[0], logged(run)), saved(run)
-        print(f"kill {row.count}: logged {before[0]}, saved {before[1]}", flush=True)
-    assert _process(name, words, run).wait() == 0
-    if before:
-        _account(row, run, before)
-    row.finished(run, remains(name, straight))
-    return [row]
+    assert _process(name, subject.long, straight).wait() == 0
+    starting = Row(name, "kill -9 before the first step")
+    training = Row(name, "kill -9 in training or a save")
+    struck: Row | None = None
+    last = complete = 0
+    for number in range(asked.kills + 1):
+        begun = len(_attempts(run))
+        process = _process(name, subject.long, run)
+        if number == asked.kills:
+            assert process.wait() == 0
+        elif number % 4 == 0:
+            time.sleep(draw.uniform(0.5, 4.0))
+        else:
+            _wait_for_steps(process, run, begun, draw.randrange(*subject.steps))
+            time.sleep(draw.uniform(0.0, 0.3))
+        if struck and len(_attempts(run)) > begun:
+            resumed = resumed_at(run)
+            struck.lost.append(max(0, last - resumed))
+            struck.beyond_save += max(0, complete - resumed)
+            struck, last, complete = None, resumed, resumed
+        if number < asked.kills:
+            assert process.poll() is None, f"{name} ended before kill {number}"
+            process.kill()
+            row = training if number % 4 else starting
+            row.ended(process.wait())
+            # An attempt killed before it had found where to go on loses nothing more.
+            struck = struck or row
+            last, complete = max(last, logged(run)), max(complete, saved(run))
+            print(f"{name}, kill {number}: logged {last}, saved {complete}", flush=True)
+    for row in (starting, training):
+        row.finished(run, remains(name, straight))
+    return [starting, training]
 
 
-def _account(row: Row, run: Path, before: tuple[int, int]) -> tuple[int, int]:
-    """Add what was lost, now that another attempt has begun."""
-    last, complete = before
-    begun = resumed_at(run)
-    row.lost.append(max(0, last - begun))
-    row.beyond_save += max(0, complete - begun)
-    return begun, complete
+def _attempts(run: Path) -> list[dict[str, Any]]:
+    return list(read_lines(run / "attempts.jsonl"))
+
+
+def _wait_for_steps(
+    process: subprocess.Popen, run: Path, attempts: int, steps: int
+) -> None:
+    """Return once a new attempt has logged some steps of its own."""
+    while process.poll() is None:
+        found = _attempts(run)
+        if len(found) > attempts and logged(run) >= found[-1]["step"] + steps:
+            return
+        time.sleep(0.02)
 
 
 def signals(name: Name, asked: Faults, scratch: Path) -> list[Row]:
@@ -432,11 +451,10 @@ def main(asked: Faults) -> None:
                 place = Path(scratch) / part / name
                 place.mkdir(parents=True)
                 rows += PARTS[part](name, asked, place)
-            command = f"python -m benchmarks.faults.injection --part {part}"
-            found = [asdict(row) for row in rows]
-            print(
+                # After each, so that what breaks off a long part leaves the others.
+                command = f"python -m benchmarks.faults.injection --part {part}"
+                found = [asdict(row) for row in rows]
                 write_record(f"shell_{part}", command, asked=asdict(asked), rows=found)
-            )
 
 
 if __name__ == "__main__":

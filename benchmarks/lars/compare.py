@@ -9,9 +9,10 @@ from pathlib import Path
 import tyro
 
 from benchmarks.common.records import RECORDS, write_record
-from experiments.lars.compare import Grid, compare
-from experiments.lars.config import replace
+from experiments.lars.compare import compare
+from experiments.lars.config import Grid
 from experiments.lars.presets import get_preset
+from lars_jax.train.config import replace_fields
 from lars_jax.train.record import read_json, read_lines
 
 GRID = Grid(
@@ -30,7 +31,7 @@ def main(run_dir: Path) -> None:
     Args:
         run_dir: where the comparison's own files go.
     """
-    config = replace(get_preset("digits").config, devices=1, log_every=1000)
+    config = replace_fields(get_preset("digits").config, devices=1, log_every=1000)
     table = compare(config, GRID, run_dir)
     print(table)
     runs = list(read_lines(run_dir / "results.jsonl"))

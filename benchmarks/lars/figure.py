@@ -17,7 +17,7 @@ import tyro
 from benchmarks.common.figures import save_svg
 from benchmarks.common.records import read_record, write_record
 from benchmarks.lars.presets import run
-from lars_jax.report.style import label_axis, legend_above, light, new_axes
+from lars_jax.report.style import legend_above, light, new_axes
 from lars_jax.train.record import read_lines
 
 if TYPE_CHECKING:
@@ -36,9 +36,6 @@ def relative_steps(layers: Layers) -> dict[str, list[float]]:
     """Return ||dw|| / ||w|| of one step for each kernel, in the order of the network.
 
     SGD has the rate at which its median layer moves as far as the median by LARS.
-
-    Args:
-        layers: norms and rates of each layer.
 
     >>> norms = {"weight_norm": 5.0, "gradient_norm": 1.0, "effective_rate": 0.02}
     >>> relative_steps({"fc/kernel": norms})
@@ -81,8 +78,8 @@ def step_figure(layers: Layers) -> "Figure":
     axes.set_yscale("log")
     axes.minorticks_off()
     axes.set_xticks([1, 5, 10, 15, 20])
-    label_axis(axes, "x", "layer of ResNet-20, from the image to the classes")
-    label_axis(axes, "y", "step over size of the weights")
+    axes.set_xlabel("layer of ResNet-20, from the image to the classes")
+    axes.set_ylabel("step over size of the weights")
     legend_above(axes)
     return figure
 

@@ -3,10 +3,9 @@
     python -m benchmarks.lars.presets digits --seeds 3
     TFDS_DATA_DIR=... python -m benchmarks.lars.presets cifar10
 
-Each run is a process of its own, timed from start to end: imports, compilation,
-training, evaluation, checkpoints and report. A run that is in the directory already is
-gone on with, or not trained again if it has ended, so that what was done is kept if the
-machine goes away; times are then those of the last attempt, and the record says so.
+Each run is a process of its own, timed from start to end. A run that is in the
+directory already is gone on with, or not trained again if it has ended; times are then
+those of the last attempt, and the record says so.
 """
 
 import os

@@ -2,21 +2,15 @@
 
     python -m benchmarks.mesh.errors
 
-A small network with batch normalisation of an explicit span and dropout takes twenty
-steps by every back-end, on one to eight virtual devices, or in two and four processes
-with a device each, in one to sixteen micro-batches, with SGD and with LARS: LARS
-forgives a gradient that is N times too large, SGD does not. An error is the largest
-difference of a parameter or of a running statistic after the last step, relative to how
-far its leaf has moved. Where a span would cut through a device's part of a micro-batch,
-the mapped back-ends refuse.
+A small network takes twenty steps in every way that there is, with SGD and with LARS:
+LARS forgives a gradient that is N times too large, SGD does not. An error is the
+largest difference of a parameter or of a running statistic after the last step,
+relative to how far its leaf has moved.
 """
 
 import itertools
 import json
-import os
 import pickle
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -27,9 +21,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import tyro
 from flax import linen as nn
 
-from benchmarks.common.processes import free_port
+from benchmarks.common.errors import largest_error
+from benchmarks.common.processes import Local
 from benchmarks.common.records import write_record
 from lars_jax import TrainState, lars
 from lars_jax.models import BatchNorm, from_linen, merge_running
@@ -151,15 +147,6 @@ def trained(case: Case) -> tuple[Any, Any]:
     return start, jax.device_get((state.params, state.model_state))
 
 
-def largest_error(found: Any, expected: Any, start: Any) -> float:
-    """Return the largest difference of any leaf, relative to how far it moved."""
-
-    def error(a: np.ndarray, b: np.ndarray, before: np.ndarray) -> float:
-        return float(np.abs(a - b).max() / np.abs(b - before).max())
-
-    return max(jax.tree.leaves(jax.tree.map(error, found, expected, start)))
-
-
 def measured(cases: Iterable[Case], references: References) -> Iterator[dict[str, Any]]:
     """Yield each case that is possible, with its error against the one-device run."""
     for case in cases:
@@ -178,19 +165,49 @@ def cases(devices: Iterable[int], processes: int = 1) -> Iterator[Case]:
         yield Case(*place, processes=processes)
 
 
-def main() -> None:
-    """Measure all and write `records/mesh_errors.json`."""
+def main(
+    references: Path | None = None,
+    rows: Path | None = None,
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+) -> None:
+    """Measure all and write `records/mesh_errors.json`.
+
+    Args:
+        references: what one device makes, where this is one process of several.
+        rows: where the first of them writes what they found.
+        coordinator: address of the first.
+        num_processes: number of processes.
+        process_id: number of this one.
+    """
+    if references and rows:
+        cluster = find_cluster(
+            {},
+            coordinator=coordinator,
+            num_processes=num_processes,
+            process_id=process_id,
+        )
+        assert cluster is not None
+        processes = join(cluster)
+        count = jax.process_count()
+        known = pickle.loads(references.read_bytes())
+        found = list(measured(cases((count,), count), known))
+        if processes.writes:
+            rows.write_text(json.dumps(found))
+        processes.leave(0, agreed=True)
+        return
     jax.config.update("jax_num_cpu_devices", max(DEVICES))
     pairs = list(itertools.product(OPTIMIZERS, SPANS))
-    references: References = {pair: trained(Case(*pair)) for pair in pairs}
-    rows = list(measured(cases(DEVICES), references))
-    print(f"one process: worst {max(row['error'] for row in rows):.1e}", flush=True)
+    alone: References = {pair: trained(Case(*pair)) for pair in pairs}
+    found = list(measured(cases(DEVICES), alone))
+    print(f"one process: worst {max(row['error'] for row in found):.1e}", flush=True)
     for count in PROCESSES:
-        found = in_processes(count, references)
-        print(f"{count}: worst {max(row['error'] for row in found):.1e}", flush=True)
-        rows += found
+        own = in_processes(count, alone)
+        print(f"{count}: worst {max(row['error'] for row in own):.1e}", flush=True)
+        found += own
     command = "python -m benchmarks.mesh.errors"
-    print(write_record("mesh_errors", command, steps=STEPS, batch=BATCH, rows=rows))
+    print(write_record("mesh_errors", command, steps=STEPS, batch=BATCH, rows=found))
 
 
 def in_processes(count: int, references: References) -> list[dict[str, Any]]:
@@ -198,33 +215,11 @@ def in_processes(count: int, references: References) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as scratch:
         given, rows = Path(scratch) / "references", Path(scratch) / "rows.json"
         given.write_bytes(pickle.dumps(references))
-        words = [f"127.0.0.1:{free_port()}", str(count), str(given), str(rows)]
-        command = [sys.executable, "-m", "benchmarks.mesh.errors", *words]
-        environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
-        running = [
-            subprocess.Popen([*command, str(index)], env=environment)
-            for index in range(count)
-        ]
-        statuses = [process.wait() for process in running]
-        if any(statuses):
-            raise RuntimeError(f"processes ended with {statuses}")
+        words = ["--references", str(given), "--rows", str(rows)]
+        module = "benchmarks.mesh.errors"
+        local = Local(count, Path(scratch), *words, module=module, seconds=3600)
+        local.end(*[0] * count)
         return json.loads(rows.read_text())
-
-
-def one_of_several(
-    address: str, count: int, references: Path, rows: Path, index: int
-) -> None:
-    """Take every case together with the other processes; the first writes the rows."""
-    cluster = find_cluster(
-        {}, coordinator=address, num_processes=count, process_id=index
-    )
-    assert cluster is not None
-    processes = join(cluster)
-    known = pickle.loads(references.read_bytes())
-    found = list(measured(cases((count,), count), known))
-    if processes.writes:
-        rows.write_text(json.dumps(found))
-    processes.leave(0, agreed=True)
 
 
 def _batch(number: int) -> dict[str, np.ndarray]:
@@ -237,8 +232,4 @@ def _batch(number: int) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        place, number, given, found, own = sys.argv[1:]
-        one_of_several(place, int(number), Path(given), Path(found), int(own))
-    else:
-        main()
+    tyro.cli(main)

@@ -2,11 +2,8 @@
 
     python -m benchmarks.mesh.memory [--seconds 900]
 
-ResNet-50 at 224 pixels (MLPerf's recipe, spans of 64) and AlexNet-BN at 227, on one and
-on eight virtual devices that have 16 or 80 GiB each. Nothing runs: a row is what
-`choose_microbatches` picks, the bytes that it found and the seconds that it took. The
-programs are those of the processor that compiled them; an accelerator's compiler makes
-others. What the time does not suffice for is listed as left out.
+Nothing runs: a row is what `choose_microbatches` picks, the bytes that it found and the
+seconds that it took. What the time does not suffice for is listed as left out.
 """
 
 import itertools
@@ -17,12 +14,12 @@ import jax
 import tyro
 
 from benchmarks.common.records import write_record
-from experiments.lars.config import replace
 from experiments.lars.microbatches import GIB, SHARE, choose_microbatches
 from experiments.lars.presets import get_preset
 from experiments.lars.shapes import Setting, assumed_facts, fed_shape
 from lars_jax.errors import InputError
 from lars_jax.train import DataParallel, data_mesh
+from lars_jax.train.config import replace_fields
 
 SPAN = 64
 NETWORKS = {"resnet50": "mlperf_4096", "alexnet_bn": "alexnet_bn_4k_lars"}
@@ -35,12 +32,10 @@ BATCHES = {
 }
 """Global batches, what matters most first."""
 
-COMMAND = "python -m benchmarks.mesh.memory"
-
 
 def row(network: str, batch: int, devices: int, memory: int) -> dict[str, Any]:
     """Return what is picked for one batch on devices with so many GiB."""
-    config = replace(
+    config = replace_fields(
         get_preset(NETWORKS[network]).config, global_batch=batch, bn_span=SPAN
     )
     case = {"network": network, "batch": batch, "devices": devices, "memory": memory}
@@ -81,7 +76,7 @@ def main(seconds: float = 900.0) -> None:
     order = [*NETWORKS]
     rows.sort(key=lambda r: (order.index(r["network"]), r["devices"], r["batch"]))
     content = {"share": SHARE, "span": SPAN, "rows": rows, "left_out": left_out}
-    print(write_record("step_memory", COMMAND, **content))
+    print(write_record("step_memory", "python -m benchmarks.mesh.memory", **content))
 
 
 if __name__ == "__main__":

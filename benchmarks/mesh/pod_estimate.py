@@ -2,10 +2,9 @@
 
     python -m benchmarks.mesh.pod_estimate
 
-Nothing here is a measurement of speed. Bytes are counted: from the shapes of the
-parameters, and again in the program that XLA compiles for eight virtual devices, for
-every back-end. Products are counted in the network as it is traced. Times follow by
-division from the numbers that makers publish, at a share of the peak that is assumed:
+Nothing here is a measurement of speed. Bytes are counted, from shapes and again in the
+program that XLA compiles for eight virtual devices, and so are products; times follow
+by division from the numbers that makers publish:
 
     compute    3 passes x 2 x products x images of a device / (utilisation x peak)
     optimizer  7 arrays of the parameters' size / bandwidth of memory
@@ -13,13 +12,13 @@ division from the numbers that makers publish, at a share of the peak that is as
     norm       an all-reduce for each normalisation, forwards and backwards, where its
                span covers several devices; nothing can be done in the meantime
 
-Efficiency is compute and optimizer over the whole step: without overlap, all of the
-above one after the other; with it, less of the exchange as the backward pass, two
-thirds of compute, can hide. Input, stragglers and evaluation are left out.
+Every number has its unit and its source; "assumed" stands where none was found.
+Efficiency is compute and optimizer over the whole step, all one after the other or with
+as much of the exchange hidden as the backward pass, two thirds of compute, can hide.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -30,11 +29,113 @@ from jax.extend.core import jaxprs_in_params
 from benchmarks.common.records import write_record
 from benchmarks.common.steps import MeshStep
 from benchmarks.mesh.collectives import collectives, exchanged_bytes
-from benchmarks.mesh.pod_machines import ASSUMED, H100_64, MACHINES, Assumption, Machine
-from experiments.lars.config import Config, ModelConfig, replace
+from experiments.lars.config import Config, ModelConfig
 from experiments.lars.presets import get_preset
 from experiments.lars.program import ImageFacts, make_network
+from lars_jax.train.config import replace_fields
 from lars_jax.train.parallel import Backend
+
+CLOUD_TPU = "https://docs.cloud.google.com/tpu/docs/v5e"
+SCALING_BOOK = "https://jax-ml.github.io/scaling-book"
+H100_SHEET = (
+    "NVIDIA's H100 SXM data sheet, as copied at "
+    "https://archive-lib.hpctech.co.jp/gpuproduct/nvidia-h100.html"
+)
+BASEPOD = (
+    "https://docs.nvidia.com/dgx-basepod/reference-architecture-infrastructure-"
+    "foundation-enterprise-ai/latest/core-components.html"
+)
+ASSUMED = "assumed"
+
+
+class Assumption(NamedTuple):
+    """A number that an estimate stands on."""
+
+    value: float
+    unit: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What an estimate must know of a machine.
+
+    Attributes:
+        name: name in tables.
+        devices: number of chips or GPUs.
+        devices_per_host: how many of them one host feeds.
+        numbers: `peak`, operations of bfloat16 products of a device, dense; `memory`,
+            its bandwidth; and those that the next two name.
+        waits: how often an all-reduce waits for each time.
+        sent: bytes that a device sends at each speed, for each byte of an all-reduce.
+    """
+
+    name: str
+    devices: int
+    devices_per_host: int
+    numbers: Mapping[str, Assumption]
+    waits: Mapping[str, float]
+    sent: Mapping[str, float]
+
+    def all_reduce_seconds(self, size: float) -> float:
+        """Return how long an all-reduce of `size` bytes over all devices takes."""
+        waiting = sum(n * self.numbers[name].value for name, n in self.waits.items())
+        return waiting + sum(
+            share * size / self.numbers[name].value for name, share in self.sent.items()
+        )
+
+
+V5E_256 = Machine(
+    name="TPU v5e-256",
+    devices=256,
+    devices_per_host=8,
+    numbers={
+        "peak": Assumption(197e12, "FLOP/s", CLOUD_TPU),
+        "memory": Assumption(819e9, "byte/s", CLOUD_TPU),
+        "links": Assumption(
+            200e9,
+            "byte/s",
+            f"{CLOUD_TPU}: 400 GB/s a chip counting both ways, 51.2 TB/s of all-reduce "
+            "for 256 chips",
+        ),
+        "hop": Assumption(
+            1e-6, "s", f"{SCALING_BOOK}/sharding: typically around 1 us a hop"
+        ),
+    },
+    # Full rings exist at a side of 16 (Part 2 of the book). A reduce-scatter and an
+    # all-gather each go half around every ring, both ways.
+    waits={"hop": 2 * (16 // 2 + 16 // 2)},
+    # https://github.com/NVIDIA/nccl-tests/blob/master/doc/PERFORMANCE.md: 2 (n - 1) / n
+    # around a ring of n, and a torus is a ring in each of its directions at once.
+    sent={"links": 2 * 255 / 256},
+)
+"""A whole v5e pod, a torus of 16 x 16 chips."""
+
+H100_64 = Machine(
+    name="64 H100",
+    devices=64,
+    devices_per_host=8,
+    numbers={
+        "peak": Assumption(
+            989e12, "FLOP/s", f"{H100_SHEET}: 1,979 with sparsity, half without"
+        ),
+        "memory": Assumption(3.35e12, "byte/s", H100_SHEET),
+        "inside": Assumption(
+            450e9, "byte/s", f"{H100_SHEET}: NVLink, 900 GB/s counting both ways"
+        ),
+        "between": Assumption(
+            50e9, "byte/s", f"{BASEPOD}: an adapter of 400 Gb/s for each of eight GPUs"
+        ),
+        "start": Assumption(30e-6, "s", ASSUMED),
+    },
+    waits={"start": 1},
+    # Inside each node a reduce-scatter; between nodes, for each GPU's eighth, an
+    # all-reduce over an adapter of its own; inside again an all-gather.
+    sent={"inside": 2 * 7 / 8, "between": 2 * 7 / 8 / 8},
+)
+"""Eight nodes of eight H100 SXM, NVLink inside and InfiniBand between."""
+
+MACHINES = (V5E_256, H100_64)
 
 PRESETS = {"resnet50": "mlperf_32768", "alexnet_bn": "alexnet_bn_32k_lars"}
 """Preset of each network, both of 32,768 examples a step."""
@@ -50,14 +151,6 @@ EXAMPLES = 8
 """Examples of a micro-batch on a device, in the steps that are compiled and read."""
 
 LOSS_AND_ACCURACY = 2
-
-MLPERF_IMAGES = Assumption(
-    56078 / 8,
-    "image/s",
-    "https://github.com/mlcommons/training_results_v3.0 NVIDIA/results/"
-    "dgxh100_ngc23.04_mxnet/resnet/result_0.txt, epoch 35, 8 H100",
-)
-"""Images per second of one H100 in a record of ResNet-50 by another program."""
 
 MODEL = {
     "passes": Assumption(
@@ -78,7 +171,13 @@ MODEL = {
         "https://pytorch.org/vision/stable/models/generated/"
         "torchvision.models.resnet50.html",
     ),
-    "published_images": MLPERF_IMAGES,
+    # Of one H100, in a record of ResNet-50 by another program.
+    "published_images": Assumption(
+        56078 / 8,
+        "image/s",
+        "https://github.com/mlcommons/training_results_v3.0 NVIDIA/results/"
+        "dgxh100_ngc23.04_mxnet/resnet/result_0.txt, epoch 35, 8 H100",
+    ),
 }
 
 
@@ -108,7 +207,7 @@ class Case:
 
     def config(self) -> Config:
         """Return its configuration; bytes do not depend on the number of examples."""
-        return replace(
+        return replace_fields(
             get_preset(PRESETS[self.network]).config,
             global_batch=EXAMPLES * self.devices * self.microbatches,
             microbatches=self.microbatches,
@@ -141,12 +240,8 @@ def count(config: Config) -> Counts:
         lambda x: network.init(jax.random.key(0), x), images
     )
     leaves, statistics = jax.tree.leaves(params), jax.tree.leaves(model_state)
-
-    def forward(params: Any, model_state: Any, images: jax.Array) -> jax.Array:
-        return network.apply(params, model_state, images)[0]
-
-    arguments = params, model_state, images
-    analysed = jax.jit(forward).lower(*arguments).cost_analysis()
+    forward = jax.jit(network.apply).trace(params, model_state, images)
+    analysed = forward.lower().cost_analysis()
     assert analysed is not None
     return Counts(
         parameters=sum(leaf.size for leaf in leaves),
@@ -154,9 +249,14 @@ def count(config: Config) -> Counts:
         # A mean and a variance for each channel.
         normalised_channels=sum(leaf.size for leaf in statistics) // 2,
         normalisations=len(statistics) // 2,
-        products=sum(_products(jax.make_jaxpr(forward)(*arguments).jaxpr)),
+        products=sum(_products(forward.jaxpr)),
         cost_analysis_products=analysed["flops"] / 2,
     )
+
+
+def operations(counts: Counts) -> float:
+    """Return the operations of the passes over one image."""
+    return MODEL["passes"].value * 2 * counts.products
 
 
 def expected_bytes(counts: Counts, case: Case) -> int:
@@ -183,9 +283,8 @@ def read_case(case: Case, counts: Counts) -> dict[str, Any]:
     """Return a row: what the compiled step exchanges, and what shapes say of it."""
     text = MeshStep.create(case.config(), FACTS).compiled_text()
     found = collectives(text)
-    opcodes = sorted({one.opcode for one in found})
     return asdict(case) | {
-        "opcodes": opcodes,
+        "opcodes": sorted({one.opcode for one in found}),
         "instructions": len(found),
         "bytes": exchanged_bytes(text),
         "expected_bytes": expected_bytes(counts, case),
@@ -197,18 +296,13 @@ def estimate(
 ) -> dict[str, float]:
     """Return the times of a step, in seconds, and its efficiency.
 
-    Args:
-        counts: of the network.
-        machine: what it runs on.
-        utilisation: share of the peak that the passes reach.
-        batch: examples of a step, over all devices.
-        spread: whether one normalisation covers all devices.
+    With `spread` one normalisation covers all devices.
     """
     size = FLOAT * counts.parameters
     statistics = 2 * FLOAT * counts.normalised_channels
-    operations = MODEL["passes"].value * 2 * counts.products * batch / machine.devices
-    compute = operations / (utilisation * machine.peak.value)
-    optimizer = MODEL["optimizer_arrays"].value * size / machine.memory.value
+    peak = utilisation * machine.numbers["peak"].value
+    compute = operations(counts) * batch / machine.devices / peak
+    optimizer = MODEL["optimizer_arrays"].value * size / machine.numbers["memory"].value
     # Running statistics are summed with the gradients unless the layers did it.
     exchange = machine.all_reduce_seconds(size + (0 if spread else statistics))
     norm = 0.0
@@ -235,7 +329,9 @@ def estimates(network: str, counts: Counts, batch: int) -> list[dict[str, Any]]:
     for machine in MACHINES:
         utilisations = list(UTILISATIONS)
         if network == "resnet50" and machine is H100_64:
-            utilisations.append(published_utilisation(counts))
+            # The share of the peak that the published record reached.
+            published = operations(counts) * MODEL["published_images"].value
+            utilisations.append(published / H100_64.numbers["peak"].value)
         for spread in (False, True):
             for utilisation in utilisations:
                 found = estimate(counts, machine, utilisation, batch, spread=spread)
@@ -251,12 +347,6 @@ def estimates(network: str, counts: Counts, batch: int) -> list[dict[str, Any]]:
                     }
                 )
     return rows
-
-
-def published_utilisation(counts: Counts) -> float:
-    """Return the share of an H100's peak that the published record reached."""
-    operations = MODEL["passes"].value * 2 * counts.products
-    return operations * MLPERF_IMAGES.value / H100_64.peak.value
 
 
 def strategies(counts: Counts, machine: Machine) -> dict[str, dict[str, float]]:
@@ -296,7 +386,7 @@ def main() -> None:
             found = strategies(counts[name], machine)
             ways.append({"network": name, "machine": machine.name, "ways": found})
     assumptions = {"model": _plain(MODEL)} | {
-        machine.name: _plain(machine.assumptions()) for machine in MACHINES
+        machine.name: _plain(machine.numbers) for machine in MACHINES
     }
     command = "python -m benchmarks.mesh.pod_estimate"
     path = write_record(
@@ -313,7 +403,7 @@ def main() -> None:
     print(path)
 
 
-def _plain(assumptions: dict[str, Assumption]) -> dict[str, dict[str, Any]]:
+def _plain(assumptions: Mapping[str, Assumption]) -> dict[str, dict[str, Any]]:
     return {name: one._asdict() for name, one in assumptions.items()}
 
 

@@ -2,40 +2,38 @@
 
     python -m benchmarks.mesh.scaling
 
-Each device has the same number of examples, so N devices take a batch N times as large.
-Virtual devices share the cores of one processor, all of which a single device uses
-already: the ideal is a time proportional to N, not a constant one. What a back-end
-costs is therefore its overhead,
+Each device has the same number of examples, and virtual devices share cores that one
+device keeps busy already. What a back-end costs is therefore its overhead,
 
     overhead(N) = time of a step on N devices / time of one device on the same batch,
 
-whose ideal is 1. Both sides normalise over spans of one device's examples, so that they
-compute the same thing. They are timed in alternating rounds and compared round by
-round, by the clock and by the time that the cores worked: where others use the cores
-too, a program with more threads gets more of them, and only the second is to be
-trusted. One device by `jit` is timed against itself to show what the machine adds.
-
-Every step is waited for: virtual devices deadlock where steps are queued, and the wait
-is part of both sides.
+whose ideal is 1. Both sides normalise over spans of one device's examples, and so
+compute the same.
 """
 
 import os
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
 
 import jax
 import tyro
 
-from benchmarks.common.records import write_record
-from benchmarks.common.rounds import Run, ratios, steps_for, summary
+from benchmarks.common.figures import save_svg
+from benchmarks.common.records import read_record, write_record
+from benchmarks.common.rounds import Run, alternate, ratios, repeat, summary
 from benchmarks.common.steps import MeshStep
-from benchmarks.mesh.scaling_figure import save_figure
-from experiments.lars.config import Config, replace
+from experiments.lars.config import Config
 from experiments.lars.presets import get_preset
 from experiments.lars.program import ImageFacts
+from lars_jax.report.figures import draw_error_bars
+from lars_jax.report.style import legend_above, light, new_axes
+from lars_jax.train.config import replace_fields
 from lars_jax.train.parallel import Backend
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ONE_DEVICE = "one device"
 """The side that every overhead is relative to: `jit` on one device."""
@@ -64,7 +62,7 @@ def step_config(
     settings: Settings, backend: Backend, devices: int, batch: int
 ) -> Config:
     """Return the configuration of one program; only its step is used."""
-    return replace(
+    return replace_fields(
         get_preset("cifar10_resnet20_128").config,
         network=settings.network,
         bn_span=settings.examples,
@@ -85,55 +83,65 @@ def make_run(config: Config) -> Run:
     shared = made.parallel.replicate({"key": jax.random.key(1)})
     state: Any = made.parallel.replicate(jax.jit(made.initial_state)())
 
-    def run(steps: int) -> None:
-        nonlocal state
-        for _ in range(steps):
-            state, _ = jax.block_until_ready(made.step(state, batch, shared))
-
-    return run
+    return repeat(lambda own: made.step(own[0], batch, shared), [state], each=True)
 
 
-def per_step(run: Run, steps: int) -> tuple[float, float]:
-    """Return seconds of a step, by the clock and of all cores together."""
-    clock, cores = time.perf_counter(), time.process_time()
-    run(steps)
-    clock, cores = time.perf_counter() - clock, time.process_time() - cores
-    return clock / steps, cores / steps
-
-
-def measure(
-    settings: Settings, devices: int, make: Callable[[Config], Run] = make_run
-) -> list[dict[str, Any]]:
+def measure(settings: Settings, devices: int) -> list[dict[str, Any]]:
     """Return a row for each program of one number of devices, one device first."""
     batch = devices * settings.examples
     configs = {ONE_DEVICE: step_config(settings, "jit", 1, batch)}
     configs |= {
         backend: step_config(settings, backend, devices, batch) for backend in BACKENDS
     }
-    runs = {name: make(config) for name, config in configs.items()}
-    steps = {name: steps_for(run, settings.round_seconds) for name, run in runs.items()}
-    clock: dict[str, list[float]] = {name: [] for name in runs}
-    cores: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(settings.rounds):
-        for name, run in runs.items():
-            by_clock, of_cores = per_step(run, steps[name])
-            clock[name].append(by_clock)
-            cores[name].append(of_cores)
-
+    runs = {name: make_run(config) for name, config in configs.items()}
+    taken = alternate(runs, rounds=settings.rounds, target=settings.round_seconds)
+    alone = taken[ONE_DEVICE]
     return [
         {
             "program": name,
             "devices": devices,
             "global_batch": batch,
-            "steps_per_round": steps[name],
-            "seconds": summary(clock[name]),
-            "core_seconds": summary(cores[name]),
-            "overhead": summary(ratios(clock[name], clock[ONE_DEVICE])),
-            "core_overhead": summary(ratios(cores[name], cores[ONE_DEVICE])),
+            "steps_per_round": times.steps,
+            "seconds": summary(times.clock),
+            "core_seconds": summary(times.cores),
+            "overhead": summary(ratios(times.clock, alone.clock)),
+            "core_overhead": summary(ratios(times.cores, alone.cores)),
             "load": os.getloadavg()[0],
         }
-        for name in runs
+        for name, times in taken.items()
     ]
+
+
+def scaling_figure(rows: Sequence[dict[str, Any]]) -> "Figure":
+    """Draw what a step on N devices costs over N times one device's share.
+
+    The cost is the time that all cores together worked, a point the median of the
+    rounds inside a bar from the least to the most. At one, N devices cost N times as
+    much as one does for its share.
+
+    >>> cost = {"median": 2.0, "lowest": 1.0, "highest": 3.0}
+    >>> rows = [{"program": "jit", "devices": 1, "core_seconds": cost}]
+    >>> scaling_figure(rows).axes[0].get_xticks().tolist()
+    [1]
+    """
+    figure, axes = new_axes(6.4, 3.8, "Weak scaling")
+    share = next(row for row in rows if row["devices"] == 1)["core_seconds"]["median"]
+    bars: dict[str, list[tuple[int, float, float, float]]] = {}
+    for row in rows:
+        # Over N times the share: what is left if time is proportional to devices.
+        low, middle, high = (
+            row["core_seconds"][name] / (row["devices"] * share)
+            for name in ("lowest", "median", "highest")
+        )
+        point = row["devices"], middle, middle - low, high - middle
+        bars.setdefault(row["program"], []).append(point)
+    draw_error_bars(axes, bars)
+    axes.axhline(1.0, color=light("muted"), linewidth=1.0, linestyle=(0, (3, 2)))
+    axes.set_ylim(bottom=0.0)
+    axes.set_xlabel("virtual devices on the same cores")
+    axes.set_ylabel("core time of a step / (N x one share)")
+    legend_above(axes)
+    return figure
 
 
 def main(settings: Settings) -> None:
@@ -151,7 +159,13 @@ def main(settings: Settings) -> None:
             )
     command = "python -m benchmarks.mesh.scaling"
     print(write_record("scaling", command, settings=asdict(settings), rows=rows))
-    save_figure(rows)
+    draw()
+
+
+def draw() -> Path:
+    """Draw the figure anew from its record."""
+    text = "Core time of a step on N devices over N times that of one device's share"
+    return save_svg(scaling_figure(read_record("scaling")["rows"]), "scaling", text)
 
 
 if __name__ == "__main__":

@@ -2,43 +2,33 @@
 
     python -m benchmarks.mesh.state_sharding
 
-A training step of ResNet-50 with LARS is compiled, not run, for one to eight virtual
-devices of eight images each, with the state whole (`none`), the optimizer's split
-(`zero1`), and all of it split (`fsdp`). What a device is given and what it needs beside
-that is the compiler's own account, for CPUs; so are the collectives, counted in the
-compiled text with the branch for norms out of range, and their bytes are those of their
-results on one device. This compiler forms no reduce-scatter: where one would do, it
-sums whole and keeps a part.
-
-How far the results are from those of one device is measured on the small network of
+The step of ResNet-50 is compiled, not run, and read; docs/runs.md says what is counted.
+How far results are from those of one device is measured on the small network of
 `benchmarks.mesh.errors`.
 """
 
 import itertools
 import time
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any, get_args
 
 import jax
-import jax.numpy as jnp
-import optax
 
-from benchmarks.common.networks import IMAGE_SIZES
 from benchmarks.common.records import write_record
 from benchmarks.mesh import errors as mesh_errors
 from benchmarks.mesh.collectives import Collective, collectives
-from lars_jax import TrainState, lars
-from lars_jax.models import build, merge_running
-from lars_jax.train import (
-    DataParallel,
-    StateSharding,
-    data_mesh,
-    gathered,
-    parameter_shardings,
-    state_shardings,
-    update,
+from experiments.lars.microbatches import compile_step
+from experiments.lars.presets import get_preset
+from experiments.lars.program import state_shapes
+from experiments.lars.shapes import (
+    Setting,
+    assumed_facts,
+    batch_shapes,
+    fed_shape,
+    tree_bytes,
 )
+from lars_jax.train import DataParallel, StateSharding, data_mesh, state_shardings
+from lars_jax.train.config import replace_fields
 from lars_jax.train.sharding import shard_shapes
 
 NETWORK, IMAGES = "resnet50", 8
@@ -49,62 +39,47 @@ SPAN = 4
 
 def compiled(kind: StateSharding, devices: int) -> dict[str, Any]:
     """Return what the compiled step of ResNet-50 tells of memory and collectives."""
-    parallel, side = DataParallel(data_mesh(devices)), IMAGE_SIZES[NETWORK]
-    network, tx = build(NETWORK, 1000), lars(2.0, 1e-4)
-
-    def initial() -> TrainState:
-        images = jnp.zeros((1, side, side, 3))
-        return TrainState.create(*network.init(jax.random.key(0), images), tx)
-
-    state = jax.eval_shape(initial)
-    shardings = state_shardings(state, parallel.mesh, kind)
-    gradients = parameter_shardings(state.params, parallel.mesh)
-
-    def loss_fn(params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
-        del key
-        logits, model_state = network.apply(
-            params, model_state, batch["image"], train=True
-        )
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
-        return jnp.mean(losses), (model_state, {})
-
-    def step(state: TrainState, batch: Any, shared: Any) -> Any:
-        loss = loss_fn if kind == "none" else gathered(loss_fn, gradients)
-        return update(loss, tx, state, batch, shared["key"], merge=merge_running)
-
-    batch = {
-        "image": jax.ShapeDtypeStruct((devices * IMAGES, side, side, 3), jnp.float32),
-        "label": jax.ShapeDtypeStruct((devices * IMAGES,), jnp.int32),
-    }
-    shared = {"key": jax.eval_shape(lambda: jax.random.key(0))}
+    config = replace_fields(
+        get_preset("mlperf_4096").config,
+        global_batch=devices * IMAGES,
+        microbatches=1,
+        bn_span="global",
+        stride_in="1x1",
+        state_sharding=kind,
+    )
+    facts, parallel = assumed_facts(config), DataParallel(data_mesh(devices))
+    setting = Setting(parallel, facts, fed_shape(config.data, facts))
     started = time.perf_counter()
-    program: Any = parallel.compile(step, shardings)
-    program = program.lower(state, batch, shared).compile()
+    step, _ = compile_step(config, setting)
+    seconds = time.perf_counter() - started
+    program = step.compile()
     memory = program.memory_analysis()
-    fed = sum(leaf.size * leaf.dtype.itemsize for leaf in batch.values()) // devices
+    batch = tree_bytes(batch_shapes(config.global_batch, setting.image))
+    state = state_shapes(config, facts)
     return {
         "kind": kind,
         "devices": devices,
-        "placed_bytes": _tree_bytes(shard_shapes(state, shardings)),
-        "state_bytes": memory.argument_size_in_bytes - fed,
+        "placed_bytes": tree_bytes(
+            shard_shapes(state, state_shardings(state, parallel.mesh, kind))
+        ),
+        "state_bytes": memory.argument_size_in_bytes - batch // devices,
         "donated_bytes": memory.alias_size_in_bytes,
         "temporary_bytes": memory.temp_size_in_bytes,
         "collectives": by_opcode(collectives(program.as_text())),
-        "compile_seconds": time.perf_counter() - started,
+        "compile_seconds": seconds,
     }
 
 
 def errors() -> list[dict[str, Any]]:
     """Return how far twenty steps are from those of whole batches on one device."""
-    rows = []
+    references: mesh_errors.References = {}
+    cases = []
     for optimizer in mesh_errors.OPTIMIZERS:
-        start, expected = mesh_errors.trained(mesh_errors.Case(optimizer, SPAN))
-        for place in itertools.product(DEVICES, MICROBATCHES, KINDS):
-            case = mesh_errors.Case(optimizer, SPAN, "jit", *place)
-            _, found = mesh_errors.trained(case)
-            error = mesh_errors.largest_error(found, expected, start)
-            rows.append(asdict(case) | {"error": error})
-    return rows
+        alone = mesh_errors.Case(optimizer, SPAN)
+        references[optimizer, SPAN] = mesh_errors.trained(alone)
+        places = itertools.product(DEVICES, MICROBATCHES, KINDS)
+        cases += [mesh_errors.Case(optimizer, SPAN, "jit", *place) for place in places]
+    return list(mesh_errors.measured(cases, references))
 
 
 def by_opcode(found: Iterable[Collective]) -> dict[str, dict[str, int]]:
@@ -138,10 +113,6 @@ def main() -> None:
         "state_sharding", command, settings=settings, rows=rows, errors=found
     )
     print(path)
-
-
-def _tree_bytes(tree: Any) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 if __name__ == "__main__":

@@ -2,28 +2,24 @@
 
     python -m benchmarks.mgan.batch --seeds 3
 
-The ring of eight Gaussians with K = 8, always as many samples seen, so the larger the
-batch the fewer the steps: batches of 64 to 8192, a quarter of them for each generator.
-Adam; LARS, with one layer for each generator's first layer, without weight decay and
-with it; and LAMB, which is LARS's trust on Adam's steps. The rates of each are chosen
-at a batch of 512 by one seed, from the same number of settings; at other batches three
-rules of scaling are tried: the same rates, rates by the square root of the batch, and
-in proportion to it. LARS scales the global rate and keeps its trust coefficient.
+Always as many samples are seen, so the larger the batch the fewer the steps. The rates
+of each optimizer are chosen at a batch of 512 by one seed, from the same number of
+settings; at other batches three rules of scaling are tried.
 """
 
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
 import tyro
 
 from benchmarks.common.records import write_record
-from experiments.mgan.config import Config, replace
-from experiments.mgan.evaluation import make_evaluation
+from experiments.mgan.config import Config
 from experiments.mgan.presets import get_preset
-from experiments.mgan.trainer import Trainer
-from lars_jax.train import NonFiniteError
-from lars_jax.train.config import to_json
+from experiments.mgan.run import GameProgram
+from lars_jax.train import Interrupt, NonFiniteError
+from lars_jax.train.config import replace_fields, to_json
 from lars_jax.train.record import append_row, read_lines
 
 COMMAND = "python -m benchmarks.mgan.batch"
@@ -101,7 +97,7 @@ def at_batch(config: Config, batch: int, power: float) -> Config:
     factor = (batch / REFERENCE) ** power
     # Whole fifths, each a call of the program.
     steps = SEEN // batch // 5 * 5
-    return replace(
+    return replace_fields(
         config,
         batch=batch,
         fakes=batch // 4,
@@ -117,28 +113,12 @@ def at_batch(config: Config, batch: int, power: float) -> Config:
 
 def play(config: Config) -> dict[str, float]:
     """Return how a game ends, without files; nothing but NaN where it diverges."""
-    trainer = Trainer.create(config)
+    program = GameProgram(config)
     try:
-        state, _ = trainer.fit(trainer.initial_state())
-        return make_evaluation(trainer)(state)
+        state, _ = program.fit(program.init())
+        return program.evaluate(state, Interrupt())
     except (NonFiniteError, ValueError):
         return {"wasserstein": float("nan"), "modes": 0.0}
-
-
-def row(name: str, group: str, batch: int, rule: str, seed: int) -> dict[str, Any]:
-    """Return one run."""
-    base = replace(get_preset("ring").config, seed=seed, **GROUPS[group][name])
-    config = at_batch(base, batch, RULES[rule])
-    found = play(config)
-    return {
-        "optimizer": group,
-        "rates": name,
-        "batch": batch,
-        "rule": rule,
-        "seed": seed,
-        "config": to_json(config),
-        "final": found,
-    }
 
 
 def main(log: str = "runs/mgan_batch.jsonl", seeds: int = 3, group: str = "") -> None:
@@ -151,52 +131,44 @@ def main(log: str = "runs/mgan_batch.jsonl", seeds: int = 3, group: str = "") ->
     """
     path = Path(log)
     path.parent.mkdir(parents=True, exist_ok=True)
+    chosen: dict[str, str] = {}
+    runs: list[dict[str, Any]] = []
     for name in [group] if group else GROUPS:
-        _play_group(path, name, seeds)
+        tried = [run(path, rates, name, REFERENCE, "same", 0) for rates in GROUPS[name]]
+        chosen[name] = min(tried, key=_distance)["rates"]
+        runs += tried
+        cases = [(REFERENCE, "same"), *itertools.product(BATCHES, RULES)]
+        every = [*itertools.product(range(seeds), cases)]
+        # The first of them was one of those tried.
+        for seed, (batch, rule) in every[1:]:
+            runs.append(run(path, chosen[name], name, batch, rule, seed))
     if not group:
-        every = list(read_lines(path))
-        chosen = {name: best(every, name) for name in GROUPS}
-        rows = [
-            found
-            for found in every
-            if found["batch"] == REFERENCE
-            or found["rates"] == chosen[found["optimizer"]]
-        ]
         command = f"{COMMAND} --seeds {seeds}"
-        print(write_record("mgan_batch", command, seen=SEEN, chosen=chosen, runs=rows))
+        print(write_record("mgan_batch", command, seen=SEEN, chosen=chosen, runs=runs))
 
 
-def best(rows: list[dict[str, Any]], group: str) -> str:
-    """Return the rates that end nearest to the data at 512, by the first seed."""
-    found = {
-        r["rates"]: r["final"]["wasserstein"]
-        for r in rows
-        if (r["optimizer"], r["batch"], r["seed"]) == (group, REFERENCE, 0)
-    }
-    # A NaN is no number to be the least.
-    return min(
-        GROUPS[group], key=lambda name: (found[name] != found[name], found[name])
-    )
+def run(
+    path: Path, rates: str, group: str, batch: int, rule: str, seed: int
+) -> dict[str, Any]:
+    """Return one run from the log, where it is added if it is not there yet."""
+    key = dict(optimizer=group, rates=rates, batch=batch, rule=rule, seed=seed)
+    for found in read_lines(path):
+        if key.items() <= found.items():
+            return found
+    base = replace_fields(get_preset("ring").config, seed=seed, **GROUPS[group][rates])
+    config = at_batch(base, batch, RULES[rule])
+    final = play(config)
+    line = f"W {final['wasserstein']:.3f} modes {final['modes']}"
+    print(*key.values(), line, flush=True)
+    found = key | {"config": to_json(config), "final": final}
+    append_row(path, found)
+    return found
 
 
-def _play_group(path: Path, group: str, seeds: int) -> None:
-    _play_missing(path, [(name, group, REFERENCE, "same", 0) for name in GROUPS[group]])
-    chosen = best(list(read_lines(path)), group)
-    cases = [(REFERENCE, "same"), *itertools.product(BATCHES, RULES)]
-    for seed, (batch, rule) in itertools.product(range(seeds), cases):
-        _play_missing(path, [(chosen, group, batch, rule, seed)])
-
-
-def _play_missing(path: Path, wanted: list[tuple[str, str, int, str, int]]) -> None:
-    fields = ("rates", "optimizer", "batch", "rule", "seed")
-    done = {tuple(r[field] for field in fields) for r in read_lines(path)}
-    for key in wanted:
-        if key in done:
-            continue
-        found = row(*key)
-        append_row(path, {"step": 0, **found})
-        final = found["final"]
-        print(*key, f"W {final['wasserstein']:.3f} modes {final['modes']}", flush=True)
+def _distance(run: dict[str, Any]) -> tuple[bool, float]:
+    """Return what to sort by: a NaN is no number to be the least."""
+    found = run["final"]["wasserstein"]
+    return math.isnan(found), found
 
 
 if __name__ == "__main__":

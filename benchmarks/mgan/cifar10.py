@@ -2,16 +2,11 @@
 
     python -m benchmarks.mgan.cifar10 --run-dir runs/cifar10 --classifier FILE --seeds 2
 
-Both games are those of `cifar10_small`: a quarter of the paper's width, 120 samples a
-step, from ten generators or from one. FILE holds a classifier that the same machine
-trained and wrote:
+FILE holds a classifier that the same machine trained and wrote:
 
     python -m experiments.lars train cifar10_resnet20_512 --network resnet8 \
         --epochs 10 --warmup-epochs 1 --run-dir runs/classifier
     python -m experiments.lars export runs/classifier FILE
-
-The distance is the Frechet distance of its features to those of the 50,000 training
-images; the test images' own distance stands beside it. Neither is an FID.
 """
 
 import shutil
@@ -22,7 +17,7 @@ import numpy as np
 import tyro
 
 from benchmarks.common.records import RECORDS, write_record
-from experiments.mgan.config import Config, replace
+from experiments.mgan.config import Config
 from experiments.mgan.evaluation import open_extractor
 from experiments.mgan.experiment import MGAN
 from experiments.mgan.extractors import evaluate_images
@@ -32,6 +27,7 @@ from experiments.mgan.presets import get_preset
 from experiments.mgan.snapshots import read_arrays
 from lars_jax.data import load_source, to_arrays
 from lars_jax.runs.train import evaluate, train
+from lars_jax.train.config import replace_fields
 from lars_jax.train.record import environment, read_json, read_lines
 
 GAMES = {"ten": "cifar10_small", "one": "cifar10_small_gan"}
@@ -67,7 +63,7 @@ def main(
         return
     features = f"{network}:{classifier}"
     rows = [_row(name, seed, run_dir, features) for name, seed in runs]
-    config = replace(get_preset("cifar10_small").config, features=features)
+    config = replace_fields(get_preset("cifar10_small").config, features=features)
     for name in PICTURES:
         shutil.copy(run_dir / "ten" / "0" / name, RECORDS / f"mgan_cifar10_{name}")
     print(
@@ -83,7 +79,7 @@ def main(
 
 def _play(game: str, seed: int, run_dir: Path, steps: int) -> None:
     preset = GAMES[game]
-    config = replace(get_preset(preset).config, steps=steps, seed=seed)
+    config = replace_fields(get_preset(preset).config, steps=steps, seed=seed)
     place = run_dir / game / str(seed)
     outcome = train(MGAN, config, place, name=preset, resume="if_any")
     if outcome.status:
@@ -117,9 +113,7 @@ def _score_test_images(config: Config, features: str) -> dict[str, Any]:
     train_images = load_inputs(config).image
     assert train_images is not None
     test = to_arrays(load_source(config.data.dataset, "test")).image
-    return evaluate_images(
-        extractor, np.array_split(train_images, 100), np.array_split(test, 20)
-    )
+    return evaluate_images(extractor, train_images, test)
 
 
 if __name__ == "__main__":

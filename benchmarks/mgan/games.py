@@ -64,9 +64,9 @@ def main(
     for number, (data, names) in enumerate(groups.items()):
         place = run_dir if group == "ring" else run_dir / str(number)
         presets = {name: get_preset(name).config for name in names}
-        outcome = compare(MGAN, presets, seeds, place)
-        if outcome.status:
-            raise SystemExit(outcome.status)
+        status, _ = compare(MGAN, presets, seeds, place)
+        if status:
+            raise SystemExit(status)
         rows += [
             {"data": data, **read_result(place / name / str(seed), name, seed)}
             for name in names

@@ -2,14 +2,10 @@
 
     python -m benchmarks.mgan.step
 
-A step of the CIFAR-10 game, at a quarter of its width and at all of it, with K = 10
-generators of 12 samples each, against the same game of one generator of 120: the same
-trunk, as many samples. Both in turn, round by round. Beside them the step of ten
-generators with the plain convolutions of XLA in place of those of
-`experiments.mgan.strided`, and the game of the plane with eight generators of 128
-samples against one of 1024.
+The games of a pair have the same trunk and make as many samples.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
@@ -19,13 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.common.records import write_record
-from benchmarks.common.rounds import Run, compare
-from experiments.mgan import networks, strided
-from experiments.mgan.config import Config, replace
+from benchmarks.common.rounds import Run, compare, repeat
+from experiments.mgan import networks
+from experiments.mgan.config import Config
 from experiments.mgan.game import initial_state, make_players, make_step
 from experiments.mgan.inputs import to_unit
 from experiments.mgan.mixture import make_mixture
 from experiments.mgan.presets import get_preset
+from lars_jax.train.config import replace_fields
 
 ROUNDS, ROUND_SECONDS = 9, 2.0
 COMMAND = "python -m benchmarks.mgan.step"
@@ -54,13 +51,10 @@ def image_run(config: Config, *, plain: bool = False) -> Run:
         del key
         return to_unit(shared["image"][row["index"]])
 
-    halve, double = (
-        (plain_halve, plain_double) if plain else (strided.halve, strided.double)
-    )
-    with (
-        mock.patch.object(networks, "halve", halve),
-        mock.patch.object(networks, "double", double),
-    ):
+    ways = {"halve": plain_halve, "double": plain_double} if plain else {}
+    with contextlib.ExitStack() as stack:
+        for name, way in ways.items():
+            stack.enter_context(mock.patch.object(networks, name, way))
         return game_run(config, draw, batch, shared, (32, 32, 3))
 
 
@@ -81,14 +75,7 @@ def game_run(
     state = initial_state(config, players, jax.random.key(0), shape)
     step: Any = jax.jit(make_step(config, players, draw), donate_argnums=0)
     compiled = step.lower(state, batch, shared).compile()
-
-    def run(steps: int) -> None:
-        nonlocal state
-        for _ in range(steps):
-            state, _ = compiled(state, batch, shared)
-        jax.block_until_ready(state)
-
-    return run
+    return repeat(lambda own: compiled(own[0], batch, shared), [state])
 
 
 def main() -> None:
@@ -108,7 +95,7 @@ def main() -> None:
         ),
         "eight generators over one, the ring": lambda: (
             plane_run(eight),
-            plane_run(replace(eight, generators=1, fakes=1024)),
+            plane_run(replace_fields(eight, generators=1, fakes=1024)),
         ),
         "XLA's strided convolutions over ours, ten generators": lambda: (
             image_run(ten, plain=True),

@@ -2,11 +2,10 @@
 
     python -m benchmarks.optimizer.layers
 
-Three steps of every variant on a tree of leaves whose rows differ ten-thousandfold in
-size, so that no shard and no layer has the norm of another. The steps are taken by one
-device on separate leaves, and again in the ways below on eight virtual devices. An
-error is the largest difference of a parameter, relative to the largest distance that a
-parameter of its leaf has moved.
+Three steps of every variant on leaves whose rows differ ten-thousandfold in size, so
+that no shard and no layer has the norm of another: on one device with separate leaves,
+and in the ways below on eight virtual devices. An error is the largest difference of a
+parameter, relative to the largest distance that a parameter of its leaf has moved.
 """
 
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import optax
 from jax import P
 from jax.sharding import AxisType, NamedSharding
 
+from benchmarks.common.errors import largest_error
 from benchmarks.common.records import write_record
 from lars_jax.optim import VARIANTS, lars
 
@@ -39,8 +39,14 @@ Way = Callable[[str], Tree]
 
 def tree(seed: int) -> Tree:
     """Return the leaves of a seed: the parameters of 0, or a step's gradients."""
-    random = np.random.default_rng(seed)
-    return {name: _leaf(random, *shape) for name, shape in SHAPES.items()}
+    random, leaves = np.random.default_rng(seed), {}
+    for name, shape in SHAPES.items():
+        values = random.normal(size=shape)
+        if 8 in shape:
+            others = [i for i, size in enumerate(shape) if size != 8]
+            values *= np.expand_dims(SCALES, others)
+        leaves[name] = jnp.asarray(values, jnp.float32)
+    return leaves
 
 
 def separate(leaves: Tree) -> Tree:
@@ -114,18 +120,6 @@ WAYS: dict[str, Way] = {
 """Ways to take the steps of one device, by name."""
 
 
-def largest_error(found: Tree, expected: Tree) -> float:
-    """Return the largest difference of any leaf, relative to how far it moved."""
-    start = tree(0)
-
-    def error(name: str) -> float:
-        moved = np.abs(np.float64(expected[name]) - np.float64(start[name])).max()
-        away = np.abs(np.float64(found[name]) - np.float64(expected[name])).max()
-        return float(away / moved)
-
-    return max(error(name) for name in expected)
-
-
 def main() -> None:
     """Measure all and write `records/layer_errors.json`."""
     jax.config.update("jax_num_cpu_devices", 8)
@@ -133,20 +127,13 @@ def main() -> None:
     for variant in VARIANTS:
         expected = on_one_device(variant)
         errors[variant] = {
-            way: largest_error(take(variant), expected) for way, take in WAYS.items()
+            way: largest_error(take(variant), expected, tree(0))
+            for way, take in WAYS.items()
         }
         numbers = "  ".join(f"{name} {e:.1e}" for name, e in errors[variant].items())
         print(f"{variant:<16} {numbers}", flush=True)
     command = "python -m benchmarks.optimizer.layers"
     print(write_record("layer_errors", command, steps=STEPS, errors=errors))
-
-
-def _leaf(random: np.random.Generator, *shape: int) -> jax.Array:
-    values = random.normal(size=shape)
-    if 8 in shape:
-        axis = shape.index(8)
-        values *= np.expand_dims(SCALES, [i for i in range(len(shape)) if i != axis])
-    return jnp.asarray(values, jnp.float32)
 
 
 def _mesh() -> jax.sharding.Mesh:

@@ -13,144 +13,114 @@ set anew, for whatever its size LARS gives it the norm eta ||w||.
 
 import importlib.util
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import jax
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 
 from benchmarks.common.rounds import Run
+from benchmarks.optimizer.programs import Program
 
 Tensors = list[Any]
+
+MOMENTUM, TRUST, EPS = 0.9, 1e-3, 1e-8
 
 foreach: Any = torch
 """PyTorch has no public names for its operations on lists of tensors."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Numbers of a step; not every optimizer reads all of them."""
-
-    learning_rate: float
-    weight_decay: float
-    momentum: float = 0.9
-    trust_coefficient: float = 1e-3
-    eps: float = 1e-8
-
-
-class Lars:
-    """What both forms of LARS hold."""
-
-    def __init__(self, params: Tensors, settings: Settings):
-        self.params, self.settings = params, settings
-        self.buffers = [torch.zeros_like(param) for param in params]
-
-
-class LarsByTensor(Lars):
+class LarsByTensor:
     """LARS as a loop over the tensors."""
+
+    def __init__(self, params: Tensors, rate: float, decay: float):
+        self.params, self.rate, self.decay = params, rate, decay
+        self.buffers = [torch.zeros_like(param) for param in params]
 
     @torch.no_grad()
     def step(self) -> None:
         """Update every parameter by its `grad`."""
-        numbers = self.settings
         for param, buffer in zip(self.params, self.buffers, strict=True):
             gradient = param.grad
-            weight_norm, gradient_norm = param.norm(2.0), gradient.norm(2.0)
-            ratio = _trust_ratio(weight_norm, gradient_norm, numbers)
-            gradient.add_(param, alpha=numbers.weight_decay).mul_(ratio)
-            buffer.mul_(numbers.momentum).add_(gradient)
-            param.add_(buffer, alpha=-numbers.learning_rate)
+            ratio = self.trust_ratio(param.norm(2.0), gradient.norm(2.0))
+            gradient.add_(param, alpha=self.decay).mul_(ratio)
+            buffer.mul_(MOMENTUM).add_(gradient)
+            param.add_(buffer, alpha=-self.rate)
+
+    def trust_ratio(self, weight_norm: Any, gradient_norm: Any) -> Any:
+        """Return lambda for norms of any shape."""
+        denominator = gradient_norm + self.decay * weight_norm + EPS
+        quotient = TRUST * weight_norm / denominator
+        measurable = (weight_norm > 0) & (gradient_norm > 0)
+        return torch.where(measurable, quotient, torch.ones_like(quotient))
 
 
-class LarsByList(Lars):
+class LarsByList(LarsByTensor):
     """The same in operations on whole lists of tensors, few kernels on a GPU."""
 
     @torch.no_grad()
     def step(self) -> None:
         """Update every parameter by its `grad`."""
-        numbers = self.settings
         gradients = [param.grad for param in self.params]
         weight_norms = torch.stack(foreach._foreach_norm(self.params))
         gradient_norms = torch.stack(foreach._foreach_norm(gradients))
-        ratios = _trust_ratio(weight_norms, gradient_norms, numbers)
-        foreach._foreach_add_(gradients, self.params, alpha=numbers.weight_decay)
+        ratios = self.trust_ratio(weight_norms, gradient_norms)
+        foreach._foreach_add_(gradients, self.params, alpha=self.decay)
         foreach._foreach_mul_(gradients, list(ratios.unbind()))
-        foreach._foreach_mul_(self.buffers, numbers.momentum)
+        foreach._foreach_mul_(self.buffers, MOMENTUM)
         foreach._foreach_add_(self.buffers, gradients)
-        foreach._foreach_add_(self.params, self.buffers, alpha=-numbers.learning_rate)
+        foreach._foreach_add_(self.params, self.buffers, alpha=-self.rate)
 
 
-@dataclass(frozen=True)
-class Program:
-    """An optimizer that can be started anew on a fresh copy of the parameters."""
-
-    optimizer: Callable[[Tensors], Any]
-
-    def start(self, params: Sequence[np.ndarray], gradients: Any) -> Run:
-        """Return a function that does some steps and waits for the last."""
-        place = device()
-        # A copy, because what JAX hands out as NumPy is its own memory.
-        tensors = [torch.tensor(param, device=place) for param in params]
-        for tensor, gradient in zip(tensors, gradients, strict=True):
-            tensor.grad = torch.tensor(gradient, device=place)
-        optimizer = self.optimizer(tensors)
-
-        def run(steps: int) -> None:
-            for _ in range(steps):
-                optimizer.step()
-            if place == "cuda":
-                torch.cuda.synchronize()
-
-        return run
-
-
-def programs(settings: Settings) -> dict[str, Program]:
+def programs(rate: float, decay: float) -> dict[str, Program]:
     """Return what there is in PyTorch to be timed, by name, SGD first."""
-    torch.set_num_threads(_cores())
+    affinity = getattr(os, "sched_getaffinity", None)
+    torch.set_num_threads(len(affinity(0)) if affinity else os.cpu_count() or 1)
+    sgd = partial(torch.optim.SGD, lr=rate, momentum=MOMENTUM, foreach=True)
     found: dict[str, Callable[[Tensors], Any]] = {
-        "torch SGD": partial(
-            torch.optim.SGD,
-            lr=settings.learning_rate,
-            momentum=settings.momentum,
-            foreach=True,
-        ),
-        "torch LARS, tensor by tensor": partial(LarsByTensor, settings=settings),
-        "torch LARS, lists of tensors": partial(LarsByList, settings=settings),
+        "torch SGD": sgd,
+        "torch LARS, tensor by tensor": partial(LarsByTensor, rate=rate, decay=decay),
+        "torch LARS, lists of tensors": partial(LarsByList, rate=rate, decay=decay),
     }
     if importlib.util.find_spec("timm") is not None:
         from timm import optim  # pyright: ignore[reportMissingImports]
 
         found["timm Lars"] = partial(
             optim.Lars,
-            lr=settings.learning_rate,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            trust_coeff=settings.trust_coefficient,
-            eps=settings.eps,
+            lr=rate,
+            momentum=MOMENTUM,
+            weight_decay=decay,
+            trust_coeff=TRUST,
+            eps=EPS,
         )
-    return {name: Program(optimizer) for name, optimizer in found.items()}
+    return {name: partial(_start, optimizer) for name, optimizer in found.items()}
 
 
-def device() -> str:
-    """Return the device that the steps run on."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def _start(make: Callable[[Tensors], Any], params: Any, gradients: Any) -> Run:
+    """Return a function that takes steps on copies and waits for the last."""
+    place = "cuda" if torch.cuda.is_available() else "cpu"
+
+    def copied(tree: Any) -> Tensors:
+        # What JAX hands out as NumPy is its own memory.
+        leaves = map(np.asarray, jax.tree.leaves(tree))
+        return [torch.tensor(leaf, device=place) for leaf in leaves]
+
+    tensors = copied(params)
+    for tensor, gradient in zip(tensors, copied(gradients), strict=True):
+        tensor.grad = gradient
+    optimizer = make(tensors)
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            optimizer.step()
+        if place == "cuda":
+            torch.cuda.synchronize()
+
+    return run
 
 
 def version() -> str:
     """Return torch's version."""
     return torch.__version__
-
-
-def _trust_ratio(weight_norm: Any, gradient_norm: Any, numbers: Settings) -> Any:
-    denominator = gradient_norm + numbers.weight_decay * weight_norm + numbers.eps
-    quotient = numbers.trust_coefficient * weight_norm / denominator
-    measurable = (weight_norm > 0) & (gradient_norm > 0)
-    return torch.where(measurable, quotient, torch.ones_like(quotient))
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -3,69 +3,62 @@
 python -m benchmarks.tables [--check]
 """
 
+import inspect
 import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
-from benchmarks.tables import (
-    faults,
-    lars,
-    mesh,
-    mgan,
-    optimizer,
-    pods,
-    results,
-    throughput,
-)
+from benchmarks.common.markdown import columns, plain
+from benchmarks.tables import errors, mgan, performance, results, runs, scaling
+from experiments.lars.presets import PRESETS as LARS
+from experiments.mgan.presets import PRESETS as MGAN
+from lars_jax.runs.presets import Preset
 from lars_jax.train.record import write_text
 
 ROOT = Path(__file__).parents[2]
 
 Tables = Mapping[str, Callable[[], str]]
 
+
+def tables_of(module: ModuleType) -> Tables:
+    """Return the tables of a page, which its module's functions are named after."""
+    return {
+        name: function
+        for name, function in vars(module).items()
+        if inspect.isfunction(function)
+        and function.__module__ == module.__name__
+        and not name.startswith("_")
+    }
+
+
+def presets(every: Mapping[str, Preset], *, linked: bool) -> str:
+    """Return the table of all presets of an experiment.
+
+    Args:
+        every: its presets.
+        linked: whether what is expected leads to where it is published.
+    """
+    rows = []
+    for preset in every.values():
+        link = linked and preset.source.startswith("http")
+        expected = f"[{preset.expected}]({preset.source})" if link else preset.expected
+        rows.append({**vars(preset), "expected": expected})
+    fields = plain("reproduces", "expected", "status", "note")
+    return columns({"preset": "`{name}`"} | fields, rows)
+
+
 PAGES: dict[str, Tables] = {
-    "README.md": {"papers": results.papers, "results": results.results},
-    "docs/performance.md": {
-        "digits": lars.digits,
-        "compare": lars.compared,
-        "overheads": throughput.overheads,
-        "optimizer_step": optimizer.step,
-        "cifar10": throughput.cifar10,
-    },
-    "docs/errors.md": {
-        "variants": optimizer.variants,
-        "variant_cases_float32": partial(optimizer.variant_cases, "float32"),
-        "variant_cases_float64": partial(optimizer.variant_cases, "float64"),
-        "layer_errors": optimizer.layers,
-        "mesh_errors": mesh.errors,
-    },
-    "docs/runs.md": {
-        "step_memory": mesh.memory,
-        "accumulation": throughput.accumulation,
-        "state_sharding": mesh.state_sharding,
-        "faults": faults.faults,
-        "shell_faults": faults.shell,
-    },
-    "docs/scaling.md": {
-        "weak_scaling": mesh.weak_scaling,
-        "pod_bytes": pods.exchanged,
-        "pod_counts": pods.counts,
-        "pod_steps": pods.steps,
-        "pod_strategies": pods.strategies,
-        "pod_assumptions": pods.assumptions,
-    },
-    "docs/mgan.md": {
-        "mgan_ring": mgan.ring,
-        "mgan_harder": mgan.harder,
-        "mgan_images": mgan.images,
-        "mgan_batch": mgan.batch,
-        "mgan_batch_choice": mgan.batch_choice,
-        "mgan_step": mgan.step,
-    },
-    "experiments/lars/README.md": {"presets": lars.presets},
-    "experiments/mgan/README.md": {"presets": mgan.presets},
+    "README.md": tables_of(results),
+    "docs/performance.md": tables_of(performance),
+    "docs/errors.md": tables_of(errors),
+    "docs/runs.md": tables_of(runs),
+    "docs/scaling.md": tables_of(scaling),
+    "docs/mgan.md": tables_of(mgan),
+    "experiments/lars/README.md": {"presets": partial(presets, LARS, linked=True)},
+    "experiments/mgan/README.md": {"presets": partial(presets, MGAN, linked=False)},
 }
 """Tables of each page by the name between their marks."""
 

@@ -1,15 +1,12 @@
-"""The tables of docs/mgan.md, made from records and presets."""
+"""The tables of docs/mgan.md."""
 
 import itertools
 import math
 import statistics
-from collections.abc import Sequence
-from typing import Any
 
-from benchmarks.common.records import mean_sd, read_record
+from benchmarks.common.markdown import Cells, Row, grouped, plain, table
+from benchmarks.common.records import read_record
 from benchmarks.mgan.batch import GROUPS, REFERENCE, RULES
-from benchmarks.tables.markdown import lines, table
-from experiments.mgan.presets import PRESETS
 
 MEASURES = {
     "modes": ("modes", 1),
@@ -22,118 +19,103 @@ MEASURES = {
 """Columns of the tables of games: name among measures, heading, digits."""
 
 
-def ring() -> str:
+def mgan_ring() -> str:
     """Return the table of Section 5.1's ring."""
-    return _games("mgan_ring", with_data=False)
+    record = read_record("mgan_ring")
+    floor = record["runs"][0]["floor"]
+    floor = {name: f"{value:.3f}" for name, value in floor.items()}
+    return _games(record, {}, [floor | {"preset": "true samples"}])
 
 
-def harder() -> str:
+def mgan_harder() -> str:
     """Return the table of rings and grids with other numbers."""
-    return _games("mgan_harder", with_data=True)
+    return _games(read_record("mgan_harder"), plain("data"), [])
 
 
-def step() -> str:
+def mgan_step() -> str:
     """Return the table of what a step costs."""
     record = read_record("mgan_step")
-    rows = [
-        [
-            row["what"],
-            f"{row['ratio']['median']:.2f}",
-            f"{row['ratio']['lowest']:.2f} to {row['ratio']['highest']:.2f}",
-            f"{1000 * row['over_seconds']['median']:.1f}",
-            f"{1000 * row['under_seconds']['median']:.1f}",
-        ]
-        for row in record["rows"]
-    ]
-    head = ["what", "ratio", "lowest to highest", "ms", "over ms"]
+    cells = plain("what") | {
+        "ratio": "{ratio:.2f}",
+        "lowest to highest": "{ratio:.2f range}",
+        "ms": "{over_seconds:.1f ms}",
+        "over ms": "{under_seconds:.1f ms}",
+    }
     note = f"Medians of n = {record['rounds']} alternating rounds. "
-    return table(head, rows, record, note)
+    return table(cells, record["rows"], record, note)
 
 
-def batch() -> str:
+def mgan_batch() -> str:
     """Return the table of optimizers over batch sizes, at the rates chosen for each."""
     record = read_record("mgan_batch")
-    found: dict[tuple[Any, ...], list[dict[str, float]]] = {}
-    for run in record["runs"]:
-        if run["rates"] == record["chosen"][run["optimizer"]]:
-            key = run["optimizer"], run["rule"], run["batch"]
-            found.setdefault(key, []).append(run["final"])
+    chosen = record["chosen"]
+    runs = [run for run in record["runs"] if run["rates"] == chosen[run["optimizer"]]]
+    found = grouped(runs, "optimizer", "rule", "batch")
     sizes = sorted({size for _, _, size in found})
     rows = []
-    for optimizer, rule in itertools.product(record["chosen"], RULES):
-        # At the batch they were chosen at, all rules are the same.
-        at = {REFERENCE: found[optimizer, "same", REFERENCE]}
-        at |= {s: found[optimizer, rule, s] for s in sizes if s != REFERENCE}
-        rows.append([optimizer, rule, *(_ending(at[size]) for size in sizes)])
-    head = ["optimizer", "rates scale", *(f"batch {size:,}" for size in sizes)]
+    for optimizer, rule in itertools.product(chosen, RULES):
+        row = {"optimizer": optimizer, "rule": rule}
+        for size in sizes:
+            # At the batch they were chosen at, all rules are the same.
+            taken = "same" if size == REFERENCE else rule
+            row[f"at {size}"] = "; ".join(_ending(found[optimizer, taken, size]))
+        rows.append(row)
+    cells = plain("optimizer") | {"rates scale": "{rule}"}
+    cells |= {f"batch {size:,}": f"{{at {size}}}" for size in sizes}
     count = len(found["adam", "same", REFERENCE])
     note = (
         f"Modes covered; Wasserstein distance. Mean ± sd of n = {count} seeds, "
         f"{record['seen']:,} real samples in every run. "
     )
-    return table(head, rows, record, note)
+    return table(cells, rows, record, note)
 
 
-def batch_choice() -> str:
+def mgan_batch_choice() -> str:
     """Return the table of the rates that each optimizer could choose from."""
     record = read_record("mgan_batch")
     rows = []
     for run in record["runs"]:
         if (run["batch"], run["seed"]) == (REFERENCE, 0):
             taken = run["rates"] == record["chosen"][run["optimizer"]]
-            rows.append(
-                [
-                    run["optimizer"],
-                    f"**{run['rates']}**" if taken else run["rates"],
-                    *_ending([run["final"]]).split("; "),
-                ]
-            )
-    rows.sort(key=lambda row: [*GROUPS].index(row[0]))
-    head = ["optimizer", f"rates at {REFERENCE}", "modes", "Wasserstein"]
-    return table(head, rows, record, "n = 1. ")
+            rates = f"**{run['rates']}**" if taken else run["rates"]
+            modes, distance = _ending([run])
+            rows.append(run | {"rates": rates, "modes": modes, "distance": distance})
+    rows.sort(key=lambda row: [*GROUPS].index(row["optimizer"]))
+    cells = {
+        "optimizer": "{optimizer}",
+        f"rates at {REFERENCE}": "{rates}",
+        "modes": "{modes}",
+        "Wasserstein": "{distance}",
+    }
+    return table(cells, rows, record, "n = 1. ")
 
 
-def _ending(finals: Sequence[dict[str, float]]) -> str:
-    modes = [final["modes"] for final in finals]
-    distances = [final["wasserstein"] for final in finals]
-    lost = sum(map(math.isnan, distances))
-    if lost:
-        return f"{_mean(modes, 1)}; {lost} of {len(finals)} diverged"
-    return f"{_mean(modes, 1)}; {_mean(distances, 3)}"
-
-
-def images() -> str:
+def mgan_images() -> str:
     """Return the table of CIFAR-10 in features of a classifier of our own."""
     record = read_record("mgan_cifar10")
-    rows = []
-    for game in record["games"]:
-        last = game["final"]
-        rows.append(
-            [
-                f"`{game['preset']}`",
-                str(game["seed"]),
-                f"{game['config']['steps']:,}",
-                f"{last['eval/distance']:.1f}",
-                f"{last['eval/average/distance']:.1f}",
-                f"{last['eval/average/score']:.2f} ± "
-                f"{last['eval/average/score_sd']:.2f}",
-                f"{game['sample_distance']:.1f} ({game['real_distance']:.1f})",
-            ]
-        )
     test = record["test_images"]
-    score = f"{test['score_mean']:.2f} ± {test['score_sd']:.2f}"
-    rows.append(
-        ["10,000 test images", "", "", f"{test['frechet_distance']:.1f}", "", score, ""]
-    )
-    head = [
-        "game",
-        "seed",
-        "steps",
-        "distance",
-        "distance, averaged",
-        "score, averaged",
-        "to nearest training image (of real ones)",
+    score = {"score": test["score_mean"], "score_sd": test["score_sd"]}
+    final = {f"eval/average/{name}": value for name, value in score.items()}
+    final["eval/distance"] = test["frechet_distance"]
+    rows = [
+        row
+        | {"game": f"`{row['preset']}`"}
+        | {
+            "nearest": Cells().format(
+                "{sample_distance:.1f} ({real_distance:.1f})", **row
+            )
+        }
+        for row in record["games"]
     ]
+    rows.append({"game": "10,000 test images", "final": final})
+    cells = plain("game", "seed") | {
+        "steps": "{config[steps]:,}",
+        "distance": "{final[eval/distance]:.1f}",
+        "distance, averaged": "{final[eval/average/distance]:.1f}",
+        "score, averaged": "{final[eval/average/score]:.2f} ± "
+        "{final[eval/average/score_sd]:.2f}",
+        "to nearest training image (of real ones)": "{nearest}",
+    }
     count = record["games"][0]["final"]["eval/count"]
     found = record["classifier"]
     note = (
@@ -141,48 +123,28 @@ def images() -> str:
         f"({100 * found['accuracy']:.1f} % of the test images right), not an FID and "
         f"not an Inception score; {count:,.0f} samples, 10 splits, no resizing. "
     )
-    return table(head, rows, record, note)
+    return table(cells, rows, record, note)
 
 
-def presets() -> str:
-    """Return the table of all presets."""
-    rows = [
-        [
-            f"`{name}`",
-            preset.reproduces,
-            preset.expected,
-            preset.status,
-            preset.note,
-        ]
-        for name, preset in PRESETS.items()
-    ]
-    return lines(["preset", "reproduces", "expected", "status", "note"], rows)
-
-
-def _games(name: str, *, with_data: bool) -> str:
-    record = read_record(name)
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for run in record["runs"]:
-        groups.setdefault((run["data"], run["preset"]), []).append(run)
+def _games(record: Row, first: dict[str, str], last: list[Row]) -> str:
     rows = []
-    for (data, preset), runs in groups.items():
-        cells = [
-            _mean([run["final"][key] for run in runs], digits)
-            for key, (_, digits) in MEASURES.items()
-        ]
+    for (data, preset), runs in grouped(record["runs"], "data", "preset").items():
+        found = {name: [run["final"][name] for run in runs] for name in MEASURES}
         seconds = statistics.fmean(run["seconds"] for run in runs)
-        place = [data] if with_data else []
-        rows.append([*place, f"`{preset}`", str(len(runs)), *cells, f"{seconds:.0f}"])
-    if not with_data:
-        floor = record["runs"][0]["floor"]
-        cells = [f"{floor[key]:.3f}" if key in floor else "" for key in MEASURES]
-        rows.append(["true samples", "", *cells, ""])
-    headings = [heading for heading, _ in MEASURES.values()]
-    head = [*(["data"] if with_data else []), "preset", "n", *headings, "seconds"]
-    return table(head, rows, record, "Mean ± sd of n seeds. ")
+        found |= {"data": data, "preset": f"`{preset}`", "n": len(runs)}
+        rows.append(found | {"seconds": seconds})
+    cells = first | plain("preset", "n")
+    for name, (heading, digits) in MEASURES.items():
+        cells[heading] = f"{{{name}:.{digits}f}}"
+    cells["seconds"] = "{seconds:.0f}"
+    return table(cells, [*rows, *last], record, "Mean ± sd of n seeds. ")
 
 
-def _mean(values: Sequence[float], digits: int) -> str:
-    mean, sd = mean_sd(values)
-    spread = f" ± {sd:.{digits}f}" if len(values) > 1 else ""
-    return f"{mean:.{digits}f}{spread}"
+def _ending(runs: list[Row]) -> tuple[str, str]:
+    """Return the modes that were covered and the distance, of some seeds."""
+    modes, distances = (
+        [run["final"][name] for run in runs] for name in ("modes", "wasserstein")
+    )
+    lost = sum(map(math.isnan, distances))
+    end = f"{lost} of {len(runs)} diverged" if lost else "{1:.3f}"
+    return Cells().format("{0:.1f}", modes), Cells().format(end, modes, distances)

@@ -3,8 +3,9 @@
 import statistics
 from typing import Any
 
-from benchmarks.common.records import mean_sd, read_record
-from benchmarks.tables.faults import PARTS
+from benchmarks.common.markdown import Cells
+from benchmarks.common.records import read_record
+from benchmarks.tables.runs import PARTS
 
 PAPERS = """\
 | paper | command | expected | ours |
@@ -12,11 +13,11 @@ PAPERS = """\
 | [LARS](https://arxiv.org/abs/1708.03888) \
 | `python -m experiments.lars train alexnet_bn_8k_lars` \
 | 60.1 % top-1, ImageNet at a batch of 8,192 \
-| not run: no ImageNet, no GPU was at hand; the digits at 1,024 give {digits} % |
+| not run: no ImageNet, no GPU was at hand; the digits at 1,024 give {digits:.1f} % |
 | [MGAN](https://arxiv.org/abs/1708.02556) \
 | `python -m experiments.mgan train ring` \
 | all 8 modes, a Wasserstein distance of almost zero \
-| {modes:.0f} of 8 modes in {seeds} seeds, distance {distance} |
+| {modes:.0f} of 8 modes in {seeds} seeds, distance {distance:.3f} |
 | [Transitive Invariance](https://arxiv.org/abs/1708.02901) \
 | to be built \
 | 63.2 % mAP, VOC 2007 \
@@ -26,14 +27,15 @@ RESULTS = """\
 | what | result | more |
 |---|---|---|
 | digits at a batch of 1,024, all tuned alike \
-| accuracy of LARS {lars} %, Nesterov {nesterov} %, LAMB {lamb} % \
+| accuracy of LARS {lars:.1f} %, Nesterov {nesterov:.1f} %, LAMB {lamb:.1f} % \
 | [tables](docs/performance.md#digits) |
 | eight Gaussians, by games at the paper's rates \
 | modes covered: MGAN {ring:.1f}, D2GAN {ring_d2gan:.1f}, GAN {ring_gan:.1f}; \
 GAN with a faster discriminator {ring_gan_tuned:.1f} \
 | [MGAN](docs/mgan.md) |
 | `lars` on ResNet-50's parameters, CPU \
-| {over_sgd:.1f} times SGD's step, {over_optax:.2f} times that of `optax.lars` \
+| {step[over_sgd]:.1f} times SGD's step, \
+{step[over_optax_lars]:.2f} times that of `optax.lars` \
 | [tables](docs/performance.md#a-step-of-the-optimizer) |
 | {variants} variants against a float64 oracle \
 | largest error in float32 {oracle:.0e} \
@@ -48,18 +50,19 @@ GAN with a faster discriminator {ring_gan_tuned:.1f} \
 | {loop:.3f} times \
 | [tables](docs/performance.md#what-the-package-costs) |
 | ResNet-20 training on CIFAR-10, CPU \
-| {images:.2f} times PyTorch's images a second \
+| {torch[resnet20_128_float32_lars][ratio]:.2f} times PyTorch's images a second \
 | [tables](docs/performance.md#a-step-of-the-network) |"""
 
 
 def papers() -> str:
     """Return what each paper says, and what was found here."""
     ring = _finals("mgan_ring", "ring")
-    return PAPERS.format(
+    return Cells().format(
+        PAPERS,
         digits=_accuracy("digits", preset="digits_1024"),
         modes=statistics.fmean(final["modes"] for final in ring),
         seeds=len(ring),
-        distance=_mean([final["wasserstein"] for final in ring], 3),
+        distance=[final["wasserstein"] for final in ring],
     )
 
 
@@ -76,16 +79,14 @@ def results() -> str:
         name: statistics.fmean(final["modes"] for final in _finals(record, name))
         for name, record in (games | {"ring_gan_tuned": "mgan_harder"}).items()
     }
-    step = read_record("optimizer_step")["networks"]["resnet50"]["programs"]["lars"]
     variants = read_record("variant_errors")["errors"]
     mesh = read_record("mesh_errors")["rows"]
     faults = [row for part in PARTS for row in read_record(f"faults_{part}")["rows"]]
-    images = read_record("cifar10_throughput_cpu")["rows"]["resnet20_128_float32_lars"]
-    return RESULTS.format(
+    return Cells().format(
+        RESULTS,
         **tuned,
         **modes,
-        over_sgd=step["over_sgd"]["median"],
-        over_optax=step["over_optax_lars"]["median"],
+        step=read_record("optimizer_step")["networks"]["resnet50"]["programs"]["lars"],
         variants=len(variants),
         oracle=max(case["float32"] for v in variants.values() for case in v.values()),
         meshes=len(mesh),
@@ -94,7 +95,7 @@ def results() -> str:
         equal=sum(row["bit_equal"] for row in faults),
         runs=sum(row["runs"] for row in faults),
         loop=statistics.median(read_record("loop_overhead")["ratios"]),
-        images=images["ratio"]["median"],
+        torch=read_record("cifar10_throughput_cpu")["rows"],
     )
 
 
@@ -103,13 +104,7 @@ def _finals(record: str, preset: str) -> list[dict[str, float]]:
     return [run["final"] for run in runs if run["preset"] == preset]
 
 
-def _accuracy(record: str, **fields: Any) -> str:
-    """Return mean and deviation over the runs that have these fields."""
+def _accuracy(record: str, **fields: Any) -> list[float]:
+    """Return the per cent of all runs that have these fields."""
     runs = read_record(record)["runs"]
-    own = [run for run in runs if all(run[name] == fields[name] for name in fields)]
-    return _mean([100 * run["accuracy"] for run in own], 1)
-
-
-def _mean(values: list[float], digits: int) -> str:
-    mean, sd = mean_sd(values)
-    return f"{mean:.{digits}f} ± {sd:.{digits}f}"
+    return [100 * run["accuracy"] for run in runs if fields.items() <= run.items()]

@@ -3,10 +3,8 @@
     python -m benchmarks.throughput.accumulation
 
 A step of m micro-batches is timed against the same work without accumulation: m times
-forward and backward of one micro-batch, compiled alone, and one update by the
-optimizer. Both in turn, round by round, on one device, with a micro-batch of fixed
-size: ResNet-20 on images like CIFAR-10's, ResNet-8 on images like the digits. The
-temporaries of the compiled step say whether memory grows with m.
+forward and backward of one micro-batch, compiled alone, and one update. The temporaries
+of the compiled step say whether memory grows with m.
 """
 
 import functools
@@ -16,14 +14,15 @@ import jax
 import optax
 
 from benchmarks.common.records import write_record
-from benchmarks.common.rounds import Run, compare
+from benchmarks.common.rounds import Run, compare, repeat
 from benchmarks.common.steps import MeshStep
-from experiments.lars.config import replace
+from experiments.lars.optimizer import make_optimizer
 from experiments.lars.presets import get_preset
 from experiments.lars.program import make_loss
 from experiments.lars.shapes import assumed_facts
 from lars_jax.cpu import COMPILER_OPTIONS
 from lars_jax.train import TrainState
+from lars_jax.train.config import replace_fields
 
 PARTS = (1, 4, 16, 64)
 CASES = {"resnet20": ("cifar10_resnet20_128", 32), "resnet8": ("digits", 64)}
@@ -35,7 +34,7 @@ COMMAND = "python -m benchmarks.throughput.accumulation"
 
 def made(preset: str, micro_batch: int, parts: int) -> MeshStep:
     """Return the step of a preset that takes so many parts on one device."""
-    config = replace(
+    config = replace_fields(
         get_preset(preset).config,
         global_batch=parts * micro_batch,
         microbatches=parts,
@@ -50,19 +49,15 @@ def whole(found: MeshStep) -> tuple[Run, int]:
     arguments = jax.device_put(found.noise()), {"key": jax.random.key(1)}
     state = found.parallel.replicate(found.initial_state())
     compiled = found.step.lower(state, *arguments).compile()
-
-    def run(steps: int) -> None:
-        nonlocal state
-        for _ in range(steps):
-            state, _ = compiled(state, *arguments)
-            jax.block_until_ready(state)
-
+    run = repeat(lambda state: compiled(state, *arguments)[0], state, each=True)
     return run, compiled.memory_analysis().temp_size_in_bytes
 
 
 def apart(found: MeshStep, micro_batch: int) -> Run:
     """Return the run of the same steps, each micro-batch a program of its own."""
-    shared, tx = {"key": jax.random.key(1)}, found.optimizer()
+    shared = {"key": jax.random.key(1)}
+    # Of this optimizer only the rules are used: its numbers are in the state.
+    tx = make_optimizer(found.config.optimizer, total_steps=1, steps_per_epoch=1.0)
     compiled = functools.partial(jax.jit, compiler_options=COMPILER_OPTIONS)
 
     @compiled
@@ -84,15 +79,12 @@ def apart(found: MeshStep, micro_batch: int) -> Run:
         for start in range(0, found.config.global_batch, micro_batch)
     ]
 
-    def run(steps: int) -> None:
-        nonlocal state
-        for _ in range(steps):
-            for part in parts:
-                _, gradients = backward(state, part, shared)
-            state = apply(state, gradients)
-            jax.block_until_ready(state)
+    def step(state: TrainState) -> TrainState:
+        for part in parts:
+            _, gradients = backward(state, part, shared)
+        return apply(state, gradients)
 
-    return run
+    return repeat(step, state, each=True)
 
 
 def row(network: str, parts: int) -> dict[str, Any]:

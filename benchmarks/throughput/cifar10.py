@@ -2,21 +2,13 @@
 
     python -m benchmarks.throughput.cifar10 --batch 128 --breakdown
 
-Our side is the loop of a run, `Trainer.fit`, with everything that a step does: indices
-of the batch, gather, crop, mirror, forward, backward, optimizer, metrics, the check for
-values that are not finite. PyTorch's side is the same network and augmentation under
-SGD with momentum, in the fastest of the ways that `torch_networks.VARIANTS` lists. Both
-sides run in this process in alternating rounds; the number to read is the ratio of a
-pair of rounds, ours over PyTorch's, above 1 where ours is faster.
-
-On two cores of an AMD EPYC, at batch 128, gather and augmentation take 0.1 % of our
-step, the optimizer 0.2 %, the forward pass 21 %; the rest is the backward pass, in a
-trace more than half of it for the gradients of kernels. Without the barrier before each
-convolution our step took 1.15 and 1.22 times as long in two pairs of runs.
+Our side is the loop of a run with everything that a step does, from the indices of a
+batch to the check for values that are not finite. PyTorch's is the same network and
+augmentation under SGD with momentum, in the fastest of `torch_networks.VARIANTS`. Both
+take turns in this process; the number to read is the ratio, ours over PyTorch's.
 """
 
 import dataclasses
-import importlib.util
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +19,7 @@ import jax
 import numpy as np
 import tyro
 
+from benchmarks.common.markdown import Cells
 from benchmarks.common.records import (
     device_name,
     machine,
@@ -36,26 +29,38 @@ from benchmarks.common.records import (
 )
 from benchmarks.common.rounds import (
     Run,
+    Times,
     alternate,
     ratios,
-    seconds,
     steps_for,
     summary,
 )
 from benchmarks.throughput.breakdown import breakdown
-from experiments.lars.config import replace
 from experiments.lars.inputs import Inputs, Split
 from experiments.lars.presets import get_preset
-from experiments.lars.program import ImageFacts, build_program
+from experiments.lars.program import build_program
+from experiments.lars.shapes import assumed_facts
 from experiments.lars.trainer import Trainer
-from lars_jax.data import ArraySource, known_statistics, load_source, to_arrays
+from lars_jax.data import ArraySource, load_source, to_arrays
 from lars_jax.errors import InputError
 from lars_jax.train import DataParallel, data_mesh
+from lars_jax.train.config import replace_fields
 from lars_jax.train.record import environment
 
 COMMAND = "python -m benchmarks.throughput.cifar10"
 NETWORK, CLASSES = "resnet20", 10
 OURS, THEIRS = "lars_jax", "torch"
+
+SUMMARY = (
+    "{network}, batch {batch}, {dtype}, {images}, on {environment[device_kind]} "
+    "({machine}): {images_per_second[lars_jax]:.0f all} images/s"
+)
+TORCH = (
+    "torch, {torch[variant]}: {images_per_second[torch]:.0f all} images/s; "
+    "ratio, ours over torch's: {ratio:.2f all}"
+)
+PART = "{name}: {share:.3f all} of a step, {seconds:.2f ms} ms"
+"""What is printed of a row, beside torch, and of each part of a step."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def main() -> None:
     """Measure as the command line says, print a table, and add to the record."""
     settings = tyro.cli(Settings, description=__doc__)
     row = measure(settings)
-    print(table(row))
+    print(describe(row))
     print(f"record: {save(settings, row)}")
 
 
@@ -101,21 +106,23 @@ def measure(settings: Settings, source: ArraySource | None = None) -> dict[str, 
     load = os.getloadavg()[0]
     source = cifar10_or_noise() if source is None else source
     trainer = our_trainer(settings, source)
-    runs: dict[str, Run] = {OURS: Training(trainer).run}
+    runs: dict[str, Run] = {OURS: our_run(trainer)}
     torch_facts: dict[str, Any] = {}
     if settings.torch:
         training, torch_facts = fastest_torch(settings, trainer, source)
         runs |= {THEIRS: training.run} if training else {}
-    steps = {name: steps_for(run, settings.round_seconds) for name, run in runs.items()}
-    taken = alternate(runs, steps, settings.rounds)
-    speed = {name: [settings.batch / s for s in times] for name, times in taken.items()}
+    taken = alternate(runs, rounds=settings.rounds, target=settings.round_seconds)
+    speed = {
+        name: [settings.batch / seconds for seconds in times.clock]
+        for name, times in taken.items()
+    }
     row = {
         "network": NETWORK,
         "batch": settings.batch,
         "dtype": settings.dtype,
         "images": source.name,
         "images_per_second": {name: summary(speed[name]) for name in speed},
-        "steps_per_round": steps,
+        "steps_per_round": {name: times.steps for name, times in taken.items()},
         "torch": torch_facts,
         "config": dataclasses.asdict(trainer.config),
         "load_before": load,
@@ -131,7 +138,7 @@ def measure(settings: Settings, source: ArraySource | None = None) -> dict[str, 
 
 def our_trainer(settings: Settings, source: ArraySource) -> Trainer:
     """Return a trainer on one device whose data set is there already."""
-    config = replace(
+    config = replace_fields(
         get_preset("cifar10_resnet20_128").config,
         global_batch=settings.batch,
         microbatches=1,
@@ -140,14 +147,7 @@ def our_trainer(settings: Settings, source: ArraySource) -> Trainer:
         devices=1,
         log_every=100_000,
     )
-    statistics = known_statistics("cifar10")
-    assert statistics is not None
-    facts = ImageFacts(
-        num_classes=len(source.class_names),
-        channels=len(statistics.mean),
-        mean=tuple(statistics.mean),
-        std=tuple(statistics.std),
-    )
+    facts = assumed_facts(config)
     parallel = DataParallel(data_mesh(config.devices), config.backend)
     placed = {"image": source.image, "label": source.label}
     split = Split(source, parallel.replicate(placed))
@@ -155,21 +155,19 @@ def our_trainer(settings: Settings, source: ArraySource) -> Trainer:
     return Trainer(config, inputs, build_program(config, facts, parallel))
 
 
-class Training:
-    """Our training loop, which goes on where it was whenever it is run."""
+def our_run(trainer: Trainer) -> Run:
+    """Return our training loop, which goes on where it was whenever it is run."""
+    state = trainer.init()
 
-    def __init__(self, trainer: Trainer):
-        self.trainer = trainer
-        self.state = trainer.initial_state()
-
-    def run(self, steps: int) -> None:
-        """Train for some steps, and return once the device is done."""
-        config = dataclasses.replace(self.trainer.config, steps=steps)
-        inputs = dataclasses.replace(self.trainer.inputs, config=config)
+    def run(steps: int) -> None:
+        nonlocal state
+        config = dataclasses.replace(trainer.config, steps=steps)
+        inputs = dataclasses.replace(trainer.inputs, config=config)
         # The same program with another length, so nothing is compiled again.
-        trainer = dataclasses.replace(self.trainer, inputs=inputs)
-        self.state, _ = trainer.fit(self.state)
-        jax.block_until_ready(self.state)
+        state, _ = dataclasses.replace(trainer, inputs=inputs).fit(state)
+        jax.block_until_ready(state)
+
+    return run
 
 
 def fastest_torch(
@@ -181,9 +179,6 @@ def fastest_torch(
         The training, or None where there is no torch; and for the record the version,
         the device, and images per second of each variant in a short trial.
     """
-    if importlib.util.find_spec("torch") is None:
-        print("torch is not installed: timing our side alone")
-        return None, {"skipped": "not installed"}
     try:
         from benchmarks.throughput import torch_networks as networks
     except (ImportError, OSError) as error:
@@ -191,10 +186,10 @@ def fastest_torch(
         return None, {"skipped": str(error)}
     networks.allow_tensor_cores()
     device, facts = networks.device(), trainer.inputs.facts
-    data = networks.Data.on(device, (source.image, source.label), facts.mean, facts.std)
     make = partial(
         networks.Training,
-        data,
+        (source.image, source.label),
+        (facts.mean, facts.std),
         batch=settings.batch,
         classes=facts.num_classes,
         dtype=settings.dtype,
@@ -205,9 +200,15 @@ def fastest_torch(
     training = trials[best][0]
     if training is None:
         raise RuntimeError(f"no variant of the PyTorch step ran: {speeds}")
-    _check_same_size(trainer, training)
+    params = trainer.like().params
+    ours = sum(leaf.size for leaf in jax.tree.leaves(params))
+    if ours != training.parameters:
+        raise RuntimeError(
+            f"both networks must be the same; ours has {ours} parameters, PyTorch's "
+            f"{training.parameters}"
+        )
     return training, {
-        "version": networks.version(),
+        "version": networks.torch.__version__,
         "device": device,
         "variant": best,
         "trial_images_per_second": speeds,
@@ -219,21 +220,13 @@ def _trial(make: Any, variant: str, settings: Settings) -> tuple[Any, float]:
     try:
         training = make(variant=variant)
         steps = steps_for(training.run, settings.round_seconds)
-        return training, settings.batch * steps / seconds(training.run, steps)
+        times = Times(steps)
+        times.measure(training.run)
+        return training, settings.batch / times.clock[0]
     except Exception as error:  # Whatever a compiler that does not work here raises.
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         print(f"torch, {variant}: does not run here ({reason})")
         return None, 0.0
-
-
-def _check_same_size(trainer: Trainer, training: Any) -> None:
-    params = jax.eval_shape(trainer.initial_state).params
-    ours = sum(leaf.size for leaf in jax.tree.leaves(params))
-    if ours != training.parameters:
-        raise RuntimeError(
-            f"both networks must be the same; ours has {ours} parameters, PyTorch's "
-            f"{training.parameters}"
-        )
 
 
 def cifar10_or_noise() -> ArraySource:
@@ -264,30 +257,13 @@ def save(settings: Settings, row: dict[str, Any]) -> Path:
     return write_record(name, COMMAND, rows=rows | {key: row})
 
 
-def table(row: dict[str, Any]) -> str:
+def describe(row: dict[str, Any]) -> str:
     """Return a row of the record as lines to read."""
-    lines = [
-        f"{row['network']}, batch {row['batch']}, {row['dtype']}, {row['images']}, on "
-        f"{row['environment']['device_kind']} ({machine()})",
-        f"{'images/s':24}{'median':>10}{'lowest':>10}{'highest':>10}{'n':>4}",
-    ]
-    for name, speed in row["images_per_second"].items():
-        variant = row["torch"].get("variant") if name == THEIRS else None
-        lines.append(_line(f"{name} {variant}" if variant else name, speed, ".0f"))
-    if "ratio" in row:
-        lines.append(_line("ratio, ours / torch", row["ratio"], ".2f"))
-    if "breakdown" in row:
-        lines.append(f"{'share of our step':24}")
-    for name, part in row.get("breakdown", {}).items():
-        milliseconds = 1000 * part["seconds"]["median"]
-        lines.append(_line(name, part["share"], ".3f") + f"{milliseconds:10.2f} ms")
-    return "\n".join(lines)
-
-
-def _line(name: str, value: dict[str, Any], form: str) -> str:
-    numbers = (value["median"], value["lowest"], value["highest"])
-    columns = "".join(f"{number:>10{form}}" for number in numbers)
-    return f"{name:24}{columns}{value['n']:>4}"
+    form = Cells().format
+    lines = [form(SUMMARY, machine=machine(), **row)]
+    lines += [form(TORCH, **row)] if "ratio" in row else []
+    parts = row.get("breakdown", {}).items()
+    return "\n".join(lines + [form(PART, name=name, **part) for name, part in parts])
 
 
 if __name__ == "__main__":

@@ -2,10 +2,8 @@
 
     python -m benchmarks.throughput.overhead
 
-The loop: the same compiled step on the same batches of digits, through `Trainer.fit`
-with metrics logged at every step, and in a bare loop that waits once in eight steps, as
-it must on a CPU. The import: fresh processes with `import lars_jax`, and with
-`import jax, optax`. Both sides take turns, and ratios are taken pair by pair.
+The loop is `Trainer.fit` with metrics logged at every step, against the same compiled
+steps in a bare loop that waits as often as it must on a CPU.
 """
 
 import statistics
@@ -13,40 +11,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
 import tyro
 
 from benchmarks.common.records import mean_sd, write_record
-from experiments.lars.config import replace
 from experiments.lars.presets import get_preset
 from experiments.lars.trainer import Trainer
 from lars_jax.train import Interrupt
+from lars_jax.train.config import replace_fields
 from lars_jax.train.loop import MAX_IN_FLIGHT
 
 COMMAND = "python -m benchmarks.throughput.overhead"
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Pairs of loops over the same steps, and pairs of imports."""
-
-    preset: str = "digits"
-    """What to train."""
-    steps: int = 200
-    """Steps of each loop."""
-    loops: int = 7
-    """Pairs of loops counted, after one that is not."""
-    imports: int = 11
-    """Pairs of imports counted, after one that is not."""
-
-
 def bare_loop(trainer: Trainer, batches: list[Any]) -> float:
     """Return the time of the compiled steps alone, batches already on the device."""
-    state = trainer.initial_state()
+    state = trainer.init()
     shared = trainer.inputs.shared(trainer.inputs.train, trainer.config.seed)
     jax.block_until_ready(state)
     started = time.perf_counter()
@@ -61,7 +43,7 @@ def bare_loop(trainer: Trainer, batches: list[Any]) -> float:
 
 def fit_loop(trainer: Trainer) -> float:
     """Return the time of the same steps through `fit`, every step logged."""
-    state = trainer.initial_state()
+    state = trainer.init()
     jax.block_until_ready(state)
     rows: list[Any] = []
     started = time.perf_counter()
@@ -93,29 +75,38 @@ def record(
     print(write_record(name, COMMAND, ratios=ratios, seconds=seconds, **content))
 
 
-def main(settings: Settings) -> None:
-    """Write `records/loop_overhead.json` and `records/import_time.json`."""
-    preset, steps = settings.preset, settings.steps
-    config = replace(get_preset(preset).config, steps=steps, log_every=1, devices=1)
+def main(
+    preset: str = "digits", steps: int = 200, loops: int = 7, imports: int = 11
+) -> None:
+    """Write `records/loop_overhead.json` and `records/import_time.json`.
+
+    Args:
+        preset: what to train.
+        steps: steps of each loop.
+        loops: pairs of loops counted, after one that is not.
+        imports: pairs of imports counted, after one that is not.
+    """
+    config = get_preset(preset).config
+    config = replace_fields(config, steps=steps, log_every=1, devices=1)
     trainer = Trainer.create(config)
     batches = list(
         trainer.inputs.train_batches(start=0, stop=steps, seed=0, interrupt=Interrupt())
     )
     record(
         "loop_overhead",
-        partial(fit_loop, trainer),
-        partial(bare_loop, trainer, batches),
-        settings.loops,
+        lambda: fit_loop(trainer),
+        lambda: bare_loop(trainer, batches),
+        loops,
         preset=preset,
         steps=steps,
     )
     record(
         "import_time",
-        partial(fresh_process, "import lars_jax"),
-        partial(fresh_process, "import jax, optax"),
-        settings.imports,
+        lambda: fresh_process("import lars_jax"),
+        lambda: fresh_process("import jax, optax"),
+        imports,
     )
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings))
+    tyro.cli(main)

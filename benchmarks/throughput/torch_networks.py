@@ -5,7 +5,6 @@ normalisation and augmentation are those of `lars_jax`; the optimizer is
 torch's SGD with momentum and weight decay.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -64,51 +63,12 @@ class ResNet20(nn.Module):
         return self.fc(x.mean(dim=(2, 3)))
 
 
-@dataclass(frozen=True)
-class Data:
-    """Images as the step indexes them, padded, with their labels and statistics."""
-
-    image: Any  # uint8 [N, H + 2 * PADDING, W + 2 * PADDING, C]
-    label: Any  # int64 [N]
-    mean: Any  # float32 [C]
-    std: Any  # float32 [C]
-
-    @classmethod
-    def on(
-        cls,
-        device: str,
-        arrays: tuple[np.ndarray, np.ndarray],
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
-    ) -> "Data":
-        """Put images uint8 [N, H, W, C] and labels [N] on a device."""
-        image = torch.tensor(arrays[0], device=device)
-        return cls(
-            image=F.pad(image, (0, 0, PADDING, PADDING, PADDING, PADDING)),
-            label=torch.tensor(arrays[1], device=device, dtype=torch.int64),
-            mean=torch.tensor(mean, device=device),
-            std=torch.tensor(std, device=device),
-        )
-
-    def batch(self, index: Any) -> tuple[Any, Any]:
-        """Return cropped, mirrored, normalised images [B, C, H, W], and labels."""
-        count, size = len(index), self.image.shape[1] - 2 * PADDING
-        device = self.image.device
-        offset = torch.randint(2 * PADDING + 1, (2, count, 1), device=device)
-        mirror = torch.rand(count, 1, device=device) < 0.5
-        pixel = torch.arange(size, device=device)[None]
-        rows = offset[0] + pixel
-        columns = offset[1] + torch.where(mirror, size - 1 - pixel, pixel)
-        crop = self.image[index[:, None, None], rows[:, :, None], columns[:, None, :]]
-        images = (crop.float() / 255.0 - self.mean) / self.std
-        return images.permute(0, 3, 1, 2), self.label[index]
-
-
 class Training:
-    """The training loop in one of `VARIANTS`.
+    """The training loop in one of `VARIANTS`, with images and labels on a device.
 
     Args:
-        data: on the device to train on.
+        arrays: images uint8 [N, H, W, C] and labels [N].
+        statistics: mean and standard deviation of each channel.
         batch: examples per step.
         classes: number of logits.
         dtype: `float32`, or `bfloat16` for products under autocast.
@@ -117,15 +77,21 @@ class Training:
 
     def __init__(
         self,
-        data: Data,
+        arrays: tuple[np.ndarray, np.ndarray],
+        statistics: tuple[tuple[float, ...], tuple[float, ...]],
         *,
         batch: int,
         classes: int,
         dtype: str,
         variant: str,
     ):
-        self.data, self.batch = data, batch
-        self.device = data.image.device
+        self.device, self.batch = device(), batch
+        image = torch.tensor(arrays[0], device=self.device)
+        self.image = F.pad(image, (0, 0, PADDING, PADDING, PADDING, PADDING))
+        self.label = torch.tensor(arrays[1], device=self.device, dtype=torch.int64)
+        self.mean, self.std = (
+            torch.tensor(numbers, device=self.device) for numbers in statistics
+        )
         self.last = "channels_last" in variant
         self.autocast = dtype == "bfloat16"
         self.network = ResNet20(classes).to(self.device)
@@ -152,34 +118,40 @@ class Training:
 
     def loss(self, images: Any, labels: Any) -> Any:
         """Return the mean cross-entropy of a batch."""
-        with torch.autocast(
-            self.device.type, dtype=torch.bfloat16, enabled=self.autocast
-        ):
+        with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.autocast):
             return F.cross_entropy(self.network(images).float(), labels)
 
-    def run(self, steps: int) -> float:
-        """Train for some steps and return the last loss, once the device is done."""
-        loss = torch.zeros(())
+    def run(self, steps: int) -> None:
+        """Train for some steps, and return once the device is done."""
         for _ in range(steps):
-            images, labels = self.data.batch(self._next_index())
+            images, labels = self._next_batch()
             if not self.last:
                 images = images.contiguous()
             loss = self.forward(images, labels)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
-        if self.device.type == "cuda":
+        if self.device == "cuda":
             torch.cuda.synchronize()
-        return float(loss.detach())
 
-    def _next_index(self) -> Any:
+    def _next_batch(self) -> tuple[Any, Any]:
+        """Return cropped, mirrored, normalised images [B, C, H, W], and labels."""
         index = next(self.order, None)
         if index is None:
-            count = len(self.data.label)
+            count = len(self.label)
             order = torch.randperm(count, device=self.device)
             self.order = iter(order[: count - count % self.batch].split(self.batch))
             index = next(self.order)
-        return index
+        size = self.image.shape[1] - 2 * PADDING
+        shape = (2, self.batch, 1)
+        offset = torch.randint(2 * PADDING + 1, shape, device=self.device)
+        mirror = torch.rand(self.batch, 1, device=self.device) < 0.5
+        pixel = torch.arange(size, device=self.device)[None]
+        rows = offset[0] + pixel
+        columns = offset[1] + torch.where(mirror, size - 1 - pixel, pixel)
+        crop = self.image[index[:, None, None], rows[:, :, None], columns[:, None, :]]
+        images = (crop.float() / 255.0 - self.mean) / self.std
+        return images.permute(0, 3, 1, 2), self.label[index]
 
 
 def allow_tensor_cores() -> None:
@@ -192,8 +164,3 @@ def allow_tensor_cores() -> None:
 def device() -> str:
     """Return `cuda` where torch sees one, else `cpu`."""
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def version() -> str:
-    """Return torch's version."""
-    return torch.__version__

@@ -2,8 +2,8 @@
 
 import math
 
-from experiments.lars.config import Config, OptimizerConfig
-from experiments.lars.microbatches import check_microbatches
+from experiments.lars.config import Config
+from experiments.lars.microbatches import with_microbatches
 from lars_jax.errors import InputError
 from lars_jax.runs import check_ranges, out_of_range
 
@@ -19,14 +19,40 @@ def check(config: Config) -> Config:
     256
     """
     check_ranges(config)
-    _check_rule(config.optimizer)
-    _check_sharding(config)
+    rule, data = config.optimizer, config.data
+    if rule.variant != "paper" and rule.optimizer != "lars":
+        raise InputError(
+            f"variant is a form of LARS; got {rule.variant} with optimizer "
+            f"{rule.optimizer}: leave --variant out, or choose --optimizer lars"
+        )
+    if config.state_sharding != "none" and config.backend != "jit":
+        raise InputError(
+            f"state_sharding needs the back-end jit, where arrays are global; got "
+            f"{config.state_sharding} with {config.backend}: leave --backend out, or "
+            "choose --state-sharding none"
+        )
     length = config.epochs if config.steps is None else math.inf
-    warmup = config.optimizer.warmup_epochs
-    if warmup >= length:
-        raise out_of_range("warmup_epochs", "below epochs", warmup)
-    _check_sizes(config)
-    _check_kept(config)
+    if rule.warmup_epochs >= length:
+        raise out_of_range("warmup_epochs", "below epochs", rule.warmup_epochs)
+    if data.augmentation == "random_resized_crop" and data.placement == "device":
+        raise InputError(
+            "random_resized_crop is cut on the host; got placement device: leave "
+            "--placement out, or choose --augmentation crop"
+        )
+    # While their number is open it may still be one.
+    parts = 1 if config.microbatches == "auto" else config.microbatches
+    with_microbatches(config, parts)
+    if data.resize is not None and data.resize < data.image_size:
+        raise InputError(
+            f"resize must be at least image_size; got {data.resize} for images of "
+            f"{data.image_size}: raise --resize"
+        )
+    saves = (config.keep_every or config.checkpoint_every) / config.checkpoint_every
+    if saves < 1 or abs(saves - round(saves)) > 1e-6:
+        raise InputError(
+            "keep_every must be a multiple of checkpoint_every, or left out; got "
+            f"{config.keep_every} for {config.checkpoint_every}: choose a multiple"
+        )
     return config
 
 
@@ -45,67 +71,4 @@ def check_data(config: Config, examples: int) -> None:
             f"global_batch must not exceed the training examples; got "
             f"{config.global_batch} of {examples} in {config.data.dataset}: choose "
             f"--global-batch {examples} or less"
-        )
-
-
-def check_crop(config: Config, shape: tuple[int, ...]) -> None:
-    """Refuse a crop that is larger than the images it is cut from.
-
-    Args:
-        config: the run.
-        shape: shape of the first image, [H, W, C].
-
-    Raises:
-        InputError: evaluation, which crops without padding, could not cut it.
-    """
-    data = config.data
-    smallest = min(shape[:2]) if data.resize is None else data.resize
-    if data.augmentation != "random_resized_crop" and data.image_size > smallest:
-        raise InputError(
-            f"image_size must not exceed the images; got {data.image_size} for images "
-            f"of {shape[0]}x{shape[1]}: lower --image-size or set --resize"
-        )
-
-
-def _check_rule(optimizer: OptimizerConfig) -> None:
-    if optimizer.variant != "paper" and optimizer.optimizer != "lars":
-        raise InputError(
-            f"variant is a form of LARS; got {optimizer.variant} with optimizer "
-            f"{optimizer.optimizer}: leave --variant out, or choose --optimizer lars"
-        )
-
-
-def _check_sharding(config: Config) -> None:
-    kind = config.state_sharding
-    if kind != "none" and config.backend != "jit":
-        raise InputError(
-            f"state_sharding needs the back-end jit, where arrays are global; got "
-            f"{kind} with {config.backend}: leave --backend out, or choose "
-            "--state-sharding none"
-        )
-
-
-def _check_sizes(config: Config) -> None:
-    data = config.data
-    if data.augmentation == "random_resized_crop" and data.placement == "device":
-        raise InputError(
-            "random_resized_crop is cut on the host; got placement device: leave "
-            "--placement out, or choose --augmentation crop"
-        )
-    check_microbatches(config)
-    if data.resize is not None and data.resize < data.image_size:
-        raise InputError(
-            f"resize must be at least image_size; got {data.resize} for images of "
-            f"{data.image_size}: raise --resize"
-        )
-
-
-def _check_kept(config: Config) -> None:
-    if config.keep_every is None:
-        return
-    saves = config.keep_every / config.checkpoint_every
-    if saves < 1 or abs(saves - round(saves)) > 1e-6:
-        raise InputError(
-            "keep_every must be a multiple of checkpoint_every, or left out; got "
-            f"{config.keep_every} for {config.checkpoint_every}: choose a multiple"
         )

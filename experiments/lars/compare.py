@@ -11,7 +11,7 @@ import itertools
 import math
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,30 +19,19 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments.lars.check import check, check_data
-from experiments.lars.config import Config, OptimizerConfig, OptimizerName, replace
+from experiments.lars.config import Config, Grid, OptimizerConfig, OptimizerName
 from experiments.lars.trainer import Trainer
 from lars_jax.data import load_source
 from lars_jax.errors import InputError
 from lars_jax.optim import VARIANTS
 from lars_jax.report import accuracy_by_batch_figure
+from lars_jax.runs import check_ranges
 from lars_jax.train import NonFiniteError
+from lars_jax.train.config import replace_fields
 from lars_jax.train.record import append_row, environment, write_json, write_text
 
 CENTRES = {"lars": 4.0, "sgd": 0.1, "nesterov": 0.2, "lamb": 0.03}
 """Middle of the rates tried at a batch of 256, for LARS at eta = 0.001."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """What is compared, and how much tuning each cell may have."""
-
-    optimizers: tuple[str, ...]
-    """Names of optimizers, or of variants of LARS."""
-    batches: tuple[int, ...]
-    seeds: int
-    trials: int
-    tuning_holdout: int
-    rate_span: float
 
 
 def compare(config: Config, grid: Grid, directory: Path) -> str:
@@ -71,7 +60,7 @@ def compare(config: Config, grid: Grid, directory: Path) -> str:
                 append_row(directory / "results.jsonl", run)
                 runs.append(run)
                 progress.update()
-            rows.append(_summarise(name, batch, runs))
+            rows.append(_summarise(runs))
             tqdm.write(markdown(rows[-1:]).splitlines()[-1], file=sys.stderr)
     table = markdown(rows)
     write_text(directory / "table.md", table)
@@ -97,7 +86,7 @@ def cell_config(config: Config, name: str, batch: int) -> Config:
         rule = {"optimizer": name, "variant": "paper"}
     else:
         rule = {"optimizer": "lars", "variant": name}
-    return replace(config, global_batch=batch, **rule)
+    return replace_fields(config, global_batch=batch, **rule)
 
 
 def middle_rate(config: Config) -> float:
@@ -164,51 +153,36 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 
 def _run_cell(config: Config, name: str, grid: Grid) -> Iterator[dict[str, Any]]:
     """Yield a row for each trial and each seed of one optimizer at one batch size."""
-    batch = config.global_batch
-    tuning = Trainer.create(replace(config, holdout=grid.tuning_holdout))
+    cell = {"optimizer": name, "global_batch": config.global_batch}
+    tuning = Trainer.create(replace_fields(config, holdout=grid.tuning_holdout))
     scores = {}
     for rate in learning_rates(config, grid.trials, grid.rate_span):
         scores[rate] = _score(tuning, learning_rate=rate)
-        accuracy, _ = scores[rate]
-        yield _row(name, batch, "tune", rate, config.seed, accuracy)
+        run = {"rate": rate, "seed": config.seed, "accuracy": scores[rate][0]}
+        yield {"phase": "tune", **cell, **run}
     best = max(scores, key=lambda rate: scores[rate])
     final = Trainer.create(config)
     for seed in range(grid.seeds):
         accuracy, _ = _score(final, learning_rate=best, seed=seed)
-        yield _row(name, batch, "test", best, seed, accuracy)
+        run = {"rate": best, "seed": seed, "accuracy": accuracy}
+        yield {"phase": "test", **cell, **run}
 
 
 def _score(trainer: Trainer, **numbers: Any) -> tuple[float, float]:
     """Train once and return accuracy and negative loss; divergence scores nothing."""
-    config = replace(trainer.config, **numbers)
+    config = replace_fields(trainer.config, **numbers)
     try:
-        state, _ = trainer.fit(trainer.initial_state(config), seed=config.seed)
+        state, _ = trainer.fit(trainer.init(config), seed=config.seed)
     except NonFiniteError:
         return 0.0, -math.inf
     found = trainer.evaluate(state)
     return found["accuracy"], -found["loss"]
 
 
-def _row(
-    name: str, batch: int, phase: str, rate: float, seed: int, accuracy: float
-) -> dict[str, Any]:
-    return {
-        "phase": phase,
-        "optimizer": name,
-        "global_batch": batch,
-        "rate": rate,
-        "seed": seed,
-        "accuracy": accuracy,
-    }
-
-
-def _summarise(name: str, batch: int, runs: list[dict[str, Any]]) -> dict[str, Any]:
+def _summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
     tested = [run for run in runs if run["phase"] == "test"]
     accuracies = np.array([run["accuracy"] for run in tested])
-    return {
-        "optimizer": name,
-        "global_batch": batch,
-        "rate": tested[0]["rate"],
+    return {name: tested[0][name] for name in ("optimizer", "global_batch", "rate")} | {
         "mean": float(accuracies.mean()),
         "sd": float(accuracies.std(ddof=1)) if len(accuracies) > 1 else 0.0,
         "n": len(accuracies),
@@ -216,10 +190,7 @@ def _summarise(name: str, batch: int, runs: list[dict[str, Any]]) -> dict[str, A
 
 
 def _check_grid(config: Config, grid: Grid, directory: Path) -> None:
-    for name in ("seeds", "trials", "tuning_holdout"):
-        value = getattr(grid, name)
-        if value < 1:
-            raise InputError(f"compare needs at least one of {name}; got {value}")
+    check_ranges(grid)
     for name in ("optimizers", "batches"):
         values = getattr(grid, name)
         if not values or len(set(values)) < len(values):
@@ -233,8 +204,6 @@ def _check_grid(config: Config, grid: Grid, directory: Path) -> None:
                 "same here: leave one out"
             )
         rules[rule] = name
-    if not 1 <= grid.rate_span < math.inf:
-        raise InputError(f"rate_span must be 1 or more; got {grid.rate_span}")
     if config.optimizer.trust_coefficient == 0:
         raise InputError(
             "compare needs a trust_coefficient above 0; got 0, with which LARS stands "

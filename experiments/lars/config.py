@@ -5,7 +5,9 @@ frozen dataclass. Every field carries its meaning, which `--help` prints.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge
 
 from lars_jax.runs import (
     BelowOne,
@@ -15,9 +17,6 @@ from lars_jax.runs import (
     PositiveFloat,
     Seed,
 )
-from lars_jax.train.config import replace_fields as replace
-
-__all__ = ["Config", "replace"]
 
 NetworkName = Literal[
     "alexnet",
@@ -233,6 +232,29 @@ class Config:
         if self.microbatches == "auto":
             raise AssertionError("auto becomes a number once memory is known")
         return self.microbatches
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What `compare` compares, and how much tuning each cell may have."""
+
+    optimizers: tuple[Literal[OptimizerName, VariantName], ...] = ("lars", "nesterov")
+    """Optimizers to compare; the name of a variant is LARS in that form."""
+
+    batches: tuple[int, ...] = (64, 256, 1024)
+    """Global batch sizes."""
+
+    seeds: Positive = 3
+    """Runs of each cell at its best rate, evaluated on the test split."""
+
+    trials: Positive = 5
+    """Learning rates tried for each cell, on held-out training examples."""
+
+    tuning_holdout: Positive = 200
+    """Training examples held out for tuning."""
+
+    rate_span: Annotated[float, Ge(1)] = 16.0
+    """Ratio of the highest rate tried to the lowest, spaced evenly in the logarithm."""
 
 
 def rule_name(config: OptimizerConfig) -> str:

@@ -13,14 +13,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.lars.check import check_crop, check_data
+from experiments.lars.check import check_data
 from experiments.lars.config import Config
 from experiments.lars.program import ImageFacts
 from experiments.lars.shapes import Setting, fed_shape, tree_bytes
 from lars_jax.data import (
-    ChannelStatistics,
     Source,
-    center_crop,
     channel_statistics,
     evaluation_batches,
     evaluation_images,
@@ -32,6 +30,7 @@ from lars_jax.data import (
     read_batch,
     to_arrays,
 )
+from lars_jax.errors import InputError
 from lars_jax.train import DataParallel, Interrupt
 
 DEVICE_LIMIT = 2**30
@@ -102,52 +101,31 @@ class Inputs:
     def train_batches(
         self, *, start: int, stop: int, seed: int, interrupt: Interrupt
     ) -> Iterator[Any]:
-        """Yield the batches of steps `start` to `stop`, on the devices."""
+        """Return the batches of steps `start` to `stop`, on the devices."""
         batch = self.config.global_batch
         rows = self._train_rows(batch, start=start, stop=stop, seed=seed)
-        for row in interrupt.each(rows):
-            yield self.parallel.shard_batch(row)
+        return map(self.parallel.shard_batch, interrupt.each(rows))
 
     def calibration_batches(self, *, seed: int, interrupt: Interrupt) -> Iterator[Any]:
-        """Yield the training batches that batch statistics are estimated from."""
+        """Return the training batches that batch statistics are estimated from."""
         examples = min(CALIBRATION_EXAMPLES, len(self.train))
         batch = self._calibration_batch()
         steps = max(1, examples // batch)
         rows = self._train_rows(batch, start=0, stop=steps, seed=seed)
-        for row in interrupt.each(rows):
-            yield self._evaluating.shard_batch(row)
+        return map(self._evaluating.shard_batch, interrupt.each(rows))
 
     def evaluation_batches(self, interrupt: Interrupt) -> Iterator[Any]:
-        """Yield every evaluation example once, the last batch padded."""
+        """Return every evaluation example once, the last batch padded."""
         size = min(self.config.eval_batch, len(self.evaluation))
         batch = _whole(size, self.parallel.num_devices, up=True)
         mine = self.parallel.local_rows(batch)
         if self.evaluation.arrays:
             rows = evaluation_batches(len(self.evaluation), batch, rows=mine)
         else:
-            data = self.config.data
-            rows = evaluation_images(
-                self.evaluation.source,
-                batch,
-                resize=data.resize,
-                size=data.image_size,
-                rows=mine,
-            )
-        for row in interrupt.each(rows):
-            yield self._evaluating.shard_batch(row)
-
-    def evaluation_examples(self, index: np.ndarray) -> np.ndarray:
-        """Return some evaluation images as the network sees them, before scaling.
-
-        Args:
-            index: places in the evaluation data, at least one.
-
-        Returns:
-            uint8 [M, S, S, C].
-        """
-        source, data = self.evaluation.source, self.config.data
-        images = read_batch(source, index.tolist(), resize=data.resize).image
-        return center_crop(images, data.image_size)
+            data, source = self.config.data, self.evaluation.source
+            cut = {"resize": data.resize, "size": data.image_size}
+            rows = evaluation_images(source, batch, rows=mine, **cut)
+        return map(self._evaluating.shard_batch, interrupt.each(rows))
 
     @property
     def _evaluating(self) -> DataParallel:
@@ -166,27 +144,18 @@ class Inputs:
     def _train_rows(
         self, batch: int, *, start: int, stop: int, seed: int
     ) -> Iterator[dict[str, np.ndarray]]:
-        mine = self.parallel.local_rows(batch)
+        rows = self.parallel.local_rows(batch)
+        place = {"seed": seed, "batch": batch, "start": start, "steps": stop}
         if self.train.arrays:
-            return index_batches(
-                len(self.train),
-                seed=seed,
-                batch=batch,
-                start=start,
-                steps=stop,
-                rows=mine,
-            )
+            return index_batches(len(self.train), rows=rows, **place)
         data = self.config.data
         return image_batches(
             self.train.source,
-            seed=seed,
-            batch=batch,
-            start=start,
-            steps=stop,
             resize=data.resize,
             size=data.image_size,
             random_resized_crop=data.augmentation == "random_resized_crop",
-            rows=mine,
+            rows=rows,
+            **place,
         )
 
 
@@ -204,60 +173,48 @@ def load_inputs(config: Config, parallel: DataParallel) -> Inputs:
         evaluation = load_source(data.dataset, data.test_split, data_dir=data.data_dir)
     check_data(config, len(train))
     for source in (train, evaluation):
-        check_crop(config, np.shape(source[0][0]))
+        height, width = np.shape(source[0][0])[:2]
+        smallest = min(height, width) if data.resize is None else data.resize
+        # Evaluation crops without padding.
+        if data.augmentation != "random_resized_crop" and data.image_size > smallest:
+            raise InputError(
+                f"image_size must not exceed the images; got {data.image_size} for "
+                f"images of {height}x{width}: lower --image-size or set --resize"
+            )
     placed = _place(config, parallel, train), _place(config, parallel, evaluation)
-    return Inputs(
-        config=config,
-        parallel=parallel,
-        facts=_facts(config, train, placed[0]),
-        class_names=train.class_names,
-        train=placed[0],
-        evaluation=placed[1],
-    )
+    facts = _facts(config, train, placed[0])
+    return Inputs(config, parallel, facts, train.class_names, *placed)
 
 
 def _place(config: Config, parallel: DataParallel, source: Source) -> Split:
-    if not _on_device(config, source):
+    data = config.data
+    height, width, channels = np.shape(source[0][0])
+    pixels = height * width if data.resize is None else data.resize**2
+    small = len(source) * pixels * channels <= DEVICE_LIMIT
+    wanted = data.placement == "device" or (data.placement == "auto" and small)
+    if data.augmentation == "random_resized_crop" or not wanted:
         return Split(source, {})
-    arrays = to_arrays(source, resize=config.data.resize)
+    arrays = to_arrays(source, resize=data.resize)
     placed = {"image": arrays.image, "label": arrays.label}
     return Split(source, parallel.replicate(placed))
 
 
-def _on_device(config: Config, source: Source) -> bool:
-    data = config.data
-    if data.augmentation == "random_resized_crop" or data.placement == "host":
-        return False
-    if data.placement == "device":
-        return True
-    height, width, channels = np.shape(source[0][0])
-    if data.resize is not None:
-        height = width = data.resize
-    return len(source) * height * width * channels <= DEVICE_LIMIT
-
-
 def _facts(config: Config, source: Source, split: Split) -> ImageFacts:
-    statistics = known_statistics(config.data.dataset) or _statistics(
-        config, source, split
-    )
-    caffe = config.data.scaling == "caffe"
-    return ImageFacts(
-        num_classes=len(source.class_names),
-        channels=len(statistics.mean),
-        mean=tuple(statistics.mean),
+    data = config.data
+    statistics = known_statistics(data.dataset)
+    if statistics is None and split.arrays:
+        statistics = channel_statistics(np.asarray(split.arrays["image"]))
+    elif statistics is None:
+        # A fair sample of a large data set.
+        stride = max(1, len(source) // STATISTICS_EXAMPLES)
+        sample = range(0, len(source), stride)
+        read = read_batch(source, sample, resize=data.resize or data.image_size)
+        statistics = channel_statistics(read.image)
+    mean, std = map(tuple, statistics)
+    if data.scaling == "caffe":
         # Dividing by 1 / 255 takes back the division by 255.
-        std=tuple(1 / 255 if caffe else value for value in statistics.std),
-    )
-
-
-def _statistics(config: Config, source: Source, split: Split) -> ChannelStatistics:
-    """Measure the channels on the whole of a small data set, or on a fair sample."""
-    if split.arrays:
-        return channel_statistics(np.asarray(split.arrays["image"]))
-    stride = max(1, len(source) // STATISTICS_EXAMPLES)
-    sample = range(0, len(source), stride)
-    side = config.data.resize or config.data.image_size
-    return channel_statistics(read_batch(source, sample, resize=side).image)
+        std = (1 / 255,) * len(mean)
+    return ImageFacts(len(source.class_names), len(mean), mean, std)
 
 
 def _whole(size: int, unit: int, *, up: bool = False) -> int:

@@ -4,16 +4,14 @@ A step on one device needs, in bytes, by the account of its compiler
 
     arguments + outputs - aliased + temporaries
 
-and beside it lie evaluation data and batches that the loop has sent ahead. Arguments
-are the state, the batch and the training data; temporaries grow with the micro-batch.
-A compilation takes seconds to minutes, so shapes are asked first, and where the whole
+and beside it lie evaluation data and batches that the loop has sent ahead. A
+compilation takes seconds to minutes, so shapes are asked first, and where the whole
 batch fits by them nothing is compiled.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +19,13 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from experiments.lars.config import Config, replace
-from experiments.lars.program import build_train_step, placement, state_shapes
-from experiments.lars.shapes import (
-    Setting,
-    batch_shapes,
-    resident_bytes,
-    residual_bytes,
-    tree_bytes,
-)
+from experiments.lars.config import Config
+from experiments.lars.program import build_train_step, state_shapes
+from experiments.lars.shapes import Setting, batch_shapes, residual_bytes, tree_bytes
 from lars_jax.errors import InputError
 from lars_jax.train import DataParallel
 from lars_jax.train.ahead import AheadOfTime
+from lars_jax.train.config import replace_fields
 from lars_jax.train.loop import MAX_IN_FLIGHT
 
 GIB = 2**30
@@ -103,19 +96,21 @@ def choose_microbatches(config: Config, setting: Setting, limit: int) -> Choice:
     >>> print(choose_microbatches(Config(), setting, 2**30).reason)
     1 micro-batch of 256 examples: by its shapes it takes at most 0.09 of 0.90 GiB
     """
-    devices, usable = setting.parallel.num_devices, int(SHARE * limit)
-    cut = partial(with_microbatches, config, devices=devices)
+    parallel, usable = setting.parallel, int(SHARE * limit)
+    devices = parallel.num_devices
     if config.microbatches != "auto":
-        asked = cut(config.microbatches)
+        asked = with_microbatches(config, config.microbatches, devices)
         return Choice(asked, f"{_in_words(asked)}, as asked")
-    whole = cut(1)
+    whole = with_microbatches(config, 1, devices)
     batch = _batch_bytes(setting, config.global_batch)
     beside = setting.beside + batch * steps_ahead(setting, config.global_batch)
-    resident, gradients = resident_bytes(whole, setting)
-    resident += batch + beside
-    residuals = residual_bytes(whole, setting.facts) // devices
+    state = state_shapes(whole, setting.facts, parallel.mesh)
+    # Only pmap keeps the old state beside the new one.
+    states = tree_bytes(state, shard=True) * (2 if parallel.backend == "pmap" else 1)
+    resident = states + tree_bytes(setting.shared) + batch + beside
+    residuals = residual_bytes(whole, setting.facts, state) // devices
     # Gradients are there twice: as computed and as accumulated.
-    fixed = resident + 2 * gradients
+    fixed = resident + 2 * tree_bytes(state.params)
     most = int(fixed + MARGIN * residuals)
     if most <= usable:
         reason = f"by its shapes it takes at most {_gib(most, usable)}"
@@ -123,7 +118,8 @@ def choose_microbatches(config: Config, setting: Setting, limit: int) -> Choice:
     steps: dict[int, AheadOfTime] = {}
 
     def measure(parts: int) -> int:
-        steps[parts], size = compile_step(cut(parts), setting)
+        cut = with_microbatches(config, parts, devices)
+        steps[parts], size = compile_step(cut, setting)
         return size + beside
 
     tried, by_preference = {}, _legal_parts(config, devices)
@@ -132,13 +128,21 @@ def choose_microbatches(config: Config, setting: Setting, limit: int) -> Choice:
         fitting = [parts for parts, size in tried.items() if size <= usable]
         if fitting:
             parts = min(fitting)
+            cut = with_microbatches(config, parts, devices)
             reason = _reason(parts, legal, tried, fixed, limit)
-            line = f"{_in_words(cut(parts))}: {reason}"
-            return Choice(cut(parts), line, steps[parts], tried[parts], tried)
+            line = f"{_in_words(cut)}: {reason}"
+            return Choice(cut, line, steps[parts], tried[parts], tried)
     parts = by_preference[-1][-1]
     what = "its compiled step" if tried else "state, data and batch"
-    size = _gib(tried.get(parts, resident), usable)
-    raise _refusal(cut(parts), devices, size, what)
+    span = with_microbatches(config, parts, devices).model.span or config.global_batch
+    spans = f" in spans of {span}" if config.model.has_batch_norm else ""
+    raise InputError(
+        "a micro-batch must fit the memory of a device; got "
+        f"{_gib(tried.get(parts, resident), usable)} for {what}, "
+        f"{config.global_batch // parts} examples{spans} over {devices} "
+        f"device{'' if devices == 1 else 's'}: set --devices to more, --bn-span or "
+        "--global-batch to less, or --dtype to bfloat16"
+    )
 
 
 def compile_step(config: Config, setting: Setting) -> tuple[AheadOfTime, int]:
@@ -149,21 +153,15 @@ def compile_step(config: Config, setting: Setting) -> tuple[AheadOfTime, int]:
         setting: what its steps are given.
     """
     facts, parallel = setting.facts, setting.parallel
-    batch = batch_shapes(config.global_batch, setting.image)
-    if parallel.backend == "pmap":
-        lead = parallel.num_devices
-        batch = {
-            name: x.update(shape=(lead, x.shape[0] // lead, *x.shape[1:]))
-            for name, x in batch.items()
-        }
     step = AheadOfTime(build_train_step(config, facts, parallel))
-    state = state_shapes(config, facts)
-    placed = placement(config, facts, parallel).state
-    if placed is None:
-        placed = jax.tree.map(lambda _: parallel.replicated, state)
     # With shardings the program is the very one that arrays would get.
-    state = jax.tree.map(lambda x, place: x.update(sharding=place), state, placed)
-    batch = {name: x.update(sharding=parallel.sharded) for name, x in batch.items()}
+    state = state_shapes(config, facts, parallel.mesh)
+    batch = batch_shapes(config.global_batch, setting.image)
+    lead = parallel.num_devices
+    for name, x in batch.items():
+        count, *rest = x.shape
+        mapped = (lead, count // lead) if parallel.backend == "pmap" else (count,)
+        batch[name] = x.update(shape=(*mapped, *rest), sharding=parallel.sharded)
     found = step.compile(state, batch, setting.shared).memory_analysis()
     return step, (
         found.argument_size_in_bytes
@@ -173,7 +171,7 @@ def compile_step(config: Config, setting: Setting) -> tuple[AheadOfTime, int]:
     )
 
 
-def with_microbatches(config: Config, parts: int, devices: int) -> Config:
+def with_microbatches(config: Config, parts: int, devices: int = 1) -> Config:
     """Return a configuration with its micro-batches, and a ghost batch to match.
 
     `per_device` becomes a number as soon as the devices are known, so that it gives the
@@ -185,24 +183,45 @@ def with_microbatches(config: Config, parts: int, devices: int) -> Config:
         devices: devices that share each of them.
 
     Raises:
-        InputError: an example or a ghost batch would be cut.
+        InputError: an example or a ghost batch would be cut; it names both sizes and a
+            way out.
 
-    >>> config = replace(Config(), global_batch=256, bn_span="per_device")
+    >>> config = replace_fields(Config(), global_batch=256, bn_span="per_device")
     >>> with_microbatches(config, 2, 8).model.bn_span
     16
     """
-    config = replace(config, microbatches=parts)
-    share, rest = divmod(config.global_batch, parts * devices)
+    part, rest = divmod(config.global_batch, parts)
+    if rest:
+        raise InputError(
+            f"microbatches must divide global_batch; got {parts} of "
+            f"{config.global_batch}: set --microbatches to a divisor"
+        )
+    share, rest = divmod(part, devices)
     if rest:
         raise InputError(
             "global_batch must be a multiple of microbatches x devices; got "
             f"{config.global_batch} for {parts} x {devices}: set --global-batch to a "
             f"multiple of {parts * devices}, or --devices to fewer"
         )
-    if config.model.bn_span == "per_device" and config.model.has_batch_norm:
-        config = replace(config, bn_span=share)
-    check_microbatches(config)
+    config = replace_fields(config, microbatches=parts)
+    if not config.model.has_batch_norm:
+        return config
+    if config.model.bn_span == "per_device":
+        config = replace_fields(config, bn_span=share)
     span = config.model.span
+    if span is None and parts > 1:
+        raise InputError(
+            "bn_span must be a number or per_device where batch normalisation meets "
+            f"micro-batches; got global with {parts} micro-batches of {part} examples: "
+            f"set --bn-span to a divisor of {part}, such as "
+            f"{math.gcd(part, USUAL_SPAN)}"
+        )
+    # A whole batch may be less than a ghost batch; a part of one would cut it.
+    if span is not None and part % span and (parts > 1 or span < part):
+        raise InputError(
+            f"bn_span must divide a micro-batch; got {span} of {part} examples: set "
+            "--bn-span to a divisor"
+        )
     # Under jit examples may move between devices; a mapped step has only its own.
     if config.backend != "jit" and parts > 1 and span is not None and share % span:
         raise InputError(
@@ -213,57 +232,39 @@ def with_microbatches(config: Config, parts: int, devices: int) -> Config:
     return config
 
 
-def check_microbatches(config: Config) -> None:
-    """Refuse micro-batches that do not come out even, or would cut a ghost batch.
-
-    While their number is open it may still be one.
-
-    Raises:
-        InputError: naming both sizes and a way out.
-    """
-    span = config.model.bn_span
-    parts = 1 if config.microbatches == "auto" else config.microbatches
-    part, rest = divmod(config.global_batch, parts)
-    if rest:
-        raise InputError(
-            f"microbatches must divide global_batch; got {parts} of "
-            f"{config.global_batch}: set --microbatches to a divisor"
-        )
-    if not config.model.has_batch_norm:
-        return
-    if span == "global" and parts > 1:
-        raise InputError(
-            "bn_span must be a number or per_device where batch normalisation meets "
-            f"micro-batches; got global with {parts} micro-batches of {part} examples: "
-            f"set --bn-span to a divisor of {part}, such as "
-            f"{math.gcd(part, USUAL_SPAN)}"
-        )
-    # A whole batch may be less than a ghost batch; a part of one would cut it.
-    if isinstance(span, int) and part % span and (parts > 1 or span < part):
-        raise InputError(
-            f"bn_span must divide a micro-batch; got {span} of {part} examples: set "
-            "--bn-span to a divisor"
-        )
-
-
 def steps_ahead(setting: Setting, batch: int) -> int:
     """Return how many steps the loop may run ahead, with their batches on the device.
 
     Args:
         setting: what the steps are given.
         batch: global batch.
-
-    Images of 224 x 224 on one device, for a batch of 32,768 and of 1024:
-
-    >>> from experiments.lars.shapes import assumed_facts
-    >>> from lars_jax.train import data_mesh
-    >>> parallel = DataParallel(data_mesh(1))
-    >>> setting = Setting(parallel, assumed_facts(Config()), (224, 224, 3))
-    >>> steps_ahead(setting, 32768), steps_ahead(setting, 1024)
-    (1, 6)
     """
     size = max(1, _batch_bytes(setting, batch))
     return max(1, min(MAX_IN_FLIGHT, QUEUE_BYTES // size))
+
+
+def freeze_auto(config: Config, resolved: Mapping[str, Any]) -> Config:
+    """Return a configuration with the ghost batch and the parts its run began with.
+
+    On as many devices as before a run goes on in the same parts, whatever memory is
+    free by then, so that it ends in the same bits. On others parts may change. A ghost
+    batch per device would change the run itself, so it stays what it was.
+
+    Args:
+        config: as asked for.
+        resolved: as `Trainer.resolved` returned it; empty: there is nothing to keep to.
+
+    >>> config = replace_fields(Config(), bn_span="per_device", devices=1)
+    >>> found = freeze_auto(config, {"microbatches": 4, "bn_span": 8, "devices": 2})
+    >>> found.model.bn_span, found.microbatches
+    (8, 'auto')
+    """
+    if config.model.bn_span == "per_device":
+        config = replace_fields(config, bn_span=resolved.get("bn_span", "per_device"))
+    devices = jax.device_count() if config.devices is None else config.devices
+    if config.microbatches == "auto" and devices == resolved.get("devices"):
+        config = replace_fields(config, microbatches=resolved["microbatches"])
+    return config
 
 
 def device_memory(config: Config, parallel: DataParallel) -> int:
@@ -275,11 +276,6 @@ def device_memory(config: Config, parallel: DataParallel) -> int:
     Args:
         config: the run.
         parallel: its mesh. With several processes all of them have to call this.
-
-    >>> from lars_jax.train import data_mesh
-    >>> config = replace(Config(), device_memory=0.5)
-    >>> device_memory(config, DataParallel(data_mesh(1)))
-    536870912
     """
     if config.device_memory is not None:
         return int(config.device_memory * GIB)
@@ -307,15 +303,16 @@ def process_memory(root: Path = Path("/")) -> int:
     free = [] if known is None else [1024 * known]
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        mount, limit, usage = root / "sys/fs/cgroup", "memory.max", "memory.current"
         # Version 2 names no controllers.
-        if controllers:
-            mount /= "memory"
+        if not controllers:
+            mount, limit, usage = "sys/fs/cgroup", "memory.max", "memory.current"
+        elif "memory" in controllers.split(","):
+            mount = "sys/fs/cgroup/memory"
             limit, usage = "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
         # A group is limited by all that it lies in.
-        own = mount / path.lstrip("/")
+        own = root / mount / path.lstrip("/")
         for group in (own, *own.parents):
             most, used = _lines(group / limit), _lines(group / usage)
             if most and used and most[0].isdecimal():
@@ -323,40 +320,6 @@ def process_memory(root: Path = Path("/")) -> int:
                 cached = _numbers(group / "memory.stat").get("inactive_file", 0)
                 free.append(int(most[0]) - int(used[0]) + cached)
     return max(0, min(free, default=GIB))
-
-
-def resolved(config: Config, devices: int, reason: str) -> dict[str, Any]:
-    """Return what the record of a run keeps of a `Choice` and the number of devices."""
-    return {
-        "microbatches": config.microbatches,
-        "bn_span": config.model.bn_span,
-        "devices": devices,
-        "reason": reason,
-    }
-
-
-def freeze_auto(config: Config, resolved: Mapping[str, Any]) -> Config:
-    """Return a configuration with the ghost batch and the parts its run began with.
-
-    On as many devices as before a run goes on in the same parts, whatever memory is
-    free by then, so that it ends in the same bits. On others parts may change. A ghost
-    batch per device would change the run itself, so it stays what it was.
-
-    Args:
-        config: as asked for.
-        resolved: as `resolved` returned it; empty: there is nothing to keep to.
-
-    >>> config = replace(Config(), bn_span="per_device", devices=1)
-    >>> found = freeze_auto(config, {"microbatches": 4, "bn_span": 8, "devices": 2})
-    >>> found.model.bn_span, found.microbatches
-    (8, 'auto')
-    """
-    if config.model.bn_span == "per_device":
-        config = replace(config, bn_span=resolved.get("bn_span", "per_device"))
-    devices = jax.device_count() if config.devices is None else config.devices
-    if config.microbatches == "auto" and devices == resolved.get("devices"):
-        config = replace(config, microbatches=resolved["microbatches"])
-    return config
 
 
 def _search(
@@ -368,12 +331,8 @@ def _search(
 ) -> dict[int, int]:
     """Return the bytes of the numbers of parts that were tried on the way to the least.
 
-    Args:
-        legal: numbers of parts, fewest first.
-        fixed: bytes that any of them needs.
-        residuals: bytes that the whole batch needs beside, as far as is known.
-        usable: bytes that there are.
-        measure: compiles a step in so many parts and returns its bytes.
+    `measure` compiles a step; by its answer `residuals`, the bytes that the whole batch
+    needs beside the fixed ones, are known better.
     """
     sizes: dict[int, int] = {}
     # What lies before `low` is too large, and from `high` on it fits.
@@ -419,17 +378,6 @@ def _reason(
         about = "" if larger in sizes else "about "
         line += f"; the next larger takes {about}{sizes.get(larger, guess) / GIB:.2f}"
     return f"{line} ({SHARE:.0%} of {limit / GIB:.2f} are planned with)"
-
-
-def _refusal(config: Config, devices: int, size: str, what: str) -> InputError:
-    span = config.model.span or config.global_batch
-    spans = f" in spans of {span}" if config.model.has_batch_norm else ""
-    return InputError(
-        f"a micro-batch must fit the memory of a device; got {size} for {what}, "
-        f"{config.global_batch // config.parts} examples{spans} over {devices} "
-        f"device{'' if devices == 1 else 's'}: set --devices to more, --bn-span or "
-        "--global-batch to less, or --dtype to bfloat16"
-    )
 
 
 def _in_words(config: Config) -> str:

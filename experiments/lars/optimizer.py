@@ -36,6 +36,7 @@ def make_optimizer(
     >>> print(learning_rate(OptimizerConfig(), state, jnp.array(50)))
     0.5
     """
+    mask = exclude(BIAS_AND_NORM) if config.excluded == "bias_and_norm" else True
 
     def factory(
         learning_rate: float,
@@ -57,7 +58,31 @@ def make_optimizer(
             end=end_learning_rate,
             decay_from=config.decay_from,
         )
-        return _rule(config, schedule, momentum, weight_decay, trust_coefficient)
+        if config.optimizer == "lars":
+            return lars(
+                schedule,
+                weight_decay,
+                mask,
+                trust_coefficient,
+                trust_ratio_mask=mask,
+                momentum=momentum,
+                variant=config.variant,
+            )
+        if config.optimizer == "lamb":
+            return lamb(
+                schedule,
+                b1=momentum,
+                weight_decay=weight_decay,
+                weight_decay_mask=mask,
+                trust_ratio_mask=mask,
+            )
+        # The chain of LARS with every trust ratio one.
+        return optax.chain(
+            record_norms(schedule),
+            optax.add_decayed_weights(weight_decay, None if mask is True else mask),
+            optax.scale_by_learning_rate(schedule),
+            optax.trace(momentum, nesterov=config.optimizer == "nesterov"),
+        )
 
     return optax.inject_hyperparams(factory)(
         learning_rate=config.learning_rate,
@@ -87,38 +112,3 @@ def learning_rate(
         decay_from=config.decay_from,
     )
     return schedule(step)
-
-
-def _rule(
-    config: OptimizerConfig,
-    schedule: optax.Schedule,
-    momentum: float,
-    weight_decay: float,
-    trust_coefficient: float,
-) -> optax.GradientTransformation:
-    mask = exclude(BIAS_AND_NORM) if config.excluded == "bias_and_norm" else True
-    if config.optimizer == "lars":
-        return lars(
-            schedule,
-            weight_decay,
-            mask,
-            trust_coefficient,
-            trust_ratio_mask=mask,
-            momentum=momentum,
-            variant=config.variant,
-        )
-    if config.optimizer == "lamb":
-        return lamb(
-            schedule,
-            b1=momentum,
-            weight_decay=weight_decay,
-            weight_decay_mask=mask,
-            trust_ratio_mask=mask,
-        )
-    # The chain of LARS with every trust ratio one.
-    return optax.chain(
-        record_norms(schedule),
-        optax.add_decayed_weights(weight_decay, None if mask is True else mask),
-        optax.scale_by_learning_rate(schedule),
-        optax.trace(momentum, nesterov=config.optimizer == "nesterov"),
-    )

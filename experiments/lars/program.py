@@ -7,11 +7,12 @@ in the batch. Cropping, mirroring and normalisation happen inside the step in bo
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import AbstractMesh, Mesh
 
 from experiments.lars.config import Config
 from experiments.lars.optimizer import learning_rate, make_optimizer
@@ -45,8 +46,8 @@ class ImageFacts:
 
 
 @dataclass(frozen=True)
-class Program:
-    """Steps over a mesh; numbers that a sweep varies live in the state, not in here.
+class Steps:
+    """Programs over a mesh; numbers that a sweep varies live in the state, not in here.
 
     Attributes:
         train_step: `(state, batch, shared) -> (state, metrics)`.
@@ -54,7 +55,7 @@ class Program:
         predict: `(state, batch, shared) -> (probabilities [B, classes], labels [B])`.
         statistics: `(state, batch, shared) -> model_state` of one batch alone.
         network: the network, as evaluation applies it.
-        shardings: of the state, or a prefix of it.
+        shapes: of the state, with their shardings.
     """
 
     train_step: AheadOfTime
@@ -62,7 +63,7 @@ class Program:
     predict: AheadOfTime
     statistics: AheadOfTime
     network: Network
-    shardings: Any
+    shapes: TrainState
 
 
 def build_program(
@@ -70,7 +71,7 @@ def build_program(
     facts: ImageFacts,
     parallel: DataParallel,
     train_step: AheadOfTime | None = None,
-) -> Program:
+) -> Steps:
     """Return the steps of a run, not yet compiled.
 
     Args:
@@ -80,13 +81,33 @@ def build_program(
         train_step: of `build_train_step` for the same arguments; None: a new one.
     """
     network = make_network(config, facts)
+    shapes = state_shapes(config, facts, parallel.mesh)
+    split = None if config.state_sharding == "none" else shardings(shapes)
+    # Evaluation is the same under every back-end.
     evaluating = DataParallel(parallel.mesh, "jit")
-    placed = placement(config, facts, parallel)
 
-    def predict(state: TrainState, batch: Batch, shared: Shared) -> Any:
+    def pure(step: Step) -> AheadOfTime:
+        return AheadOfTime(evaluating.compile_pure(step, split))
+
+    def logits_and_labels(state: TrainState, batch: Batch, shared: Shared) -> Any:
         images = prepare(config, facts, batch, shared, train=False)
         logits, _ = network.apply(state.params, state.model_state, images)
-        return jax.nn.softmax(logits), pick(batch, shared, "label")
+        return logits, pick(batch, shared, "label")
+
+    def eval_step(state: TrainState, batch: Batch, shared: Shared) -> Shared:
+        logits, labels = logits_and_labels(state, batch, shared)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        hits = jnp.argmax(logits, axis=-1) == labels
+        mask = batch["mask"]
+        return {
+            "loss": jnp.sum(jnp.where(mask, losses, 0.0)),
+            "accuracy": jnp.sum(hits & mask),
+            "count": jnp.sum(mask),
+        }
+
+    def predict(state: TrainState, batch: Batch, shared: Shared) -> Any:
+        logits, labels = logits_and_labels(state, batch, shared)
+        return jax.nn.softmax(logits), labels
 
     def statistics(state: TrainState, batch: Batch, shared: Shared) -> Any:
         images = prepare(config, facts, batch, shared, train=True)
@@ -94,17 +115,13 @@ def build_program(
             network, state.params, state.model_state, images, shared["key"]
         )
 
-    return Program(
+    return Steps(
         train_step=train_step or AheadOfTime(build_train_step(config, facts, parallel)),
-        eval_step=AheadOfTime(
-            evaluating.compile_pure(
-                make_eval_step(config, facts, network), placed.state
-            )
-        ),
-        predict=AheadOfTime(evaluating.compile_pure(predict, placed.state)),
-        statistics=AheadOfTime(evaluating.compile_pure(statistics, placed.state)),
+        eval_step=pure(eval_step),
+        predict=pure(predict),
+        statistics=pure(statistics),
         network=network,
-        shardings=parallel.replicated if placed.state is None else placed.state,
+        shapes=shapes,
     )
 
 
@@ -129,61 +146,41 @@ def make_state(
     return TrainState.create(params, model_state, tx)
 
 
-def state_shapes(config: Config, facts: ImageFacts) -> TrainState:
-    """Return the shapes of the state of a configuration."""
+def state_shapes(
+    config: Config, facts: ImageFacts, mesh: Mesh | AbstractMesh | None = None
+) -> TrainState:
+    """Return the shapes of the state of a configuration, and where a mesh has it."""
     network = make_network(config, facts)
-    return jax.eval_shape(lambda: make_state(config, facts, network, jax.random.key(0)))
-
-
-class Placement(NamedTuple):
-    """Where state and gradients lie; None where that is whole on every device."""
-
-    state: TrainState | None
-    gradients: Any
-
-
-def placement(config: Config, facts: ImageFacts, parallel: DataParallel) -> Placement:
-    """Return where a configuration wants the state of its network to lie."""
-    if config.state_sharding == "none":
-        return Placement(None, None)
-    shapes = state_shapes(config, facts)
-    return Placement(
-        state_shardings(shapes, parallel.mesh, config.state_sharding),
-        parameter_shardings(shapes.params, parallel.mesh),
+    found = jax.eval_shape(
+        lambda: make_state(config, facts, network, jax.random.key(0))
     )
+    if mesh is None:
+        return found
+    places = state_shardings(found, mesh, config.state_sharding)
+    return jax.tree.map(lambda x, place: x.update(sharding=place), found, places)
+
+
+def shardings(shapes: Any) -> Any:
+    """Return where the arrays lie whose shapes these are."""
+    return jax.tree.map(lambda x: x.sharding, shapes)
 
 
 def build_train_step(config: Config, facts: ImageFacts, parallel: DataParallel) -> Step:
-    """Return the training step over the mesh, not yet compiled."""
-    # Only a mapped step has an axis for batch normalisation to average over.
-    network = make_network(config, facts, parallel.axis_name)
-    placed = placement(config, facts, parallel)
-    step = make_train_step(config, facts, network, parallel.axis_name, placed.gradients)
-    return parallel.compile(step, placed.state)
-
-
-def make_train_step(
-    config: Config,
-    facts: ImageFacts,
-    network: Network,
-    axis_name: str | None = None,
-    gradients: Any = None,
-) -> Step:
-    """Return the pure training step of a configuration.
+    """Return the training step over the mesh, not yet compiled.
 
     `shared["key"]` is the key of the seed. What an image looks like depends on it and
     on the image's example and epoch alone; what is dropped, on it, the step and the
     example. Neither depends on devices or micro-batches.
-
-    Args:
-        config: the run.
-        facts: what network and preprocessing must know of the data.
-        network: built for the same axis.
-        axis_name: mapped axis to average over, if any.
-        gradients: their shardings where they are split, under `jit`.
     """
+    # Only a mapped step has an axis for batch normalisation to average over.
+    network = make_network(config, facts, parallel.axis_name)
     # Of this optimizer only the rules are used: its numbers are in the state.
     tx = make_optimizer(config.optimizer, total_steps=1, steps_per_epoch=1.0)
+    places = gradients = None
+    if config.state_sharding != "none":
+        shapes = state_shapes(config, facts, parallel.mesh)
+        places = shardings(shapes)
+        gradients = parameter_shardings(shapes.params, parallel.mesh)
 
     def train_step(state: TrainState, batch: Batch, shared: Shared) -> Any:
         key = jax.random.fold_in(shared["key"], state.step)
@@ -199,12 +196,12 @@ def make_train_step(
             microbatches=config.parts,
             unit=config.model.span or 1,
             merge=merge_running,
-            axis_name=axis_name,
+            axis_name=parallel.axis_name,
         )
         norms = layer_norms(state.opt_state)
         return state, metrics | {"learning_rate": rate, "layer_norms": norms}
 
-    return train_step
+    return parallel.compile(train_step, places)
 
 
 def make_loss(
@@ -242,25 +239,6 @@ def make_loss(
     return loss_fn
 
 
-def make_eval_step(config: Config, facts: ImageFacts, network: Network) -> Step:
-    """Return the sums of loss, hits and examples over a batch, padding left out."""
-
-    def eval_step(state: TrainState, batch: Batch, shared: Shared) -> Shared:
-        images = prepare(config, facts, batch, shared, train=False)
-        labels = pick(batch, shared, "label")
-        logits, _ = network.apply(state.params, state.model_state, images)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        hits = jnp.argmax(logits, axis=-1) == labels
-        mask = batch["mask"]
-        return {
-            "loss": jnp.sum(jnp.where(mask, losses, 0.0)),
-            "accuracy": jnp.sum(hits & mask),
-            "count": jnp.sum(mask),
-        }
-
-    return eval_step
-
-
 def prepare(
     config: Config, facts: ImageFacts, batch: Batch, shared: Shared, *, train: bool
 ) -> jax.Array:
@@ -289,13 +267,7 @@ def pick(batch: Batch, shared: Shared, name: str) -> jax.Array:
 def make_network(
     config: Config, facts: ImageFacts, axis_name: str | None = None
 ) -> Network:
-    """Return the network of a configuration.
-
-    Args:
-        config: the run.
-        facts: gives the number of classes.
-        axis_name: mapped axis over which batch normalisation averages, if any.
-    """
+    """Return the network of a configuration, for a step mapped over an axis if any."""
     model = config.model
     return build(
         model.network,

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from experiments.lars.config import OptimizerConfig, rule_name
 from experiments.lars.inputs import Inputs
+from lars_jax.data import center_crop, read_batch
 from lars_jax.errors import InputError
 from lars_jax.report import Mistakes, write_report
 from lars_jax.runs import read_run
@@ -18,25 +20,20 @@ MOST_MISTAKES = 40
 
 def save_mistakes(
     directory: Path, inputs: Inputs, probabilities: np.ndarray, labels: np.ndarray
-) -> Path:
+) -> None:
     """Write the evaluation examples that the network gets wrong, with its answers.
 
-    Args:
-        directory: the run directory.
-        inputs: holds the evaluation data, N examples.
-        probabilities: what the network makes of them, float32 [N, classes].
-        labels: what they are, int32 [N].
-
-    Returns:
-        The path of the `npz` file.
+    It makes `probabilities` of them, float32 [N, classes]; `labels` are int32 [N].
     """
     predictions = probabilities.argmax(axis=-1)
     confidence = probabilities.max(axis=-1)
     wrong = np.flatnonzero(predictions != labels)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES]
-    nothing = np.zeros((0, 1, 1, 1), np.uint8)
-    images = inputs.evaluation_examples(wrong) if len(wrong) else nothing
-    path = directory / "mistakes.npz"
+    images = np.zeros((0, 1, 1, 1), np.uint8)
+    if len(wrong):
+        source, data = inputs.evaluation.source, inputs.config.data
+        read = read_batch(source, wrong.tolist(), resize=data.resize)
+        images = center_crop(read.image, data.image_size)
     temporary = directory / ".mistakes.tmp.npz"
     np.savez_compressed(
         temporary,
@@ -47,8 +44,7 @@ def save_mistakes(
         index=wrong.astype(np.int32),
         class_names=np.array(inputs.class_names),
     )
-    temporary.replace(path)
-    return path
+    temporary.replace(directory / "mistakes.npz")
 
 
 def load_mistakes(directory: Path) -> Mistakes | None:
@@ -95,20 +91,16 @@ def write_run_report(directory: Path) -> Path:
 
 
 def _summary(rows: list[dict[str, Any]], record: dict[str, Any]) -> dict[str, str]:
-    evaluations = [row for row in rows if "eval/accuracy" in row]
     steps = [row for row in rows if "train/loss" in row]
     summary: dict[str, str] = {}
-    if evaluations:
-        last = evaluations[-1]
-        summary["accuracy"] = (
-            f"{100 * last['eval/accuracy']:.2f} % of {last['eval/count']:.0f}"
-        )
+    for last in [row for row in rows if "eval/accuracy" in row][-1:]:
+        accuracy = 100 * last["eval/accuracy"]
+        summary["accuracy"] = f"{accuracy:.2f} % of {last['eval/count']:.0f}"
         summary["evaluation loss"] = f"{last['eval/loss']:.4f}"
     rule = record["config"]["optimizer"]
-    summary["optimizer"] = rule["optimizer"]
     # Records from before there were variants have none.
-    if rule["optimizer"] == "lars" and rule.get("variant", "paper") != "paper":
-        summary["optimizer"] += f" ({rule['variant']})"
+    names = rule["optimizer"], rule.get("variant", "paper")
+    summary["optimizer"] = rule_name(OptimizerConfig(*names))
     summary["global batch"] = f"{record['config']['global_batch']:,}"
     if steps:
         # The first interval holds the compilation.

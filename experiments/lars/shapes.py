@@ -1,9 +1,6 @@
-"""A training step by its shapes alone: what goes in, what comes out, what it keeps.
+"""A training step by its shapes alone, so that one for a pod is known on a laptop."""
 
-Everything here comes from `jax.eval_shape`, so a step for a pod is known on a laptop
-in seconds.
-"""
-
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,40 +8,17 @@ import jax
 import jax.numpy as jnp
 
 from experiments.lars.config import Config, DataConfig
-from experiments.lars.program import (
-    ImageFacts,
-    Shared,
-    make_loss,
-    make_network,
-    make_train_step,
-    placement,
-    state_shapes,
-)
+from experiments.lars.program import ImageFacts, Shared, make_loss, make_network
 from lars_jax.data import known_statistics
 from lars_jax.train import DataParallel, TrainState
-from lars_jax.train.sharding import shard_shapes
 
 CLASSES = {"digits": 10, "cifar10": 10, "imagenet2012": 1000}
 """Classes of the data sets that presets name; another is taken to be like ImageNet."""
 
-BatchShapes = dict[str, jax.ShapeDtypeStruct]
 
-
-@dataclass(frozen=True)
-class Shapes:
-    """One full-size training step by its shapes alone.
-
-    Attributes:
-        before: the state that goes in.
-        after: the state that comes out; a step is sound if its shapes are the same.
-        metrics: what the step reports.
-        batch: one global batch of images as the host feeds it.
-    """
-
-    before: TrainState
-    after: TrainState
-    metrics: dict[str, Any]
-    batch: BatchShapes
+def key_shape() -> Any:
+    """Return the shape of a random key."""
+    return jax.eval_shape(lambda: jax.random.key(0))
 
 
 @dataclass(frozen=True)
@@ -67,43 +41,7 @@ class Setting:
     beside: int = 0
 
 
-def shapes(config: Config) -> Shapes:
-    """Type-check one training step of a configuration at full size.
-
-    Args:
-        config: the run, its micro-batches resolved.
-
-    >>> from experiments.lars.config import replace
-    >>> from experiments.lars.presets import get_preset
-    >>> found = shapes(replace(get_preset("smoke").config, microbatches=1))
-    >>> found.before == found.after
-    True
-    """
-    facts = assumed_facts(config)
-    batch = batch_shapes(config.global_batch, fed_shape(config.data, facts))
-    before = state_shapes(config, facts)
-    step = make_train_step(config, facts, make_network(config, facts))
-    after, metrics = jax.eval_shape(step, before, batch, {"key": key_shape()})
-    return Shapes(before, after, metrics, batch)
-
-
-def resident_bytes(config: Config, setting: Setting) -> tuple[int, int]:
-    """Return the bytes of state and shared data on a device, and those of gradients.
-
-    Args:
-        config: the run, its ghost batch resolved.
-        setting: what its steps are given.
-    """
-    facts, parallel = setting.facts, setting.parallel
-    state = state_shapes(config, facts)
-    placed = placement(config, facts, parallel).state
-    own = tree_bytes(state if placed is None else shard_shapes(state, placed))
-    # Only pmap keeps the old state beside the new one.
-    states = 2 if parallel.backend == "pmap" else 1
-    return states * own + tree_bytes(setting.shared), tree_bytes(state.params)
-
-
-def residual_bytes(config: Config, facts: ImageFacts | None = None) -> int:
+def residual_bytes(config: Config, facts: ImageFacts, state: TrainState) -> int:
     """Return what the forward pass of a micro-batch keeps for its backward pass.
 
     It is what differentiation asks for, before the compiler fuses anything, and so
@@ -111,9 +49,9 @@ def residual_bytes(config: Config, facts: ImageFacts | None = None) -> int:
 
     Args:
         config: the run, its micro-batches resolved.
-        facts: of its data; None: those that its name promises.
+        facts: of its data.
+        state: the shapes of its state.
     """
-    facts = assumed_facts(config) if facts is None else facts
     network, key = make_network(config, facts), key_shape()
     count = config.global_batch // config.parts
     part = batch_shapes(count, fed_shape(config.data, facts))
@@ -126,21 +64,17 @@ def residual_bytes(config: Config, facts: ImageFacts | None = None) -> int:
             has_aux=True,
         )[1]
 
-    return tree_bytes(jax.eval_shape(backward, state_shapes(config, facts), part, key))
+    return tree_bytes(jax.eval_shape(backward, state, part, key))
 
 
-def key_shape() -> Any:
-    """Return the shape of a random key."""
-    return jax.eval_shape(lambda: jax.random.key(0))
-
-
-def batch_shapes(count: int, image: tuple[int, ...] | None) -> BatchShapes:
-    """Return the shapes of a batch.
+def batch_shapes(
+    count: int, image: tuple[int, ...] | None
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Return the shapes of a batch of `count` examples.
 
     Args:
         count: examples.
-        image: shape of an image that the host feeds, [H, W, C]; None where a batch
-            only points to images that lie on the device.
+        image: as `Setting` has it.
 
     >>> sorted(batch_shapes(64, None))
     ['epoch', 'index']
@@ -163,14 +97,12 @@ def fed_shape(
         facts: gives the channels.
         own: height and width as the images are stored; None: what the network sees.
     """
+    seen = (data.image_size, data.image_size)
     # A random resized crop is cut on the host, so resize has no say in it.
     if data.augmentation == "random_resized_crop":
-        sides = (data.image_size, data.image_size)
-    elif data.resize is not None:
-        sides = (data.resize, data.resize)
-    else:
-        sides = own or (data.image_size, data.image_size)
-    return *sides, facts.channels
+        return *seen, facts.channels
+    resized = None if data.resize is None else (data.resize, data.resize)
+    return *(resized or own or seen), facts.channels
 
 
 def assumed_facts(config: Config) -> ImageFacts:
@@ -182,18 +114,23 @@ def assumed_facts(config: Config) -> ImageFacts:
     dataset = config.data.dataset
     name = dataset if dataset in CLASSES else "imagenet2012"
     statistics = known_statistics(name)
-    if statistics is None:
-        raise AssertionError(f"{name} has no known statistics")
+    assert statistics is not None, name
     mean, std = statistics
     return ImageFacts(CLASSES[name], len(mean), tuple(mean), tuple(std))
 
 
-def tree_bytes(tree: Any) -> int:
-    """Return the bytes of a tree of arrays or shapes; keys count nothing.
+def tree_bytes(tree: Any, *, shard: bool = False) -> int:
+    """Return the bytes of a tree of arrays or shapes.
+
+    Args:
+        tree: any.
+        shard: whether only what one device holds is counted, by their shardings.
 
     >>> tree_bytes({"a": jnp.zeros((2, 3), jnp.float32)})
     24
     """
-    leaves = [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "shape")]
-    arrays = [x for x in leaves if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key)]
-    return sum(x.size * x.dtype.itemsize for x in arrays)
+    return sum(
+        math.prod(x.sharding.shard_shape(x.shape) if shard else x.shape)
+        * x.dtype.itemsize
+        for x in jax.tree.leaves(tree)
+    )

@@ -1,25 +1,33 @@
-"""Train and evaluate one configuration in memory; files are `run`'s business."""
+"""A network's training: what a run of this experiment trains, says and leaves.
+
+Beside the files of every run there are
+
+mistakes.npz     what the trained network got wrong
+report.html      curves, trust ratios and mistakes, to look at
+"""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from experiments.lars.config import Config
+from experiments.lars.config import Config, rule_name
 from experiments.lars.inputs import Inputs, load_inputs
 from experiments.lars.microbatches import (
     choose_microbatches,
     device_memory,
     steps_ahead,
 )
-from experiments.lars.program import Program, build_program, make_state
+from experiments.lars.program import Steps, build_program, make_state, shardings
+from experiments.lars.results import save_mistakes
 from lars_jax.models import merge_statistics
-from lars_jax.optim import leaf_names
+from lars_jax.optim import FIELDS, leaf_names
+from lars_jax.runs import Cadence, Files, Program
 from lars_jax.train import (
     DataParallel,
     Hook,
@@ -30,6 +38,7 @@ from lars_jax.train import (
     fit,
 )
 from lars_jax.train.ahead import AheadOfTime
+from lars_jax.train.record import plain
 from lars_jax.train.weights import load_weights
 
 ESTIMATE_BELOW = 1000
@@ -39,10 +48,16 @@ With momentum 0.9 the average remembers ten updates. In a long run the weights h
 move in ten updates by the time it is evaluated; in a run of sixty they move throughout.
 """
 
+LAYER_ROWS = 100
+"""Rows of layer telemetry that a run leaves, or all that it logs where that is less."""
+
+NEVER = Interrupt()
+"""No signal comes."""
+
 
 @dataclass(frozen=True)
-class Trainer:
-    """A configuration with its data and its program.
+class Trainer(Program[TrainState]):
+    """A configuration with its data and its steps.
 
     The numbers of a configuration (rates, decay, momentum, seed) are in the state, so
     `fit` and `evaluate` of one trainer serve every configuration that differs from its
@@ -57,7 +72,7 @@ class Trainer:
 
     config: Config
     inputs: Inputs
-    program: Program
+    program: Steps
     parts: str = ""
 
     @classmethod
@@ -68,54 +83,38 @@ class Trainer:
         inputs = load_inputs(config, parallel)
         found = choose_microbatches(config, inputs.setting(), limit)
         inputs = dataclasses.replace(inputs, config=found.config)
-        program = build_program(found.config, inputs.facts, parallel, found.train_step)
-        return cls(found.config, inputs, program, found.reason)
+        steps = build_program(found.config, inputs.facts, parallel, found.train_step)
+        return cls(found.config, inputs, steps, found.reason)
 
-    def initial_state(self, config: Config | None = None) -> TrainState:
+    @property
+    def cadence(self) -> Cadence:
+        """When it evaluates, saves and ends."""
+        config, checkpoint = self.config, self._steps("checkpoint_every")
+        keep = None
+        if config.keep_every is not None:
+            keep = checkpoint * round(config.keep_every / config.checkpoint_every)
+        total = self.inputs.total_steps
+        return Cadence(total, self._steps("eval_every"), checkpoint, keep)
+
+    def init(self, config: Config | None = None) -> TrainState:
         """Return the state at step 0, for this configuration or one of its kin.
 
         Raises:
             InputError: `init_from` is no file of weights of this network.
         """
         config = self.config if config is None else config
-        state = self.drawn_state(config)
+        state = self._drawn(config)
         if config.init_from is None:
             return state
         weights = {"params": state.params, "model_state": state.model_state}
-        found = load_weights(Path(config.init_from), weights)
-        params, model_state = found["params"], found["model_state"]
-        state = state._replace(params=params, model_state=model_state)
+        state = state._replace(**load_weights(Path(config.init_from), weights))
         # What is read on the host is the same on every process, and cut as the state.
-        place = jax.jit(lambda state: state, out_shardings=self.program.shardings)
-        return place(state)
+        places = shardings(self.program.shapes)
+        return jax.jit(lambda state: state, out_shardings=places)(state)
 
-    def drawn_state(self, config: Config | None = None) -> TrainState:
-        """Return the state at step 0 with weights drawn from the seed."""
-        config = self.config if config is None else config
-        program, inputs = self.program, self.inputs
-
-        def draw(seed: jax.Array) -> TrainState:
-            # A key made inside, so that several processes send one another no seed.
-            return make_state(
-                config,
-                inputs.facts,
-                program.network,
-                jax.random.key(seed),
-                total_steps=inputs.total_steps,
-                steps_per_epoch=inputs.steps_per_epoch,
-            )
-
-        # Where it is split no device need ever hold the whole.
-        drawn = jax.jit(draw, out_shardings=program.shardings)
-        return drawn(np.uint32(config.seed))
-
-    def state_shapes(self) -> TrainState:
-        """Return the shapes and shardings of a state, without drawing one."""
-        shapes = jax.eval_shape(self.drawn_state)
-        found = self.program.shardings
-        if isinstance(found, jax.sharding.Sharding):
-            return jax.tree.map(lambda x: x.update(sharding=found), shapes)
-        return jax.tree.map(lambda x, own: x.update(sharding=own), shapes, found)
+    def like(self) -> TrainState:
+        """Return the shapes and shardings of a state."""
+        return self.program.shapes
 
     def fit(
         self,
@@ -125,10 +124,9 @@ class Trainer:
         seed: int | None = None,
         on_metrics: Callable[[int, dict[str, Any]], None] = lambda step, metrics: None,
         hooks: Sequence[Hook] = (),
-        interrupt: Interrupt | None = None,
+        interrupt: Interrupt = NEVER,
     ) -> tuple[TrainState, int]:
         """Train from a state to the end of the run; see `lars_jax.train.fit`."""
-        interrupt = interrupt or Interrupt()
         seed = self.config.seed if seed is None else seed
         shared = self.inputs.shared(self.inputs.train, seed)
         steps = self.inputs.total_steps
@@ -147,33 +145,28 @@ class Trainer:
             on_metrics=on_metrics,
             log_every=self.config.log_every,
             hooks=hooks,
-            leaf_names=leaf_names(state.params),
+            leaf_names=self._names,
             should_stop=lambda: interrupt.requested,
             ahead=steps_ahead(self.inputs.setting(), self.config.global_batch),
         )
 
     def evaluate(
-        self, state: TrainState, interrupt: Interrupt | None = None
+        self, state: TrainState, interrupt: Interrupt = NEVER
     ) -> dict[str, float]:
         """Return accuracy, loss and count over every evaluation example.
 
         Raises:
             Interrupted: a signal came.
         """
-        interrupt = interrupt or Interrupt()
-        state = self.evaluation_state(state, interrupt)
-        shared = self.inputs.shared(self.inputs.evaluation, self.config.seed)
         return evaluate(
-            lambda batch: _call(
-                self.program.eval_step, interrupt, state, batch, shared
-            ),
+            self._measure(self.program.eval_step, state, interrupt),
             self.inputs.evaluation_batches(interrupt),
             expected=len(self.inputs.evaluation),
             should_stop=lambda: interrupt.requested,
         )
 
     def predict(
-        self, state: TrainState, interrupt: Interrupt | None = None
+        self, state: TrainState, interrupt: Interrupt = NEVER
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return what the network makes of every evaluation example.
 
@@ -183,47 +176,168 @@ class Trainer:
         Raises:
             Interrupted: a signal came.
         """
-        interrupt = interrupt or Interrupt()
-        state = self.evaluation_state(state, interrupt)
-        shared = self.inputs.shared(self.inputs.evaluation, self.config.seed)
-        parts = []
-        for batch in self.inputs.evaluation_batches(interrupt):
-            found = _call(self.program.predict, interrupt, state, batch, shared)
-            parts.append(jax.device_get(found))
-        examples = slice(len(self.inputs.evaluation))
-        probabilities, labels = (
-            np.concatenate(part)[examples] for part in zip(*parts, strict=True)
-        )
-        return probabilities, labels
+        step = self._measure(self.program.predict, state, interrupt)
+        batches = self.inputs.evaluation_batches(interrupt)
+        parts = [jax.device_get(step(batch)) for batch in batches]
+        probabilities, labels = map(np.concatenate, zip(*parts, strict=True))
+        count = len(self.inputs.evaluation)
+        return probabilities[:count], labels[:count]
 
     def evaluation_state(
-        self, state: TrainState, interrupt: Interrupt | None = None
+        self, state: TrainState, interrupt: Interrupt = NEVER
     ) -> TrainState:
         """Return the state with the batch statistics that evaluation should use.
 
         Raises:
             Interrupted: a signal came.
         """
-        interrupt = interrupt or Interrupt()
-        if not jax.tree.leaves(state.model_state) or not self._estimates():
+        choice = self.config.model.batch_statistics
+        short = self.inputs.total_steps < ESTIMATE_BELOW
+        estimates = choice == "estimated" or (choice == "auto" and short)
+        if not estimates or not jax.tree.leaves(state.model_state):
             return state
-        shared = self.inputs.shared(self.inputs.train, self.config.seed)
+        seed = self.config.seed
+        shared = self.inputs.shared(self.inputs.train, seed)
         # One at a time: several programs in flight, each with its collectives, can
         # wait for one another for ever where many virtual devices share few threads.
-        parts = []
-        batches = self.inputs.calibration_batches(
-            seed=self.config.seed, interrupt=interrupt
-        )
-        for batch in batches:
-            found = _call(self.program.statistics, interrupt, state, batch, shared)
-            parts.append(jax.block_until_ready(found))
+        parts = [
+            jax.block_until_ready(
+                _call(self.program.statistics, interrupt, state, batch, shared)
+            )
+            for batch in self.inputs.calibration_batches(seed=seed, interrupt=interrupt)
+        ]
         return state._replace(model_state=merge_statistics(parts))
 
-    def _estimates(self) -> bool:
-        choice = self.config.model.batch_statistics
-        if choice == "auto":
-            return self.inputs.total_steps < ESTIMATE_BELOW
-        return choice == "estimated"
+    def weights(self, state: TrainState) -> dict[str, Any]:
+        """Return weights and batch statistics, as evaluation uses them."""
+        state = self.evaluation_state(state)
+        return {"params": state.params, "model_state": state.model_state}
+
+    def describe(self, state: TrainState) -> Iterator[str]:
+        """Yield lines that say what is about to run."""
+        inputs, config = self.inputs, self.config
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+        processes = jax.process_count()
+        among = "" if processes == 1 else f" in {processes} processes"
+        yield (
+            f"{config.model.network}, {parameters:,} parameters; "
+            f"{config.data.dataset}: {len(inputs.train):,} images to train on, "
+            f"{len(inputs.evaluation):,} to evaluate; {rule_name(config.optimizer)}, "
+            f"global batch {config.global_batch}, {inputs.total_steps} steps on "
+            f"{inputs.parallel.num_devices} x {jax.devices()[0].device_kind}{among}"
+            + ("" if config.state_sharding == "none" else f", {config.state_sharding}")
+        )
+        yield self.parts
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a start runs on."""
+        return {
+            "devices": self.inputs.parallel.num_devices,
+            "backend": self.config.backend,
+            "microbatches": self.config.microbatches,
+        }
+
+    def resolved(self) -> dict[str, Any]:
+        """Return how the batch was cut, for the run's record."""
+        return {
+            "microbatches": self.config.microbatches,
+            "bn_span": self.config.model.bn_span,
+            "devices": self.inputs.parallel.num_devices,
+            "reason": self.parts,
+        }
+
+    def row(self, step: int, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Return a row of metrics, its loss and accuracy those of training."""
+        row = plain(metrics)
+        return {
+            "epoch": step / self.inputs.steps_per_epoch,
+            "train/loss": row.pop("loss"),
+            "train/accuracy": row.pop("accuracy"),
+            **row,
+        }
+
+    def layers(
+        self, step: int, metrics: Mapping[str, Any]
+    ) -> dict[str, dict[str, float]] | None:
+        """Return norms, trust ratio and rate of every layer, now and then."""
+        total = self.inputs.total_steps
+        if step not in (1, total) and step % layer_interval(
+            total, self.config.log_every
+        ):
+            return None
+        return {
+            name: dict(zip(FIELDS, values.tolist(), strict=True))
+            for name, values in zip(self._names, metrics["layer_norms"], strict=True)
+        }
+
+    def format_row(self, row: Mapping[str, Any]) -> str:
+        """Return a row as a short line for the progress bar."""
+        return (
+            f"epoch {row['epoch']:.1f} loss {row['train/loss']:.3f} "
+            f"lr {row['learning_rate']:.3g} {row['images_per_second']:.0f} images/s "
+            f"wait {100 * row['data_wait']:.1f}%"
+        )
+
+    def format_evaluation(self, evaluation: Mapping[str, Any]) -> str:
+        """Return an evaluation as a short line."""
+        return (
+            f"accuracy {100 * evaluation['accuracy']:.2f} % of "
+            f"{evaluation['count']:.0f}, loss {evaluation['loss']:.4f}"
+        )
+
+    def score(self, evaluation: Mapping[str, Any]) -> float | None:
+        """Return the accuracy, by which the best checkpoint is kept."""
+        return evaluation.get("accuracy")
+
+    def on_finish(self, state: TrainState, files: Files, interrupt: Interrupt) -> None:
+        """Write what the trained network gets wrong."""
+        predictions = self.predict(state, interrupt)
+        if files.writes:
+            save_mistakes(files.directory, self.inputs, *predictions)
+
+    def _steps(self, name: str) -> int:
+        """Return a field in epochs as whole updates, at least one."""
+        return max(1, round(getattr(self.config, name) * self.inputs.steps_per_epoch))
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return leaf_names(self.program.shapes.params)
+
+    def _drawn(self, config: Config) -> TrainState:
+        inputs = self.inputs
+
+        def draw(seed: jax.Array) -> TrainState:
+            # A key made inside, so that several processes send one another no seed.
+            return make_state(
+                config,
+                inputs.facts,
+                self.program.network,
+                jax.random.key(seed),
+                total_steps=inputs.total_steps,
+                steps_per_epoch=inputs.steps_per_epoch,
+            )
+
+        # Where it is split no device need ever hold the whole.
+        places = shardings(self.program.shapes)
+        return jax.jit(draw, out_shardings=places)(np.uint32(config.seed))
+
+    def _measure(
+        self, step: AheadOfTime, state: TrainState, interrupt: Interrupt
+    ) -> Callable[[Any], Any]:
+        """Return a step of a batch of evaluation data."""
+        shared = self.inputs.shared(self.inputs.evaluation, self.config.seed)
+        state = self.evaluation_state(state, interrupt)
+        return lambda batch: _call(step, interrupt, state, batch, shared)
+
+
+def layer_interval(total: int, log_every: int) -> int:
+    """Return the steps between rows of layer telemetry, a multiple of `log_every`.
+
+    >>> layer_interval(1000, 1), layer_interval(1000, 7), layer_interval(50, 10)
+    (10, 14, 10)
+    """
+    wanted = max(1, total // LAYER_ROWS)
+    return -(-wanted // log_every) * log_every
 
 
 def _call(step: AheadOfTime, interrupt: Interrupt, *arguments: Any) -> Any:

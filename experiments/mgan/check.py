@@ -108,19 +108,15 @@ def _check_game(config: Config) -> None:
             f"d2gan is built for points in the plane; got dataset "
             f"{config.data.dataset}: choose --game mgan"
         )
-    _check_optimizers(config)
-
-
-def _check_optimizers(config: Config) -> None:
     optimizer = config.optimizer
     rule = optimizer.optimizer
-    rules = {rule, optimizer.generator_optimizer or rule}
-    if optimizer.weight_decay and rules == {"adam"}:
+    both = {rule, optimizer.generator_optimizer or rule}
+    if optimizer.weight_decay and both == {"adam"}:
         raise InputError(
             f"weight_decay is of LARS and LAMB; got {optimizer.weight_decay} with "
             "adam: choose --optimizer lars or lamb, or leave --weight-decay out"
         )
-    if config.rules.game == "unrolled" and rule != "adam":
+    if rules.game == "unrolled" and rule != "adam":
         raise InputError(
             f"an Unrolled GAN looks ahead by steps of Adam; got optimizer {rule}: "
             "choose --optimizer adam"

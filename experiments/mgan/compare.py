@@ -1,24 +1,25 @@
 """Several presets, several seeds: the table, the curves and the samples of Figure 2.
 
 Each run has its own directory, `PRESET/SEED`, as `train` writes it; a comparison that
-was stopped goes on, and one whose runs are all there only draws them. All are measured
-by the same definitions, `eval/...` of the generators as they are.
+was stopped goes on, and one whose runs are all there only draws them.
 """
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from experiments.mgan.check import check
-from experiments.mgan.config import Config, in_plane, replace
+from experiments.mgan.config import Config, in_plane
 from experiments.mgan.results import panels, real_points, save_picture
 from experiments.mgan.snapshots import load_snapshots
 from lars_jax.errors import InputError
-from lars_jax.report import Series, distance_figure, evolution_figure, series
+from lars_jax.report import Series, distance_figure, evolution_figure
 from lars_jax.runs import Experiment, can_resume
 from lars_jax.runs.train import train
+from lars_jax.train.config import replace_fields
 from lars_jax.train.record import read_json, read_lines, write_json, write_text
 
 COLUMNS = {
@@ -39,20 +40,12 @@ DISTANCES = {
 """Measures that are drawn over the steps, with title and unit."""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """What came of a comparison: exit status, 0 where all runs ended, and table."""
-
-    status: int
-    table: str
-
-
 def compare(
     experiment: Experiment[Config],
     presets: Mapping[str, Config],
     seeds: int,
     directory: Path,
-) -> Comparison:
+) -> tuple[int, str]:
     """Play every preset with every seed that has not been, and write what they show.
 
     Args:
@@ -62,6 +55,9 @@ def compare(
         directory: where runs are, or will be, and `compare.json`, `table.md`,
             `evolution.svg` and a figure for each distance.
 
+    Returns:
+        The exit status, 0 where all runs ended, and the table.
+
     Raises:
         InputError: no presets or seeds, or presets on different data.
     """
@@ -70,17 +66,15 @@ def compare(
     for seed in range(seeds):
         for name, config in presets.items():
             place = directory / name / str(seed)
-            status = _play(experiment, replace(config, seed=seed), place, name)
+            status = _play(experiment, replace_fields(config, seed=seed), place, name)
             if status:
-                return Comparison(status, "")
+                return status, ""
             rows.append(read_result(place, name, seed))
-    record = {"runs": rows}
-    directory.mkdir(parents=True, exist_ok=True)
-    write_json(directory / "compare.json", record)
+    write_json(directory / "compare.json", {"runs": rows})
     table = make_table(rows)
     write_text(directory / "table.md", table)
-    _draw(presets, seeds, directory, rows)
-    return Comparison(0, table)
+    _draw(presets, directory, rows)
+    return 0, table
 
 
 def read_result(place: Path, name: str, seed: int) -> dict[str, Any]:
@@ -175,29 +169,20 @@ def _play(
 
 
 def _draw(
-    presets: Mapping[str, Config],
-    seeds: int,
-    directory: Path,
-    rows: list[dict[str, Any]],
+    presets: Mapping[str, Config], directory: Path, rows: list[dict[str, Any]]
 ) -> None:
-    names = list(presets)
-    metrics = {
-        name: [
-            list(read_lines(directory / name / str(seed) / "metrics.jsonl"))
-            for seed in range(seeds)
-        ]
-        for name in names
-    }
     for distance, (title, unit) in DISTANCES.items():
-        curves: dict[str, list[Series]] = {
-            name: [series(own, f"eval/{distance}") for own in runs]
-            for name, runs in metrics.items()
-        }
+        curves = {name: [] for name in presets}
+        for row in rows:
+            steps, values = np.array(row["curves"][distance]).T
+            curves[row["preset"]].append(Series(steps.astype(np.int64), values))
         floor = statistics.fmean(row["floor"][distance] for row in rows)
-        figure = distance_figure(curves, floor, title=title, unit=unit, methods=names)
+        figure = distance_figure(
+            curves, floor, title=title, unit=unit, methods=list(presets)
+        )
         save_picture(directory / f"{distance}.svg", figure)
     figure = evolution_figure(
-        {name: panels(load_snapshots(directory / name / "0")) for name in names},
+        {name: panels(load_snapshots(directory / name / "0")) for name in presets},
         real_points(next(iter(presets.values())).data),
     )
     save_picture(directory / "evolution.svg", figure)

@@ -1,8 +1,4 @@
-"""The typed configuration of one game; nothing else configures anything.
-
-The command line, the presets and a run's `config.json` all hold this one frozen
-dataclass. Every field carries its meaning, which `--help` prints.
-"""
+"""The typed configuration of one game; nothing else configures anything."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -17,9 +13,6 @@ from lars_jax.runs import (
     PositiveFloat,
     Seed,
 )
-from lars_jax.train.config import replace_fields as replace
-
-__all__ = ["Config", "replace"]
 
 OptimizerName = Literal["adam", "lars", "lamb"]
 

@@ -1,16 +1,10 @@
-"""What a game is measured by while it is played, and by `eval` afterwards.
+"""What a game is measured by while it is played, and by `eval` afterwards."""
 
-Every number is given for the generators as they are, and as `average/...` for their
-moving average: the paper has no average, so methods are compared by the former.
-"""
-
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from experiments.mgan.extractors import (
+    SPLITS,
     Extractor,
     classifier_extractor,
     evaluate_images,
@@ -20,62 +14,48 @@ from experiments.mgan.extractors import (
 from experiments.mgan.game import GameState
 from experiments.mgan.inputs import to_bytes
 from experiments.mgan.mixture import make_mixture
-from experiments.mgan.plane import make_truth, score_true_samples
 from experiments.mgan.plane import measure as measure_plane
+from experiments.mgan.sampling import Samples
 from experiments.mgan.trainer import Trainer
 from lars_jax.data import known_statistics
 from lars_jax.errors import InputError
 
-WAYS = (("", False), ("average/", True))
-
-SPLITS = 10
-"""Parts of the samples whose scores are averaged (Salimans et al. 2016)."""
-
-PART = 500
-"""Images that are handed to an extractor at a time."""
+Measure = Callable[[Samples], dict[str, float]]
 
 
-@dataclass(frozen=True)
-class Evaluate:
-    """Measures the state of a game.
+def make_measure(trainer: Trainer) -> tuple[Measure | None, str]:
+    """Return what measures the samples of a game, and what it measures by.
 
-    Attributes:
-        function: from a state to numbers by name.
-        note: what they are measured by, where their names do not tell.
-    """
-
-    function: Callable[[GameState], dict[str, float]]
-    note: str = ""
-
-    def __call__(self, state: GameState) -> dict[str, float]:
-        """Return the numbers of a state, by name."""
-        return self.function(state)
-
-
-def make_evaluation(trainer: Trainer) -> Evaluate:
-    """Return what measures a state of a game.
+    Returns:
+        None for images without a network to measure them by; and a line for where the
+        names of the numbers do not tell, or "".
 
     Raises:
         InputError: the network for features, or its file, cannot be used.
     """
     if trainer.inputs.image is None:
-        return _plane_evaluation(trainer)
+        mixture = make_mixture(trainer.config.data)
+        return lambda samples: measure_plane(mixture, *samples), ""
     if trainer.config.features is not None:
-        return _image_evaluation(trainer, trainer.config.features)
-    count = float(trainer.config.eval_samples)
-    return Evaluate(lambda state: {"count": count})
+        return _image_measure(trainer, trainer.config.features)
+    return None, ""
 
 
-def true_score(trainer: Trainer) -> dict[str, float]:
-    """Return the distances that true samples of the same number have, if known.
+def evaluate(
+    trainer: Trainer, measure: Measure | None, state: GameState
+) -> dict[str, float]:
+    """Return the numbers of a state by name, its `count` of samples the first.
 
-    Their names begin with `floor/`, below which no generator can be asked to come.
+    Those of the moving average of the generators are called `average/...`: the paper
+    has none, so methods are compared by the generators as they are.
     """
-    if trainer.inputs.image is not None:
-        return {}
-    truth = make_truth(make_mixture(trainer.config.data))
-    found = score_true_samples(truth, trainer.config.eval_samples)
-    return {f"floor/{name}": value for name, value in found.items()}
+    count = trainer.config.eval_samples
+    found = {"count": float(count)}
+    if measure is not None:
+        for prefix, averaged in (("", False), ("average/", True)):
+            measures = measure(trainer.sample(state, count, averaged=averaged))
+            found |= {f"{prefix}{name}": value for name, value in measures.items()}
+    return found
 
 
 def open_extractor(spec: str, dataset: str) -> Extractor:
@@ -102,24 +82,8 @@ def open_extractor(spec: str, dataset: str) -> Extractor:
     return classifier_extractor(Path(path), network, mean=mean, std=std)
 
 
-def _plane_evaluation(trainer: Trainer) -> Evaluate:
-    truth = make_truth(make_mixture(trainer.config.data))
-    count = trainer.config.eval_samples
-
-    def evaluate(state: GameState) -> dict[str, float]:
-        found = {"count": float(count)}
-        for prefix, averaged in WAYS:
-            measures = measure_plane(
-                truth, *trainer.sample(state, count, averaged=averaged)
-            )
-            found |= {f"{prefix}{name}": value for name, value in measures.items()}
-        return found
-
-    return Evaluate(evaluate)
-
-
-def _image_evaluation(trainer: Trainer, spec: str) -> Evaluate:
-    image, count = trainer.inputs.image, trainer.config.eval_samples
+def _image_measure(trainer: Trainer, spec: str) -> tuple[Measure, str]:
+    image = trainer.inputs.image
     assert image is not None
     if image.shape[-1] != 3:
         raise InputError(
@@ -127,32 +91,22 @@ def _image_evaluation(trainer: Trainer, spec: str) -> Evaluate:
             f"{trainer.inputs.name}: leave --features out"
         )
     extractor = open_extractor(spec, trainer.config.data.dataset)
-    real, _ = measure(extractor, _parts(image))
+    real, _ = measure(extractor, image)
     distance, score = (
         ("fid", "inception_score") if extractor.is_inception else ("distance", "score")
     )
 
-    def evaluate(state: GameState) -> dict[str, float]:
-        found = {"count": float(count)}
-        for prefix, averaged in WAYS:
-            values = trainer.sample(state, count, averaged=averaged).values
-            measures = evaluate_images(
-                extractor, real, _parts(to_bytes(values)), splits=SPLITS
-            )
-            found |= {
-                f"{prefix}{distance}": measures["frechet_distance"],
-                f"{prefix}{score}": measures["score_mean"],
-                f"{prefix}{score}_sd": measures["score_sd"],
-            }
-        return found
+    def of_samples(samples: Samples) -> dict[str, float]:
+        found = evaluate_images(extractor, real, to_bytes(samples.values))
+        return {
+            distance: found["frechet_distance"],
+            score: found["score_mean"],
+            f"{score}_sd": found["score_sd"],
+        }
 
     note = (
-        f"{distance.replace('_', ' ')} and {score.replace('_', ' ')} by "
-        f"{extractor.name}, {count:,} samples against {real.count:,} images, score "
+        f"{distance} and {score.replace('_', ' ')} by {extractor.name}, "
+        f"{trainer.config.eval_samples:,} samples against {real.count:,} images, score "
         f"over {SPLITS} splits"
     )
-    return Evaluate(evaluate, note)
-
-
-def _parts(image: np.ndarray) -> Iterator[np.ndarray]:
-    return (image[start : start + PART] for start in range(0, len(image), PART))
+    return of_samples, note

@@ -10,8 +10,20 @@ import tyro
 from experiments.mgan.check import check
 from experiments.mgan.config import Config
 from experiments.mgan.presets import PRESETS, get_preset
-from lars_jax.runs import Experiment, Positive, Program, Verb, cli, default_directory
+from lars_jax.errors import InputError
+from lars_jax.runs import (
+    Experiment,
+    Positive,
+    Program,
+    Verb,
+    check_ranges,
+    cli,
+    default_directory,
+)
 from lars_jax.train.config import replace_fields
+
+DRAW_USE = 2
+"""Tells samples that are asked for from those that are measured or shown."""
 
 # What trains, draws or compiles is imported by the verb that needs it: help and lists
 # come at once.
@@ -40,7 +52,7 @@ class Draw:
     """Directory that `train` wrote."""
     file: cli.File
     """File to write, named *.npz."""
-    samples: int = 10_000
+    samples: Positive = 10_000
     """Samples of the mixture."""
     checkpoint: cli.Checkpoint = "last"
     """The last state of the run, or the one nearest to the data."""
@@ -67,7 +79,7 @@ class Compare:
 def _build(config: Config) -> Program[Any]:
     from experiments.mgan.run import GameProgram
 
-    return GameProgram.create(config)
+    return GameProgram(config)
 
 
 def _report(directory: Path) -> Path:
@@ -83,18 +95,26 @@ def _show(config: Config) -> Iterator[str]:
 
 
 def _samples(experiment: Experiment[Config], words: list[str]) -> int:
-    from experiments.mgan.run import draw
+    from experiments.mgan.inputs import to_bytes
+    from lars_jax.runs.train import restore
+    from lars_jax.train.weights import save_weights
 
     asked = cli.parse(Draw, words, prog=f"{experiment.command} samples")
-    step = draw(
-        experiment,
-        asked.run_dir,
-        asked.file,
-        asked.samples,
-        which=asked.checkpoint,
-        averaged=asked.average,
+    check_ranges(asked)
+    file, count = asked.file, asked.samples
+    if file.suffix != ".npz" or not file.parent.is_dir() or file.is_dir():
+        raise InputError(
+            "samples must be written to a file *.npz in a directory that is there; got "
+            f"{file}: name another"
+        )
+    found = restore(experiment, asked.run_dir, asked.checkpoint)
+    values, generator = found.program.sample(
+        found.state, count, averaged=asked.average, use=DRAW_USE
     )
-    print(f"{asked.samples} samples after step {step}: {asked.file}")
+    if found.program.inputs.image is not None:
+        values = to_bytes(values)
+    save_weights(file, {"values": values, "generator": generator})
+    print(f"{count} samples after step {found.step}: {file}")
     return 0
 
 
@@ -108,9 +128,9 @@ def _compare(experiment: Experiment[Config], words: list[str]) -> int:
         name: replace_fields(get_preset(name).config, **changes)
         for name in asked.presets
     }
-    outcome = compare(experiment, presets, asked.seeds, directory)
-    print(outcome.table, end="")
-    return outcome.status
+    status, table = compare(experiment, presets, asked.seeds, directory)
+    print(table, end="")
+    return status
 
 
 MGAN = Experiment(

@@ -1,11 +1,10 @@
 """Networks that images are measured by, and what two sets of images measure.
 
 Only the published Inception gives an FID or an Inception score. A classifier of one's
-own measures the same things in its own features, which can be compared among images
-that it has seen, and with no number elsewhere; `is_inception` keeps the two apart.
+own measures the same in features of its own; `is_inception` keeps the two apart.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,6 +43,12 @@ CIFAR_IMAGE = (32, 32, 3)
 BATCH = 100
 """Images in a forward pass; Inception needs 0.8 GB for the activations of so many."""
 
+PART = 500
+"""Images whose features are taken in at a time."""
+
+SPLITS = 10
+"""Parts of the samples whose scores are averaged (Salimans et al. 2016)."""
+
 Outputs = tuple[np.ndarray, np.ndarray]
 Forward = Callable[[np.ndarray], tuple[ArrayLike, ArrayLike]]
 
@@ -55,9 +60,8 @@ class Extractor:
     Attributes:
         name: what it is and where its weights are from, to stand by every number.
         is_inception: whether it is the network that FID and Inception score are of.
-        apply: from images [B, H, W, 3], uint8 or floating with values 0 to 255, to
-            features float32 [B, D] and class probabilities float32 [B, C], for any B.
-            Floating images are not rounded; published numbers are of rounded ones.
+        apply: from images uint8 [B, H, W, 3] to features float32 [B, D] and class
+            probabilities float32 [B, C], for any B.
     """
 
     name: str
@@ -65,7 +69,7 @@ class Extractor:
     apply: Callable[[np.ndarray], Outputs]
 
 
-def inception_extractor(path: Path, *, batch: int = BATCH) -> Extractor:
+def inception_extractor(path: Path) -> Extractor:
     """Return the Inception that FID and Inception score are measured with.
 
     Images are resized as in TensorFlow 1 and so in the published numbers; see
@@ -74,7 +78,6 @@ def inception_extractor(path: Path, *, batch: int = BATCH) -> Extractor:
     Args:
         path: `.npz` or `.safetensors` of the state dict of
             `pt_inception-2015-12-05-6726825d`; see `inception_weights`.
-        batch: images in a forward pass.
 
     Raises:
         InputError: no such file, or not one of these weights.
@@ -99,16 +102,11 @@ def inception_extractor(path: Path, *, batch: int = BATCH) -> Extractor:
     # As an argument: 95 MB of constants would be folded into the compiled program.
     placed = partial(forward, jax.device_put(weights))
     name = f"Inception ({path.name}, legacy bilinear)"
-    return Extractor(name, True, in_batches(placed, batch))
+    return Extractor(name, True, in_batches(placed))
 
 
 def classifier_extractor(
-    path: Path,
-    network: str,
-    *,
-    mean: Sequence[float],
-    std: Sequence[float],
-    batch: int = BATCH,
+    path: Path, network: str, *, mean: Sequence[float], std: Sequence[float]
 ) -> Extractor:
     """Return a CIFAR-10 classifier of one's own, to measure images by.
 
@@ -121,7 +119,6 @@ def classifier_extractor(
         mean: means of the three channels, of values in 0 .. 1, by which its training
             images were normalised.
         std: their standard deviations; 1 / 255 where it was trained on values of 255.
-        batch: images in a forward pass.
 
     Raises:
         InputError: no such file, one of another network, or no ResNet.
@@ -153,55 +150,46 @@ def classifier_extractor(
 
     placed = partial(forward, jax.device_put(found))
     name = f"classifier {network} ({path.name})"
-    return Extractor(name, False, in_batches(placed, batch, shape=CIFAR_IMAGE))
+    return Extractor(name, False, in_batches(placed, shape=CIFAR_IMAGE))
 
 
-def measure(
-    extractor: Extractor, batches: Iterable[np.ndarray]
-) -> tuple[FeatureSums, np.ndarray]:
+def measure(extractor: Extractor, images: np.ndarray) -> tuple[FeatureSums, np.ndarray]:
     """Return the sums of features of images and their class probabilities.
 
     Args:
         extractor: what they are measured by.
-        batches: images [B, H, W, 3], uint8 or floating with values 0 to 255, in parts
-            of any size.
+        images: uint8 [N, H, W, 3].
 
     Returns:
-        The sums, and probabilities float32 [N, C] in the order of the images.
+        The sums, and probabilities float32 [N, C].
 
     Raises:
         InputError: no images, images that the extractor does not take, or features
             that are not finite.
     """
-    sums, probabilities = None, []
-    for images in batches:
-        features, chances = extractor.apply(images)
-        if sums is None:
-            sums = no_features(features.shape[1])
-        sums = add(sums, features)
-        probabilities.append(chances)
-    if sums is None:
+    if not len(images):
         raise InputError(
             "images are needed to measure their quality; got none: give one batch at "
             "least"
         )
+    sums, probabilities = None, []
+    for start in range(0, len(images), PART):
+        features, chances = extractor.apply(images[start : start + PART])
+        sums = add(sums or no_features(features.shape[1]), features)
+        probabilities.append(chances)
+    assert sums is not None
     return sums, np.concatenate(probabilities)
 
 
 def evaluate_images(
-    extractor: Extractor,
-    real_batches: Iterable[np.ndarray] | FeatureSums,
-    fake_batches: Iterable[np.ndarray],
-    *,
-    splits: int = 10,
+    extractor: Extractor, real: np.ndarray | FeatureSums, fake: np.ndarray
 ) -> dict[str, Any]:
     """Return how far generated images are from real ones, and their score.
 
     Args:
         extractor: what they are measured by.
-        real_batches: real images, as `measure` takes them, or its sums over them.
-        fake_batches: generated images.
-        splits: parts of the generated images that the score is the mean over.
+        real: real images, as `measure` takes them, or its sums over them.
+        fake: generated images, at least one for each of the score's splits.
 
     Returns:
         `frechet_distance`, `score_mean`, `score_sd`, `count_real`, `count_fake`,
@@ -216,92 +204,63 @@ def evaluate_images(
     >>> def brightness(images):
     ...     return images.mean(axis=(1, 2, 3))[:, None], np.ones((len(images), 1))
     >>> light = Extractor("brightness", False, brightness)
-    >>> real = np.arange(4.0).reshape(4, 1, 1, 1)
-    >>> found = evaluate_images(light, [real], [real + 2.0], splits=1)
+    >>> real = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1)
+    >>> found = evaluate_images(light, real, real + np.uint8(2))
     >>> round(found["frechet_distance"], 9), found["score_mean"], found["count_fake"]
-    (4.0, 1.0, 4)
+    (4.0, 1.0, 10)
     """
-    if isinstance(real_batches, FeatureSums):
-        real = real_batches
-    else:
-        real, _ = measure(extractor, real_batches)
-    fake, probabilities = measure(extractor, fake_batches)
-    found = score(probabilities, splits)
+    if not isinstance(real, FeatureSums):
+        real, _ = measure(extractor, real)
+    made, probabilities = measure(extractor, fake)
+    mean, deviation = score(probabilities, SPLITS)
     return {
-        "frechet_distance": frechet_distance(real, fake),
-        "score_mean": found.mean,
-        "score_sd": found.sd,
+        "frechet_distance": frechet_distance(real, made),
+        "score_mean": mean,
+        "score_sd": deviation,
         "count_real": real.count,
-        "count_fake": fake.count,
-        "splits": splits,
+        "count_fake": made.count,
+        "splits": SPLITS,
         "extractor": extractor.name,
     }
 
 
 def in_batches(
-    forward: Forward, batch: int, *, shape: tuple[int, int, int] | None = None
+    forward: Forward, *, shape: tuple[int, int, int] | None = None
 ) -> Callable[[np.ndarray], Outputs]:
-    """Return a function of any number of images from one of exactly `batch`.
+    """Return a function of any number of images from one of exactly `BATCH`.
 
     The last batch is filled up with zeros, whose outputs are dropped, so that nothing
     is compiled twice.
 
     Args:
-        forward: from images [batch, H, W, C] to features and probabilities.
-        batch: images that it takes.
+        forward: from images [BATCH, H, W, C] to features and probabilities.
         shape: height, width and channels that images must have; None: any.
 
-    Raises:
-        InputError: a batch of no images.
-
     >>> total = lambda images: (images.sum(axis=(1, 2)), images.shape[0] * images)
-    >>> sums, _ = in_batches(total, 2)(np.ones((3, 2, 2, 1), np.float32))
+    >>> sums, _ = in_batches(total)(np.ones((3, 2, 2, 1), np.uint8))
     >>> print(sums[:, 0])
-    [4. 4. 4.]
+    [4 4 4]
     """
-    if batch < 1:
-        raise InputError(
-            f"a batch must be of one image at least; got {batch}: choose another"
-        )
 
     def apply(images: np.ndarray) -> Outputs:
-        images = _checked(images, shape)
+        _check(images, shape)
         parts = []
-        # Of no images one batch of padding, which tells the widths of the outputs.
-        for start in range(0, max(len(images), 1), batch):
-            part = images[start : start + batch]
-            filled = np.zeros((batch, *images.shape[1:]), images.dtype)
+        for start in range(0, len(images), BATCH):
+            part = images[start : start + BATCH]
+            filled = np.zeros((BATCH, *images.shape[1:]), images.dtype)
             filled[: len(part)] = part
-            features, chances = forward(filled)
-            kept = np.asarray(features)[: len(part)], np.asarray(chances)[: len(part)]
-            parts.append(kept)
-        features, chances = zip(*parts, strict=True)
-        return np.concatenate(features), np.concatenate(chances)
+            parts.append([np.asarray(found)[: len(part)] for found in forward(filled)])
+        features, chances = map(np.concatenate, zip(*parts, strict=True))
+        return features, chances
 
     return apply
 
 
-def _checked(
-    images: np.ndarray, shape: tuple[int, int, int] | None = None
-) -> np.ndarray:
-    """Return images as uint8 or float32, if they may be measured."""
-    images = np.asarray(images)
+def _check(images: np.ndarray, shape: tuple[int, int, int] | None) -> None:
     wanted = "height, width, channels" if shape is None else str(list(shape))[1:-1]
     fits = images.ndim == 4 and (shape is None or images.shape[1:] == shape)
-    if not fits or not (images.dtype == np.uint8 or images.dtype.kind == "f"):
+    if not fits or images.dtype != np.uint8:
         raise InputError(
-            f"images must be uint8 or floating [batch, {wanted}]; got {images.dtype} "
+            f"images must be uint8 [batch, {wanted}]; got {images.dtype} "
             f"{list(images.shape)}: give them as they are shown, in colour"
         )
-    if images.dtype == np.uint8:
-        return images
-    if not images.size:
-        return images.astype(np.float32)
-    low, high = float(images.min()), float(images.max())
-    # NaN compares false with everything.
-    if not (low >= 0 and high <= 255):
-        raise InputError(
-            "floating images must have values 0 to 255; got values from "
-            f"{low:.6g} to {high:.6g}: scale and clip them first"
-        )
-    return images.astype(np.float32)

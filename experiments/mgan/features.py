@@ -1,17 +1,10 @@
-"""How far sets of images are apart, from statistics of their features alone.
-
-Nothing here knows a network: what comes in are features and class probabilities, what
-is kept of the features is their number, mean and scatter, in float64.
-"""
+"""How far sets of images are apart, from statistics of their features alone."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from lars_jax.errors import InputError
-
-TOLERANCE = 1e-3
-"""How far the probabilities of an image may be from a sum of 1."""
 
 
 class FeatureSums(NamedTuple):
@@ -31,13 +24,6 @@ class FeatureSums(NamedTuple):
     def covariance(self) -> np.ndarray:
         """The unbiased covariance, scatter / (n - 1), float64 [D, D]."""
         return self.scatter / (self.count - 1)
-
-
-class Score(NamedTuple):
-    """Mean and population standard deviation of a score over splits."""
-
-    mean: float
-    sd: float
 
 
 def no_features(dimensions: int) -> FeatureSums:
@@ -104,18 +90,36 @@ def add(sums: FeatureSums, features: np.ndarray) -> FeatureSums:
 
 
 def frechet_distance(a: FeatureSums, b: FeatureSums) -> float:
-    """Return the squared Frechet distance of the Gaussians with these moments.
+    r"""Return the squared Frechet distance of the Gaussians with these moments.
 
-    See `gaussian_distance` for the equation. The covariances are the unbiased ones, as
-    in the program of Heusel et al. The distance of two finite samples is too large on
-    average, so only distances of the same numbers of images can be compared.
+    .. math:: \lVert m_a - m_b \rVert^2
+              + \mathrm{Tr}(S_a + S_b - 2 (S_a S_b)^{1/2})
+
+    The covariances S are the unbiased ones, as in the program of Heusel et al. The
+    distance of two finite samples is too large on average, so only distances of the
+    same numbers of images can be compared.
+
+    The trace of the root is the sum of the roots of the eigenvalues of
+    sqrt(S_a) S_b sqrt(S_a), which are the singular values of sqrt(S_b) sqrt(S_a). Those
+    are never complex, and are computed without the product, in which rounding by 1e-16
+    would become 1e-8 under the root, once for each direction that has no variance.
 
     Args:
         a: sums over at least two images.
         b: sums over at least two images, of features of the same network.
 
+    Returns:
+        The distance, at least 0.
+
     Raises:
-        InputError: fewer images, or another number of features.
+        InputError: fewer images, another number of features, or a moment that is not
+            finite.
+
+    Reference:
+        Heusel et al.: GANs Trained by a Two Time-Scale Update Rule, 2017, Equation 6,
+        https://arxiv.org/abs/1706.08500
+        Dowson, Landau: The Frechet Distance between Multivariate Normal Distributions,
+        1982.
 
     Means 1 and 2 and variances 2 and 8: 1 + 2 + 8 - 2 * sqrt(16) = 3
 
@@ -130,58 +134,19 @@ def frechet_distance(a: FeatureSums, b: FeatureSums) -> float:
             f"features; got {a.count} images with {len(a.mean)} features and {b.count} "
             f"with {len(b.mean)}: give more images, or features of one network"
         )
-    return gaussian_distance((a.mean, a.covariance), (b.mean, b.covariance))
-
-
-def gaussian_distance(
-    a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]
-) -> float:
-    r"""Return the squared Frechet distance of two Gaussians.
-
-    .. math:: \lVert m_a - m_b \rVert^2
-              + \mathrm{Tr}(S_a + S_b - 2 (S_a S_b)^{1/2})
-
-    The trace of the root is the sum of the roots of the eigenvalues of
-    sqrt(S_a) S_b sqrt(S_a), which are the singular values of sqrt(S_b) sqrt(S_a). Those
-    are never complex, and are computed without the product, in which rounding by 1e-16
-    would become 1e-8 under the root, once for each direction that has no variance.
-
-    Args:
-        a: mean [D] and covariance [D, D], symmetric.
-        b: the same of the other.
-
-    Returns:
-        The distance, at least 0.
-
-    Raises:
-        InputError: a moment that is not finite.
-
-    Reference:
-        Heusel et al.: GANs Trained by a Two Time-Scale Update Rule, 2017, Equation 6,
-        https://arxiv.org/abs/1706.08500
-        Dowson, Landau: The Frechet Distance between Multivariate Normal Distributions,
-        1982.
-
-    Means 3 apart, deviations 1 and 2 in two directions each: 9 + 2 * (2 - 1)^2 = 11
-
-    >>> one, four = np.eye(2), 4 * np.eye(2)
-    >>> distance = gaussian_distance((np.zeros(2), one), (np.array([3.0, 0.0]), four))
-    >>> round(distance, 9)
-    11.0
-    """
-    (mean_a, cov_a), (mean_b, cov_b) = a, b
     if not all(np.isfinite(moment).all() for moment in (*a, *b)):
         raise InputError(
             "the moments of features must be finite; got others: look at the images "
             "and at the weights of the network"
         )
+    cov_a, cov_b = a.covariance, b.covariance
     root = np.linalg.svd(_root(cov_a).T @ _root(cov_b), compute_uv=False).sum()
-    apart = np.sum(np.square(mean_a - mean_b))
+    apart = np.sum(np.square(a.mean - b.mean))
     distance = apart + np.trace(cov_a) + np.trace(cov_b) - 2 * root
     return max(float(distance), 0.0)
 
 
-def score(probabilities: np.ndarray, splits: int = 10) -> Score:
+def score(probabilities: np.ndarray, splits: int) -> tuple[float, float]:
     r"""Return the Inception score of class probabilities, or that of another network.
 
     .. math:: \exp \Big( \frac{1}{n} \sum_i \sum_y p(y | x_i)
@@ -196,6 +161,9 @@ def score(probabilities: np.ndarray, splits: int = 10) -> Score:
         splits: parts that the images are cut into, as equal as can be; the score that
             Salimans et al. published is of 10 parts of 5,000 images.
 
+    Returns:
+        Its mean and its population standard deviation over the splits.
+
     Raises:
         InputError: no probabilities, or fewer images than splits.
 
@@ -209,29 +177,6 @@ def score(probabilities: np.ndarray, splits: int = 10) -> Score:
     >>> print(*score(np.array(sure + unsure), splits=2))
     1.5 0.5
     """
-    _check_probabilities(probabilities, splits)
-    ends = [i * len(probabilities) // splits for i in range(splits + 1)]
-    scores = []
-    for start, end in zip(ends[:-1], ends[1:], strict=True):
-        p = probabilities[start:end].astype(np.float64)
-        gain = p * (_log(p) - _log(p.mean(axis=0)))
-        scores.append(np.exp(gain.sum(axis=1).mean()))
-    return Score(float(np.mean(scores)), float(np.std(scores)))
-
-
-def _root(covariance: np.ndarray) -> np.ndarray:
-    """Return a factor F [D, D] of a covariance F F^T."""
-    values, vectors = np.linalg.eigh(covariance)
-    # Rounding leaves some of the eigenvalues that are 0 a little below it.
-    return vectors * np.sqrt(np.maximum(values, 0.0))
-
-
-def _log(p: np.ndarray) -> np.ndarray:
-    """Return the logarithm, and 0 at 0: it only ever stands beside a factor of 0."""
-    return np.log(p, out=np.zeros_like(p), where=p > 0)
-
-
-def _check_probabilities(probabilities: np.ndarray, splits: int) -> None:
     if probabilities.ndim != 2 or not np.isfinite(probabilities).all():
         raise InputError(
             "class probabilities must be finite numbers [images, classes]; got "
@@ -244,10 +189,22 @@ def _check_probabilities(probabilities: np.ndarray, splits: int) -> None:
             f"{len(probabilities)} images and {splits} splits: give more images, or "
             "choose fewer splits"
         )
-    off = float(np.abs(probabilities.sum(axis=1, dtype=np.float64) - 1).max())
-    if probabilities.min() < 0 or off > TOLERANCE:
-        raise InputError(
-            "class probabilities are at least 0 and sum to 1 for each image; got one "
-            f"of {probabilities.min():.3g} or a sum that is off by {off:.3g}: take the "
-            "softmax of logits"
-        )
+    ends = [i * len(probabilities) // splits for i in range(splits + 1)]
+    scores = []
+    for start, end in zip(ends[:-1], ends[1:], strict=True):
+        p = probabilities[start:end].astype(np.float64)
+        gain = p * (_log(p) - _log(p.mean(axis=0)))
+        scores.append(np.exp(gain.sum(axis=1).mean()))
+    return float(np.mean(scores)), float(np.std(scores))
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    """Return a factor F [D, D] of a covariance F F^T."""
+    values, vectors = np.linalg.eigh(covariance)
+    # Rounding leaves some of the eigenvalues that are 0 a little below it.
+    return vectors * np.sqrt(np.maximum(values, 0.0))
+
+
+def _log(p: np.ndarray) -> np.ndarray:
+    """Return the logarithm, and 0 at 0: it only ever stands beside a factor of 0."""
+    return np.log(p, out=np.zeros_like(p), where=p > 0)

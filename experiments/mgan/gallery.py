@@ -27,6 +27,10 @@ REAL_PART = 5000
 """Training images that distances are taken to at a time."""
 
 
+GALLERY = "gallery.npz"
+"""File of a run that holds its gallery."""
+
+
 class Gallery(NamedTuple):
     """Images of the averaged generators, and what is to be known of them.
 
@@ -53,13 +57,9 @@ def make_gallery(trainer: Trainer, state: GameState) -> Gallery:
     image = trainer.inputs.image
     assert image is not None
     count = trainer.config.rules.generators
-    each = -(-COMPARED // count)
-    # [K, M, S, S, C], so that the first of every generator come first.
-    samples = np.swapaxes(
-        to_bytes(trainer.sample_rows(state, each, averaged=True, use=GALLERY_USE)), 0, 1
-    )
-    flat = np.swapaxes(samples, 0, 1).reshape(-1, *image.shape[1:])
-    flat = flat[: max(COMPARED, count)]
+    rows = trainer.sample_rows(state, -(-COMPARED // count), use=GALLERY_USE)
+    # The first of every generator come first.
+    flat = to_bytes(rows).reshape(-1, *image.shape[1:])[: max(COMPARED, count)]
     nearest, distance = nearest_images(flat, image)
     real = np.linspace(0, len(image) - 1, COMPARED).astype(int)
     # The nearest to a training image is itself.
@@ -119,8 +119,7 @@ def interpolate(trainer: Trainer, state: GameState) -> np.ndarray:
         uint8 [K, BETWEEN, S, S, C].
     """
     config = trainer.config
-    key = jax.random.fold_in(jax.random.key(np.uint32(config.seed)), GALLERY_USE)
-    first, last = jnp.split(draw_noise(config, key, 2), 2)
+    first, last = jnp.split(draw_noise(config, trainer.key(GALLERY_USE), 2), 2)
     share = jnp.linspace(0.0, 1.0, BETWEEN)[:, None]
     if config.model.noise == "normal":
         noise = jnp.cos(share * jnp.pi / 2) * first + jnp.sin(share * jnp.pi / 2) * last
@@ -139,8 +138,7 @@ def confusion(trainer: Trainer, state: GameState) -> np.ndarray:
     config = trainer.config
     hits = np.zeros((config.rules.generators, config.rules.generators))
     rounds = -(-COMPARED // config.fakes)
-    key = jax.random.fold_in(jax.random.key(np.uint32(config.seed)), GALLERY_USE + 1)
-    for round_key in jax.random.split(key, rounds):
+    for round_key in jax.random.split(trainer.key(GALLERY_USE + 1), rounds):
         fake = _made(trainer, state, draw_noise(config, round_key, config.fakes))
         logits: Any = logits_of_fakes(trainer.players, state.judge.params, fake)
         taken = np.asarray(logits.generators).argmax(axis=-1)

@@ -1,8 +1,7 @@
 """The game: two calls of `update` that take turns.
 
-One step trains discriminator and classifier on real samples and on what the generators
-make, then all generators at once against them. All methods of Section 5.1 are this
-step with other losses, so that they can be compared on the same networks.
+All methods of Section 5.1 are this step with other losses, so that they can be compared
+on the same networks.
 """
 
 from collections.abc import Callable
@@ -30,9 +29,8 @@ Shared = dict[str, jax.Array]
 Draw = Callable[[jax.Array, Any, Shared], jax.Array]
 """From a key, a row of the batch and the shared data to real samples [B, ...]."""
 
-Spread = Callable[[jax.Array], jax.Array]
-Step = Callable[[Any, Any, Shared], tuple[Any, dict[str, jax.Array]]]
-Losses = tuple[jax.Array, dict[str, jax.Array]]
+Metrics = dict[str, jax.Array]
+Step = Callable[[Any, Any, Shared], tuple[Any, Metrics]]
 
 
 class Players(NamedTuple):
@@ -62,23 +60,11 @@ class GameState(NamedTuple):
 
 def make_players(config: Config, channels: int = 3) -> Players:
     """Return the players of a configuration."""
-    optimizer = config.optimizer
     return Players(
         make_generators(config, channels),
         make_discriminator(config),
-        make_optimizer(
-            optimizer,
-            optimizer.generator_optimizer or optimizer.optimizer,
-            optimizer.generator_rate,
-            config.steps,
-        ),
-        make_optimizer(
-            optimizer,
-            optimizer.optimizer,
-            optimizer.discriminator_rate,
-            config.steps,
-            differentiable=config.rules.game == "unrolled",
-        ),
+        make_optimizer(config, "generator"),
+        make_optimizer(config, "discriminator"),
     )
 
 
@@ -129,7 +115,7 @@ def make_step(
     config: Config,
     players: Players,
     draw: Draw,
-    spread: Spread = lambda samples: samples,
+    split: Callable[[jax.Array], jax.Array] = lambda samples: samples,
 ) -> Step:
     """Return one step of the game, a pure function.
 
@@ -139,30 +125,25 @@ def make_step(
         config: of the game.
         players: of the same configuration.
         draw: gives real samples.
-        spread: says where the samples of a batch lie, on axis 0.
+        split: says over which devices the samples of a batch lie, on axis 0.
     """
 
     def step(state: GameState, batch: Any, shared: Shared) -> tuple[GameState, Any]:
         key = jax.random.fold_in(shared["key"], state.generators.step)
         real_key, first_key, second_key, *side_keys = jax.random.split(key, 5)
-        real = spread(draw(real_key, batch, shared))
-        noise = spread(draw_noise(config, first_key, config.fakes))
-        state, fake, told = _train_discriminator(
+        real = split(draw(real_key, batch, shared))
+        noise = split(draw_noise(config, first_key, config.fakes))
+        state, told = _train_discriminator(
             config, players, state, real, noise, side_keys[0]
         )
         if config.rules.noise_of_step == "fresh":
-            noise = spread(draw_noise(config, second_key, config.fakes))
-        against = {"noise": noise, "real": real, "fake": fake}
-        generators, made = update(
-            _generators_loss(config, players, state.judge),
-            players.generator_tx,
-            state.generators,
-            against,
-            side_keys[1],
+            noise = split(draw_noise(config, second_key, config.fakes))
+        state, made = _train_generators(
+            config, players, state, real, noise, side_keys[1]
         )
-        average = _moved(state.average, generators.params, config.average_decay)
-        state = state._replace(generators=generators, average=average)
-        return state, _joined(told, made)
+        nonfinite = jnp.concatenate([told.pop("nonfinite"), made.pop("nonfinite")])
+        loss = told.pop("loss") + made.pop("loss")
+        return state, told | made | {"loss": loss, "nonfinite": nonfinite}
 
     return step
 
@@ -174,34 +155,55 @@ def _train_discriminator(
     real: jax.Array,
     noise: jax.Array,
     key: jax.Array,
-) -> tuple[GameState, jax.Array, dict[str, jax.Array]]:
-    """Return the state after a step of discriminator and classifier, and the fakes."""
+) -> tuple[GameState, Metrics]:
+    """Return the state after a step of discriminator and classifier."""
     generators = state.generators
     # Their normalisation remembers these samples as well.
     fake, model_state = players.generators.apply(
         generators.params["network"], generators.model_state, noise, train=True
     )
     weights = mixture_weights(config, generators.params)
-    discriminator, metrics = update(
-        _discriminator_loss(config, players),
-        players.discriminator_tx,
-        state.judge,
-        {"real": real, "fake": fake, "weights": weights},
-        key,
-    )
-    generators = generators._replace(model_state=model_state)
-    return state._replace(generators=generators, judge=discriminator), fake, metrics
 
-
-def _discriminator_loss(config: Config, players: Players) -> Any:
     def loss_fn(params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
         del key
-        loss, metrics = discriminator_losses(
-            config, players, params, batch["real"], batch["fake"], batch["weights"]
-        )
+        loss, metrics = discriminator_losses(config, players, params, *batch)
         return loss, (model_state, metrics)
 
-    return loss_fn
+    tx, batch = players.discriminator_tx, (real, fake, weights)
+    discriminator, metrics = update(loss_fn, tx, state.judge, batch, key)
+    generators = generators._replace(model_state=model_state)
+    return state._replace(generators=generators, judge=discriminator), metrics
+
+
+def _train_generators(
+    config: Config,
+    players: Players,
+    state: GameState,
+    real: jax.Array,
+    noise: jax.Array,
+    key: jax.Array,
+) -> tuple[GameState, Metrics]:
+    """Return the state after a step of all generators against the discriminator."""
+
+    def loss_fn(params: Any, model_state: Any, noise: Any, key: jax.Array) -> Any:
+        del key
+        fake, model_state = players.generators.apply(
+            params["network"], model_state, noise, train=True
+        )
+        weights, against = mixture_weights(config, params), state.judge.params
+        if config.rules.game == "unrolled":
+            against = _look_ahead(config, players, state.judge, real, fake, weights)
+        loss = generator_losses(config, players, against, fake, weights)
+        return loss, (model_state, {"generator_loss": loss})
+
+    generators, metrics = update(
+        loss_fn, players.generator_tx, state.generators, noise, key
+    )
+    decay = config.average_decay
+    average = jax.tree.map(
+        lambda a, p: decay * a + (1 - decay) * p, state.average, generators.params
+    )
+    return state._replace(generators=generators, average=average), metrics
 
 
 def discriminator_losses(
@@ -211,7 +213,7 @@ def discriminator_losses(
     real: jax.Array,
     fake: jax.Array,
     weights: jax.Array,
-) -> Losses:
+) -> tuple[jax.Array, Metrics]:
     """Return what discriminator and classifier minimise, with its parts.
 
     Args:
@@ -230,10 +232,12 @@ def discriminator_losses(
     adversarial = discriminator_loss(of_real.realness, of_fake.realness, weights)
     diversity = classifier_loss(of_fake.generators, weights)
     loss = adversarial + config.rules.classifier_weight * diversity
+    own = jnp.arange(config.rules.generators)
+    hits = jnp.argmax(of_fake.generators, axis=-1) == own[None]
     return loss, {
         "discriminator_loss": adversarial,
         "classifier_loss": diversity,
-        "classifier_accuracy": _accuracy(of_fake.generators),
+        "classifier_accuracy": jnp.mean(hits.astype(jnp.float32)),
     }
 
 
@@ -244,25 +248,6 @@ def logits_of_fakes(players: Players, params: Any, fake: jax.Array) -> Any:
     if not isinstance(logits, Logits):
         return logits
     return jax.tree.map(lambda x: x.reshape(*fake.shape[:2], *x.shape[1:]), logits)
-
-
-def _generators_loss(config: Config, players: Players, opponent: TrainState) -> Any:
-    """Return the loss of the generators against a discriminator and a classifier."""
-
-    def loss_fn(params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
-        del key
-        fake, model_state = players.generators.apply(
-            params["network"], model_state, batch["noise"], train=True
-        )
-        weights = mixture_weights(config, params)
-        against = opponent.params
-        if config.rules.game == "unrolled":
-            real = batch["real"]
-            against = _look_ahead(config, players, opponent, real, fake, weights)
-        loss = generator_losses(config, players, against, fake, weights)
-        return loss, (model_state, {"generator_loss": loss})
-
-    return loss_fn
 
 
 def generator_losses(
@@ -311,21 +296,3 @@ def _look_ahead(
     carry = opponent.params, opponent.opt_state
     (params, _), _ = jax.lax.scan(one, carry, length=config.rules.unrolled_steps)
     return params
-
-
-def _accuracy(generators: jax.Array) -> jax.Array:
-    """Return the share of samples whose generator is told, of logits [M, K, K]."""
-    own = jnp.arange(generators.shape[1])
-    hits = jnp.argmax(generators, axis=-1) == own[None]
-    return jnp.mean(hits.astype(jnp.float32))
-
-
-def _moved(average: Any, params: Any, decay: float) -> Any:
-    return jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)
-
-
-def _joined(told: dict[str, Any], made: dict[str, Any]) -> dict[str, jax.Array]:
-    """Return the metrics of both players as those of one step."""
-    nonfinite = jnp.concatenate([told.pop("nonfinite"), made.pop("nonfinite")])
-    loss = told.pop("loss") + made.pop("loss")
-    return told | made | {"loss": loss, "nonfinite": nonfinite}

@@ -31,11 +31,6 @@ class Inputs:
     image: np.ndarray | None
     name: str
 
-    @property
-    def channels(self) -> int:
-        """Channels of an image; of points, their coordinates."""
-        return self.sample_shape[-1]
-
 
 def load_inputs(config: Config) -> Inputs:
     """Return the data of a configuration.
@@ -73,7 +68,7 @@ def to_bytes(image: np.ndarray) -> np.ndarray:
 
 
 def call_rows(
-    config: Config, inputs: Inputs, start: int, *, seed: int
+    config: Config, inputs: Inputs, start: int
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yield what each call of the compiled program needs of the host, from a step on.
 
@@ -84,14 +79,13 @@ def call_rows(
         config: of the game.
         inputs: its data.
         start: steps already made.
-        seed: of the order.
     """
     for first in range(start, config.steps, config.steps_per_call):
         if inputs.image is None:
             yield {}
             continue
         size, steps = len(inputs.image), range(first, first + config.steps_per_call)
-        rows = [batch_samples(seed, s, size, config.batch)[0] for s in steps]
+        rows = [batch_samples(config.seed, s, size, config.batch)[0] for s in steps]
         yield {"index": np.stack(rows)}
 
 

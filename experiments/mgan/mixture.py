@@ -1,8 +1,4 @@
-"""Mixtures of Gaussians in the plane: data whose modes one can count.
-
-Section 5.1 of the paper: eight of them on a circle of radius 2, each with covariance
-0.02 I (so of deviation 0.1414: 0.02 is a variance).
-"""
+"""Mixtures of Gaussians in the plane: data whose modes one can count."""
 
 import math
 from typing import NamedTuple

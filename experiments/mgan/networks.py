@@ -3,16 +3,7 @@
 The generators share every layer but the first; discriminator and classifier share
 every layer but the last (Section 3, Figure 1). The K first layers are one kernel
 [Z, K, H], so that the samples of all generators come out of one matrix product, as
-[M, K, ...], and everything after it sees one batch of M K samples. Samples of one place
-m differ in their generator alone where all are given the same noise [M, Z].
-
-Two forms: dense layers for points in the plane (Section 5.1), and transposed
-convolutions for images of any size (Section 5.2; at 32 pixels, width 128 and three
-stages they are those of the authors' program for CIFAR-10, 12,544,131 parameters of ten
-generators and 4,198,411 of discriminator and classifier).
-
-Departures: LeakyReLU in the trunk of the plane too, as Section 5 (vi) says and Section
-5.1 does not. No batch normalisation where the authors have none.
+[M, K, ...], and everything after it sees one batch of M K samples.
 """
 
 from collections.abc import Callable
@@ -26,15 +17,15 @@ from flax import linen as nn
 from experiments.mgan.config import Config, in_plane
 from experiments.mgan.objectives import Logits
 from experiments.mgan.strided import SIZE, double, halve
-from lars_jax.models import Network, from_linen
+from lars_jax.models import BATCH_NORM_MOMENTUM, Network, from_linen
 
-LEAK = 0.2
-"""Slope of LeakyReLU, Section 5 (vi)."""
+_leaky = partial(nn.leaky_relu, negative_slope=0.2)
+"""LeakyReLU with the slope of Section 5 (vi)."""
 
 HEAD_DEVIATION = 0.01
 """Standard deviation of the first weights of both heads for images, as the authors'."""
 
-BN_MOMENTUM, BN_EPSILON = 0.9, 1e-5
+BN_EPSILON = 1e-5
 
 
 def make_generators(config: Config, channels: int = 3) -> Network:
@@ -122,13 +113,7 @@ def sizes_of(size: int, stages: int) -> tuple[int, ...]:
 
 
 class FirstLayers(nn.Module):
-    """One dense layer for each generator, as one product.
-
-    Attributes:
-        generators: K.
-        features: H.
-        kernel_init: initialiser of the kernel.
-    """
+    """One dense layer for each of K generators, as one product."""
 
     generators: int
     features: int
@@ -149,13 +134,7 @@ class FirstLayers(nn.Module):
 
 
 class Strided(nn.Module):
-    """A convolution that halves or doubles an image, and a bias.
-
-    Attributes:
-        features: channels of the result.
-        convolution: `halve` or `double`.
-        kernel_init: initialiser of the kernel.
-    """
+    """A convolution that halves or doubles an image, and a bias."""
 
     features: int
     convolution: Callable[[jax.Array, jax.Array], jax.Array]
@@ -189,30 +168,22 @@ class BatchNorm(nn.Module):
         """Return the normalised `x`."""
         kept = tuple(n for i, n in enumerate(x.shape) if i not in self.axes)
         scale = self.param("scale", nn.initializers.ones, kept)
-        mean = jnp.mean(x, self.axes)
-        variance = jnp.var(x, self.axes)
+        mean, variance = jnp.mean(x, self.axes), jnp.var(x, self.axes)
         if self.running:
-            mean, variance = self._averages(mean, variance, train)
+            means = self.variable("batch_stats", "mean", jnp.zeros, kept)
+            variances = self.variable("batch_stats", "var", jnp.ones, kept)
+            if train:
+                for average, value in ((means, mean), (variances, variance)):
+                    old = BATCH_NORM_MOMENTUM * average.value
+                    moved = old + (1 - BATCH_NORM_MOMENTUM) * value
+                    average.value = jax.lax.stop_gradient(moved)
+            else:
+                mean, variance = means.value, variances.value
         lift = partial(jnp.expand_dims, axis=self.axes)
         y = (x - lift(mean)) * lift(scale * jax.lax.rsqrt(variance + BN_EPSILON))
         if self.shift:
             y = y + lift(self.param("bias", nn.initializers.zeros, kept))
         return y
-
-    def _averages(
-        self, mean: jax.Array, variance: jax.Array, train: bool
-    ) -> tuple[jax.Array, jax.Array]:
-        """Return the statistics to normalise by, having moved the averages."""
-        averages = (
-            self.variable("batch_stats", "mean", jnp.zeros_like, mean),
-            self.variable("batch_stats", "var", jnp.ones_like, variance),
-        )
-        if not train:
-            return averages[0].value, averages[1].value
-        for average, value in zip(averages, (mean, variance), strict=True):
-            moved = BN_MOMENTUM * average.value + (1 - BN_MOMENTUM) * value
-            average.value = jax.lax.stop_gradient(moved)
-        return mean, variance
 
 
 class PlaneGenerators(nn.Module):
@@ -227,12 +198,9 @@ class PlaneGenerators(nn.Module):
         """Return points [M, K, 2]."""
         first = FirstLayers(self.generators, self.width, self.kernel_init, name="first")
         hidden = nn.relu(first(noise)).reshape(-1, self.width)
-        hidden = nn.relu(self._dense(self.width, "second")(hidden))
-        points = self._dense(2, "output")(hidden)
-        return points.reshape(-1, self.generators, 2)
-
-    def _dense(self, features: int, name: str) -> nn.Dense:
-        return nn.Dense(features, kernel_init=self.kernel_init, name=name)
+        dense = partial(nn.Dense, kernel_init=self.kernel_init)
+        hidden = nn.relu(dense(self.width, name="second")(hidden))
+        return dense(2, name="output")(hidden).reshape(-1, self.generators, 2)
 
 
 class PlaneDiscriminator(nn.Module):
@@ -258,13 +226,11 @@ class TwoDiscriminators(nn.Module):
     @nn.compact
     def __call__(self, points: jax.Array, *, train: bool) -> jax.Array:
         """Return the logits of both, [N, 2]."""
-        logits = [self._one(name, points) for name in ("data", "model")]
+        dense, logits = partial(nn.Dense, kernel_init=self.kernel_init), []
+        for name in ("data", "model"):
+            trunk = dense(self.width, name=f"{name}_trunk")(points)
+            logits.append(dense(1, name=f"{name}_head")(_leaky(trunk)))
         return jnp.concatenate(logits, axis=-1)
-
-    def _one(self, name: str, points: jax.Array) -> jax.Array:
-        trunk = nn.Dense(self.width, kernel_init=self.kernel_init, name=f"{name}_trunk")
-        head = nn.Dense(1, kernel_init=self.kernel_init, name=f"{name}_head")
-        return head(_leaky(trunk(points)))
 
 
 class ImageGenerators(nn.Module):
@@ -295,17 +261,15 @@ class ImageGenerators(nn.Module):
         # Each generator is normalised over its own samples.
         hidden = BatchNorm((0,), name="first_norm")(first(noise), train=train)
         x = nn.relu(hidden).reshape(-1, size, size, features)
+        up = partial(Strided, convolution=double, kernel_init=self.kernel_init)
         for stage, size in enumerate(self.sizes[1:-1]):
             features //= 2
-            x = self._up(features, f"up{stage + 1}")(x)[:, :size, :size]
+            x = up(features, name=f"up{stage + 1}")(x)[:, :size, :size]
             norm = BatchNorm((0, 1, 2), shift=False, name=f"up{stage + 1}_norm")
             x = nn.relu(norm(x, train=train))
         size = self.sizes[-1]
-        x = jnp.tanh(self._up(self.channels, "output")(x)[:, :size, :size])
+        x = jnp.tanh(up(self.channels, name="output")(x)[:, :size, :size])
         return x.reshape(-1, self.generators, size, size, self.channels)
-
-    def _up(self, features: int, name: str) -> Strided:
-        return Strided(features, double, self.kernel_init, name=name)
 
 
 class ImageDiscriminator(nn.Module):
@@ -339,7 +303,3 @@ def _heads(
     realness = nn.Dense(1, kernel_init=init, name="discriminator")(features)
     kinds = nn.Dense(generators, kernel_init=init, name="classifier")(features)
     return Logits(realness[:, 0], kinds)
-
-
-def _leaky(x: jax.Array) -> jax.Array:
-    return nn.leaky_relu(x, LEAK)

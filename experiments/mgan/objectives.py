@@ -1,28 +1,14 @@
 """What each player minimises, as pure functions of logits for one batch.
 
-The game of Equation 2, with K generators of weights pi and the logits d of the
-discriminator and c of the classifier, D = sigmoid(d) and C = softmax(c):
-
-    min over G, C  max over D  of  J = E_data log D(x) + E_mix log(1 - D(G(z)))
-                                       - beta sum_k pi_k E log C_k(G_k(z))
-
-Read literally, beta scales what the classifier learns from as well. With a trunk that
-discriminator and classifier share, that starves the classifier: on the ring of eight
-Gaussians one mode of eight is still covered after 15,000 steps. As in the authors'
-programs, the classifier learns with weight 1 and beta acts on the generators alone; the
-optima are the same.
-
-Losses are means: over the batch B of real samples, and for the mixture the sum over
-generators of pi_k times the mean over the M samples of each. Softplus and log-sum-exp
-keep them finite for any finite logits.
+D = sigmoid(d) and C = softmax(c) for logits d and c. Losses are means: over the batch B
+of real samples, and for the mixture the sum over generators of pi_k times the mean over
+the M samples of each. Softplus and log-sum-exp keep them finite for any finite logits.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-
-GeneratorLoss = Literal["nonsaturating", "saturating"]
 
 
 class Logits(NamedTuple):
@@ -35,19 +21,6 @@ class Logits(NamedTuple):
 
     realness: jax.Array
     generators: jax.Array
-
-
-def mixture_mean(values: jax.Array, weights: jax.Array) -> jax.Array:
-    """Return the mean over the mixture, sum_k pi_k mean_m v_mk.
-
-    Args:
-        values: a number for each sample of each generator, [M, K].
-        weights: pi, [K]; a generator of weight 0 counts for nothing.
-
-    >>> print(mixture_mean(jnp.array([[1.0, 4.0], [3.0, 8.0]]), jnp.array([0.5, 0.5])))
-    4.0
-    """
-    return jnp.dot(jnp.mean(values, axis=0), weights)
 
 
 def discriminator_loss(
@@ -68,7 +41,7 @@ def discriminator_loss(
     ...     jnp.zeros(3), jnp.zeros((2, 1)), jnp.ones(1))), 4))
     1.3863
     """
-    return jnp.mean(jax.nn.softplus(-real)) + mixture_mean(
+    return jnp.mean(jax.nn.softplus(-real)) + _mixture_mean(
         jax.nn.softplus(fake), weights
     )
 
@@ -91,11 +64,11 @@ def classifier_loss(generators: jax.Array, weights: jax.Array) -> jax.Array:
     2.0794
     """
     own = jnp.diagonal(generators, axis1=1, axis2=2)
-    return mixture_mean(jax.nn.logsumexp(generators, axis=-1) - own, weights)
+    return _mixture_mean(jax.nn.logsumexp(generators, axis=-1) - own, weights)
 
 
 def generator_loss(
-    fake: jax.Array, weights: jax.Array, kind: GeneratorLoss = "nonsaturating"
+    fake: jax.Array, weights: jax.Array, kind: str = "nonsaturating"
 ) -> jax.Array:
     """Return what the generators minimise against the discriminator.
 
@@ -108,15 +81,15 @@ def generator_loss(
     Args:
         fake: logits of generated samples, [M, K].
         weights: pi, [K].
-        kind: which of the two.
+        kind: `nonsaturating` or `saturating`.
 
     >>> surely_fake = jnp.full((1, 1), -20.0)
     >>> print(generator_loss(surely_fake, jnp.ones(1)))
     20.0
     """
     if kind == "saturating":
-        return -mixture_mean(jax.nn.softplus(fake), weights)
-    return mixture_mean(jax.nn.softplus(-fake), weights)
+        return -_mixture_mean(jax.nn.softplus(fake), weights)
+    return _mixture_mean(jax.nn.softplus(-fake), weights)
 
 
 def two_discriminator_loss(real: jax.Array, fake: jax.Array) -> jax.Array:
@@ -151,6 +124,11 @@ def two_discriminator_generator_loss(fake: jax.Array) -> jax.Array:
     """
     first, second = fake[:, 0], fake[:, 1]
     return jnp.mean(_log_softplus(second) - jax.nn.softplus(first))
+
+
+def _mixture_mean(values: jax.Array, weights: jax.Array) -> jax.Array:
+    """Return sum_k pi_k mean_m v_mk of values [M, K]."""
+    return jnp.dot(jnp.mean(values, axis=0), weights)
 
 
 def _log_softplus(logit: jax.Array) -> jax.Array:

@@ -1,12 +1,12 @@
 """The optimizer of a player, with every number of it a traced value."""
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.mgan.config import OptimizerConfig, OptimizerName
+from experiments.mgan.config import Config
 from experiments.mgan.networks import stacked_axes
 from lars_jax.optim import exclude_vectors, lamb, lars
 
@@ -15,12 +15,7 @@ TINY = 1e-16
 
 
 def make_optimizer(
-    config: OptimizerConfig,
-    rule: OptimizerName,
-    rate: float,
-    steps: int,
-    *,
-    differentiable: bool = False,
+    config: Config, side: Literal["generator", "discriminator"]
 ) -> optax.GradientTransformation:
     """Return a player's optimizer.
 
@@ -28,16 +23,15 @@ def make_optimizer(
     vectors alone (biases begin at zero, where a trust ratio would keep them). Without
     weight decay a layer that gains by growing, as those of a player that wins do, grows
     by a share of itself at every step, and so without bound.
-
-    Args:
-        config: what both players have in common.
-        rule: of this player.
-        rate: of this player.
-        steps: length of the run.
-        differentiable: whether gradients pass through its steps, as an Unrolled GAN
-            has them do. Adam's root has none at 0, where the second moment of a weight
-            that never had a gradient stays.
     """
+    own = config.optimizer
+    rule, rate = own.optimizer, own.discriminator_rate
+    if side == "generator":
+        rule, rate = own.generator_optimizer or rule, own.generator_rate
+    # Gradients pass through the steps of an Unrolled GAN's discriminator. Adam's root
+    # has none at 0, where the second moment of a weight without a gradient stays.
+    through = config.rules.game == "unrolled" and side == "discriminator"
+    root = TINY if through else 0.0
 
     def factory(
         rate: float,
@@ -50,43 +44,38 @@ def make_optimizer(
         weight_decay: float,
     ) -> optax.GradientTransformation:
         def schedule(step: Any) -> Any:
-            return rate * _shape(step, steps, warmup_steps, decay_from)
+            step = jnp.asarray(step, jnp.result_type(steps))
+            rising = jnp.minimum(1.0, (step + 1) / jnp.maximum(warmup_steps, 1.0))
+            left = (steps - step) / jnp.maximum(steps * (1.0 - decay_from), 1.0)
+            left = jnp.where(decay_from < 1.0, jnp.clip(left, 0.0, 1.0), 1.0)
+            return rate * (rising * left)
 
         if rule == "adam":
-            root = TINY if differentiable else 0.0
             return _lenient(
                 optax.adam(schedule, b1=momentum, b2=second_momentum, eps_root=root)
             )
         matrices = exclude_vectors(stacked_axes)
+        shared: dict[str, Any] = {
+            "weight_decay": weight_decay,
+            "weight_decay_mask": matrices,
+            "trust_ratio_mask": matrices,
+            "stacked_axes": stacked_axes,
+        }
         if rule == "lamb":
-            return lamb(
-                schedule,
-                b1=momentum,
-                b2=second_momentum,
-                weight_decay=weight_decay,
-                weight_decay_mask=matrices,
-                trust_ratio_mask=matrices,
-                stacked_axes=stacked_axes,
-            )
+            return lamb(schedule, b1=momentum, b2=second_momentum, **shared)
         return lars(
-            schedule,
-            weight_decay,
-            weight_decay_mask=matrices,
-            trust_coefficient=trust_coefficient,
-            trust_ratio_mask=matrices,
-            momentum=momentum,
-            stacked_axes=stacked_axes,
+            schedule, trust_coefficient=trust_coefficient, momentum=momentum, **shared
         )
 
     return optax.inject_hyperparams(factory)(
         rate=rate,
-        steps=float(steps),
-        warmup_steps=float(config.warmup_steps),
-        decay_from=config.decay_from,
-        momentum=config.momentum,
-        second_momentum=config.second_momentum,
-        trust_coefficient=config.trust_coefficient,
-        weight_decay=config.weight_decay,
+        steps=float(config.steps),
+        warmup_steps=float(own.warmup_steps),
+        decay_from=own.decay_from,
+        momentum=own.momentum,
+        second_momentum=own.second_momentum,
+        trust_coefficient=own.trust_coefficient,
+        weight_decay=own.weight_decay,
     )
 
 
@@ -101,11 +90,3 @@ def _lenient(tx: optax.GradientTransformation) -> optax.GradientTransformation:
             return tx.update(updates, state, params)
 
     return optax.GradientTransformation(tx.init, update)
-
-
-def _shape(step: Any, steps: Any, warmup_steps: Any, decay_from: Any) -> jax.Array:
-    """Return the rate at a step as a share of its peak."""
-    step = jnp.asarray(step, jnp.result_type(steps))
-    rising = jnp.minimum(1.0, (step + 1) / jnp.maximum(warmup_steps, 1.0))
-    left = (steps - step) / jnp.maximum(steps * (1.0 - decay_from), 1.0)
-    return rising * jnp.where(decay_from < 1.0, jnp.clip(left, 0.0, 1.0), 1.0)

@@ -1,14 +1,10 @@
 """How good samples in the plane are, where the true density is known.
 
-The paper compares normalised histograms of 10,000 samples with the truth by symmetric
-KL divergence and Wasserstein distance (Section 5.1) and says no more. Here a histogram
-has 31 x 31 cells over [-3, 3]^2, samples beyond counted in the outermost cells, and
-the truth is the exact mass of each cell. The KL divergence depends much on such choices
-and the Wasserstein distance little, so methods are compared under this one definition
-and never with the paper's curves.
+The KL divergence depends much on the cells of a histogram, the Wasserstein distance
+little, so methods are compared under this one definition, not with the paper's curves.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -35,38 +31,26 @@ MOST_PIVOTS = 1_000_000
 """Steps of the network simplex; ten thousand are enough here."""
 
 
-class Truth(NamedTuple):
-    """A mixture with what the distances need of it.
-
-    Attributes:
-        mixture: the density.
-        masses: probability of each cell, float64 [CELLS, CELLS].
-    """
-
-    mixture: Mixture
-    masses: np.ndarray
-
-
-def make_truth(mixture: Mixture) -> Truth:
-    """Return a mixture with the exact masses of the histogram's cells.
+def true_masses(mixture: Mixture) -> np.ndarray:
+    """Return the exact masses of the histogram's cells, float64 [CELLS, CELLS].
 
     >>> from experiments.mgan.config import DataConfig
     >>> from experiments.mgan.mixture import make_mixture
-    >>> print(round(make_truth(make_mixture(DataConfig())).masses.sum(), 12))
+    >>> print(round(true_masses(make_mixture(DataConfig())).sum(), 12))
     1.0
     """
     edges = np.linspace(-LIMIT, LIMIT, CELLS + 1)
     edges[0], edges[-1] = -np.inf, np.inf
-    return Truth(mixture, mixture.cell_masses(edges))
+    return mixture.cell_masses(edges)
 
 
 def measure(
-    truth: Truth, samples: np.ndarray, generator: np.ndarray
+    mixture: Mixture, samples: np.ndarray, generator: np.ndarray
 ) -> dict[str, float]:
     """Return every measure of samples of a mixture of generators.
 
     Args:
-        truth: what they imitate.
+        mixture: what they imitate.
         samples: float [N, 2].
         generator: which generator made each, int [N].
 
@@ -85,29 +69,28 @@ def measure(
             f"samples must be finite to be measured; {bad} of {len(samples)} are not: "
             "train with lower rates"
         )
-    found = histogram(samples)
-    return {
-        "symmetric_kl": symmetric_kl(found, truth.masses),
-        "wasserstein": wasserstein(found, truth.masses),
-        **_modes(truth.mixture, samples, generator),
-    }
+    distances = _distances(samples, true_masses(mixture))
+    return distances | _modes(mixture, samples, generator)
 
 
-def score_true_samples(truth: Truth, count: int) -> dict[str, float]:
+def score_true_samples(mixture: Mixture, count: int) -> dict[str, float]:
     """Return both distances of true samples, which no generator can be asked to beat.
 
     Args:
-        truth: to draw from.
+        mixture: to draw from.
         count: samples in each of the draws that the distances are averaged over.
     """
-    numbers, rows = np.random.default_rng(0), []
-    for _ in range(DRAWS):
-        found = histogram(truth.mixture.draw_host(numbers, count))
-        rows.append(
-            (symmetric_kl(found, truth.masses), wasserstein(found, truth.masses))
-        )
-    divergence, distance = np.mean(rows, axis=0)
-    return {"symmetric_kl": float(divergence), "wasserstein": float(distance)}
+    numbers, masses = np.random.default_rng(0), true_masses(mixture)
+    rows = [_distances(mixture.draw_host(numbers, count), masses) for _ in range(DRAWS)]
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def _distances(samples: np.ndarray, masses: np.ndarray) -> dict[str, float]:
+    found = histogram(samples)
+    return {
+        "symmetric_kl": symmetric_kl(found, masses),
+        "wasserstein": wasserstein(found, masses),
+    }
 
 
 def histogram(samples: np.ndarray) -> np.ndarray:

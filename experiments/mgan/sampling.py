@@ -4,19 +4,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.mgan.config import Config
 from experiments.mgan.game import Players, draw_noise, mixture_weights
-from experiments.mgan.networks import BN_MOMENTUM
 from lars_jax.data.order import random_bits
+from lars_jax.models import batch_statistics
 
 SampleEach = Callable[[Any, Any, jax.Array], tuple[jax.Array, jax.Array]]
 """From parameters, state and a key to samples [M, K, ...] and weights [K]."""
-
-Statistics = Callable[[Any, Any, jax.Array], Any]
-"""From parameters, a state of their likeness and a key to their own state."""
 
 ESTIMATED_OVER = 256
 """Samples of each generator that batch statistics are estimated over."""
@@ -49,21 +45,18 @@ def make_sample_each(config: Config, players: Players, count: int) -> SampleEach
     return sample_each
 
 
-def make_statistics(config: Config, players: Players) -> Statistics:
+def make_statistics(config: Config, players: Players) -> Callable[..., Any]:
     """Return a compiled function that estimates the batch statistics of parameters.
 
-    It forgets the state that it is given and keeps its shape: running averages that
-    begin at 0 hold 1 - momentum of the statistics of the one batch they have seen.
+    It takes parameters, a state of their likeness and a key.
     """
 
     @jax.jit
     def statistics(params: Any, model_state: Any, key: jax.Array) -> Any:
         noise = draw_noise(config, key, ESTIMATED_OVER)
-        nothing = jax.tree.map(jnp.zeros_like, model_state)
-        _, moved = players.generators.apply(
-            params["network"], nothing, noise, train=True
+        return batch_statistics(
+            players.generators, params["network"], model_state, noise
         )
-        return jax.tree.map(lambda x: x / (1 - BN_MOMENTUM), moved)
 
     return statistics
 
@@ -86,18 +79,14 @@ def draw_samples(
     """
     which_key, noise_key = jax.random.split(key)
     seed = int(jax.random.bits(which_key))
-    values: list[np.ndarray] = []
-    generator = np.zeros(count, np.int64)
-    for call in range(count + 1):
-        part, weights = jax.device_get(
-            sample_each(params, model_state, jax.random.fold_in(noise_key, call))
-        )
-        if call == 0:
-            generator = choose(weights, count, seed)
-        values.append(part)
-        if len(values) * len(part) >= np.bincount(generator).max():
-            return Samples(_in_turn(np.concatenate(values), generator), generator)
-    raise AssertionError("a call yields at least one sample of each generator")
+    parts: list[np.ndarray] = []
+    while True:
+        call_key = jax.random.fold_in(noise_key, len(parts))
+        part, weights = jax.device_get(sample_each(params, model_state, call_key))
+        parts.append(part)
+        generator = choose(weights, count, seed)
+        if len(parts) * len(part) >= np.bincount(generator).max():
+            return Samples(_in_turn(np.concatenate(parts), generator), generator)
 
 
 def choose(weights: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -41,12 +41,7 @@ def describe(config: Config) -> Iterator[str]:
 
 
 def state_shapes(config: Config, channels: int = 3) -> GameState:
-    """Return the shapes of the state of a game.
-
-    Args:
-        config: of the game.
-        channels: of its images.
-    """
+    """Return the shapes of the state of a game, on images of so many channels."""
     size = config.data.image_size
     sample = (2,) if in_plane(config) else (size, size, channels)
     players = make_players(config, channels)

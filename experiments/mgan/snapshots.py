@@ -1,11 +1,8 @@
 """Samples that a game leaves on its way, a file for each evaluation."""
 
-import os
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +10,7 @@ from experiments.mgan.game import GameState
 from experiments.mgan.inputs import to_bytes
 from experiments.mgan.trainer import Trainer
 from lars_jax.errors import InputError
+from lars_jax.train.weights import load_arrays, save_weights
 
 POINTS = 512
 """Samples of a picture in the plane, as in Figure 2c of the paper."""
@@ -47,7 +45,7 @@ def take_snapshot(trainer: Trainer, state: GameState) -> Snapshot:
     if trainer.inputs.image is None:
         found = trainer.sample(state, POINTS, averaged=False, use=PICTURE_USE)
         return Snapshot(step, *found)
-    images = trainer.sample_rows(state, COLUMNS, averaged=True, use=PICTURE_USE)
+    images = trainer.sample_rows(state, COLUMNS, use=PICTURE_USE)
     rows = to_bytes(np.swapaxes(images, 0, 1))
     return Snapshot(step, rows, np.arange(len(rows)))
 
@@ -56,7 +54,7 @@ def save_snapshot(directory: Path, snapshot: Snapshot) -> None:
     """Write a snapshot among those of a run, whole or not at all."""
     place = directory / "samples"
     place.mkdir(exist_ok=True)
-    write_arrays(place / f"{snapshot.step:09d}.npz", snapshot._asdict())
+    save_weights(place / f"{snapshot.step:09d}.npz", snapshot._asdict())
 
 
 def load_snapshots(directory: Path, until: int | None = None) -> list[Snapshot]:
@@ -79,32 +77,20 @@ def load_snapshots(directory: Path, until: int | None = None) -> list[Snapshot]:
     return found
 
 
-def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
-    """Write named arrays to a temporary name, then rename."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.npz")
-    try:
-        np.savez_compressed(temporary, **arrays)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the arrays of a file that `write_arrays` wrote, in the order of names.
+    """Return the arrays of a file of a run, in the order of names.
 
     Raises:
         InputError: it cannot be read, or has none of a name.
     """
     try:
-        # What is no archive NumPy takes for something else, and says so.
-        zipfile.ZipFile(path).close()
-        with np.load(path, allow_pickle=False) as arrays:
-            absent = [name for name in names if name not in arrays]
-            if not absent:
-                return {name: arrays[name] for name in names}
-            told = f"it has no {', no '.join(absent)}"
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        told = str(error)
+        arrays = load_arrays(path)
+        absent = [name for name in names if name not in arrays]
+        if not absent:
+            return {name: arrays[name] for name in names}
+        told = f"it has no {', no '.join(absent)}"
+    except InputError as error:
+        told = str(error.__cause__ or error)
     raise InputError(
         f"{path} must be an npz file of this run; {told}: remove it to report without "
         "it"

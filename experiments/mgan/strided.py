@@ -1,12 +1,9 @@
 """Convolutions that halve or double an image, as convolutions of stride one.
 
-XLA on a CPU is fast at convolutions of stride one alone: a transposed one convolves an
-image three quarters of which are zeros, and the gradients of strided ones are as slow.
-In blocks of 2 x 2 pixels, taken as one pixel of four times the channels, both are a
-3 x 3 convolution of stride one, whose kernel has the 25 taps of the 5 x 5 one and 11
-zeros; so are their gradients. A step of the CIFAR-10 game at a quarter of its width
-takes a fraction of the time (`benchmarks/mgan/step.py` has the ratio), and in a scan,
-where XLA has no fast form for the others at all, the same.
+XLA on a CPU is fast at convolutions of stride one alone. In blocks of 2 x 2 pixels,
+taken as one pixel of four times the channels, both are a 3 x 3 convolution of stride
+one, whose kernel has the 25 taps of the 5 x 5 one and 11 zeros; so are their gradients.
+`benchmarks/mgan/step.py` has what it gains.
 """
 
 import jax

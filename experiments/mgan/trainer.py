@@ -1,7 +1,6 @@
-"""Play and judge one configuration in memory; files are the shell's business."""
+"""Play one configuration in memory; files are the shell's business."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,23 +8,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 
 from experiments.mgan.check import resolve_devices
 from experiments.mgan.config import Config
 from experiments.mgan.game import (
     GameState,
-    Players,
     Step,
     initial_state,
     make_players,
     make_step,
 )
-from experiments.mgan.inputs import Inputs, call_rows, load_inputs
+from experiments.mgan.inputs import call_rows, load_inputs
 from experiments.mgan.sampling import (
-    SampleEach,
     Samples,
-    Statistics,
     draw_samples,
     make_sample_each,
     make_statistics,
@@ -52,66 +47,52 @@ CALLS_AHEAD = 2
 """Calls that may be queued; each is long enough to keep the device at work."""
 
 
-@dataclass(frozen=True)
 class Trainer:
     """A configuration with its data and its program.
 
-    Attributes:
+    Args:
         config: the game.
+
+    Attributes:
         inputs: its data.
         players: its networks and optimizers.
         parallel: its mesh.
         call: `(state, rows, shared) -> (state, metrics)`, `steps_per_call` steps.
         sample_each: draws of every generator.
         statistics: estimates what normalisation needs of other weights.
+
+    Raises:
+        InputError: no such data or devices, or batches that do not fit them.
     """
 
-    config: Config
-    inputs: Inputs
-    players: Players
-    parallel: DataParallel
-    call: AheadOfTime
-    sample_each: SampleEach
-    statistics: Statistics
-
-    @classmethod
-    def create(cls, config: Config) -> "Trainer":
-        """Load the data and build the program of a configuration.
-
-        Raises:
-            InputError: no such data or devices, or batches that do not fit them.
-        """
+    def __init__(self, config: Config):
         devices = resolve_devices(config, jax.device_count())
-        parallel = DataParallel(data_mesh(devices))
-        inputs = load_inputs(config)
-        players = make_players(config, inputs.channels)
-        step = make_step(config, players, inputs.draw, _spread(parallel))
+        self.config = config
+        self.parallel = parallel = DataParallel(data_mesh(devices))
+        self.inputs = inputs = load_inputs(config)
+        self.players = make_players(config, inputs.sample_shape[-1])
+        split = partial(jax.lax.with_sharding_constraint, shardings=parallel.sharded)
+        step = make_step(config, self.players, inputs.draw, split)
+        self.call = AheadOfTime(
+            jax.jit(
+                many_steps(step, config.steps_per_call),
+                donate_argnums=0,
+                out_shardings=parallel.replicated,
+            )
+        )
         count = int(SPARE * config.eval_samples / config.rules.generators) + 1
         if inputs.image is not None:
             count = min(max(count, LEAST_IN_CALL), MOST_IN_CALL)
-        return cls(
-            config,
-            inputs,
-            players,
-            parallel,
-            AheadOfTime(
-                jax.jit(
-                    many_steps(step, config.steps_per_call),
-                    donate_argnums=0,
-                    out_shardings=parallel.replicated,
-                )
-            ),
-            make_sample_each(config, players, count),
-            make_statistics(config, players),
-        )
+        self.sample_each = make_sample_each(config, self.players, count)
+        self.statistics = make_statistics(config, self.players)
 
-    def initial_state(self, seed: int | None = None) -> GameState:
-        """Return the state before the first step, for the seed or another.
+    def init(self) -> GameState:
+        """Return the state before the first step.
 
         Raises:
             InputError: `init_from` is no file of weights of these generators.
         """
-        state = self.drawn_state(seed)
+        state = self.like()
         if self.config.init_from is None:
             return state
         generators = state.generators
@@ -124,19 +105,15 @@ class Trainer:
         )
         return self.parallel.replicate(state)
 
-    def drawn_state(self, seed: int | None = None) -> GameState:
-        """Return the state before the first step with weights drawn from the seed.
-
-        It is what a checkpoint is restored in the likeness of.
-        """
-        key = self._key(0, seed)
+    def like(self) -> GameState:
+        """Return a state with weights drawn from the seed, to restore into."""
         draw = jax.jit(
             lambda key: initial_state(
                 self.config, self.players, key, self.inputs.sample_shape
             ),
             out_shardings=self.parallel.replicated,
         )
-        return draw(key)
+        return draw(self.key(0))
 
     def fit(
         self,
@@ -149,8 +126,8 @@ class Trainer:
     ) -> tuple[GameState, int]:
         """Play from a state to the end of the game; see `lars_jax.train.fit`."""
         interrupt = interrupt or Interrupt()
-        config, seed = self.config, self.config.seed
-        shared = {"key": self._key(1, seed)}
+        config = self.config
+        shared = {"key": self.key(1)}
         if self.inputs.image is not None:
             shared["image"] = jnp.asarray(self.inputs.image)
         shared = self.parallel.replicate(shared)
@@ -164,7 +141,7 @@ class Trainer:
         return fit(
             call,
             state,
-            call_rows(config, self.inputs, start, seed=seed),
+            call_rows(config, self.inputs, start),
             steps=config.steps,
             start=start,
             stride=config.steps_per_call,
@@ -188,24 +165,19 @@ class Trainer:
             averaged: whether the averaged generators make them.
             use: what for; samples of different uses are independent.
         """
-        key = self._sample_key(state, averaged, use)
-        return draw_samples(
-            self.sample_each, *self.made_by(state, averaged), key, count
-        )
+        weights, key = self.made_by(state, averaged), self._key_of(state, averaged, use)
+        return draw_samples(self.sample_each, *weights, key, count)
 
-    def sample_rows(
-        self, state: GameState, count: int, *, averaged: bool, use: int = 0
-    ) -> np.ndarray:
-        """Return as many samples of every generator, float32 [count, K, ...].
+    def sample_rows(self, state: GameState, count: int, *, use: int) -> np.ndarray:
+        """Return as many samples of every averaged generator, float32 [count, K, ...].
 
         Args:
             state: as for `sample`.
             count: samples of each, not more than a call draws.
-            averaged: as for `sample`.
             use: as for `sample`.
         """
-        key = self._sample_key(state, averaged, use)
-        values, _ = self.sample_each(*self.made_by(state, averaged), key)
+        weights, key = self.made_by(state, True), self._key_of(state, True, use)
+        values, _ = self.sample_each(*weights, key)
         return np.asarray(values[:count])
 
     def made_by(self, state: GameState, averaged: bool) -> tuple[Any, Any]:
@@ -219,18 +191,18 @@ class Trainer:
         if not averaged or not jax.tree.leaves(generators.model_state):
             params = state.average if averaged else generators.params
             return params, generators.model_state
-        key = self._sample_key(state, averaged, STATISTICS_USE)
-        return state.average, self.statistics(
-            state.average, generators.model_state, key
-        )
+        key = self._key_of(state, averaged, STATISTICS_USE)
+        found = self.statistics(state.average, generators.model_state, key)
+        return state.average, found
 
-    def _sample_key(self, state: GameState, averaged: bool, use: int) -> jax.Array:
-        key = jax.random.fold_in(self._key(2), int(state.generators.step))
+    def key(self, purpose: int) -> jax.Array:
+        """Return a random key of the seed, for one purpose."""
+        key = jax.random.key(np.uint32(self.config.seed))
+        return jax.random.fold_in(key, purpose)
+
+    def _key_of(self, state: GameState, averaged: bool, use: int) -> jax.Array:
+        key = jax.random.fold_in(self.key(2), int(state.generators.step))
         return jax.random.fold_in(key, 2 * use + averaged)
-
-    def _key(self, purpose: int, seed: int | None = None) -> jax.Array:
-        seed = self.config.seed if seed is None else seed
-        return jax.random.fold_in(jax.random.key(np.uint32(seed)), purpose)
 
 
 def many_steps(step: Step, count: int) -> Step:
@@ -252,14 +224,3 @@ def many_steps(step: Step, count: int) -> Step:
         return state, means | {"nonfinite": nonfinite}
 
     return call
-
-
-def _spread(parallel: DataParallel) -> Callable[[jax.Array], jax.Array]:
-    """Return what says that axis 0 of an array is split over the devices."""
-
-    def spread(samples: jax.Array) -> jax.Array:
-        spec = PartitionSpec("data", *(None,) * (samples.ndim - 1))
-        sharding = NamedSharding(parallel.mesh, spec)
-        return jax.lax.with_sharding_constraint(samples, sharding)
-
-    return spread

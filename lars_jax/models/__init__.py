@@ -55,7 +55,8 @@ def build(
     Args:
         name: one of `NETWORKS`.
         num_classes: number of logits.
-        dtype: dtype of activations and products; parameters and logits are float32.
+        dtype: dtype of activations and products; parameters, batch statistics and
+            logits are float32.
         stride_in: where a bottleneck halves the image (see `resnet`); the networks
             without bottlenecks have no such choice.
         bn_span: ghost batch size, examples that one batch normalisation sees; None:

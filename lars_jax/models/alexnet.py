@@ -94,12 +94,9 @@ def alexnet(
     Args:
         num_classes: number of logits.
         norm: `lrn`, local response normalisation (AlexNet), or `batch` (AlexNet-BN).
-        dtype: dtype of activations and products; parameters, batch statistics and
-            logits are float32.
-        bn_span: ghost batch size, examples that one batch normalisation sees; None:
-            the whole batch.
-        axis_name: mapped axis over which the batch is spread, inside `shard_map` or
-            `pmap`.
+        dtype: as of `build`.
+        bn_span: as of `build`.
+        axis_name: as of `build`.
 
     Returns:
         A network from images [B, H, W, C] to logits [B, num_classes], with dropout. The
@@ -147,32 +144,30 @@ class AlexNet(nn.Module):
         small = is_small(images)
         x = images
         for name, spec in CONVS.items():
-            x = self._norm_and_relu(name, self._conv(name, spec, small)(x), train)
+            stride = 4 if name == "conv1" else 1
+            if small and name == "conv1":
+                spec, stride = spec._replace(size=5, padding=2), 1
+            x = Conv(
+                spec.features,
+                spec.size,
+                stride,
+                spec.padding,
+                spec.groups,
+                dtype=self.dtype,
+                kernel_init=HE_FAN_IN if small else nn.initializers.normal(0.01),
+                bias_init=nn.initializers.constant(BIASES[self.norm][name]),
+                name=name,
+            )(x)
+            x = self._norm_and_relu(name, x, train)
             x = max_pool(x) if spec.pool else x
         x = x.reshape(x.shape[0], -1)
+        init = HE_FAN_IN if small else nn.initializers.normal(0.005)
+        width = SMALL_WIDTH if small else FULL_WIDTH
         for name in ("fc6", "fc7"):
-            kernel_init = HE_FAN_IN if small else nn.initializers.normal(0.005)
-            width = SMALL_WIDTH if small else FULL_WIDTH
-            x = nn.relu(self._dense(name, width, kernel_init)(x))
+            x = nn.relu(self._dense(name, width, init)(x))
             x = Dropout(self.dropout)(x, examples, train=train)
         last = self._dense("fc8", self.num_classes, nn.initializers.normal(0.01))
         return last(x).astype(jnp.float32)
-
-    def _conv(self, name: str, spec: ConvSpec, small: bool) -> Conv:
-        stride = 4 if name == "conv1" else 1
-        if small and name == "conv1":
-            spec, stride = spec._replace(size=5, padding=2), 1
-        return Conv(
-            spec.features,
-            spec.size,
-            stride,
-            spec.padding,
-            spec.groups,
-            dtype=self.dtype,
-            kernel_init=HE_FAN_IN if small else nn.initializers.normal(0.01),
-            bias_init=self._bias_init(name),
-            name=name,
-        )
 
     def _norm_and_relu(self, name: str, x: jax.Array, train: bool) -> jax.Array:
         if self.norm == "lrn":
@@ -194,9 +189,6 @@ class AlexNet(nn.Module):
             features,
             dtype=self.dtype,
             kernel_init=kernel_init,
-            bias_init=self._bias_init(name),
+            bias_init=nn.initializers.constant(BIASES[self.norm][name]),
             name=name,
         )
-
-    def _bias_init(self, name: str) -> nn.initializers.Initializer:
-        return nn.initializers.constant(BIASES[self.norm][name])

@@ -1,5 +1,6 @@
 """Weights of Inception under the names of the PyTorch port of the graph."""
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -24,6 +25,9 @@ LEAVES = {
     "var": "running_var",
 }
 """PyTorch's name of each kind of array."""
+
+UNUSED = re.compile(r"fc\.bias|AuxLogits\..*|.*\.num_batches_tracked")
+"""Names of arrays that are there and of which the graph has no use."""
 
 
 def inception_weights(arrays: Mapping[str, np.ndarray]) -> tuple[Params, ModelState]:
@@ -58,11 +62,7 @@ def inception_weights(arrays: Mapping[str, np.ndarray]) -> tuple[Params, ModelSt
 
 
 def pytorch_shapes() -> dict[str, tuple[int, ...]]:
-    """Return name and shape of every array that `inception_weights` takes.
-
-    >>> pytorch_shapes()["Conv2d_1a_3x3.conv.weight"]
-    (32, 3, 3, 3)
-    """
+    """Return name and shape of every array that `inception_weights` takes."""
     leaves = jax.tree.leaves_with_path(_expected())
     return {_pytorch_name(path): _pytorch_shape(leaf.shape) for path, leaf in leaves}
 
@@ -92,13 +92,6 @@ def _from_pytorch(array: np.ndarray) -> np.ndarray:
 def _check(
     arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
-    unused = [
-        name
-        for name in arrays
-        if name == "fc.bias"
-        or name.startswith("AuxLogits.")
-        or name.endswith(".num_batches_tracked")
-    ]
     wrong = [
         f"{name} {arrays[name].dtype}{list(arrays[name].shape)} for {list(shape)}"
         for name, shape in shapes.items()
@@ -108,7 +101,7 @@ def _check(
     faults = {
         "missing": [name for name in shapes if name not in arrays],
         "of another shape or type": wrong,
-        "unknown": [n for n in arrays if n not in shapes and n not in set(unused)],
+        "unknown": [n for n in arrays if n not in shapes and not UNUSED.fullmatch(n)],
     }
     found = [
         f"{len(names)} {kind} ({', '.join(names[:MOST_NAMES])}"

@@ -12,32 +12,18 @@ from lars_jax.errors import InputError
 SMALL_IMAGE = 64
 """Largest height or width, in pixels, for which a network takes its small form."""
 
-HE_FAN_IN = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
-"""Gaussian of variance 2 / fan_in: He et al. (2015), Equation 10, arXiv 1502.01852.
+LRN_SIZE, LRN_ALPHA, LRN_BETA = 5, 1e-4, 0.75
+"""Channels in a window, weight of its mean energy, exponent: Caffe's AlexNet."""
 
-The forward form, which keeps the scale of activations.
-"""
+HE_FAN_IN = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+"""He et al. (2015), Equation 10, arXiv 1502.01852: keeps the scale of activations."""
 
 HE_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-"""Gaussian of variance 2 / fan_out: He et al. (2015), Equation 14, arXiv 1502.01852.
-
-The backward form, which keeps the scale of gradients.
-"""
+"""Equation 14 of the same, the backward form, which keeps the scale of gradients."""
 
 
 def is_small(images: jax.Array) -> bool:
-    """Tell whether these images choose the small form of a network.
-
-    Args:
-        images: [B, H, W, C], floating.
-
-    Raises:
-        InputError: another rank or dtype.
-
-    >>> import jax.numpy as jnp
-    >>> is_small(jnp.zeros((1, 32, 32, 3))), is_small(jnp.zeros((1, 224, 224, 3)))
-    (True, False)
-    """
+    """Tell whether these images [B, H, W, C] choose the small form of a network."""
     if images.ndim != 4 or not jnp.issubdtype(images.dtype, jnp.floating):
         raise InputError(
             "a network takes floating-point images [batch, height, width, channels]; "
@@ -46,27 +32,17 @@ def is_small(images: jax.Array) -> bool:
     return max(images.shape[1:3]) <= SMALL_IMAGE
 
 
-def local_response_norm(
-    x: jax.Array,
-    *,
-    size: int = 5,
-    alpha: float = 1e-4,
-    beta: float = 0.75,
-    k: float = 1.0,
-) -> jax.Array:
+def local_response_norm(x: jax.Array) -> jax.Array:
     """Divide each activation by a power of the energy in its neighbouring channels.
 
-    y_c = x_c / (k + alpha / size * sum of x_j^2 for |j - c| <= size // 2)^beta
+    y_c = x_c / (1 + 1e-4 / 5 * sum of x_j^2 for |j - c| <= 2)^0.75
 
-    Channels beyond the ends count as zero. The energy is computed in float32.
+    These are Caffe's constants: the paper's own do not divide the sum by the size of
+    the window, and add 2. Channels beyond the ends count as zero. The energy is
+    computed in float32.
 
     Args:
         x: activations [..., C].
-        size: number of channels in the window, odd.
-        alpha: weight of the window's mean energy; Caffe divides it by `size`, the
-            paper does not.
-        beta: exponent.
-        k: constant; Caffe's default is 1, the paper has 2.
 
     Returns:
         An array of the shape and dtype of `x`.
@@ -75,50 +51,37 @@ def local_response_norm(
         Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep Convolutional
         Neural Networks, 2012, Section 3.3; Caffe's LRN layer, ACROSS_CHANNELS.
 
-    The window of three channels holds 3^2 + 4^2 = 25, and (25 / 3 * 3)^0.5 = 5:
+    The window holds 300^2 + 400^2 = 250000, and (1 + 2e-5 * 250000)^0.75 = 6^0.75:
 
     >>> import jax.numpy as jnp
-    >>> x = jnp.array([0.0, 3.0, 4.0])
-    >>> print(local_response_norm(x, size=3, alpha=3.0, beta=0.5, k=0.0))
-    [0.  0.6 0.8]
+    >>> print(local_response_norm(jnp.array([0.0, 300.0, 400.0])) * 6**0.75)
+    [  0. 300. 400.]
     """
-    channels, reach = x.shape[-1], size // 2
+    channels, reach = x.shape[-1], LRN_SIZE // 2
     wide = x.astype(jnp.float32)
     ends = [(0, 0)] * (x.ndim - 1) + [(reach, reach)]
     energy = jnp.pad(jnp.square(wide), ends)
     # Shifted views, rather than a windowed sum, fuse with the arithmetic around them.
-    window = sum(energy[..., i : i + channels] for i in range(size))
-    return (wide * (k + alpha / size * window) ** -beta).astype(x.dtype)
+    window = sum(energy[..., i : i + channels] for i in range(LRN_SIZE))
+    return (wide * (1.0 + LRN_ALPHA / LRN_SIZE * window) ** -LRN_BETA).astype(x.dtype)
 
 
-def max_pool(x: jax.Array, *, size: int = 3, stride: int = 2) -> jax.Array:
-    """Take maxima over windows, the last of which may hang over the edge.
+def max_pool(x: jax.Array) -> jax.Array:
+    """Take maxima over windows of 3x3, two pixels apart; the last may hang over.
 
     Caffe rounds the number of windows up, so pixels at the far edge are never dropped:
     AlexNet has 6 x 6 pixels after its last pool for images of 224 pixels as of 227.
 
     Args:
         x: [B, H, W, C].
-        size: height and width of a window, in pixels.
-        stride: pixels between windows.
 
     >>> import jax.numpy as jnp
     >>> print(max_pool(jnp.arange(6.0).reshape(1, 1, 6, 1))[0, 0, :, 0])
     [2. 4. 5.]
     """
-
-    def overhang(pixels: int) -> tuple[int, int]:
-        windows = max(-(-(pixels - size) // stride) + 1, 1)
-        return 0, max((windows - 1) * stride + size - pixels, 0)
-
-    return jax.lax.reduce_window(
-        x,
-        -jnp.inf,
-        jax.lax.max,
-        window_dimensions=(1, size, size, 1),
-        window_strides=(1, stride, stride, 1),
-        padding=[(0, 0), *(overhang(pixels) for pixels in x.shape[1:3]), (0, 0)],
-    )
+    # An odd number of pixels fills its windows; an even one lacks one, a single two.
+    beyond: Any = [(0, 2 if n == 1 else 1 - n % 2) for n in x.shape[1:3]]
+    return nn.max_pool(x, (3, 3), (2, 2), beyond)
 
 
 class Dropout(nn.Module):

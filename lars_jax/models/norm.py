@@ -1,16 +1,9 @@
 """Batch normalisation whose span, the examples normalised together, is explicit.
 
-Over the examples of one group g and all pixels, for each channel:
-
-    y = scale * (x - mean_g) / sqrt(var_g + epsilon) + bias
-
 Ioffe and Szegedy (2015) leave open which examples a group is when a batch is spread
 over devices or cut into parts, and large-batch results depend on it: groups much
 smaller than the batch are the ghost batches of Hoffer et al. (2017). Here a group is
 `span` consecutive examples of the global batch, however many devices hold them.
-
-The running variance is that of the population, over all groups together: the mean of
-the groups' variances plus the variance of the groups' means.
 """
 
 from collections.abc import Sequence
@@ -30,6 +23,13 @@ BATCH_NORM_MOMENTUM = 0.9
 class BatchNorm(nn.Module):
     """Batch normalisation of images or vectors, channels last.
 
+    Over the examples of one group g and all pixels, for each channel:
+
+    y = scale * (x - mean_g) / sqrt(var_g + epsilon) + bias
+
+    The running variance is that of the population, over all groups together: the mean
+    of the groups' variances plus the variance of their means.
+
     Attributes:
         span: ghost batch size, consecutive examples normalised together, which must
             divide the batch; None, or one at least as large as the batch: all of it.
@@ -37,8 +37,7 @@ class BatchNorm(nn.Module):
             `shard_map`; None under `jit`, where arrays are global already.
         epsilon: added to the variance.
         dtype: dtype of the result; statistics are always computed in float32.
-        scale_init: initialiser of the scale, float32 [C].
-        bias_init: initialiser of the bias, float32 [C].
+        scale_init: initialiser of the scale, float32 [C]; the bias starts at 0.
 
     Raises:
         InputError: when called, if `span` does not fit the batch or its devices.
@@ -63,31 +62,30 @@ class BatchNorm(nn.Module):
     epsilon: float = 1e-5
     dtype: Any = jnp.float32
     scale_init: nn.initializers.Initializer = nn.initializers.ones
-    bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Return `x` [B, ..., C] normalised, in `dtype`."""
         shape = (x.shape[-1],)
         scale = self.param("scale", self.scale_init, shape, jnp.float32)
-        bias = self.param("bias", self.bias_init, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
         var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
         if not train:
-            y = _standardise(x, mean.value, var.value, self.epsilon)
-            return _affine(y, scale, bias).astype(self.dtype)
+            y = _normalise(x, mean.value, var.value, self.epsilon, scale, bias)
+            return y.astype(self.dtype)
 
         groups = _grouped(x, self.span, self.axis_name)
         runs = _runs_of_devices(groups.shape[:2], self.span, self.axis_name)
         group_mean, group_var = _statistics(groups, mean.value, self.axis_name, runs)
-        y = _standardise(groups, group_mean, group_var, self.epsilon).reshape(x.shape)
+        y = _normalise(groups, group_mean, group_var, self.epsilon, scale, bias)
         if not self.is_initializing():
             # Devices that all share one group have nothing left to put together.
             apart = None if len(runs) == 1 else self.axis_name
             batch_mean, batch_var = _population(group_mean, group_var, apart)
             mean.value = _running(mean.value, batch_mean)
             var.value = _running(var.value, batch_var)
-        return _affine(y, scale, bias).astype(self.dtype)
+        return y.astype(self.dtype).reshape(x.shape)
 
 
 def batch_statistics(
@@ -158,7 +156,12 @@ def merge_statistics(states: Sequence[ModelState] | ModelState) -> ModelState:
                 "estimate them on one batch or more"
             )
         states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-    return _merge_stacked(states)
+
+    def merged(layer: Any) -> Any:
+        mean, var = _population(layer["mean"], layer["var"], None)
+        return {"mean": mean, "var": var}
+
+    return jax.tree.map(merged, states, is_leaf=_is_statistics)
 
 
 def merge_running(mean: ModelState, variance: ModelState) -> ModelState:
@@ -181,21 +184,17 @@ def merge_running(mean: ModelState, variance: ModelState) -> ModelState:
     >>> print(merge_running(mean, spread)["batch_stats"]["var"])
     [2.1]
     """
-    if _is_statistics(mean):
+
+    def merged(mean: Any, variance: Any) -> Any:
         between = variance["mean"] / (1 - BATCH_NORM_MOMENTUM)
         return {"mean": mean["mean"], "var": mean["var"] + between}
-    return {name: merge_running(mean[name], variance[name]) for name in mean}
+
+    return jax.tree.map(merged, mean, variance, is_leaf=_is_statistics)
 
 
 def _is_statistics(node: Any) -> bool:
-    return node.keys() == {"mean", "var"} and not isinstance(node["mean"], dict)
-
-
-def _merge_stacked(node: Any) -> Any:
-    if _is_statistics(node):
-        mean, var = _population(node["mean"], node["var"], None)
-        return {"mean": mean, "var": var}
-    return {name: _merge_stacked(child) for name, child in node.items()}
+    both = isinstance(node, dict) and node.keys() == {"mean", "var"}
+    return both and not isinstance(node["mean"], dict)
 
 
 def _grouped(x: jax.Array, span: int | None, axis_name: str | None) -> jax.Array:
@@ -215,13 +214,7 @@ def _grouped(x: jax.Array, span: int | None, axis_name: str | None) -> jax.Array
 def _runs_of_devices(
     shape: tuple[int, ...], span: int | None, axis_name: str | None
 ) -> list[list[int]]:
-    """Return the runs of devices that share a group; none where each has its own.
-
-    Args:
-        shape: number of groups and examples of a group on one device.
-        span: as given by the caller.
-        axis_name: as given by the caller.
-    """
+    """Return the runs of devices that share a group; none where each has its own."""
     groups, examples = shape
     if axis_name is None or groups > 1 or span == examples:
         return []
@@ -295,16 +288,18 @@ def _running(old: jax.Array, new: jax.Array) -> jax.Array:
     return BATCH_NORM_MOMENTUM * old + (1 - BATCH_NORM_MOMENTUM) * new
 
 
-def _standardise(
-    x: jax.Array, mean: jax.Array, var: jax.Array, epsilon: float
+def _normalise(
+    x: jax.Array,
+    mean: jax.Array,
+    var: jax.Array,
+    epsilon: float,
+    scale: jax.Array,
+    bias: jax.Array,
 ) -> jax.Array:
-    """Return (x - mean) / sqrt(var + epsilon) in float32, over all middle axes."""
+    """Return scale * (x - mean) / sqrt(var + epsilon) + bias, in float32."""
     axes = tuple(range(mean.ndim - 1, x.ndim - 1))
     inverse = jax.lax.rsqrt(var + epsilon)
     centred = x.astype(jnp.float32) - jnp.expand_dims(mean, axes)
-    return centred * jnp.expand_dims(inverse, axes)
-
-
-def _affine(y: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+    y = centred * jnp.expand_dims(inverse, axes)
     broadcast = (1,) * (y.ndim - 1) + (-1,)
     return y * scale.reshape(broadcast) + bias.reshape(broadcast)

@@ -43,8 +43,6 @@ CIFAR_STAGES = {6 * n + 2: (n, n, n) for n in (1, 2, 3, 5, 7, 9, 18)}
 DEPTHS = (*IMAGENET_STAGES, *CIFAR_STAGES)
 """Depths that `resnet` builds."""
 
-Constructor = Callable[..., Any]
-
 FIRST_BOTTLENECK = 50
 """Least depth whose blocks are bottlenecks."""
 
@@ -69,12 +67,9 @@ def resnet(
             bottlenecks halve in the first 3x3 of a block and ignore this.
         zero_init_residual: start the last scale of each block at 0, so that every block
             starts as its shortcut (Goyal et al.); the paper starts it at 1.
-        dtype: dtype of activations and products; parameters, batch statistics and
-            logits are float32.
-        bn_span: ghost batch size, examples that one batch normalisation sees; None:
-            the whole batch.
-        axis_name: mapped axis over which the batch is spread, inside `shard_map` or
-            `pmap`.
+        dtype: as of `build`.
+        bn_span: as of `build`.
+        axis_name: as of `build`.
 
     Returns:
         A network from images [B, H, W, C] to logits [B, num_classes]. The images of
@@ -95,13 +90,9 @@ def resnet(
     >>> print(sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(init)[0])))
     25557032
     """
-    module = _resnet(
-        num_classes,
-        depth=depth,
-        stride_in=stride_in,
-        zero_init_residual=zero_init_residual,
-        norm=partial(BatchNorm, span=bn_span, axis_name=axis_name, dtype=dtype),
-        dtype=dtype,
+    _check(depth, stride_in)
+    module = ResNet(
+        num_classes, depth, stride_in, zero_init_residual, dtype, bn_span, axis_name
     )
     return from_linen(module)
 
@@ -138,176 +129,125 @@ def resnet_features(
     >>> print(features.shape, params["fc"]["kernel"].shape)
     (1, 64) (64, 10)
     """
-    norm = partial(BatchNorm, dtype=dtype)
-    module = _resnet(None, depth=depth, stride_in=stride_in, norm=norm, dtype=dtype)
-    return from_linen(module)
+    _check(depth, stride_in)
+    return from_linen(ResNet(None, depth, stride_in, dtype=dtype))
 
 
 class ResNet(nn.Module):
     """Stem, stages of blocks, mean over pixels, linear layer.
 
-    Attributes:
-        num_classes: number of logits; None: the mean over pixels is the output.
-        width: channels of the stem and of the first stage; each next stage doubles it.
-        stages: number of blocks in each stage.
-        always_small: take the small stem whatever the images.
-        block: constructor of a block from channels, stride, `conv` and `norm`.
-        conv: constructor of convolutions.
-        norm: constructor of normalisations.
-        dtype: dtype of activations and products.
+    Attributes are those of `resnet`; without classes the mean is the output.
     """
 
     num_classes: int | None
-    width: int
-    stages: tuple[int, ...]
-    always_small: bool
-    block: Constructor
-    conv: Constructor
-    norm: Constructor
+    depth: int
+    stride_in: Literal["1x1", "3x3"] = "1x1"
+    zero_init_residual: bool = False
     dtype: Any = jnp.float32
+    bn_span: int | None = None
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Return logits [B, num_classes], float32, of images [B, H, W, C].
-
-        Without classes, return the features [B, channels] before the last layer.
-        """
-        x = self._stem(images, train)
-        for stage, blocks in enumerate(self.stages):
+        """Return logits or features, float32, of images [B, H, W, C]."""
+        conv = partial(Conv, bias_init=None, dtype=self.dtype)
+        norm = partial(
+            BatchNorm, span=self.bn_span, axis_name=self.axis_name, dtype=self.dtype
+        )
+        cifar = self.depth in CIFAR_STAGES
+        width = 16 if cifar else 64
+        small = is_small(images) or cifar
+        size, stride = (3, 1) if small else (7, 2)
+        x = conv(width, size, stride, size // 2, name="conv1")(images)
+        x = nn.relu(norm(name="conv1_bn")(x, train=train))
+        if not small:
+            # A pixel of padding on each side, as He et al.; zeros never win after ReLU.
+            x = max_pool(jnp.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0))))
+        stages = (IMAGENET_STAGES | CIFAR_STAGES)[self.depth]
+        for stage, blocks in enumerate(stages):
             for i in range(blocks):
-                stride = 2 if stage > 0 and i == 0 else 1
-                # Two digits, so that names sort in the order of the layers.
-                name = f"stage{stage + 1}_block{i + 1:02d}"
-                features = self.width * 2**stage
-                block = self.block(features, stride, self.conv, self.norm, name=name)
-                x = block(x, train=train)
-        pooled = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+                x = Block(
+                    width * 2**stage,
+                    stride=2 if stage > 0 and i == 0 else 1,
+                    conv=conv,
+                    norm=norm,
+                    bottleneck=not cifar and self.depth >= FIRST_BOTTLENECK,
+                    stride_in=self.stride_in,
+                    zero_init=self.zero_init_residual,
+                    option_a=cifar,
+                    # Two digits, so that names sort in the order of the layers.
+                    name=f"stage{stage + 1}_block{i + 1:02d}",
+                )(x, train=train)
+        x = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
         if self.num_classes is None:
-            return pooled
-        logits = nn.Dense(
-            self.num_classes,
-            dtype=self.dtype,
-            kernel_init=nn.initializers.normal(0.01),
-            name="fc",
-        )(pooled)
-        return logits.astype(jnp.float32)
-
-    def _stem(self, images: jax.Array, train: bool) -> jax.Array:
-        small = is_small(images) or self.always_small
-        shape = {"size": 3, "padding": 1} if small else {"size": 7, "padding": 3}
-        stride = 1 if small else 2
-        x = self.conv(self.width, stride=stride, name="conv1", **shape)(images)
-        x = nn.relu(self.norm(name="conv1_bn")(x, train=train))
-        if small:
             return x
-        # One pixel of padding on each side, as He et al.; zeros never win after ReLU.
-        return max_pool(jnp.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0))))
+        init = nn.initializers.normal(0.01)
+        last = nn.Dense(self.num_classes, dtype=self.dtype, kernel_init=init, name="fc")
+        return last(x).astype(jnp.float32)
 
 
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut: Figure 5, left.
+class Block(nn.Module):
+    """Convolutions and a shortcut: Figure 5.
+
+    Two of 3x3, or as a bottleneck 1x1, 3x3 and 1x1, the last with four times as many
+    channels.
 
     Attributes:
-        features: number of channels of both convolutions.
-        stride: pixels between windows of the first.
+        features: number of channels.
+        stride: pixels between windows of the first convolution, or of that which
+            `stride_in` names.
         conv: constructor of convolutions.
         norm: constructor of normalisations.
-        last_scale_init: initialiser of the last normalisation's scale.
+        bottleneck: three convolutions in place of two.
+        stride_in: of a bottleneck `1x1`, the first (v1), or `3x3`, the second (v1.5).
+        zero_init: start the last normalisation's scale at 0.
         option_a: shortcut without parameters where the shape changes, in place of a
             projection.
     """
 
     features: int
     stride: int
-    conv: Constructor
-    norm: Constructor
-    last_scale_init: nn.initializers.Initializer = nn.initializers.ones
+    conv: Callable[..., Conv]
+    norm: Callable[..., BatchNorm]
+    bottleneck: bool = False
+    stride_in: Literal["1x1", "3x3"] = "1x1"
+    zero_init: bool = False
     option_a: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Return features [B, H / stride, W / stride, features] of `x`."""
-        conv = partial(self.conv, self.features, 3, padding=1)
-        last_norm = self.norm(scale_init=self.last_scale_init, name="conv2_bn")
-        y = conv(stride=self.stride, name="conv1")(x)
-        y = nn.relu(self.norm(name="conv1_bn")(y, train=train))
-        y = last_norm(conv(name="conv2")(y), train=train)
+        """Return features [B, H / stride, W / stride, channels] of `x`."""
+        first, second = self.stride, 1
+        if self.bottleneck and self.stride_in == "3x3":
+            first, second = second, first
+        layers = [(self.features, 3, first), (self.features, 3, second)]
+        if self.bottleneck:
+            layers[0] = self.features, 1, first
+            layers.append((4 * self.features, 1, 1))
+        y = x
+        for i, (features, size, stride) in enumerate(layers, 1):
+            last = i == len(layers)
+            zero = self.zero_init and last
+            init = nn.initializers.zeros if zero else nn.initializers.ones
+            y = self.conv(features, size, stride, size // 2, name=f"conv{i}")(y)
+            y = self.norm(scale_init=init, name=f"conv{i}_bn")(y, train=train)
+            y = y if last else nn.relu(y)
         if self.option_a:
-            return nn.relu(y + subsample_and_pad(x, self.features, self.stride))
-        return nn.relu(y + _projection(self, x, y.shape, train))
-
-
-class BottleneckBlock(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions and a shortcut: Figure 5, right.
-
-    Attributes:
-        features: number of channels of the first two; the last has four times as many.
-        stride: pixels between windows of the convolution that `stride_in` names.
-        conv: constructor of convolutions.
-        norm: constructor of normalisations.
-        last_scale_init: initialiser of the last normalisation's scale.
-        stride_in: `1x1`, the first (v1), or `3x3`, the second (v1.5).
-    """
-
-    features: int
-    stride: int
-    conv: Constructor
-    norm: Constructor
-    last_scale_init: nn.initializers.Initializer = nn.initializers.ones
-    stride_in: Literal["1x1", "3x3"] = "1x1"
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Return features [B, H / stride, W / stride, 4 * features] of `x`."""
-        first, second = (
-            (self.stride, 1) if self.stride_in == "1x1" else (1, self.stride)
-        )
-        last_norm = self.norm(scale_init=self.last_scale_init, name="conv3_bn")
-        y = self.conv(self.features, 1, stride=first, name="conv1")(x)
-        y = nn.relu(self.norm(name="conv1_bn")(y, train=train))
-        y = self.conv(self.features, 3, stride=second, padding=1, name="conv2")(y)
-        y = nn.relu(self.norm(name="conv2_bn")(y, train=train))
-        y = last_norm(self.conv(4 * self.features, 1, name="conv3")(y), train=train)
-        return nn.relu(y + _projection(self, x, y.shape, train))
+            x = subsample_and_pad(x, self.features, self.stride)
+        elif x.shape != y.shape:
+            x = self.conv(y.shape[-1], 1, self.stride, name="shortcut")(x)
+            x = self.norm(name="shortcut_bn")(x, train=train)
+        return nn.relu(y + x)
 
 
 def subsample_and_pad(x: jax.Array, features: int, stride: int) -> jax.Array:
-    """Return every `stride`-th pixel, with channels of zeros on both sides.
-
-    This is shortcut option A of He et al. (2015), Section 3.3.
-
-    >>> import jax.numpy as jnp
-    >>> x = jnp.arange(4.0).reshape(1, 2, 2, 1) + 1
-    >>> print(subsample_and_pad(x, 3, 2))
-    [[[[0. 1. 0.]]]]
-    """
+    """Return every `stride`-th pixel, channels of zeros on both sides: option A."""
     missing = features - x.shape[-1]
     ends = (missing // 2, missing - missing // 2)
     return jnp.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), ends))
 
 
-def _projection(
-    block: BasicBlock | BottleneckBlock,
-    x: jax.Array,
-    shape: tuple[int, ...],
-    train: bool,
-) -> jax.Array:
-    """Return `x`, projected by a 1x1 convolution where `shape` differs: option B."""
-    if x.shape == shape:
-        return x
-    projection = block.conv(shape[-1], 1, stride=block.stride, name="shortcut")
-    return block.norm(name="shortcut_bn")(projection(x), train=train)
-
-
-def _resnet(
-    num_classes: int | None,
-    *,
-    depth: int,
-    stride_in: Literal["1x1", "3x3"],
-    norm: Constructor,
-    dtype: Any,
-    zero_init_residual: bool = False,
-) -> ResNet:
+def _check(depth: int, stride_in: str) -> None:
     if depth not in DEPTHS:
         raise InputError(
             f"the depth of a ResNet must be one of {', '.join(map(str, DEPTHS))}; "
@@ -318,20 +258,3 @@ def _resnet(
             f"stride_in must be '1x1' (v1) or '3x3' (v1.5); got {stride_in!r}: "
             "choose one of these"
         )
-    last = nn.initializers.zeros if zero_init_residual else nn.initializers.ones
-    if depth in CIFAR_STAGES:
-        block = partial(BasicBlock, last_scale_init=last, option_a=True)
-    elif depth < FIRST_BOTTLENECK:
-        block = partial(BasicBlock, last_scale_init=last)
-    else:
-        block = partial(BottleneckBlock, last_scale_init=last, stride_in=stride_in)
-    return ResNet(
-        num_classes,
-        width=16 if depth in CIFAR_STAGES else 64,
-        stages=(IMAGENET_STAGES | CIFAR_STAGES)[depth],
-        always_small=depth in CIFAR_STAGES,
-        block=block,
-        conv=partial(Conv, bias_init=None, dtype=dtype),
-        norm=norm,
-        dtype=dtype,
-    )

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import optax
 
 from lars_jax.optim.masks import Mask
+from lars_jax.optim.momentum import Scalar
 from lars_jax.optim.scaling import Inner, layerwise, require_number
-from lars_jax.optim.trust import Scalar, Selection
+from lars_jax.optim.trust import Selection
 from lars_jax.optim.variants import Variant
 
 
@@ -99,23 +100,19 @@ def _adam(b1: Scalar, b2: Scalar, eps: Scalar) -> Inner:
 
     def update(updates: Any, moments: Any, count: jax.Array) -> tuple[Any, Moments]:
         # Adam keeps moments for every parameter; those of a frozen one stay zero.
-        whole = jax.tree.map(_filled, moments.mu, updates)
+        whole = jax.tree.map(
+            lambda mean, g: jnp.zeros_like(mean) if g is None else g,
+            moments.mu,
+            updates,
+        )
         # Optax's Adam raises a float to an integer power, which JAX's strict promotion
         # refuses.
         with jax.numpy_dtype_promotion("standard"):
             moved, state = adam.update(whole, optax.ScaleByAdamState(count, *moments))
         after: Any = state
-        return jax.tree.map(_emptied, whole, updates, moved), Moments(
-            after.mu, after.nu
+        moved = jax.tree.map(
+            lambda _, g, u: None if g is None else u, whole, updates, moved
         )
+        return moved, Moments(after.mu, after.nu)
 
     return Inner("gradient", init, update)
-
-
-def _filled(moment: Any, gradient: Any) -> Any:
-    return jnp.zeros_like(moment) if gradient is None else gradient
-
-
-def _emptied(whole: Any, gradient: Any, moved: Any) -> Any:
-    del whole
-    return None if gradient is None else moved

@@ -1,16 +1,8 @@
-"""Layer-wise Adaptive Rate Scaling: Equation 6 and Algorithm 1 of arXiv 1708.03888.
-
-For each layer with weights w, gradient g and momentum buffer v, at global rate gamma_t:
-
-    lambda = eta * ||w|| / (||g|| + beta * ||w||)                       (Equation 6)
-    v     <- m * v + gamma_t * lambda * (g + beta * w)                  (Algorithm 1)
-    w     <- w - v
+"""Layer-wise Adaptive Rate Scaling: Algorithm 1 of arXiv 1708.03888.
 
 A layer is a leaf of the parameter tree, so weights and biases are scaled apart, as in
-Table 2. Both rates, global and local, are inside the momentum.
-
-What the paper leaves open is decided here as follows. A leaf whose weights or gradient
-have norm zero takes lambda = 1, as the authors' own code does. A leaf outside
+Table 2. What the paper leaves open is decided here as follows. A leaf whose weights or
+gradient have norm zero takes lambda = 1, as the authors' own code does. A leaf outside
 `trust_ratio_mask` takes lambda = 1; one outside `weight_decay_mask` takes beta = 0, in
 the step and in the denominator. Norms and ratios are float32 or wider, whatever the
 dtype of the leaf. Other published decisions are `VARIANTS`.
@@ -18,14 +10,13 @@ dtype of the leaf. Other published decisions are `VARIANTS`.
 
 from typing import Any, Literal
 
-import jax
 import optax
 
 from lars_jax.optim.layers import require_static
 from lars_jax.optim.masks import Mask, exclude_vectors
-from lars_jax.optim.momentum import trace
+from lars_jax.optim.momentum import Scalar, trace
 from lars_jax.optim.scaling import Inner, layerwise, require_number
-from lars_jax.optim.trust import Scalar, Selection
+from lars_jax.optim.trust import Selection
 from lars_jax.optim.variants import Variant, resolve_variant
 
 
@@ -62,17 +53,20 @@ def lars(
         weight_decay_mask: leaves that decay: a bool, a tree (prefix) of bools, or a
             function of the parameters such as `path_mask` and `exclude` return.
         trust_coefficient: eta.
-        eps: added to the denominator of lambda, beside the variant's own.
+        eps: added to the denominator of lambda, beside the variant's own; the paper has
+            none.
         trust_ratio_mask: leaves that are adapted; the others take the plain gamma.
         momentum: m, a number, which may be traced, or None to keep no buffer.
         nesterov: look ahead by one momentum step.
         variant: a name of `VARIANTS` or a `Variant` with choices of your own.
         stacked_axes: axis that counts layers in leaves that stack several (`nn.scan`,
-            ensembles): an int, None, or a tree (prefix) of these.
-        axis_names: inside `shard_map` or `pmap`, mesh axes over which leaves are split;
-            not needed under `jit`. See `scale_by_lars`.
+            ensembles): an int, None, or a tree (prefix) of these; norms and ratios are
+            then those of the slices.
+        axis_names: inside `shard_map` or `pmap`, mesh axes over which leaves are split:
+            a name, a tuple of names, a `PartitionSpec`, None or () for none, or a tree
+            (prefix) of these. Under `jit` norms are those of whole arrays without it.
         layer_groups: labels of leaves that make one layer together, for instance
-            `group_by_module`.
+            `group_by_module`; a tree (prefix) of labels, or a function.
         accumulator_dtype: dtype of the momentum buffer; None: that of the parameter.
         telemetry: keep norms, ratios and effective rates in the state.
 
@@ -181,10 +175,6 @@ def _velocity(
     if momentum is None:
         return None
     link = trace(momentum, nesterov=nesterov, accumulator_dtype=accumulator_dtype)
-
-    def update(updates: Any, state: Any, count: jax.Array) -> tuple[Any, Any]:
-        del count
-        return link.update(updates, state)
-
     measured = choices.denominator == "momentum"
-    return Inner("gradient" if measured else _PLACES[choices.rates], link.init, update)
+    place = "gradient" if measured else _PLACES[choices.rates]
+    return Inner(place, link.init, lambda u, state, _: link.update(u, state))

@@ -140,12 +140,14 @@ def layer_names(params: Params, stacked_axes: Any = None) -> tuple[str, ...]:
 
 
 def num_layers(leaf: Any, stacked_axis: int | None) -> int:
-    """Return how many layers a leaf holds.
-
-    >>> num_layers(jnp.ones((3, 2)), 0), num_layers(jnp.ones((3, 2)), None)
-    (3, 1)
-    """
+    """Return how many layers a leaf holds."""
     return 1 if stacked_axis is None else jnp.shape(leaf)[stacked_axis]
+
+
+def layer_slices(counts: Sequence[int]) -> list[slice]:
+    """Return where the layers of each leaf are in a vector of all layers."""
+    starts = np.cumsum([0, *counts]).tolist()
+    return list(map(slice, starts, starts[1:]))
 
 
 def group_by_module(params: Params) -> Any:
@@ -174,9 +176,6 @@ def refuse_step_count(params: Params) -> None:
 
     `optax.inject_hyperparams` calls every function with the step count, those of the
     parameters too where `static_args` does not name them.
-
-    Raises:
-        ValueError: one integer came in place of the parameters.
     """
     leaves = jax.tree.leaves(params)
     bare = len(leaves) == 1 and leaves[0] is params
@@ -205,20 +204,9 @@ def require_static(**arguments: Any) -> None:
 
 
 def resolve_stacked_axes(axes: Any, params: Params) -> list[int | None]:
-    """Return for each leaf the axis that counts layers, or None.
-
-    Args:
-        axes: an axis, None, a tree or prefix of these, or a function of the parameters.
-        params: tree of arrays or of `jax.ShapeDtypeStruct`.
-
-    Raises:
-        ValueError: a leaf has no such axis.
-
-    >>> resolve_stacked_axes({"a": -1, "b": None}, {"a": jnp.ones((3, 2)), "b": 1.0})
-    [1, None]
-    """
+    """Return for each leaf the axis that counts layers, or None."""
     found: list[int | None] = []
-    each = broadcast_prefix(axes, params, _is_axis)
+    each = broadcast_prefix(axes, params)
     for name, leaf, axis in zip(
         leaf_names(params), jax.tree.leaves(params), each, strict=True
     ):
@@ -237,40 +225,20 @@ def resolve_mesh_axes(
 ) -> list[tuple[Any, ...]]:
     """Return for each leaf the mesh axes over which its layers are split.
 
-    Args:
-        axes: a name, a tuple of names, a `PartitionSpec`, None or () for none, a tree
-            or prefix of these, or a function of the parameters. Of a `PartitionSpec`
-            the entry that splits the stacked axis is left out, since it splits no
-            layer.
-        params: the parameters.
-        stacked_axes: as `resolve_stacked_axes` returns them.
+    The entry of a `PartitionSpec` that splits the stacked axis splits no layer.
 
     >>> resolve_mesh_axes(jax.P("x", "y"), jnp.ones((2, 2)), [0])
     [('y',)]
     """
-    return [
-        _mesh_axes(spec, stacked)
-        for spec, stacked in zip(
-            broadcast_prefix(axes, params, _is_mesh_axes), stacked_axes, strict=True
-        )
-    ]
-
-
-def resolve_groups(groups: Any, params: Params) -> list[Any]:
-    """Return for each leaf the label of its group, or None where it stands alone.
-
-    Args:
-        groups: a tree or prefix of labels, None, or a function of the parameters.
-        params: the parameters.
-
-    >>> resolve_groups(group_by_module, {"fc": {"kernel": 1.0, "bias": 0.0}})
-    ['fc', 'fc']
-    """
-    return broadcast_prefix(groups, params, lambda label: label is None)
-
-
-def _is_axis(spec: Any) -> bool:
-    return spec is None
+    found: list[tuple[Any, ...]] = []
+    specs = broadcast_prefix(axes, params, _is_mesh_axes)
+    for spec, stacked in zip(specs, stacked_axes, strict=True):
+        entries = [spec]
+        if isinstance(spec, jax.P):
+            entries = [entry for i, entry in enumerate(spec) if i != stacked]
+        names = [x if isinstance(x, tuple) else (x,) for x in entries if x is not None]
+        found.append(sum(names, ()))
+    return found
 
 
 def _is_mesh_axes(spec: Any) -> bool:
@@ -278,43 +246,19 @@ def _is_mesh_axes(spec: Any) -> bool:
     return spec is None or isinstance(spec, jax.P) or names
 
 
-def _mesh_axes(spec: Any, stacked_axis: int | None) -> tuple[Any, ...]:
-    if isinstance(spec, jax.P):
-        entries = [entry for i, entry in enumerate(spec) if i != stacked_axis]
-    else:
-        entries = [spec]
-    return tuple(
-        name
-        for entry in entries
-        if entry is not None
-        for name in (entry if isinstance(entry, tuple) else (entry,))
-    )
-
-
 def broadcast_prefix(
-    value: Any | Callable[[Params], Any], tree: Params, is_leaf: Callable[[Any], bool]
+    value: Any | Callable[[Params], Any],
+    tree: Params,
+    is_leaf: Callable[[Any], bool] = lambda entry: entry is None,
 ) -> list[Any]:
-    """Return one value for each leaf of `tree` from a tree prefix of values.
+    """Return one value for each leaf of `tree` from a prefix or a function of it.
 
-    Args:
-        value: the prefix, or a function of the tree that returns one.
-        tree: of any leaves.
-        is_leaf: tells what in a prefix is a value, where that may be a tree.
-
-    >>> broadcast_prefix({"a": 1, "b": 2}, {"a": [0, 0], "b": 0}, lambda _: False)
-    [1, 1, 2]
+    `is_leaf` tells what in a prefix is a value, where that may be a tree.
     """
+    structure = jax.tree.structure(tree)
     # Optax initialises with an empty stand-in for the parameters to learn which parts
     # of a state are like them; no prefix of the real tree fits it.
-    if not jax.tree.leaves(tree):
+    if not structure.num_leaves:
         return []
-    if is_function(value):
-        value = value(tree)
-    values: list[Any] = []
-    jax.tree.map(
-        lambda entry, subtree: values.extend([entry] * len(jax.tree.leaves(subtree))),
-        value,
-        tree,
-        is_leaf=is_leaf,
-    )
-    return values
+    values = value(tree) if is_function(value) else value
+    return structure.flatten_up_to(jax.tree.broadcast(values, tree, is_leaf))

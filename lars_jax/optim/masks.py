@@ -5,6 +5,7 @@ same spelling comes out of Flax, Equinox and plain dictionaries, and it is what 
 plots and error messages of this package call a layer's parameter.
 """
 
+import operator
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,14 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from lars_jax.optim.layers import (
-    is_function,
+    Params,
+    broadcast_prefix,
     leaf_names,
-    path_name,
     refuse_step_count,
     resolve_stacked_axes,
 )
 
-Params = Any
 Mask = bool | None | Any | Callable[[Params], Any]
 
 BIAS_AND_NORM = r"(^|/)(bias|scale)$"
@@ -45,7 +45,22 @@ def path_mask(*patterns: str) -> Callable[[Params], Any]:
     >>> path_mask("kernel$")(params)
     {'conv1': {'bias': False, 'kernel': True}}
     """
-    return _compiled_mask(patterns, selected=True)
+    compiled = [re.compile(pattern) for pattern in patterns]
+
+    def mask(params: Params) -> Any:
+        refuse_step_count(params)
+        names = leaf_names(params)
+        # Optax initialises with an empty stand-in for the parameters.
+        for regex in compiled if names else []:
+            if not any(regex.search(name) for name in names):
+                raise ValueError(
+                    f"a mask pattern must match some parameter; {regex.pattern!r} "
+                    f"matches none of {list(names)}: correct it or leave it out"
+                )
+        found = [any(regex.search(name) for regex in compiled) for name in names]
+        return jax.tree.unflatten(jax.tree.structure(params), found)
+
+    return mask
 
 
 def exclude(*patterns: str) -> Callable[[Params], Any]:
@@ -54,7 +69,8 @@ def exclude(*patterns: str) -> Callable[[Params], Any]:
     >>> exclude(BIAS_AND_NORM)({"conv1": {"kernel": 1.0, "bias": 0.0}})
     {'conv1': {'bias': False, 'kernel': True}}
     """
-    return _compiled_mask(patterns, selected=False)
+    found = path_mask(*patterns)
+    return lambda params: jax.tree.map(operator.not_, found(params))
 
 
 def path_labels(rules: Mapping[str, str]) -> Callable[[Params], Any]:
@@ -76,13 +92,15 @@ def path_labels(rules: Mapping[str, str]) -> Callable[[Params], Any]:
         return next((label for regex, label in compiled if regex.search(name)), None)
 
     def labels(params: Params) -> Any:
-        uncovered = [name for name in leaf_names(params) if label_of(name) is None]
+        names = leaf_names(params)
+        found = [label_of(name) for name in names]
+        uncovered = [name for name in names if label_of(name) is None]
         if uncovered:
             raise ValueError(
                 f"every parameter must match a rule; rules {list(rules)} leave out "
                 f"{uncovered}: add a rule, for instance a last '.*'"
             )
-        return jax.tree.map_with_path(lambda path, _: label_of(path_name(path)), params)
+        return jax.tree.unflatten(jax.tree.structure(params), found)
 
     return labels
 
@@ -125,42 +143,11 @@ def resolve_mask(mask: Mask, tree: Params) -> Any:
     >>> resolve_mask(None, {"kernel": 1.0})
     {'kernel': True}
     """
-    if is_function(mask):
-        mask = mask(tree)
-    if mask is None:
-        mask = True
-
-    def broadcast(flag: Any, subtree: Any) -> Any:
+    flags = broadcast_prefix(True if mask is None else mask, tree)
+    for flag in flags:
         if not isinstance(flag, bool | np.bool_):
             raise ValueError(
                 f"a mask must be made of bools; got {flag!r}: for leaves by the names "
                 "of their paths use path_mask or exclude"
             )
-        return jax.tree.map(lambda _: bool(flag), subtree)
-
-    return jax.tree.map(broadcast, mask, tree)
-
-
-def _compiled_mask(
-    patterns: tuple[str, ...], *, selected: bool
-) -> Callable[[Params], Any]:
-    compiled = [re.compile(pattern) for pattern in patterns]
-
-    def mask(params: Params) -> Any:
-        refuse_step_count(params)
-        names = leaf_names(params)
-        # Optax initialises with an empty stand-in for the parameters.
-        for regex in compiled if names else []:
-            if not any(regex.search(name) for name in names):
-                raise ValueError(
-                    f"a mask pattern must match some parameter; {regex.pattern!r} "
-                    f"matches none of {list(names)}: correct it or leave it out"
-                )
-
-        def matches(path: tuple[Any, ...], _: Any) -> bool:
-            found = any(regex.search(path_name(path)) for regex in compiled)
-            return found == selected
-
-        return jax.tree.map_with_path(matches, params)
-
-    return mask
+    return jax.tree.unflatten(jax.tree.structure(tree), map(bool, flags))

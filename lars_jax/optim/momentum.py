@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 Scalar = float | jax.Array
+"""A number, which may be traced."""
 
 
 def trace(
@@ -52,38 +53,36 @@ def trace(
     def init(params: Any) -> optax.TraceState:
         # Like the parameter, so as to lie where it lies on a mesh.
         return optax.TraceState(
-            jax.tree.map(lambda p: jnp.zeros_like(p, dtype=_dtype(p)), params)
+            jax.tree.map(lambda p: jnp.zeros_like(p, dtype=dtype_of(p)), params)
         )
 
-    def _dtype(parameter: Any) -> Any:
+    def dtype_of(parameter: Any) -> Any:
         dtype = jnp.result_type(parameter)
         if given is None:
             return dtype
         is_complex = jnp.issubdtype(dtype, jnp.complexfloating)
         return np.promote_types(given, np.complex64) if is_complex else given
 
-    def add(buffer: jax.Array, update: jax.Array | None) -> Any:
+    def accumulated(buffer: jax.Array, update: jax.Array | None) -> tuple[Any, Any]:
+        """Return what a leaf moves by, and its buffer."""
         if update is None:
-            return None
+            return None, buffer
         wide = np.promote_types(buffer.dtype, update.dtype)
-        m = jnp.asarray(decay, wide)
-        return m * buffer.astype(wide) + update.astype(wide)
-
-    def keep(buffer: jax.Array, summed: jax.Array | None) -> jax.Array:
-        return buffer if summed is None else summed.astype(buffer.dtype)
-
-    def look_ahead(update: jax.Array, summed: jax.Array) -> jax.Array:
-        m = jnp.asarray(decay, summed.dtype)
-        return update.astype(summed.dtype) + m * summed
+        m, added = jnp.asarray(decay, wide), update.astype(wide)
+        summed = m * buffer.astype(wide) + added
+        moved = added + m * summed if nesterov else summed
+        return moved, summed.astype(buffer.dtype)
 
     def update(
         updates: Any, state: optax.OptState, params: Any | None = None
     ) -> tuple[Any, optax.TraceState]:
         del params
         assert isinstance(state, optax.TraceState)
-        summed = jax.tree.map(add, state.trace, updates)
-        buffers = jax.tree.map(keep, state.trace, summed)
-        moved = jax.tree.map(look_ahead, updates, summed) if nesterov else summed
+        both = jax.tree.map(accumulated, state.trace, updates)
+        moved, buffers = (
+            jax.tree.map(lambda _, pair, i=i: pair[i], state.trace, both)
+            for i in (0, 1)
+        )
         return moved, optax.TraceState(buffers)
 
     return optax.GradientTransformation(init, update)

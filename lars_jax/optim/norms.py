@@ -6,15 +6,15 @@ on an accelerator, are spent on. Here short vectors of one length share a sum, a
 everything after the sums is arithmetic of vectors.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lars_jax.optim.layers import num_layers
+from lars_jax.optim.layers import layer_slices, num_layers
 
 UP, DOWN = 2.0**64, 2.0**-64
 SMALL = 2.0**-60
@@ -30,59 +30,33 @@ Pair = tuple[jax.Array, jax.Array]
 """Two arrays of one shape, as weights and their gradient are."""
 
 
-class Sums(NamedTuple):
-    """Sums of squares at three scales, which add up where layers are put together.
-
-    Attributes:
-        totals: sum of |scale * x|^2, float [3, N, L]: by scale, by array of a pair or
-            part of one, by layer.
-        scales: float [3]; the first is 1.
-    """
-
-    totals: jax.Array
-    scales: jax.Array
-
-
 def at_least_float32(dtype: Any) -> np.dtype:
-    """Return float32, or the dtype itself where that is wider.
-
-    NumPy's promotion, because JAX refuses to promote bfloat16 in its strict mode.
-
-    >>> at_least_float32("bfloat16")
-    dtype('float32')
-    """
+    """Return float32, or the dtype itself where that is wider."""
+    # NumPy's promotion: JAX refuses to promote bfloat16 in its strict mode.
     return np.promote_types(jnp.dtype(dtype), np.float32)
 
 
 def sums_of_squares(
     pairs: Sequence[Pair], stacked_axes: Sequence[int | None], dtype: Any
-) -> Sums:
-    """Return the sums of squares of pairs of arrays, or of their slices.
+) -> tuple[jax.Array, jax.Array]:
+    """Return sums of squares of pairs of arrays, or of their slices, and three scales.
+
+    Sums of |scale * x|^2, float [3, N, L], are by scale, array of a pair, and layer;
+    they add up where layers are put together. The first scale is 1.
 
     A CPU's step is spent on arithmetic and passes over memory, so there one plain sum
     stands for all three. On an accelerator arithmetic is free and launches are not:
     one reduction reads both arrays of a pair and sums their squares at three scales.
-
-    Args:
-        pairs: floating or complex arrays, at least one.
-        stacked_axes: for each pair the axis that counts layers, or None.
-        dtype: of the sums, float32 or wider.
-
-    >>> x, y = jnp.array([[3.0, 4.0], [0.0, 2.0]]), jnp.ones((2, 2))
-    >>> print(sums_of_squares([(x, y)], [0], np.float32).totals[0])
-    [[25.  4.]
-     [ 2.  2.]]
     """
-    blocks = _blocks(pairs, stacked_axes)
-    sizes = np.concatenate(
-        [
-            np.full(num_layers(x, axis), x.size / max(num_layers(x, axis), 1))
-            for (x, _), axis in zip(pairs, stacked_axes, strict=True)
-        ]
-    )
-    place = _places(pairs, stacked_axes, blocks)
+    shapes = zip(pairs, stacked_axes, strict=True)
+    counts = [num_layers(x, axis) for (x, _), axis in shapes]
+    each = [x.size / max(n, 1) for (x, _), n in zip(pairs, counts, strict=True)]
+    sizes = np.repeat(each, counts)
+    blocks, layers = _blocks(pairs, stacked_axes), layer_slices(counts)
+    order = [np.arange(len(sizes))[layers[i]] for members, _ in blocks for i in members]
+    place = np.argsort(np.concatenate(order))
 
-    def collected(sums: _PairSums, pairs: Sequence[Pair]) -> jax.Array:
+    def collected(sums: Any, pairs: Sequence[Pair]) -> jax.Array:
         parts = [sums(*block) for block in _arrays(pairs, blocks, dtype)]
         columns = [
             jnp.atleast_1d(replicated(x)) for c in zip(*parts, strict=True) for x in c
@@ -100,18 +74,13 @@ def sums_of_squares(
     def in_range(pairs: Sequence[Pair]) -> tuple[jax.Array, jax.Array]:
         return collected(_scaled_sums, pairs), jnp.array([1.0, UP, DOWN], dtype)
 
-    return Sums(*jax.lax.platform_dependent(pairs, cpu=plain, default=in_range))
+    return jax.lax.platform_dependent(pairs, cpu=plain, default=in_range)
 
 
-def norms(sums: Sums) -> jax.Array:
-    """Return the norms, float [N, L], each from the sum that has lost nothing.
-
-    >>> totals = jnp.array([[[25.0, 0.0]], [[jnp.inf, 9.0]], [[0.0, 0.0]]])
-    >>> print(norms(Sums(totals, jnp.array([1.0, 0.5, 2.0]))))
-    [[5. 6.]]
-    """
-    plain, enlarged, reduced = sums.totals
-    one, up, down = sums.scales
+def norms(totals: jax.Array, scales: jax.Array) -> jax.Array:
+    """Return the norms, float [N, L], each from the sum that has lost nothing."""
+    plain, enlarged, reduced = totals
+    one, up, down = scales
     small, fits = plain < SMALL, jnp.isfinite(plain)
     total = jnp.where(small, enlarged, jnp.where(fits, plain, reduced))
     # Scales are powers of two, which change no digit.
@@ -126,9 +95,6 @@ def unstack(vector: jax.Array) -> list[jax.Array]:
     masks are short, since it sums more than 128 entries in three kernels instead of
     one. Accelerators fuse the slice into what uses it, and would launch a kernel for
     each sum.
-
-    >>> [float(entry) for entry in unstack(jnp.array([3.0, 4.0]))]
-    [3.0, 4.0]
     """
 
     def masked(vector: jax.Array) -> list[jax.Array]:
@@ -154,11 +120,7 @@ def unstack(vector: jax.Array) -> list[jax.Array]:
 
 @jax.custom_jvp
 def root(x: jax.Array) -> jax.Array:
-    """Return the square root, with derivative zero at zero.
-
-    >>> print(jax.grad(root)(0.0))
-    0.0
-    """
+    """Return the square root, with derivative zero at zero."""
     return jnp.sqrt(x)
 
 
@@ -173,26 +135,20 @@ def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[Any, Any]:
 
 
 def replicated(x: jax.Array) -> jax.Array:
-    """Return an array whole, where a mesh of type Explicit says that it is split.
-
-    >>> print(replicated(jnp.ones(2)))
-    [1. 1.]
-    """
+    """Return an array whole, where a mesh of type Explicit says that it is split."""
     if all(entry is None for entry in jax.typeof(x).sharding.spec):
         return x
     return jax.sharding.reshard(x, jax.P(*[None] * x.ndim))
 
 
-class _Block(NamedTuple):
-    """Positions of arrays that share a sum, and the axis that it leaves."""
+def _blocks(
+    pairs: Sequence[Pair], stacked_axes: Sequence[int | None]
+) -> list[tuple[list[int], int | None]]:
+    """Return positions of arrays that share a sum, and the axis that it leaves.
 
-    members: tuple[int, ...]
-    kept_axis: int | None
-
-
-def _blocks(pairs: Sequence[Pair], stacked_axes: Sequence[int | None]) -> list[_Block]:
-    """Return large arrays each by itself, and short vectors of one length together."""
-    blocks: list[_Block] = []
+    Large arrays are each by itself, short vectors of one length together.
+    """
+    blocks: list[tuple[list[int], int | None]] = []
     short: dict[Any, list[int]] = {}
     for i, (pair, axis) in enumerate(zip(pairs, stacked_axes, strict=True)):
         # Not small matrices: they may be sharded, and a row is whole.
@@ -201,43 +157,24 @@ def _blocks(pairs: Sequence[Pair], stacked_axes: Sequence[int | None]) -> list[_
             # over which an array varies, inside shard_map.
             short.setdefault(tuple(map(jax.typeof, pair)), []).append(i)
         else:
-            blocks.append(_Block((i,), axis))
-    for members in short.values():
-        blocks.append(_Block(tuple(members), 0 if len(members) > 1 else None))
-    return blocks
-
-
-def _places(
-    pairs: Sequence[Pair], stacked_axes: Sequence[int | None], blocks: Sequence[_Block]
-) -> np.ndarray:
-    """Return for each layer its place among the layers of the blocks."""
-    counts = [
-        num_layers(x, axis) for (x, _), axis in zip(pairs, stacked_axes, strict=True)
-    ]
-    starts = np.cumsum([0, *counts])
-    order = [np.arange(starts[i], starts[i + 1]) for b in blocks for i in b.members]
-    return np.argsort(np.concatenate(order))
+            blocks.append(([i], axis))
+    rows = [(members, 0 if len(members) > 1 else None) for members in short.values()]
+    return blocks + rows
 
 
 def _arrays(
-    pairs: Sequence[Pair], blocks: Sequence[_Block], dtype: Any
+    pairs: Sequence[Pair], blocks: list[tuple[list[int], int | None]], dtype: Any
 ) -> Iterator[tuple[Pair, tuple[int, ...]]]:
     """Yield the two arrays of each block and the axes that are summed over."""
     for members, kept_axis in blocks:
-        columns = zip(*(pairs[i] for i in members), strict=True)
-        wide = [[_magnitude(x, dtype) for x in column] for column in columns]
-        if len(members) > 1:
-            wide = [[jnp.stack([jnp.ravel(x) for x in column])] for column in wide]
-        (x,), (y,) = wide
+        both = []
+        for column in zip(*(pairs[i] for i in members), strict=True):
+            wide = [jnp.abs(x) if jnp.iscomplexobj(x) else x for x in column]
+            wide = [x.astype(dtype) for x in wide]
+            rows = [jnp.ravel(x) for x in wide]
+            both.append(wide[0] if len(members) == 1 else jnp.stack(rows))
+        x, y = both
         yield (x, y), tuple(axis for axis in range(x.ndim) if axis != kept_axis)
-
-
-def _magnitude(x: jax.Array, dtype: Any) -> jax.Array:
-    return (jnp.abs(x) if jnp.iscomplexobj(x) else x).astype(dtype)
-
-
-_PairSums = Callable[[Pair, tuple[int, ...]], Sequence[jax.Array]]
-"""Sums of both arrays over axes, at one scale after the other."""
 
 
 def _plain_sums(pair: Pair, axes: tuple[int, ...]) -> list[jax.Array]:
@@ -254,18 +191,22 @@ def _scaled_sums(pair: Pair, axes: tuple[int, ...]) -> list[jax.Array]:
 
 
 def _scaled(arrays: Sequence[jax.Array]) -> list[jax.Array]:
-    return [jnp.abs(x) * scale for scale in (1.0, UP, DOWN) for x in arrays]
+    return [*arrays, *(x * scale for scale in (UP, DOWN) for x in arrays)]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _sums(
     arrays: tuple[jax.Array, ...], axes: tuple[int, ...]
 ) -> tuple[jax.Array, ...]:
-    """Return the sum of squares of each array of magnitudes, all by one reduction."""
+    """Return the sum of squares of each array, all by one reduction."""
     tiny = jnp.finfo(arrays[0].dtype).tiny
-    # As plain squares XLA turns those of one entry into (x * x) * (scale * scale),
-    # whose second factor is infinite.
-    squares = tuple(x * jnp.maximum(x, tiny) for x in arrays)
+    # XLA turns the plain square of a scaled scalar into (x * x) * (scale * scale),
+    # whose second factor is infinite. Of more than one entry it does not, and there
+    # any arithmetic beyond the square costs launches of its own on a GPU.
+    squares = tuple(
+        jnp.square(x) if x.size > 1 else jnp.abs(x) * jnp.maximum(jnp.abs(x), tiny)
+        for x in arrays
+    )
     zeros = (np.zeros((), arrays[0].dtype),) * len(arrays)
 
     def add(a: Any, b: Any) -> Any:

@@ -11,13 +11,15 @@ import numpy as np
 import optax
 
 from lars_jax.optim.layers import (
+    Params,
     PerLayer,
     leaf_names,
     register_with_flax,
     require_static,
 )
-from lars_jax.optim.masks import Mask, Params
-from lars_jax.optim.trust import Leaf, Rule, Scalar, Selection, measure
+from lars_jax.optim.masks import Mask
+from lars_jax.optim.momentum import Scalar
+from lars_jax.optim.trust import Leaf, Rule, Selection, measure
 from lars_jax.optim.variants import Variant, resolve_variant
 
 STATIC_ARGUMENTS = (
@@ -95,22 +97,17 @@ def scale_by_lars(
             relative to its own norm. May be traced.
         weight_decay: beta, in units of gradient over weight, a number or a schedule of
             the step. May be traced.
-        eps: added to the denominator; the paper has none.
-        weight_decay_mask: leaves that decay: a bool, a tree of bools, or a function of
-            the parameters that returns one (see `path_mask`).
-        trust_ratio_mask: leaves that are adapted; the others take lambda = 1.
-        variant: a name of `VARIANTS` or a `Variant`. Its `rates` are the business of
-            the chain; everything else is decided here.
+        eps: as of `lars`.
+        weight_decay_mask: as of `lars`.
+        trust_ratio_mask: as of `lars`.
+        variant: as of `lars`. Its `rates` are the business of the chain; everything
+            else is decided here.
         learning_rate: gamma, a number or a schedule. Not applied: a clip compares with
             it, and the state's effective rate is a multiple of it.
-        stacked_axes: axis that counts layers in leaves that stack several: an int, None
-            or a tree (prefix) of these; norms and ratios are then those of the slices.
-        axis_names: inside `shard_map` or `pmap`, mesh axes over which leaves are split:
-            a name, a tuple of names, a `PartitionSpec`, None or () for none, or a tree
-            (prefix) of these. Under `jit` norms are those of whole arrays without it.
-        layer_groups: labels of leaves that make one layer together, for instance
-            `group_by_module`; a tree (prefix) of labels, or a function.
-        telemetry: keep norms, ratios and effective rates in the state.
+        stacked_axes: as of `lars`.
+        axis_names: as of `lars`.
+        layer_groups: as of `lars`.
+        telemetry: as of `lars`.
 
     Returns:
         A transformation whose updates have the dtype of the gradients. Under
@@ -185,13 +182,14 @@ def layerwise(
         return ScaleByLarsState._make((jnp.zeros((), jnp.int32), *empty, buffers))
 
     def update(
-        updates: Any, state: optax.OptState, params: Params | None = None, **extra: Any
+        updates: Any, state: Any, params: Params | None = None, **extra: Any
     ) -> tuple[Any, Any]:
         del extra
-        require_params(params)
-        count, *fields, buffers = _own(state)
+        _check(state, params)
+        count, *known, buffers = state
         structure = jax.tree.structure(params)
-        gamma, beta = (at_step(x, count) for x in (learning_rate, weight_decay))
+        gamma: Any = learning_rate(count) if callable(learning_rate) else learning_rate
+        beta: Any = weight_decay(count) if callable(weight_decay) else weight_decay
         rule = Rule(choices, trust_coefficient, beta, eps, gamma)
 
         def passed(place: str, values: list[Any]) -> list[Any]:
@@ -218,7 +216,6 @@ def layerwise(
         moved = passed("scaled", moved)
         moved = passed("moved", [_times(last, x) for x in moved])
         moved = list(map(_narrowed, moved, given))
-        known: list[Any] = fields
         if telemetry:
             names = known[0].names or selection.names(params)
             rates = jnp.asarray(gamma, jnp.float32) * found.columns[-1]
@@ -227,11 +224,6 @@ def layerwise(
         return structure.unflatten(moved), ScaleByLarsState._make(after)
 
     return optax.GradientTransformationExtraArgs(init, update)
-
-
-def at_step(value: optax.ScalarOrSchedule, count: Any) -> Any:
-    """Return a number, or what a schedule gives for a step."""
-    return value(count) if callable(value) else value
 
 
 def require_number(name: str, value: Any, *, below: float = float("inf")) -> None:
@@ -247,22 +239,17 @@ def require_number(name: str, value: Any, *, below: float = float("inf")) -> Non
         )
 
 
-def require_params(params: Params | None) -> None:
-    """Refuse an update without the parameters."""
+def _check(state: Any, params: Params | None) -> None:
     if params is None:
         raise ValueError(
             "LARS needs the parameters to measure their norms; got params=None: "
             "call tx.update(gradients, state, params)"
         )
-
-
-def _own(state: Any) -> ScaleByLarsState:
-    if isinstance(state, ScaleByLarsState):
-        return state
-    raise ValueError(
-        "LARS needs the state that its own init returned; got "
-        f"{type(state).__name__}: call tx.init(params)"
-    )
+    if not isinstance(state, ScaleByLarsState):
+        raise ValueError(
+            "LARS needs the state that its own init returned; got "
+            f"{type(state).__name__}: call tx.init(params)"
+        )
 
 
 def _replaced(leaves: list[Leaf], gradients: list[Any]) -> list[Leaf]:
@@ -288,7 +275,7 @@ def _narrowed(moved: Any, leaf: Leaf) -> Any:
     """Return an update in the dtype of the gradient: a step rounds once, at its end."""
     if moved is None:
         return None
-    dtype = jnp.result_type(leaf.gradient)
+    dtype = leaf.gradient.dtype
     # Decay of complex weights has an imaginary part, whatever the gradient has.
     if jnp.iscomplexobj(moved):
         dtype = np.promote_types(dtype, np.complex64)

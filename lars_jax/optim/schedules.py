@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-Scalar = float | jax.Array
+from lars_jax.optim.momentum import Scalar
 
 
 def warmup_polynomial(

@@ -85,14 +85,17 @@ class LarsReport:
     names: tuple[str, ...]
     values: np.ndarray
 
+    def _table(self) -> list[tuple[str, ...]]:
+        rows = zip(self.names, self.values, strict=True)
+        cells = [(name, *(f"{value:.6g}" for value in row)) for name, row in rows]
+        return [("layer", *FIELDS), *cells]
+
     def __str__(self) -> str:
-        width = max(len("layer"), *map(len, self.names), 0)
-        header = f"{'layer':<{width}}" + "".join(f"  {name:>14}" for name in FIELDS)
-        lines = [
-            f"{name:<{width}}" + "".join(f"  {value:>14.6g}" for value in row)
-            for name, row in zip(self.names, self.values, strict=True)
-        ]
-        return "\n".join([header, *lines])
+        width = max(len(name) for name, *_ in self._table())
+        return "\n".join(
+            f"{name:<{width}}" + "".join(f"  {cell:>14}" for cell in cells)
+            for name, *cells in self._table()
+        )
 
     __repr__ = __str__
 
@@ -101,16 +104,14 @@ class LarsReport:
             f"style='text-align:{side};padding:0.1em 0.7em'"
             for side in ("left", "right")
         )
-        head = f"<th {left}>layer</th>" + "".join(
-            f"<th {right}>{name}</th>" for name in FIELDS
-        )
-        rows = "".join(
-            f"<tr><th {left}>{html.escape(name)}</th>"
-            + "".join(f"<td {right}>{value:.6g}</td>" for value in row)
-            + "</tr>"
-            for name, row in zip(self.names, self.values, strict=True)
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+        def row(kind: str, name: str, *cells: str) -> str:
+            rest = "".join(f"<{kind} {right}>{cell}</{kind}>" for cell in cells)
+            return f"<tr><th {left}>{html.escape(name)}</th>{rest}</tr>"
+
+        head, *rows = self._table()
+        body = "".join(row("td", *cells) for cells in rows)
+        return f"<table><thead>{row('th', *head)}</thead><tbody>{body}</tbody></table>"
 
 
 def lars_report(opt_state: Any) -> LarsReport:

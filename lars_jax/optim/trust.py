@@ -11,17 +11,19 @@ import numpy as np
 
 from lars_jax.optim.layers import (
     LayerNames,
+    Params,
+    broadcast_prefix,
     layer_names,
+    layer_slices,
     leaf_names,
     num_layers,
     require_static,
-    resolve_groups,
     resolve_mesh_axes,
     resolve_stacked_axes,
 )
-from lars_jax.optim.masks import Mask, Params, resolve_mask
+from lars_jax.optim.masks import Mask, resolve_mask
+from lars_jax.optim.momentum import Scalar
 from lars_jax.optim.norms import (
-    Sums,
     at_least_float32,
     norms,
     sums_of_squares,
@@ -29,16 +31,13 @@ from lars_jax.optim.norms import (
 )
 from lars_jax.optim.variants import Variant
 
-Scalar = float | jax.Array
-"""A number, which may be traced."""
-
 LARGEST_RATIO = 2.0**96
 """That of a gradient of nearly nothing: times any rate it is still a float."""
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """One leaf of the parameters in one step."""
+    """One leaf of the parameters in one step; a frozen one has no gradient."""
 
     weights: jax.Array
     gradient: Any
@@ -49,15 +48,10 @@ class Leaf:
     group: Any
 
     @property
-    def frozen(self) -> bool:
-        """Whether the leaf has no gradient."""
-        return self.gradient is None
-
-    @property
     def wide(self) -> np.dtype:
         """What a step is computed in."""
-        weights, gradient = self.weights.dtype, jnp.result_type(self.gradient)
-        return np.promote_types(at_least_float32(weights), at_least_float32(gradient))
+        dtypes = self.weights.dtype, self.gradient.dtype
+        return np.promote_types(*map(at_least_float32, dtypes))
 
     @property
     def layers(self) -> int:
@@ -98,12 +92,12 @@ class Selection:
         stacked = resolve_stacked_axes(self.stacked_axes, params)
         columns = zip(
             map(jnp.asarray, weights),
-            found,
+            (None if g is None else jnp.asarray(g) for g in found),
             jax.tree.leaves(resolve_mask(self.trust_ratio_mask, params)),
             jax.tree.leaves(resolve_mask(self.weight_decay_mask, params)),
             stacked,
             resolve_mesh_axes(self.axis_names, params, stacked),
-            resolve_groups(self.layer_groups, params),
+            broadcast_prefix(self.layer_groups, params),
             strict=True,
         )
         return [Leaf(*fields) for fields in columns]
@@ -139,7 +133,7 @@ class Rule:
 
     def decayed_gradient(self, leaf: Leaf) -> jax.Array:
         """Return g + beta w in the wider dtype, or g of a leaf that does not decay."""
-        gradient = jnp.asarray(leaf.gradient).astype(leaf.wide)
+        gradient = leaf.gradient.astype(leaf.wide)
         if not self.decays(leaf):
             return gradient
         beta = jnp.asarray(self.weight_decay, leaf.wide)
@@ -147,21 +141,20 @@ class Rule:
 
     def measured(self, leaf: Leaf) -> jax.Array:
         """Return what stands for the gradient in the denominator."""
-        if self.choices.denominator == "fused":
-            return self.decayed_gradient(leaf)
-        return jnp.asarray(leaf.gradient)
+        fused = self.choices.denominator == "fused"
+        return self.decayed_gradient(leaf) if fused else leaf.gradient
 
     def direction(self, leaf: Leaf, quotient: jax.Array | None) -> Any:
         """Return what the trust ratio multiplies, None for a leaf without gradient."""
-        if leaf.frozen:
+        if leaf.gradient is None:
             return None
-        gradient = jnp.asarray(leaf.gradient).astype(leaf.wide)
         if self.choices.decay == "norm":
-            return gradient
+            return leaf.gradient.astype(leaf.wide)
         decayed = self.decayed_gradient(leaf)
         if quotient is None or not leaf.adapted:
             return decayed
-        return jnp.where(leaf.broadcast_to_leaf(quotient), decayed, gradient)
+        plain = leaf.gradient.astype(leaf.wide)
+        return jnp.where(leaf.broadcast_to_leaf(quotient), decayed, plain)
 
     def trust_ratio(
         self, weight_norm: jax.Array, decayed_norm: jax.Array, gradient_norm: jax.Array
@@ -196,32 +189,20 @@ class Rule:
 
 
 class Measured(NamedTuple):
-    """What a step knows of all layers.
-
-    Attributes:
-        factors: for each leaf the trust ratio of its layers times the factor, a scalar
-            or [S]; None for leaves that were not measured.
-        quotients: for each leaf where the ratio is a quotient, bools of the same shape,
-            or None where the variant does not ask.
-        columns: ||w||, ||g|| and the ratio of all layers, float32 [L] each.
-    """
+    """What a step knows of all layers."""
 
     factors: list[jax.Array | None]
+    """Of each leaf: ratio times factor, a scalar or [S]; None if not measured."""
     quotients: list[jax.Array | None]
+    """Of each leaf: where the ratio is a quotient; None if the variant does not ask."""
     columns: list[jax.Array]
+    """||w||, ||g|| and the ratio of all layers, float32 [L] each."""
 
 
 def measure(
     leaves: Sequence[Leaf], rule: Rule, *, factor: Any, all_leaves: bool
 ) -> Measured:
-    """Measure all leaves, or those that are adapted, and form their trust ratios.
-
-    Args:
-        leaves: of the whole tree.
-        rule: the variant with its numbers.
-        factor: a number that the ratios are multiplied by.
-        all_leaves: measure leaves that are not adapted, too.
-    """
+    """Measure all leaves, or those that are adapted, and form their trust ratios."""
     factors: list[Any] = [None] * len(leaves)
     quotients: list[Any] = [None] * len(leaves)
     columns: list[list[jax.Array]] = [[], [], []]
@@ -230,7 +211,8 @@ def measure(
         inside = [leaves[i] for i in members]
         weight_norm, decayed_norm, gradient_norm = _norms(inside, rule)
         ratio, divided = rule.trust_ratio(weight_norm, decayed_norm, gradient_norm)
-        ratio = jnp.where(_of_layers(inside, [x.adapted for x in inside]), ratio, 1.0)
+        adapted = np.repeat([x.adapted for x in inside], [x.layers for x in inside])
+        ratio = jnp.where(adapted, ratio, 1.0)
         products = _by_leaf(jnp.asarray(factor, ratio.dtype) * ratio, inside)
         for i, value in zip(members, products, strict=True):
             factors[i] = value
@@ -255,7 +237,7 @@ def _vectors(leaves: Sequence[Leaf], all_leaves: bool) -> list[list[int]]:
     vectors: dict[Any, dict[Any, list[int]]] = {}
     groups: dict[Any, list[Leaf]] = {}
     for i, leaf in enumerate(leaves):
-        if not leaf.frozen and (leaf.adapted or all_leaves):
+        if leaf.gradient is not None and (leaf.adapted or all_leaves):
             key = None if leaf.stacked_axis is None else _layer(leaf, i)
             vectors.setdefault(key, {}).setdefault(leaf.mesh_axes, []).append(i)
             groups.setdefault(_layer(leaf, i), []).append(leaf)
@@ -287,16 +269,15 @@ def _norms(leaves: Sequence[Leaf], rule: Rule) -> jax.Array:
         totals, scales = sums_of_squares(pairs, stacked_axes, real)
         parts.append(jax.lax.psum(totals, axes) if axes else totals)
     totals = jnp.concatenate(parts, axis=-1)
-    decays = _of_layers(leaves, [rule.decays(leaf) for leaf in leaves])[None, None]
+    decays = np.repeat([rule.decays(x) for x in leaves], [x.layers for x in leaves])
     weights, gradients = totals[:, :1], totals[:, 1:]
-    totals = jnp.concatenate(
-        [weights, jnp.where(decays, weights, 0.0), gradients], axis=1
-    )
+    decayed = jnp.where(decays[None, None], weights, 0.0)
+    totals = jnp.concatenate([weights, decayed, gradients], axis=1)
     partners = _partners(leaves)
     if partners.shape[1] > 1:
         none = jnp.zeros((*totals.shape[:-1], 1), real)
         totals = jnp.concatenate([totals, none], axis=-1)[..., partners].sum(axis=-1)
-    return norms(Sums(totals, scales))
+    return norms(totals, scales)
 
 
 def _partners(leaves: Sequence[Leaf]) -> np.ndarray:
@@ -304,40 +285,31 @@ def _partners(leaves: Sequence[Leaf]) -> np.ndarray:
     groups: dict[Any, list[int]] = {}
     for position, leaf in enumerate(leaves):
         groups.setdefault(_layer(leaf, position), []).append(position)
-    counts = [leaf.layers for leaf in leaves]
-    starts = np.cumsum([0, *counts])
-    shape = starts[-1], max(map(len, groups.values()))
-    partners = np.full(shape, starts[-1])
+    layers = layer_slices([leaf.layers for leaf in leaves])
+    numbers = np.arange(layers[-1].stop)
+    partners = np.full((len(numbers), max(map(len, groups.values()))), len(numbers))
     for members in groups.values():
-        rows = np.stack([np.arange(starts[i], starts[i + 1]) for i in members], axis=-1)
+        rows = np.stack([numbers[layers[i]] for i in members], axis=-1)
         for i in members:
-            partners[starts[i] : starts[i + 1], : len(members)] = rows
+            partners[layers[i], : len(members)] = rows
     return partners
-
-
-def _of_layers(leaves: Sequence[Leaf], values: Sequence[Any]) -> np.ndarray:
-    """Return one value for each layer from one for each leaf."""
-    return np.repeat(values, [leaf.layers for leaf in leaves])
 
 
 def _by_leaf(vector: jax.Array, leaves: Sequence[Leaf]) -> list[jax.Array]:
     """Return the entries of each leaf's layers, a scalar where nothing is stacked."""
-    starts = np.cumsum([0, *(leaf.layers for leaf in leaves)])
-    single = [i for i, leaf in enumerate(leaves) if leaf.stacked_axis is None]
-    scalars = vector if len(single) == len(leaves) else vector[starts[single]]
-    entries = dict(zip(single, unstack(scalars), strict=True))
-    return [
-        entries[i] if i in entries else vector[starts[i] : starts[i + 1]]
-        for i in range(len(leaves))
-    ]
+    # None is stacked, or all are.
+    if leaves[0].stacked_axis is None:
+        return unstack(vector)
+    return [vector[own] for own in layer_slices([leaf.layers for leaf in leaves])]
 
 
 def _in_order(
     parts: Sequence[jax.Array], order: Sequence[int], leaves: Sequence[Leaf]
 ) -> jax.Array:
     """Return a column of all layers in the order of the tree, 0 for those left out."""
-    starts = np.cumsum([0, *(leaf.layers for leaf in leaves)])
-    rows = [np.arange(starts[i], starts[i + 1]) for i in order]
-    place = np.full(starts[-1], -1)
-    place[np.concatenate([[], *rows]).astype(int)] = np.arange(sum(map(len, rows)))
+    layers = layer_slices([leaf.layers for leaf in leaves])
+    numbers = np.arange(layers[-1].stop if layers else 0)
+    found = np.concatenate([numbers[:0], *(numbers[layers[i]] for i in order)])
+    place = np.full(len(numbers), -1)
+    place[found] = np.arange(len(found))
     return jnp.concatenate([*parts, jnp.zeros(1, jnp.float32)])[place]

@@ -11,11 +11,6 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Literal, get_args
 
-Denominator = Literal["split", "fused", "gradient", "momentum"]
-Rates = Literal["inside", "local_inside", "outside"]
-ZeroNorm = Literal["one", "undecayed", "coefficient"]
-Decay = Literal["step", "norm"]
-
 
 @dataclass(frozen=True)
 class Variant:
@@ -38,11 +33,11 @@ class Variant:
     0: 0.25, 1: 0.1
     """
 
-    denominator: Denominator = "split"
+    denominator: Literal["split", "fused", "gradient", "momentum"] = "split"
     """`split`: ||g|| + beta ||w|| (Equation 6); `fused`: ||u||; `gradient`: ||g||;
     `momentum`: ||v||, which is measured once the momentum is in."""
 
-    rates: Rates = "inside"
+    rates: Literal["inside", "local_inside", "outside"] = "inside"
     """`inside`: v = m v + gamma lambda u, w -= v (Algorithm 1);
     `local_inside`: v = m v + lambda u, w -= gamma v;
     `outside`: v = m v + u, w -= gamma lambda v."""
@@ -51,11 +46,11 @@ class Variant:
     """Take min(gamma, lambda) in place of gamma lambda, so that a leaf never moves
     faster than it would without LARS."""
 
-    zero_norm: ZeroNorm = "one"
+    zero_norm: Literal["one", "undecayed", "coefficient"] = "one"
     """What a leaf takes whose weights or gradient have norm zero. `one`: lambda = 1;
     `undecayed`: lambda = 1, neither clipped nor decayed; `coefficient`: eta."""
 
-    decay: Decay = "step"
+    decay: Literal["step", "norm"] = "step"
     """`step`: beta w is part of the step; `norm`: it is in the denominator only."""
 
     decay_excluded: bool = True
@@ -65,16 +60,14 @@ class Variant:
     """Added to the denominator, beside the `eps` of the call."""
 
     def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in choices:
+        for field in fields(self):
+            value, choices = getattr(self, field.name), get_args(field.type)
+            if choices and value not in choices:
                 raise ValueError(
-                    f"{name} must be one of {list(choices)}; got {value!r}"
+                    f"{field.name} must be one of {list(choices)}; got {value!r}"
                 )
-        for name in ("clip", "decay_excluded"):
-            value = getattr(self, name)
-            if not isinstance(value, bool):
-                raise ValueError(f"{name} must be True or False; got {value!r}")
+            if field.type is bool and not isinstance(value, bool):
+                raise ValueError(f"{field.name} must be True or False; got {value!r}")
         if not 0 <= self.eps < float("inf"):
             raise ValueError(f"eps must be finite, at least 0; got {self.eps!r}")
         if self.denominator == "momentum" and self.rates != "outside":
@@ -96,13 +89,6 @@ class Variant:
             )
 
 
-_CHOICES = {
-    "denominator": get_args(Denominator),
-    "rates": get_args(Rates),
-    "zero_norm": get_args(ZeroNorm),
-    "decay": get_args(Decay),
-}
-
 VARIANTS: Mapping[str, Variant] = MappingProxyType(
     {
         "paper": Variant(),
@@ -122,32 +108,15 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
         ),
     }
 )
-"""Published implementations by name.
+"""Published implementations by name; `docs/which_lars.md` says who computes each.
 
-- `paper`: Algorithm 1; also flax.optim.LARS and the MLPerf references.
-- `optax`: optax.lars and SimCLR's default.
-- `larc_clip`: the authors' later LARC in nvcaffe.
-- `larc_apex_clip`, `larc_apex_scale`: NVIDIA apex LARC with and without its clip; the
-  second is also Lightning Bolts, and timm but for zero leaves, which decay there. Both
-  of these two leave out leaves of a group without decay, masks here. The usual
-  coefficient of apex is 0.02.
-- `mlperf_scaled`: "scaled" momentum, with the decay in the step and excluded leaves
-  left without it, as in MLPerf.
-- `tf_contrib`: tf.contrib.opt.LARSOptimizer.
-- `simclr_popular`: SimCLR with classic_momentum=False.
-- `byol`: BYOL, MoCo v3, MAE and Barlow Twins.
+Apex leaves out leaves of a group without decay, which are masks here, and so do those
+that follow it; its usual coefficient is 0.02.
 """
 
 
 def resolve_variant(variant: str | Variant) -> Variant:
-    """Return the variant of that name, or the variant itself.
-
-    Raises:
-        ValueError: a name that is none of `VARIANTS`.
-
-    >>> resolve_variant("optax").denominator
-    'fused'
-    """
+    """Return the variant of that name, or the variant itself."""
     if isinstance(variant, Variant):
         return variant
     if not isinstance(variant, str) or variant not in VARIANTS:

@@ -6,23 +6,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lars_jax.errors import InputError
-from lars_jax.report.style import TEXT_SIZE, label_axis, new_axes, scale_beside
+from lars_jax.report.images import check_names
+from lars_jax.report.style import TEXT_SIZE, new_axes, scale_beside
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NUMBERED = 12
-"""Rows and columns up to which each cell has its number."""
+NUMBERED = 12  # Rows and columns up to which each cell has its number.
+CELL, SMALL_CELL = 0.36, 0.16  # Inches of a cell with a number in it, and without.
 
-CELL, SMALL_CELL = 0.36, 0.16
-"""Inches of a cell with a number in it, and of one without."""
-
-LETTER = 0.1
-"""Inches of a letter of the title, which may be wider than the map."""
-
+# Colours of the numbers; none of the palette, which would change with the screen.
 DARK, BRIGHT = "#0b1117", "#fbfcfd"
-"""Colours of the numbers; none of the palette, which would change with the screen."""
 
 
 def confusion_figure(
@@ -59,15 +53,22 @@ def confusion_figure(
     >>> [text.get_text() for text in figure.axes[0].texts]
     ['75', '25']
     """
-    matrix = _shares(matrix)
+    matrix = np.asarray(matrix, np.float64)
+    _check_shares(matrix)
     rows, columns = matrix.shape
-    row_names = _names(row_names, rows, "row")
-    column_names = _names(column_names, columns, "column")
+    check_names("row_names", row_names, rows)
+    check_names("column_names", column_names, columns)
+    row_names = list(map(str, range(rows) if row_names is None else row_names))
+    column_names = list(
+        map(str, range(columns) if column_names is None else column_names)
+    )
     numbered = max(rows, columns) <= NUMBERED
     cell = CELL if numbered else SMALL_CELL
     longest = max(map(len, column_names))
-    turned = longest > 2
-    width = max(cell * columns + 1.05, LETTER * len(title)) + 0.5
+    turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    turned = turned if longest > 2 else {}
+    # The title, a tenth of an inch a letter, may be wider than the map.
+    width = max(cell * columns + 1.05, 0.1 * len(title)) + 0.5
     width += 0.08 * max(map(len, row_names))
     height = cell * rows + 0.9 + (0.055 * longest if turned else 0)
     figure, axes = new_axes(width, height, title)
@@ -77,17 +78,23 @@ def confusion_figure(
     image = axes.imshow(
         np.ma.masked_invalid(matrix), "Blues", interpolation="none", vmin=0.0, vmax=1.0
     )
-    if numbered:
-        _write_numbers(axes, matrix)
+    for (row, column), share in np.ndenumerate(matrix):
+        if numbered and np.isfinite(share):
+            axes.text(
+                column,
+                row,
+                f"{100 * share:.0f}",
+                ha="center",
+                va="center_baseline",
+                fontsize=TEXT_SIZE,
+                color=BRIGHT if share > 0.7 else DARK,
+                # What is none is to be known, not to be noticed.
+                alpha=0.4 if share < 0.005 else 1.0,
+            )
     stride = 1 if numbered else -(-max(rows, columns) // 25)
     axes.set_yticks(range(0, rows, stride), row_names[::stride])
-    axes.set_xticks(range(0, columns, stride), column_names[::stride])
-    if turned:
-        axes.tick_params(axis="x", labelrotation=45)
-        for label in axes.get_xticklabels():
-            label.set(ha="right", rotation_mode="anchor")
-    label_axis(axes, "x", column_label)
-    label_axis(axes, "y", row_label)
+    axes.set_xticks(range(0, columns, stride), column_names[::stride], **turned)
+    axes.set(xlabel=column_label, ylabel=row_label)
     # In units of the map, so that the scale is as high as it and equally far from all.
     part = 0.4 / (columns if numbered else columns // 2)
     bar = scale_beside(image, cax=axes.inset_axes((1 + part, 0.0, part, 1.0)))
@@ -95,47 +102,16 @@ def confusion_figure(
     return figure
 
 
-def _shares(matrix: np.ndarray) -> np.ndarray:
-    matrix = np.asarray(matrix, np.float64)
+def _check_shares(matrix: np.ndarray) -> None:
     if matrix.ndim != 2 or not matrix.size:
         raise InputError(
             f"a matrix of shares must be [R, C]; got shape {matrix.shape}: one row for "
             "each whose shares are told"
         )
-    kept = matrix[~np.isnan(matrix).all(axis=1)]
-    # Written so that NaN and infinity are refused too.
-    if not ((kept >= 0).all() and (np.abs(kept.sum(axis=1) - 1) < 1e-3).all()):
-        worst = kept[np.argmax(~(np.abs(kept.sum(axis=1) - 1) < 1e-3))]
-        raise InputError(
-            "rows of a matrix of shares must be 0 or more and sum to one; got a row "
-            f"that sums to {worst.sum():g}: divide each by its sum"
-        )
-    return matrix
-
-
-def _names(names: Sequence[str] | None, count: int, what: str) -> list[str]:
-    if names is None:
-        return [str(number) for number in range(count)]
-    if len(names) != count:
-        raise InputError(
-            f"{what}_names must name each of {count} {what}s; got {len(names)}: give "
-            "one each, or None"
-        )
-    return list(names)
-
-
-def _write_numbers(axes: "Axes", matrix: np.ndarray) -> None:
-    for (row, column), share in np.ndenumerate(matrix):
-        if np.isnan(share):
-            continue
-        axes.text(
-            column,
-            row,
-            f"{100 * share:.0f}",
-            ha="center",
-            va="center_baseline",
-            fontsize=TEXT_SIZE,
-            color=BRIGHT if share > 0.7 else DARK,
-            # What is none is to be known, not to be noticed.
-            alpha=0.4 if share < 0.005 else 1.0,
-        )
+    for row in matrix[~np.isnan(matrix).all(axis=1)]:
+        # Written so that NaN and infinity are refused too.
+        if not ((row >= 0).all() and abs(row.sum() - 1) < 1e-3):
+            raise InputError(
+                "rows of a matrix of shares must be 0 or more and sum to one; got a "
+                f"row that sums to {row.sum():g}: divide each by its sum"
+            )

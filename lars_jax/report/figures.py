@@ -9,7 +9,7 @@ from lars_jax.errors import InputError
 from lars_jax.report.rows import Row, Series, band, series
 from lars_jax.report.style import (
     SERIES,
-    label_axis,
+    identity,
     legend_above,
     light,
     log_axis,
@@ -20,23 +20,6 @@ from lars_jax.report.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-WIDTH, HEIGHT = 4.0, 2.6
-"""Inches of a curve without its legend; three abreast fill a page, one a phone."""
-
-DODGE = 0.035
-"""Octaves that optimizers stand apart, so that no error bar hides another."""
-
-MARKERS = ("o", "s", "^", "D")
-"""A second mark of identity beside the colour."""
-
-FEW = 60
-"""Evaluations up to which each has a mark on its line."""
-
-MOST_MARKS = 12
-"""Marks on a line of a comparison; more would make it a string of pearls."""
-
-TRUE = "true samples"
 
 
 class Curve(NamedTuple):
@@ -140,10 +123,17 @@ def curve_figure(metrics: Iterable[Row], curve: Curve) -> "Figure":
             f"this figure needs rows with any of {', '.join(curve.lines)}; got none "
             f"in {len(rows)}: log one"
         )
-    figure, axes = new_axes(WIDTH, HEIGHT, curve.title)
+    # Three abreast fill a page, one a phone.
+    figure, axes = new_axes(4.0, 2.6, curve.title)
     for colour, (name, label) in zip(SERIES, curve.lines.items(), strict=False):
         if name in points:
-            _draw_series(axes, points[name], name, label, light(colour), curve.unit)
+            step, *reach = band(points[name])
+            evaluated = name.startswith("eval/")
+            if evaluated and curve.unit == "share" and label:
+                label += f", {100 * points[name].value[-1]:.2f} %"
+            marker = "o" if len(step) <= (60 if evaluated else 1) else None
+            look = {"marker": marker, "markersize": 3.5, "linewidth": 1.4}
+            _draw_band(axes, step, *reach, color=light(colour), label=label, **look)
     values = np.concatenate([own.value for own in points.values()])
     if curve.reference:
         known = series(rows, curve.reference).value
@@ -165,8 +155,6 @@ def curve_figure(metrics: Iterable[Row], curve: Curve) -> "Figure":
 def accuracy_by_batch_figure(rows: Iterable[Row]) -> "Figure":
     """Draw the accuracy of several optimizers over the size of the batch.
 
-    Points of one batch size stand a little apart, so that all error bars are seen.
-
     Args:
         rows: one a cell, with `optimizer`, `global_batch` in examples, `mean` and `sd`
             of the accuracy as fractions of one over `n` seeds.
@@ -183,30 +171,47 @@ def accuracy_by_batch_figure(rows: Iterable[Row]) -> "Figure":
     if not rows:
         raise InputError("a comparison needs at least one row; got none: run a cell")
     figure, axes = new_axes(6.4, 3.8, "Accuracy by batch size")
-    names = list(dict.fromkeys(row["optimizer"] for row in rows))
-    for number, name in enumerate(names):
-        own = [row for row in rows if row["optimizer"] == name]
-        shift = 2 ** (DODGE * (number - (len(names) - 1) / 2))
+    bars: dict[str, list[tuple[int, float, float, float]]] = {}
+    for row in rows:
+        point = row["global_batch"], row["mean"], row["sd"], row["sd"]
+        bars.setdefault(row["optimizer"], []).append(point)
+    draw_error_bars(axes, bars)
+    _percent_axis(axes)
+    seeds = _seeds([int(row["n"]) for row in rows], "mean and standard deviation over")
+    axes.set_xlabel(f"global batch; {seeds}")
+    legend_above(axes)
+    return figure
+
+
+def draw_error_bars(
+    axes: "Axes", bars: Mapping[str, Sequence[tuple[int, float, float, float]]]
+) -> None:
+    """Draw several lines with error bars over a few whole numbers, by powers of two.
+
+    Args:
+        axes: to draw in.
+        bars: of each line by its name the points, by rising x: x, y, and how far its
+            bar reaches below y and above it.
+    """
+    for number, (name, points) in enumerate(bars.items()):
+        x, y, below, above = np.transpose(points)
+        # Lines stand a little apart, so that no bar hides another.
+        shift = 2 ** (0.035 * (number - (len(bars) - 1) / 2))
         axes.errorbar(
-            [shift * row["global_batch"] for row in own],
-            [row["mean"] for row in own],
-            yerr=[row["sd"] for row in own],
+            shift * x,
+            y,
+            yerr=(below, above),
             label=name,
-            **_identity(number),
+            **identity(number),
             markersize=4.5,
             linewidth=1.6,
             capsize=3,
             elinewidth=1.0,
         )
-    batches = sorted({int(row["global_batch"]) for row in rows})
+    places = sorted({int(x) for points in bars.values() for x, *_ in points})
     axes.set_xscale("log", base=2)
-    axes.set_xticks(batches, [f"{batch:,}" for batch in batches])
+    axes.set_xticks(places, [f"{place:,}" for place in places])
     axes.minorticks_off()
-    _percent_axis(axes)
-    seeds = _seeds([int(row["n"]) for row in rows], "mean and standard deviation over")
-    label_axis(axes, "x", f"global batch; {seeds}")
-    legend_above(axes)
-    return figure
 
 
 def distance_figure(
@@ -264,69 +269,39 @@ def distance_figure(
         )
     figure, axes = new_axes(4.6, 2.8, title)
     for name, (step, value) in drawn.items():
-        _draw_seeds(axes, step, value, name, names.index(name))
+        reach = [of(value, axis=0) for of in (np.nanmin, np.nanmean, np.nanmax)]
+        look = identity(names.index(name)) | {"markersize": 4.0, "linewidth": 1.6}
+        # Twelve marks at most; more would make it a string of pearls.
+        apart = -(-len(step) // 12)
+        _draw_band(axes, step, *reach, label=name, markevery=apart, **look)
     if true_samples is not None:
         _draw_true(axes, true_samples)
     log_axis(axes)
     steps = np.concatenate([step for step, _ in drawn.values()])
     step_axis(axes, int(steps.min()), int(steps.max()))
     seeds = _seeds([len(value) for _, value in drawn.values()], "mean and range of")
-    label_axis(axes, "x", f"step; {seeds}")
-    label_axis(axes, "y", unit)
+    axes.set(xlabel=f"step; {seeds}", ylabel=unit)
     legend_above(axes)
     return figure
 
 
-def _draw_series(
-    axes: "Axes", points: Series, name: str, label: str, colour: str, unit: str
+def _draw_band(
+    axes: "Axes",
+    step: np.ndarray,
+    low: np.ndarray,
+    mean: np.ndarray,
+    high: np.ndarray,
+    **style: Any,
 ) -> None:
-    step, low, mean, high = band(points)
-    evaluated = name.startswith("eval/")
-    if evaluated and unit == "share" and label:
-        label += f", {100 * points.value[-1]:.2f} %"
-    marker = "o" if len(step) <= (FEW if evaluated else 1) else None
-    axes.plot(
-        step,
-        mean,
-        color=colour,
-        linewidth=1.4,
-        marker=marker,
-        markersize=3.5,
-        label=label,
-    )
-    if len(step) < np.isfinite(points.value).sum():
-        axes.fill_between(step, low, high, color=colour, alpha=0.2, linewidth=0)
-
-
-def _draw_seeds(
-    axes: "Axes", step: np.ndarray, value: np.ndarray, name: str, number: int
-) -> None:
-    axes.plot(
-        step,
-        np.nanmean(value, axis=0),
-        linewidth=1.6,
-        **_identity(number),
-        markersize=4.0,
-        markevery=-(-len(step) // MOST_MARKS),
-        label=name,
-    )
-    if len(value) > 1:
-        low, high = np.nanmin(value, axis=0), np.nanmax(value, axis=0)
-        colour = _identity(number)["color"]
-        axes.fill_between(step, low, high, color=colour, alpha=0.18, linewidth=0)
+    """Draw a line, and from low to high a band where that is wider than the line."""
+    axes.plot(step, mean, **style)
+    if (low < high).any():
+        axes.fill_between(step, low, high, color=style["color"], alpha=0.2, linewidth=0)
 
 
 def _draw_true(axes: "Axes", distance: float) -> None:
     style = {"color": light("muted"), "linewidth": 1.3, "linestyle": (0, (4, 2))}
-    axes.axhline(distance, label=TRUE, **style)
-
-
-def _identity(number: int) -> dict[str, Any]:
-    """Return colour and mark of one of several methods."""
-    return {
-        "color": light(SERIES[number % len(SERIES)]),
-        "marker": MARKERS[number % len(MARKERS)],
-    }
+    axes.axhline(distance, label="true samples", **style)
 
 
 def _scale_axis(axes: "Axes", curve: Curve, values: np.ndarray) -> None:
@@ -356,20 +331,18 @@ def _percent_axis(axes: "Axes") -> None:
 
 def _gathered(name: str, seeds: Sequence[Series]) -> tuple[np.ndarray, np.ndarray]:
     """Return steps [S] that any seed has, and values [seeds, S], NaN for none."""
-    pairs = [(np.asarray(step), np.asarray(value, float)) for step, value in seeds]
-    for step, value in pairs:
-        if step.ndim != 1 or step.shape != value.shape:
+    found: list[dict[int, float]] = []
+    for step, value in seeds:
+        if np.ndim(step) != 1 or np.shape(step) != np.shape(value):
             raise InputError(
                 f"a series of {name} must have a value for each step; got steps "
-                f"{list(step.shape)} and values {list(value.shape)}: pass both alike"
+                f"{[*np.shape(step)]} and values {[*np.shape(value)]}: pass both alike"
             )
-    steps = np.unique(np.concatenate([np.zeros(0, int), *(step for step, _ in pairs)]))
-    table = np.full((len(pairs), len(steps)), np.nan)
-    for row, (step, value) in enumerate(pairs):
-        usable = np.isfinite(value) & (value > 0)
-        table[row, np.searchsorted(steps, step[usable])] = value[usable]
-    known = np.isfinite(table).any(axis=0)
-    return steps[known], table[:, known]
+        pairs = zip(step, value, strict=True)
+        found.append({int(at): own for at, own in pairs if 0 < own < np.inf})
+    steps = sorted(set().union(*found))
+    table = [[own.get(step, np.nan) for step in steps] for own in found]
+    return np.array(steps), np.array(table)
 
 
 def _seeds(counts: list[int], what: str) -> str:

@@ -6,26 +6,18 @@ import os
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from lars_jax.errors import InputError
+from lars_jax.files import replacing
 
-LEGIBLE = 64
-"""Pixels of the longer side to which a small image is enlarged at least."""
-
-GAP = 2
-"""Pixels between two images and around all."""
-
-TEXT_HEIGHT, LETTER = 13, 7
-"""Pixels of a letter's height, lines apart by a fifth more, and of its usual width."""
-
-PADDING = 8
-"""Pixels between a label and what it labels."""
-
-INK = (35, 46, 57)
-"""Colour of letters on white."""
+LEGIBLE = 64  # Pixels of the longer side to which a small image is enlarged.
+GAP = 2  # Pixels between two images and around all.
+TEXT_HEIGHT = 13  # Pixels of a letter; lines are apart by a fifth more.
+LETTER = 7  # Pixels of a letter's usual width.
+PADDING = 8  # Pixels between a label and what it labels.
+INK = (35, 46, 57)  # Colour of letters on white.
 
 
 @dataclass(frozen=True)
@@ -56,12 +48,10 @@ class Mistakes:
     class_names: tuple[str, ...] = ()
 
     def __post_init__(self):
-        image, shape = self.image, (len(self.image),)
-        if not _is_image(image, 4):
-            raise InputError(
-                "images of mistakes must be uint8 [M, H, W, 1 or 3]; got "
-                f"{image.dtype} {image.shape}: stack them before they are normalised"
-            )
+        if len(self.image):
+            remedy = "stack them before they are normalised"
+            _check_images(self.image, "images of mistakes", "M, H, W", remedy)
+        shape = (len(self.image),)
         for name in ("label", "prediction", "confidence", "index"):
             if getattr(self, name).shape != shape:
                 raise InputError(
@@ -106,15 +96,26 @@ def image_sheet(
     >>> sheet.shape, sheet[:3, 2, 0].tolist()
     ((134, 200, 3), [255, 255, 0])
     """
-    from PIL import Image, ImageDraw
+    from PIL import Image, ImageDraw, ImageFont
 
     images = np.asarray(images)
-    _check_sheet(images, row_labels, column_labels)
+    remedy = "scale them to 0 to 255 and stack rows"
+    _check_images(images, "images of a sheet", "R, C, H, W", remedy)
     rows, columns, height, width, _ = images.shape
+    check_names("row_labels", row_labels, rows)
+    check_names("column_labels", column_labels, columns)
+    row_labels = row_labels or ()
     scale = max(1, -(-LEGIBLE // max(height, width)))
     height, width = scale * height + GAP, scale * width + GAP
     heads = [textwrap.fill(head, width // LETTER) for head in column_labels or ()]
-    left, top = _extent(row_labels or ())[0], _extent(heads)[1]
+    font = ImageFont.load_default(TEXT_HEIGHT)
+    left = top = 0
+    if any(row_labels):
+        lines = [line for label in row_labels for line in label.splitlines()]
+        left = 2 * PADDING + int(np.ceil(max(map(font.getlength, lines))))
+    if any(heads):
+        lines = 1 + max(head.count("\n") for head in heads)
+        top = PADDING + round(1.2 * TEXT_HEIGHT * lines)
     shape = (top + GAP + rows * height, left + GAP + columns * width, 3)
     sheet = np.full(shape, 255, np.uint8)
     large = images.repeat(scale, axis=2).repeat(scale, axis=3)
@@ -123,8 +124,8 @@ def image_sheet(
         sheet[y : y + height - GAP, x : x + width - GAP] = large[row, column]
     drawing = Image.fromarray(sheet)
     write = ImageDraw.Draw(drawing).multiline_text
-    style = {"fill": INK, "font": _font(), "spacing": 3}
-    for row, label in enumerate(row_labels or ()):
+    style = {"fill": INK, "font": font, "spacing": 3}
+    for row, label in enumerate(row_labels):
         place = (left - PADDING, top + GAP / 2 + (row + 0.5) * height)
         write(place, label, anchor="rm", align="right", **style)
     for column, label in enumerate(heads):
@@ -143,13 +144,14 @@ def save_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
     Raises:
         InputError: an array that is no such image.
 
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "sheet.png"
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "sheet.png"
     >>> save_png(path, np.zeros((2, 2, 3), np.uint8))
     >>> path.read_bytes()[1:4]
     b'PNG'
     """
-    replace_file(path, _png(image))
+    with replacing(path) as temporary:
+        temporary.write_bytes(_png(image))
 
 
 def image_uri(image: np.ndarray) -> str:
@@ -167,74 +169,31 @@ def image_uri(image: np.ndarray) -> str:
     return f"data:image/png;base64,{base64.b64encode(_png(image)).decode()}"
 
 
-def replace_file(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file beside its name, then rename it: nobody meets half of it.
-
-    Args:
-        path: of the file; one that is there is replaced.
-        content: the whole of it.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def check_names(option: str, names: Sequence[str] | None, count: int) -> None:
+    """Refuse names, given as `row_names` or the like, that are not one each."""
+    if names is not None and len(names) != count:
+        raise InputError(
+            f"{option} must name each of {count} {option.partition('_')[0]}s; got "
+            f"{len(names)}: give one each, or None"
+        )
 
 
 def _png(image: np.ndarray) -> bytes:
     """Return an image as a PNG file; the same pixels give the same bytes."""
-    from matplotlib.image import imsave
+    from PIL import Image
 
-    image = np.asarray(image)
-    if not (_is_image(image, 3) and image.size):
-        raise InputError(
-            "a picture must be uint8 [H, W, 1 or 3]; got "
-            f"{image.dtype} {image.shape}: make a grid of them with image_sheet"
-        )
+    remedy = "make a grid of them with image_sheet"
+    _check_images(image, "a picture", "H, W", remedy)
     file = io.BytesIO()
-    colours = np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
-    imsave(file, colours, format="png", metadata={"Software": ""})
+    grey = image.shape[-1] == 1
+    Image.fromarray(image[..., 0] if grey else image).save(file, "png")
     return file.getvalue()
 
 
-def _is_image(image: np.ndarray, axes: int) -> bool:
-    right = image.ndim == axes and image.shape[-1] in (1, 3)
-    return right and image.dtype == np.uint8
-
-
-def _check_sheet(
-    images: np.ndarray,
-    row_labels: Sequence[str] | None,
-    column_labels: Sequence[str] | None,
-) -> None:
-    if not (_is_image(images, 5) and images.size):
+def _check_images(images: np.ndarray, what: str, axes: str, remedy: str) -> None:
+    right = images.dtype == np.uint8 and images.ndim == axes.count(",") + 2
+    if not (right and images.size and images.shape[-1] in (1, 3)):
         raise InputError(
-            "images of a sheet must be uint8 [R, C, H, W, 1 or 3]; got "
-            f"{images.dtype} {images.shape}: scale them to 0 to 255 and stack rows"
+            f"{what} must be uint8 [{axes}, 1 or 3]; got {images.dtype} "
+            f"{images.shape}: {remedy}"
         )
-    for name, labels, count in (
-        ("row", row_labels, images.shape[0]),
-        ("column", column_labels, images.shape[1]),
-    ):
-        if labels is not None and len(labels) != count:
-            raise InputError(
-                f"{name}_labels must name each of {count} {name}s; got {len(labels)}: "
-                "give one each, or None"
-            )
-
-
-def _font():
-    from PIL import ImageFont
-
-    return ImageFont.load_default(TEXT_HEIGHT)
-
-
-def _extent(texts: Sequence[str]) -> tuple[int, int]:
-    """Return the pixels that texts need, room around them included; none need none."""
-    if not any(texts):
-        return 0, 0
-    width = max(_font().getlength(line) for text in texts for line in text.splitlines())
-    lines = max(len(text.splitlines()) for text in texts)
-    return int(np.ceil(width)) + 2 * PADDING, round(1.2 * TEXT_HEIGHT * lines) + PADDING

@@ -4,6 +4,7 @@ The heat map has room for every layer's name; lines have room for the size of a 
 as the four of the paper's Figure 2, and show at once which layers leave the bundle.
 """
 
+import itertools
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lars_jax.errors import InputError
-from lars_jax.report.rows import LayerTable, Row, layer_table, natural_key
+from lars_jax.report.rows import Layers, Row, adapted, layer_series, natural_key
 from lars_jax.report.style import (
     TEXT_SIZE,
     gradation,
@@ -24,7 +25,6 @@ from lars_jax.report.style import (
     new_axes,
     scale_beside,
     step_axis,
-    words,
 )
 
 if TYPE_CHECKING:
@@ -32,26 +32,11 @@ if TYPE_CHECKING:
     from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
 
-WIDTH = 9.6
-"""Inches; fills a page, and keeps its size where a phone scrolls it sideways."""
-
-ROW_HEIGHT = 0.165
-"""Inches of the map that a line of text needs."""
-
-MOST_ROWS = 48
-"""Layers up to which each has its line; of more, evenly spaced ones are named."""
-
-WEIGHTS = ("kernel", "weight", "w", "embedding")
-"""Names of the leaves that a layer is known by; they come first where kinds part."""
-
-LINES_HEIGHT = 3.6
-"""Inches of the lines, with their title."""
-
-MOST_LABELS = 10
-"""Layers named beside the lines; so many lines of text the height holds."""
-
-LONGEST_LABEL = 32
-"""Letters of a name that are shown; of a longer path both ends."""
+WIDTH = 9.6  # Inches; fills a page, and keeps its size where a phone scrolls it.
+LINES_HEIGHT = 3.6  # Inches of the lines, with their title.
+MOST_ROWS = 48  # Layers that have a line of text each; of more, some are named.
+MOST_LABELS = 10  # Layers named beside the lines; the height holds so many.
+LONGEST_LABEL = 32  # Letters of a name that are shown; of a longer path both ends.
 
 
 def trust_ratio_figure(layers: Iterable[Row]) -> "Figure":
@@ -79,31 +64,21 @@ def trust_ratio_figure(layers: Iterable[Row]) -> "Figure":
     >>> trust_ratio_figure(layers).axes[0].collections[0].get_array().tolist()
     [[0.001]]
     """
-    table = layer_table(layers, "trust_ratio")
-    table = table.take(table.adapted())
-    if not table.names:
-        raise InputError(
-            "a trust-ratio figure needs a layer with a trust_ratio above zero, not "
-            "always one; got none: record layers of an optimizer that adapts them"
-        )
-    count = len(table.names)
-    kinds = [
-        name.rsplit("/", 1)[-1] if count > MOST_ROWS else "" for name in table.names
-    ]
-    order = sorted(
-        range(count), key=lambda row: (kinds[row] not in WEIGHTS, kinds[row])
-    )
-    table, kinds = table.take(order), [kinds[row] for row in order]
-    height = ROW_HEIGHT * min(count, MOST_ROWS) + 1.0
+    step, ratios = layer_series(layers, "trust_ratio")
+    ratios = _drawable(step, ratios)
+    many = len(ratios) > MOST_ROWS
+    names = sorted(ratios, key=_kind) if many else [*ratios]
+    # The height that a line of text needs.
+    height = 0.165 * min(len(names), MOST_ROWS) + 1.0
     figure, axes = new_axes(WIDTH, height, "Trust ratio of each layer")
     axes.grid(False)
     axes.spines["bottom"].set_visible(False)
-    image = _draw_map(axes, table)
-    for row in range(1, count):
-        if kinds[row] != kinds[row - 1]:
-            axes.axhline(row - 0.5, color=light("paper"), linewidth=2.0)
-    stride = -(-count // MOST_ROWS)
-    axes.set_yticks(range(0, count, stride), table.names[::stride])
+    image = _draw_map(axes, step, np.stack([ratios[name] for name in names]))
+    for row, (one, other) in enumerate(itertools.pairwise(names)):
+        if many and _kind(one) != _kind(other):
+            axes.axhline(row + 0.5, color=light("paper"), linewidth=2.0)
+    stride = -(-len(names) // MOST_ROWS)
+    axes.set_yticks(range(0, len(names), stride), names[::stride])
     ticks = log_locator(*image.get_clim())
     options = {"aspect": 30, "fraction": 0.04, "pad": 0.015, "format": "{x:g}"}
     scale_beside(image, ax=axes, ticks=ticks, **options).minorticks_off()
@@ -149,39 +124,41 @@ def plot_trust_ratios(
     >>> [line.get_ydata().tolist() for line in figure.axes[0].lines]
     [[0.002, 0.001], [0.01, nan]]
     """
-    table = _chosen(_table(steps, ratios, names), pattern)
-    adapted = table.take(table.adapted())
-    if not adapted.names:
+    step, values = np.asarray(steps), np.asarray(ratios, np.float64)
+    if step.ndim != 1 or values.shape != (len(step), len(set(names))):
         raise InputError(
-            f"lines need a value above zero, not always one; got none in "
-            f"{len(table.names)} layers at {len(table.step)} steps: pass layers of an "
-            "optimizer that adapts them"
+            "lines need steps [T], ratios [T, L] and L names; got steps "
+            f"{list(step.shape)}, ratios {list(values.shape)} and {len(set(names))} "
+            "names: stack one row of ratios for each step"
         )
-    value = np.where(_positive(adapted.value), adapted.value, np.nan)
+    rising = np.argsort(step, kind="stable")
+    step, by_name = step[rising], dict(zip(names, values[rising].T, strict=True))
+    chosen = sorted(_matching(names, pattern), key=natural_key)
+    lines = {
+        name: np.where(_positive(value), value, np.nan)
+        for name, value in _drawable(step, {n: by_name[n] for n in chosen}).items()
+    }
     figure, axes = new_axes(WIDTH, LINES_HEIGHT, title)
-    colours, labelled = gradation(len(value)), _labelled(value)
-    for row, colour in enumerate(colours):
-        bold = row in labelled
+    for colour, value in zip(gradation(len(lines)), lines.values(), strict=True):
         axes.plot(
-            adapted.step,
-            value[row],
+            step,
+            value,
             color=colour,
-            linewidth=1.5 if bold else 0.8,
-            alpha=1.0 if bold else 0.6,
-            zorder=3 if bold else 2,
+            linewidth=0.8,
+            alpha=0.6,
             # A value between two gaps is no line; without a mark it would be lost.
             marker="o",
             markersize=3.0,
-            markevery=_alone(value[row]),
+            markevery=_alone(value),
         )
-    if len(value) > 1:
+    if len(lines) > 1:
         axes.lines[0].set_label("first")
         axes.lines[-1].set_label("last by name")
     log_axis(axes)
-    step_axis(axes, int(adapted.step[0]), int(adapted.step[-1]))
+    step_axis(axes, int(step[0]), int(step[-1]))
     # Room for the leaders is beside the axes, not within.
     axes.set_xmargin(0.01)
-    _name_lines(axes, labelled, short_names(adapted.names))
+    _name_lines(axes, short_names([*lines]))
     legend_above(axes)
     return figure
 
@@ -207,10 +184,16 @@ def short_names(names: Sequence[str]) -> list[str]:
     ]
 
 
-def _draw_map(axes: "Axes", table: LayerTable) -> "QuadMesh":
+def _kind(name: str) -> tuple[bool, str]:
+    """Return what sorts layers by kind, those of weights first."""
+    leaf = name.rpartition("/")[2]
+    return leaf not in ("kernel", "weight", "w", "embedding"), leaf
+
+
+def _draw_map(axes: "Axes", step: np.ndarray, ratios: np.ndarray) -> "QuadMesh":
     from matplotlib.colors import LogNorm
 
-    step, value = table.step, np.ma.masked_where(~_positive(table.value), table.value)
+    value = np.ma.masked_where(~_positive(ratios), ratios)
     low, high = float(value.min()), float(value.max())
     if low == high:
         # One value alone has no scale: give it a decade to lie in.
@@ -235,38 +218,31 @@ def _positive(value: np.ndarray) -> np.ndarray:
     return np.isfinite(value) & (value > 0)
 
 
-def _table(steps: ArrayLike, ratios: ArrayLike, names: Sequence[str]) -> LayerTable:
-    step, value = np.asarray(steps), np.asarray(ratios, np.float64)
-    if step.ndim != 1 or value.shape != (len(step), len(names)):
+def _drawable(step: np.ndarray, ratios: Layers) -> Layers:
+    found = adapted(ratios)
+    if not found:
         raise InputError(
-            "lines need steps [T], ratios [T, L] and L names; got steps "
-            f"{list(step.shape)}, ratios {list(value.shape)} and {len(names)} names: "
-            "stack one row of ratios for each step"
+            "a figure of trust ratios needs a value above zero, not always one; got "
+            f"none in {len(ratios)} layers at {len(step)} steps: pass layers of an "
+            "optimizer that adapts them"
         )
-    order = sorted(range(len(names)), key=lambda column: natural_key(names[column]))
-    rising = np.argsort(step, kind="stable")
-    return LayerTable(
-        tuple(names), step[rising].astype(np.int64), value[rising].T
-    ).take(order)
+    return found
 
 
-def _chosen(table: LayerTable, pattern: str | None) -> LayerTable:
-    if pattern is None:
-        return table
+def _matching(names: Sequence[str], pattern: str | None) -> list[str]:
     try:
-        regex = re.compile(pattern)
+        found = [name for name in names if re.search(pattern or "", name)]
     except re.error as error:
         raise InputError(
             f"pattern must be a regular expression; got {pattern!r}, {error}: escape "
             "what is meant literally"
         ) from error
-    rows = [row for row, name in enumerate(table.names) if regex.search(name)]
-    if not rows:
+    if pattern and not found:
         raise InputError(
             f"pattern must match some layer; got {pattern!r}, which matches none of "
-            f"{list(table.names)}: choose another or leave it out"
+            f"{list(names)}: choose another or leave it out"
         )
-    return table.take(rows)
+    return found
 
 
 def _alone(value: np.ndarray) -> list[int]:
@@ -274,40 +250,31 @@ def _alone(value: np.ndarray) -> list[int]:
     return np.flatnonzero(known[1:-1] & ~known[:-2] & ~known[2:]).tolist()
 
 
-def _last(value: np.ndarray) -> tuple[int, float]:
-    column = int(np.flatnonzero(np.isfinite(value))[-1])
-    return column, float(value[column])
+def _name_lines(axes: "Axes", names: list[str]) -> None:
+    """Name lines at their last value, beside the axes, and draw those bold.
 
-
-def _labelled(value: np.ndarray) -> list[int]:
-    """Return rows to name, by falling last value: the ends and evenly between."""
-    known = np.flatnonzero(np.isfinite(value).any(axis=1))
-    last = [_last(value[row])[1] for row in known]
-    falling = known[np.argsort(last, kind="stable")[::-1]]
+    They are the highest, the lowest and others evenly between.
+    """
+    points = [np.asarray(line.get_xydata()) for line in axes.lines]
+    known = [own[np.isfinite(own[:, 1])] for own in points]
+    ends = {row: own[-1] for row, own in enumerate(known) if len(own)}
+    falling = sorted(ends, key=lambda row: ends[row][1])[::-1]
     count = min(len(falling), MOST_LABELS)
-    return falling[np.linspace(0, len(falling) - 1, count).round().astype(int)].tolist()
-
-
-def _name_lines(axes: "Axes", rows: list[int], names: list[str]) -> None:
-    """Name lines at their last value, beside the axes and by falling height."""
-    lines = [axes.lines[row] for row in rows]
-    steps, values = (
-        axes.lines[0].get_xdata(),
-        [np.asarray(x.get_ydata()) for x in lines],
-    )
-    ends = [
-        (float(np.asarray(steps)[column]), last) for column, last in map(_last, values)
-    ]
+    chosen = np.linspace(0, len(falling) - 1, count).round().astype(int)
+    rows = [falling[place] for place in chosen]
     low, high = np.log10(axes.get_ylim())
-    heights = _apart([(np.log10(last) - low) / (high - low) for _, last in ends])
-    for row, line, end, place in zip(rows, lines, ends, heights, strict=True):
+    last = np.log10([ends[row][1] for row in rows])
+    for row, height in zip(rows, _apart((last - low) / (high - low)), strict=True):
+        line = axes.lines[row]
+        line.set(linewidth=1.5, alpha=1.0, zorder=3)
         axes.annotate(
             names[row],
-            xy=end,
-            xytext=(1.03, place),
+            xy=tuple(ends[row]),
+            xytext=(1.03, height),
             textcoords="axes fraction",
             verticalalignment="center",
-            **words("muted"),
+            fontsize=TEXT_SIZE,
+            color=light("muted"),
             annotation_clip=False,
             arrowprops={
                 "arrowstyle": "-",
@@ -321,18 +288,12 @@ def _name_lines(axes: "Axes", rows: list[int], names: list[str]) -> None:
         )
 
 
-def _apart(heights: list[float]) -> list[float]:
-    """Return falling heights in the axes with a line of text between any two.
+def _apart(heights: np.ndarray) -> list[float]:
+    """Return falling heights in the axes, moved to have a line of text between any."""
+    from scipy.optimize import isotonic_regression
 
-    Those that are too close make a block of lines around their mean.
-    """
     line = 1.3 * TEXT_SIZE / 72 / (LINES_HEIGHT - 0.9)
-    blocks: list[list[float]] = []
-    for number, height in enumerate(heights):
-        # Less the lines above it, a height has only to be no greater than the last.
-        blocks.append([height + number * line])
-        while len(blocks) > 1 and np.mean(blocks[-2]) < np.mean(blocks[-1]):
-            blocks[-2:] = [blocks[-2] + blocks[-1]]
-    tops = [float(np.mean(block)) for block in blocks for _ in block]
-    lowest = (len(heights) - 1) * line
-    return [min(max(top, lowest), 1.0) - n * line for n, top in enumerate(tops)]
+    above = line * np.arange(len(heights))
+    # Less the lines above it, a height has only to be no greater than the last.
+    level = isotonic_regression(heights + above, increasing=False).x
+    return (level.clip(above[-1], 1.0) - above).tolist()

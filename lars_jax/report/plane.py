@@ -1,31 +1,21 @@
 """What generators make of a distribution in the plane, method by method."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lars_jax.errors import InputError
-from lars_jax.report.style import TEXT_SIZE, light, point_colour, words
+from lars_jax.report.style import TEXT_SIZE, light, point_colour, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH, HEIGHT = 7.0, 9.0
-"""Inches that a figure does not exceed."""
-
-LARGEST, NARROWEST = 3.9, 4.3
-"""Inches: the side of a panel at most, and what the key needs."""
-
-DOTS = 150
-"""Per inch, of points inside a vector drawing: thousands of paths would weigh more."""
-
-TRUE = "#7f8c99"
-"""Colour of true samples; translucent, it recedes on paper and on a dark screen."""
-
-KEYED = 8
-"""Generators whose colours the key shows; more would not be told apart in it."""
+WIDTH, HEIGHT = 7.0, 9.0  # Inches that a figure does not exceed.
+DOTS = 150  # Per inch, of points as pixels: thousands of paths would weigh more.
+TRUE = "#7f8c99"  # Of true samples; translucent, it recedes on paper and on dark.
+KEYED = 8  # Colours of generators in the key; more would not be told apart there.
 
 
 class Panel(NamedTuple):
@@ -80,27 +70,25 @@ def evolution_figure(
         raise InputError(
             f"an evolution needs panels; got none in {len(rows)} rows: generate samples"
         )
-    side = min(LARGEST, (WIDTH - 0.4) / len(steps), (HEIGHT - 0.7) / len(grid))
-    size = (max(NARROWEST, 0.4 + side * len(steps)), 0.7 + side * len(grid))
-    figure = Figure(figsize=size, dpi=DOTS, layout="compressed")
-    figure.set_facecolor(light("paper"))
+    side = min(3.9, (WIDTH - 0.4) / len(steps), (HEIGHT - 0.7) / len(grid))
+    # The key needs some width.
+    size = (max(4.3, 0.4 + side * len(steps)), 0.7 + side * len(grid))
     square = {"xlim": (-limit, limit), "ylim": (-limit, limit), "aspect": "equal"}
-    axes = figure.subplots(
-        len(grid),
-        len(steps),
-        squeeze=False,
-        subplot_kw={"facecolor": light("paper"), "xticks": [], "yticks": [], **square},
-    )
-    for (name, panels), line in zip(grid.items(), axes, strict=True):
-        line[0].set_ylabel(name, **words("ink"), labelpad=6, fontweight="bold")
-        for step, cell in zip(steps, line, strict=True):
-            cell.spines[:].set(color=light("rule"), linewidth=0.8)
-            if step in panels:
-                _scatter(cell, real, panels[step])
-    for number, (step, cell) in enumerate(zip(steps, axes[0], strict=True)):
-        cell.set_title(f"{'' if number else 'step '}{step:,}", **words("muted"), pad=5)
-    made = [p.generator for panels in grid.values() for p in panels.values()]
-    _draw_key(figure, int(max(np.concatenate(made), default=0)))
+    square |= {"xticks": [], "yticks": []}
+    with style():
+        figure = Figure(figsize=size, dpi=DOTS, layout="compressed")
+        axes = figure.subplots(len(grid), len(steps), squeeze=False, subplot_kw=square)
+        for (name, panels), line in zip(grid.items(), axes, strict=True):
+            line[0].set_ylabel(name, color=light("ink"), labelpad=6, fontweight="bold")
+            for step, cell in zip(steps, line, strict=True):
+                if step in panels:
+                    _scatter(cell, real, panels[step])
+        title = {"loc": "center", "color": light("muted"), "pad": 5}
+        title |= {"fontsize": TEXT_SIZE, "fontweight": "normal"}
+        for number, (step, cell) in enumerate(zip(steps, axes[0], strict=True)):
+            cell.set_title(f"{'' if number else 'step '}{step:,}", **title)
+        made = [p.generator for panels in grid.values() for p in panels.values()]
+        _draw_key(figure, int(max(np.concatenate(made), default=0)))
     return figure
 
 
@@ -137,11 +125,10 @@ def _by_step(panels: Iterable[Panel], name: str) -> dict[int, Panel]:
 
 def _scatter(axes: "Axes", real: np.ndarray, panel: Panel) -> None:
     dots = {"s": 2.0, "linewidths": 0, "rasterized": True}
-    axes.scatter(real[:, 0], real[:, 1], color=TRUE, alpha=0.45, **dots)
+    axes.scatter(*real.T, color=TRUE, alpha=0.45, **dots)
     order = np.random.default_rng(0).permutation(len(panel.samples))
-    x, y = panel.samples[order].T
-    colours = [point_colour(number) for number in panel.generator[order].tolist()]
-    axes.scatter(x, y, color=colours, **dots)
+    colours = [point_colour(number) for number in panel.generator[order]]
+    axes.scatter(*panel.samples[order].T, color=colours, **dots)
 
 
 def _draw_key(figure: "Figure", last: int) -> None:
@@ -151,20 +138,15 @@ def _draw_key(figure: "Figure", last: int) -> None:
 
     own = [point_colour(number) for number in range(min(last + 1, KEYED))]
     made = "samples of each generator" if last else "generated samples"
-    keys = (
-        ("outside lower left", [TRUE], "true samples"),
-        ("outside lower right", own, made),
-    )
+    left, right = "outside lower left", "outside lower right"
+    keys: Any = ((left, [TRUE], "true samples"), (right, own, made))
     for place, colours, name in keys:
         style = {"linestyle": "", "marker": "o", "markersize": 4, "markeredgewidth": 0}
-        dots = tuple(Line2D([], [], color=colour, **style) for colour in colours)
+        dots: Any = tuple(Line2D([], [], color=colour, **style) for colour in colours)
         figure.legend(
-            [dots],  # pyright: ignore[reportArgumentType]
+            [dots],
             [name],
-            loc=place,  # pyright: ignore[reportArgumentType]
+            loc=place,
             handler_map={tuple: HandlerTuple(ndivide=None)},
             handlelength=0.8 * len(dots),
-            frameon=False,
-            fontsize=TEXT_SIZE,
-            labelcolor=light("muted"),
         )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Row = Mapping[str, Any]
+Layers = dict[str, np.ndarray]
 
 
 class Series(NamedTuple):
@@ -24,35 +25,6 @@ class Series(NamedTuple):
 
     step: np.ndarray
     value: np.ndarray
-
-
-class LayerTable(NamedTuple):
-    """One quantity of every layer at every step that was recorded.
-
-    Attributes:
-        names: parameter paths, in natural order.
-        step: int64 [S], rising.
-        value: float64 [L, S]; NaN where a row lacks the layer or the quantity.
-    """
-
-    names: tuple[str, ...]
-    step: np.ndarray
-    value: np.ndarray
-
-    def take(self, rows: Iterable[int]) -> "LayerTable":
-        """Return the table of some of its layers, given by their rows."""
-        rows = list(rows)
-        names = tuple(self.names[row] for row in rows)
-        return LayerTable(names, self.step, self.value[rows])
-
-    def adapted(self) -> np.ndarray:
-        """Return the rows of the layers that are adapted: whose ratio is not always 1.
-
-        A layer whose ratios are broken is one of them, for it is to be seen; where no
-        layer has a positive ratio other than one there are none at all.
-        """
-        usable = np.isfinite(self.value) & (self.value > 0) & (self.value != 1)
-        return np.flatnonzero((self.value != 1).any(axis=1) & usable.any())
 
 
 def series(rows: Iterable[Row], name: str) -> Series:
@@ -75,41 +47,30 @@ def series(rows: Iterable[Row], name: str) -> Series:
     return Series(np.array(steps, np.int64), np.array(values, np.float64))
 
 
-def band(points: Series, intervals: int = 240) -> tuple[np.ndarray, ...]:
+def band(points: Series) -> np.ndarray:
     """Condense a series to what a figure can show, extremes included.
 
     A line through every tenth point would hide the spikes that one looks for, so each
-    interval keeps its smallest and largest value beside the mean. Values that are not
-    finite are left out.
-
-    Args:
-        points: N points.
-        intervals: number of intervals, of equally many points; a series of no more
-            finite points than that stays as it is, with low = mean = high.
+    of at most 240 intervals of equally many points keeps its smallest and largest value
+    beside the mean. Values that are not finite are left out.
 
     Returns:
-        Mean step, least, mean and greatest value of each interval, float64 [M] each.
+        Mean step, least, mean and greatest value of each interval, float64 [4, M].
 
-    >>> points = Series(np.arange(4), np.array([1.0, 3.0, 5.0, 9.0]))
-    >>> step, low, mean, high = band(points, intervals=2)
-    >>> mean.tolist(), high.tolist()
-    ([2.0, 7.0], [3.0, 9.0])
+    >>> step, low, mean, high = band(Series(np.arange(480), np.arange(480) % 2))
+    >>> step[:2].tolist(), low[:2].tolist(), mean[:2].tolist(), high[:2].tolist()
+    ([0.5, 2.5], [0.0, 0.0], [0.5, 0.5], [1.0, 1.0])
     """
     finite = np.isfinite(points.value)
-    step, value = points.step[finite].astype(np.float64), points.value[finite]
-    if len(value) <= intervals:
-        return step, value, value, value
-    starts = np.arange(intervals) * len(value) // intervals
-    counts = np.diff(starts, append=len(value))
-    return (
-        np.add.reduceat(step, starts) / counts,
-        np.minimum.reduceat(value, starts),
-        np.add.reduceat(value, starts) / counts,
-        np.maximum.reduceat(value, starts),
-    )
+    known = np.stack([points.step[finite], points.value[finite]])
+    if not known.size:
+        return np.zeros((4, 0))
+    parts = np.array_split(known, min(240, known.shape[1]), axis=1)
+    kept = [(step.mean(), y.min(), y.mean(), y.max()) for step, y in parts]
+    return np.array(kept, np.float64).T
 
 
-def layer_table(rows: Iterable[Row], field: str) -> LayerTable:
+def layer_series(rows: Iterable[Row], field: str) -> tuple[np.ndarray, Layers]:
     """Return one quantity of all layers over all steps.
 
     Args:
@@ -117,20 +78,34 @@ def layer_table(rows: Iterable[Row], field: str) -> LayerTable:
             its quantities.
         field: of the quantities, such as `weight_norm`.
 
+    Returns:
+        The S steps, rising, int64 [S], and by path, in natural order, the values of
+        each layer, float64 [S]; NaN where a row lacks the layer or the quantity.
+
     >>> rows = [{"step": 1, "layers": {"fc/bias": {"weight_norm": 2.0}}}]
-    >>> layer_table(rows, "weight_norm").value
-    array([[2.]])
+    >>> layer_series(rows, "weight_norm")
+    (array([1]), {'fc/bias': array([2.])})
     """
     by_step = {int(row["step"]): row["layers"] for row in rows}
     steps = sorted(by_step)
-    every = {name for layers in by_step.values() for name in layers}
-    names = tuple(sorted(every, key=natural_key))
-    value = np.full((len(names), len(steps)), np.nan)
-    for column, step in enumerate(steps):
-        layers = by_step[step]
-        for row, name in enumerate(names):
-            value[row, column] = _float(layers.get(name, {}).get(field))
-    return LayerTable(names, np.array(steps, np.int64), value)
+    names = {name for layers in by_step.values() for name in layers}
+    values = {
+        name: [_float(by_step[step].get(name, {}).get(field)) for step in steps]
+        for name in sorted(names, key=natural_key)
+    }
+    return np.array(steps, np.int64), {n: np.array(v) for n, v in values.items()}
+
+
+def adapted(ratios: Layers) -> Layers:
+    """Return the layers that are adapted: whose ratio is not always one.
+
+    A layer whose ratios are broken is one of them, for it is to be seen; where no
+    layer has a positive ratio other than one there are none at all.
+    """
+    usable = (np.isfinite(v) & (v > 0) & (v != 1) for v in ratios.values())
+    if not any(layer.any() for layer in usable):
+        return {}
+    return {name: v for name, v in ratios.items() if (v != 1).any()}
 
 
 def natural_key(name: str) -> str:

@@ -1,9 +1,13 @@
 """One palette and one kind of axes for everything that is drawn.
 
-Figures are drawn in the light colours; the page replaces each of them by a variable of
+Figures are drawn in the light colours; a page replaces each of them by a variable of
 its style sheet, so that the same drawing follows the reader's light or dark scheme.
 """
 
+import html
+import io
+import re
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -41,6 +45,9 @@ Ito), and each stands out from the paper by the contrast that WCAG 2.1 asks for.
 SERIES = ("blue", "orange", "green", "violet", "red")
 """Colours of the lines of a figure, in order."""
 
+MARKERS = ("o", "s", "^", "D")
+"""A second mark of identity beside the colour."""
+
 POINTS = (
     *("#2b7fc4", "#c9621c", "#189060", "#9c1878", "#6c5400", "#9c78fc", "#603cb4"),
     *("#f06090", "#906090", "#9090c0", "#0c6048", "#3c5484", "#b4903c", "#b4183c"),
@@ -66,9 +73,6 @@ TEXT_SIZE = 9.0
 LEGEND_LINE = 14.0
 """Points that a line of the legend takes."""
 
-NARROW_NAME = 13
-"""Letters of a name up to which three stand abreast in a legend; else there are two."""
-
 
 def light(name: str) -> str:
     """Return the colour of the palette that figures are drawn in.
@@ -79,9 +83,16 @@ def light(name: str) -> str:
     return PALETTE[name].light
 
 
-def words(colour: str) -> dict[str, Any]:
-    """Return how text of the common size is set in a colour of the palette."""
-    return {"fontsize": TEXT_SIZE, "color": light(colour)}
+def identity(number: int) -> dict[str, Any]:
+    """Return colour and marker of the line of one of several methods, from 0.
+
+    >>> identity(0)
+    {'color': '#0068ad', 'marker': 'o'}
+    """
+    return {
+        "color": light(SERIES[number % len(SERIES)]),
+        "marker": MARKERS[number % len(MARKERS)],
+    }
 
 
 def point_colour(number: int) -> str:
@@ -105,14 +116,34 @@ def gradation(count: int) -> list[str]:
     from matplotlib.colors import LinearSegmentedColormap, to_hex
 
     between = LinearSegmentedColormap.from_list("counted", GRADATION)
-    return [to_hex(between(place)) for place in np.linspace(0, 1, count)]
+    return [to_hex(colour) for colour in between(np.linspace(0, 1, count))]
+
+
+def style() -> AbstractContextManager[None]:
+    """Return a context in which text and axes are made in the common style."""
+    from matplotlib import rc_context
+
+    return rc_context(
+        {
+            "figure.facecolor": light("paper"),
+            "axes.facecolor": light("paper"),
+            "axes.edgecolor": light("rule"),
+            "axes.labelcolor": light("muted"),
+            "axes.labelsize": TEXT_SIZE,
+            "axes.titlecolor": light("ink"),
+            "axes.titlesize": TEXT_SIZE + 1,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "font.size": TEXT_SIZE,
+            "text.color": light("muted"),
+            "legend.fontsize": TEXT_SIZE,
+            "legend.frameon": False,
+        }
+    )
 
 
 def new_axes(width: float, height: float, title: str) -> "tuple[Figure, Axes]":
     """Return an empty figure in the common style.
-
-    The style is set on the artists themselves: matplotlib reads its defaults anew when
-    a figure is saved, which may be long after and elsewhere.
 
     Args:
         width: of the figure, in inches.
@@ -127,20 +158,21 @@ def new_axes(width: float, height: float, title: str) -> "tuple[Figure, Axes]":
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     layout = ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.06)
-    figure = Figure(figsize=(width, height), layout=layout)
-    figure.set_facecolor(light("paper"))
-    axes = figure.add_subplot()
-    axes.set_facecolor(light("paper"))
-    _set_title(axes, title, 0)
+    with style():
+        figure = Figure(figsize=(width, height), layout=layout)
+        axes = figure.add_subplot()
+        axes.set_title(title, pad=9)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(light("rule"))
-    axes.tick_params(
-        which="both", length=0, labelsize=TEXT_SIZE, labelcolor=light("muted"), pad=5
-    )
-    axes.yaxis.get_offset_text().set(**words("muted"))
-    axes.grid(axis="y", color=light("rule"), linewidth=0.7)
     axes.set_axisbelow(True)
+    axes.grid(axis="y", color=light("rule"), linewidth=0.7)
+    _set_ticks(axes)
     return figure, axes
+
+
+def _set_ticks(axes: "Axes") -> None:
+    # No part of `style`: ticks are made as late as the figure is saved.
+    colour, size = light("muted"), TEXT_SIZE
+    axes.tick_params(which="both", length=0, pad=5, labelsize=size, labelcolor=colour)
 
 
 def legend_above(axes: "Axes", least: int = 0) -> None:
@@ -155,40 +187,26 @@ def legend_above(axes: "Axes", least: int = 0) -> None:
             legend stand level.
     """
     handles, names = axes.get_legend_handles_labels()
-    columns = 3 if max(map(len, names), default=0) <= NARROW_NAME else 2
+    # As many as stand abreast in a narrow figure.
+    columns = 3 if max(map(len, names), default=0) <= 13 else 2
     lines = max(-(-len(names) // columns), least)
     figure: Any = axes.get_figure()
     figure.set_figheight(figure.get_figheight() + lines * LEGEND_LINE / 72)
-    _set_title(axes, axes.get_title(loc="left"), lines)
-    if not names:
-        return
-    legend = axes.legend(
-        handles,
-        names,
-        loc="lower left",
-        bbox_to_anchor=(-0.01, 1.0),
-        ncols=columns,
-        frameon=False,
-        fontsize=TEXT_SIZE,
-        labelcolor=light("muted"),
-        handlelength=1.6,
-        handletextpad=0.5,
-        columnspacing=1.2,
-        borderaxespad=0.2,
-    )
+    with style():
+        axes.set_title(axes.get_title(loc="left"), pad=9 + LEGEND_LINE * lines)
+        legend = axes.legend(
+            handles,
+            names,
+            loc="lower left",
+            bbox_to_anchor=(-0.01, 1.0),
+            ncols=columns,
+            handlelength=1.6,
+            handletextpad=0.5,
+            columnspacing=1.2,
+            borderaxespad=0.2,
+        )
     # It takes the room of the title and is to ask for none of its own.
     legend.set_in_layout(False)
-
-
-def _set_title(axes: "Axes", title: str, lines: int) -> None:
-    axes.set_title(
-        title,
-        loc="left",
-        fontsize=TEXT_SIZE + 1,
-        fontweight="bold",
-        color=light("ink"),
-        pad=9 + LEGEND_LINE * lines,
-    )
 
 
 def step_axis(axes: "Axes", first: int, last: int) -> None:
@@ -198,7 +216,7 @@ def step_axis(axes: "Axes", first: int, last: int) -> None:
     several = MaxNLocator(nbins=5, integer=True)
     axes.xaxis.set_major_locator(several if last > first else FixedLocator([first]))
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    label_axis(axes, "x", "step")
+    axes.set_xlabel("step")
 
 
 def log_axis(axes: "Axes") -> None:
@@ -225,23 +243,41 @@ def log_locator(low: float, high: float) -> "Locator":
     return LogLocator(subs=digits, numticks=8)
 
 
-def label_axis(axes: "Axes", axis: str, text: str) -> None:
-    """Name the x or the y axis."""
-    axes.set(**{f"{axis}label": text})
-    getattr(axes, f"{axis}axis").label.set(**words("muted"))
-
-
 def scale_beside(image: "ScalarMappable", **options: Any) -> "Colorbar":
-    """Draw the scale of the colours of an image beside its axes.
-
-    Args:
-        image: that was drawn.
-        options: of `Figure.colorbar`.
-    """
+    """Draw the scale of the colours of an image, by options of `Figure.colorbar`."""
     figure: Any = getattr(image, "figure", None)
     bar = figure.colorbar(image, **options)
     bar.outline.set_visible(False)
-    bar.ax.tick_params(
-        which="both", length=0, labelsize=TEXT_SIZE, labelcolor=light("muted")
-    )
+    _set_ticks(bar.ax)
     return bar
+
+
+def inline_svg(figure: "Figure", name: str, description: str) -> str:
+    """Return a figure as an `<svg>` element that may stand in an HTML body.
+
+    Text stays text, in the font of the page. Colours of the palette become variables
+    of its style sheet. What only a file needs goes: prologue, metadata, namespaces.
+    The same figure always gives the same element.
+
+    Args:
+        figure: drawn in the light colours of the palette.
+        name: unique in the page; it keeps the identifiers of figures apart.
+        description: read out where the figure cannot be seen.
+
+    >>> inline_svg(new_axes(2.0, 1.0, "Loss")[0], "loss", "The loss")[:39]
+    '<svg role="img" aria-label="The loss" w'
+    """
+    from matplotlib import rc_context
+
+    file = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    svg = file.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\1{name}-", svg)
+    for use, colour in PALETTE.items():
+        svg = svg.replace(colour.light, f"var(--{use})")
+    label = html.escape(description)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1).strip()

@@ -22,6 +22,7 @@ import jax
 import numpy as np
 
 from lars_jax.errors import InputError
+from lars_jax.files import replacing
 
 PACKAGES = ("jax", "jaxlib", "optax", "flax", "orbax-checkpoint", "numpy")
 
@@ -44,25 +45,6 @@ def environment() -> dict[str, Any]:
         "device_count": jax.device_count(),
         "git_revision": _git_revision(),
     }
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside a file, whose place it takes if all goes well.
-
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "note.txt"
-    >>> with replacing(path) as temporary:
-    ...     found = temporary.write_text("kept"), path.exists()
-    >>> found, path.read_text()
-    ((4, False), 'kept')
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from lars_jax.errors import InputError
-from lars_jax.train.record import replacing
+from lars_jax.files import replacing
 
 SUFFIXES = (".npz", ".safetensors")
 """Kinds of files, by their names."""

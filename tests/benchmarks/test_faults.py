@@ -7,9 +7,13 @@ from benchmarks.faults.injection import Faults, damage, kills
 
 @pytest.mark.slow
 def test_killed_run_ends_as_one_that_was_not(tmp_path):
-    (row,) = kills("toy", Faults(kills=4, steps=4000), tmp_path)
-    assert (row.runs, row.bit_equal, row.beyond_save) == (1, 1, 0)
-    assert row.statuses == ({"-9": row.count} if row.count else {})
+    starting, training = kills("toy", Faults(kills=4), tmp_path)
+    assert starting.statuses == {"-9": 1}
+    assert training.statuses == {"-9": 3}
+    for row in (starting, training):
+        assert (row.runs, row.bit_equal, row.beyond_save) == (1, 1, 0)
+    assert len(training.lost) == 3
+    assert min(training.lost) >= 0
 
 
 @pytest.mark.slow

@@ -9,10 +9,10 @@ import numpy as np
 import optax
 import pytest
 
-from benchmarks.common import networks as network_shapes
+from benchmarks.common import networks
 from benchmarks.common.compiled import compile_afresh
 from benchmarks.optimizer.programs import OPTAX, OURS, SGD
-from benchmarks.optimizer.step import Settings, measure, table
+from benchmarks.optimizer.step import Settings, describe, measure
 from lars_jax import lars
 
 SHAPES = {
@@ -21,26 +21,18 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("network", "parameters", "leaves"),
-    [
-        ("resnet50", 25_557_032, 161),
-        ("alexnet", 60_965_224, 16),
-        ("vgg16", 138_357_544, 32),
-    ],
-)
-def test_networks_have_their_published_sizes(network, parameters, leaves):
-    shapes = network_shapes.shapes(network)
-    assert network_shapes.count(shapes) == parameters
-    assert len(jax.tree.leaves(shapes)) == leaves
+def test_vgg16_has_its_published_size():
+    shapes = networks.shapes("vgg16")
+    assert networks.count(shapes) == 138_357_544
+    assert len(jax.tree.leaves(shapes)) == 32
 
 
 def test_facts_count_kernels_and_donated_memory():
     square = jax.ShapeDtypeStruct((64, 64), jnp.float32)
     compiled, facts = compile_afresh(lambda x: x * 2, (square,), donate=(0,), times=2)
-    assert facts.compile_seconds["n"] == 2
-    assert facts.kernels == 1
-    assert facts.argument_bytes == 64 * 64 * 4
+    assert facts["compile_seconds"]["n"] == 2
+    assert facts["kernels"] == 1
+    assert facts["argument_bytes"] == 64 * 64 * 4
     np.testing.assert_array_equal(compiled(jnp.ones((64, 64))), 2.0)
 
 
@@ -49,13 +41,13 @@ def test_all_programs_are_timed_against_sgd_and_optax():
     settings = Settings(rounds=2, steps=1, compiles=1, stream_megabytes=1, torch=False)
     # Optax's own LAMB raises a float to an integer power.
     with jax.numpy_dtype_promotion("standard"):
-        found = measure(settings, SHAPES)
+        found = measure(settings, SHAPES, {})
     assert found["parameters"] == 36
     assert found["programs"][SGD]["over_sgd"]["values"] == [1.0, 1.0]
     assert found["programs"][OPTAX]["over_optax_lars"]["values"] == [1.0, 1.0]
     assert found["programs"][OURS]["seconds"]["n"] == 2
     assert found["floors"]["7N"]["bytes"] == 7 * 4 * 36
-    assert "floor 5N" in table("fake", found)
+    assert "floor 5N" in describe("fake", found)
 
 
 @pytest.mark.parametrize("name", ["LarsByTensor", "LarsByList"])
@@ -68,8 +60,7 @@ def test_lars_in_torch_takes_our_steps(name):
     gradients = [rng.normal(size=p.shape).astype(np.float32) for p in params]
     torch = torch_optimizers.torch
     tensors = [torch.tensor(param) for param in params]
-    numbers = torch_optimizers.Settings(learning_rate=10.0, weight_decay=0.1)
-    theirs = getattr(torch_optimizers, name)(tensors, numbers)
+    theirs = getattr(torch_optimizers, name)(tensors, rate=10.0, decay=0.1)
     tx = lars(10.0, 0.1, variant="larc_apex_scale")
     ours = [jnp.asarray(param) for param in params]
     state, step = tx.init(ours), jax.jit(tx.update)

@@ -4,7 +4,14 @@ import itertools
 
 import pytest
 
-from benchmarks.common.rounds import alternate, compare, ratios, steps_for, summary
+from benchmarks.common.rounds import (
+    alternate,
+    compare,
+    ratios,
+    repeat,
+    steps_for,
+    summary,
+)
 
 
 @pytest.fixture
@@ -15,19 +22,35 @@ def clock(monkeypatch) -> list[float]:
     return now
 
 
-def test_rounds_alternate():
+def test_rounds_alternate_and_share_their_time_among_steps(clock):
     calls = []
-    runs = {name: lambda n, name=name: calls.append((name, n)) for name in ("a", "b")}
-    taken = alternate(runs, {"a": 2, "b": 5}, rounds=3)
-    assert calls == [("a", 2), ("b", 5)] * 3
-    assert [len(times) for times in taken.values()] == [3, 3]
+
+    def make(name, duration):
+        def run(steps):
+            calls.append((name, steps))
+            clock[0] += steps * duration
+
+        return run
+
+    runs = {"a": make("a", 2.0), "b": make("b", 1.0)}
+    taken = alternate(runs, rounds=3, target=4.0, trial=1)
+    assert calls == [("a", 2), ("a", 1), ("b", 2), ("b", 1), *[("a", 2), ("b", 4)] * 3]
+    assert taken["a"].clock == [2.0] * 3
+    assert taken["b"].clock == [1.0] * 3
+    assert len(taken["a"].cores) == 3
 
 
-def test_time_of_a_round_is_shared_among_its_steps(clock):
-    def run(steps):
-        clock[0] += 2.0 * steps
+def test_repeated_step_goes_on_from_what_the_last_returned():
+    seen = []
 
-    assert alternate({"a": run}, {"a": 3}, rounds=1) == {"a": [2.0]}
+    def step(value):
+        seen.append(value)
+        return value + 1
+
+    run = repeat(step, 0)
+    run(2)
+    run(1)
+    assert seen == [0, 1, 2]
 
 
 def test_warm_up_is_not_timed(clock):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks.common.errors import largest_error
 from benchmarks.mesh import errors as mesh_errors
 from benchmarks.mesh.collectives import collectives
 from benchmarks.mesh.state_sharding import SPAN, by_opcode
@@ -50,4 +51,4 @@ def test_small_network_with_a_split_state_ends_where_it_should():
     start, expected = mesh_errors.trained(mesh_errors.Case("sgd", SPAN))
     case = mesh_errors.Case("sgd", SPAN, "jit", 8, 4, "fsdp")
     _, found = mesh_errors.trained(case)
-    assert 0 < mesh_errors.largest_error(found, expected, start) < 1e-4
+    assert 0 < largest_error(found, expected, start) < 1e-4

@@ -5,6 +5,7 @@ import pytest
 from benchmarks.common import records
 from benchmarks.throughput import breakdown as parts
 from benchmarks.throughput import cifar10 as throughput
+from experiments.lars.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 
@@ -28,11 +29,18 @@ def test_our_side_runs_without_torch(row):
     assert row["config"]["global_batch"] == TINY.batch
 
 
-def test_state_goes_on_from_round_to_round():
-    training = throughput.Training(throughput.our_trainer(TINY, throughput.noise(16)))
-    training.run(2)
-    training.run(1)
-    assert training.state.step == 3
+def test_state_goes_on_from_round_to_round(monkeypatch):
+    begun, fit = [], Trainer.fit
+
+    def noted(self: Trainer, state):
+        begun.append(int(state.step))
+        return fit(self, state)
+
+    monkeypatch.setattr(Trainer, "fit", noted)
+    run = throughput.our_run(throughput.our_trainer(TINY, throughput.noise(16)))
+    run(2)
+    run(1)
+    assert begun == [0, 2]
 
 
 def test_record_keeps_the_rows_of_other_configurations(row, tmp_path, monkeypatch):
@@ -44,7 +52,7 @@ def test_record_keeps_the_rows_of_other_configurations(row, tmp_path, monkeypatc
 
 
 def test_table_names_machine_and_speed(row):
-    text = throughput.table(row)
+    text = throughput.describe(row)
     assert records.machine() in text
     median = row["images_per_second"][throughput.OURS]["median"]
     assert f"{median:.0f}" in text

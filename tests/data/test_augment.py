@@ -93,10 +93,14 @@ def test_variation_depends_on_no_batch_size_place_or_number_of_devices():
 
 
 def test_variation_changes_with_seed_epoch_and_example():
-    images = jnp.asarray(np.tile(distinct_images(1, 32), (4, 1, 1, 1)))
-    keys = jnp.concatenate([keys_of(2), keys_of(1, epoch=1), keys_of(1, seed=1)])
-    result = vary(images, keys, size=8, padding=0, flip=False)
-    assert len({np.asarray(part).tobytes() for part in result}) == 4
+    images = jnp.asarray(np.tile(distinct_images(1, 8), (64, 1, 1, 1)))
+    drawn = [
+        np.asarray(vary(images, keys, size=8, padding=2, flip=True))
+        for keys in (keys_of(64), keys_of(64, seed=1), keys_of(64, epoch=1))
+    ]
+    assert len({result.tobytes() for result in drawn}) == 3
+    # Fifty are possible, of which 64 draws find 36 in the mean.
+    assert len({image.tobytes() for image in drawn[0]}) > 25
 
 
 def test_example_key_is_folded_from_epoch_then_index():

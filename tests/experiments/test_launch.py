@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from experiments.lars.experiment import main
+from experiments.lars.presets import PRESETS
 
 LAUNCH = Path(__file__).parents[2] / "experiments" / "launch"
 SCRIPTS = sorted([*LAUNCH.glob("*.sh"), *LAUNCH.glob("*.sbatch")])
@@ -112,7 +112,7 @@ def test_every_flag_is_one_of_the_command_line(path: Path, known_flags: set[str]
 def test_manifests_name_a_preset_and_a_run_directory(path: Path):
     (command,) = commands(path)
     preset, *rest = command.split()
-    assert main(["show", preset]) == 0
+    assert preset in PRESETS
     assert rest[rest.index("--run-dir") + 1].startswith("/shared/")
 
 

@@ -1,7 +1,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from flax import linen as nn
 from jax import lax
@@ -13,6 +12,7 @@ from tests.models.support import (
     abstract,
     count,
     jitted,
+    losses_by_heart,
     multiply_adds,
     random_images,
     small_network,
@@ -42,16 +42,14 @@ TABLE_2 = {
 }
 
 
-@pytest.mark.parametrize("pixels", [224, 227])
-def test_full_form_has_the_published_parameters(pixels):
-    params, model_state = abstract(alexnet(1000), 1, pixels, pixels, 3)
-    assert count(params) == PUBLISHED
-    assert model_state == {}
-
-
-def test_batch_norm_adds_a_scale_and_a_bias_for_each_channel():
-    params, _ = abstract(alexnet(1000, norm="batch"), 1, 227, 227, 3)
-    assert count(params) == PUBLISHED + NORM_SCALES_AND_BIASES
+@pytest.mark.parametrize(
+    ("norm", "pixels", "more"),
+    [("lrn", 224, 0), ("batch", 227, NORM_SCALES_AND_BIASES)],
+)
+def test_full_form_has_the_published_parameters(norm, pixels, more):
+    params, model_state = abstract(alexnet(1000, norm=norm), 1, pixels, pixels, 3)
+    assert count(params) == PUBLISHED + more
+    assert bool(model_state) == bool(more)
 
 
 def test_multiply_adds_are_those_of_the_grouped_network():
@@ -63,6 +61,7 @@ def test_multiply_adds_are_those_of_the_grouped_network():
     assert actual == pytest.approx(convs + linear, rel=0.1)
 
 
+@pytest.mark.slow
 def test_alexnet_bn_starts_with_the_weight_norms_of_table_2(key):
     images = jax.ShapeDtypeStruct((1, 227, 227, 3), jnp.float32)
     params, _ = alexnet(1000, norm="batch").init(key, images)
@@ -123,21 +122,14 @@ def reference(params, x, norm):
     return dense("fc8", x)
 
 
-def test_small_alexnet_equals_a_forward_pass_written_out():
-    network, params, model_state = small_network("alexnet")
-    images = 100.0 * random_images(4, 8, 8, 3)
-    actual, _ = network.apply(params, model_state, images)
-    expected = jax.jit(reference, static_argnums=2)(params, images, "lrn")
-    np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
-
-
-def test_small_alexnet_bn_equals_a_forward_pass_written_out():
-    module = AlexNet(10, "batch", jnp.float32, None, None, dropout=0.0)
-    network = jitted(from_linen(module))
-    images = random_images(4, 8, 8, 3)
-    _, params, model_state = small_network("alexnet_bn")
-    actual, _ = network.apply(params, model_state, images, train=True)
-    expected = jax.jit(reference, static_argnums=2)(params, images, "batch")
+@pytest.mark.parametrize(("norm", "scale"), [("lrn", 100.0), ("batch", 1.0)])
+def test_small_form_equals_a_forward_pass_written_out(norm, scale):
+    module = AlexNet(10, norm, jnp.float32, None, None, dropout=0.0)
+    _, params, model_state = small_network("alexnet" if norm == "lrn" else "alexnet_bn")
+    images = scale * random_images(4, 8, 8, 3)
+    apply = jitted(from_linen(module)).apply
+    actual, _ = apply(params, model_state, images, train=True)
+    expected = jax.jit(reference, static_argnums=2)(params, images, norm)
     np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
 
 
@@ -186,31 +178,6 @@ def test_unknown_norm_is_refused():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["alexnet", "alexnet_bn"])
 def test_small_form_learns_eight_examples_by_heart(name):
-    network, params, model_state = small_network(name)
-    images, labels = random_images(8, 8, 8, 3), jnp.arange(8)
-    tx = optax.sgd(0.002, momentum=0.9)
-
-    def loss_fn(params, model_state, key):
-        logits, model_state = network.apply(
-            params, model_state, images, train=True, key=key
-        )
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return jnp.mean(losses), model_state
-
-    @jax.jit
-    def step(params, model_state, opt_state, key):
-        (loss, model_state), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
-            params, model_state, key
-        )
-        updates, opt_state = tx.update(gradients, opt_state)
-        return optax.apply_updates(params, updates), model_state, opt_state, loss
-
-    opt_state, losses = tx.init(params), []
-    for i in range(60):
-        dropping = jax.random.fold_in(jax.random.key(1), i)
-        params, model_state, opt_state, loss = step(
-            params, model_state, opt_state, dropping
-        )
-        losses.append(float(loss))
+    losses, _ = losses_by_heart(name, 0.002)
     assert 1.5 < losses[0] < 4.0
-    assert np.mean(losses[-5:]) < 0.3, losses[-5:]
+    assert jnp.mean(losses[-5:]) < 0.3, losses[-5:]

@@ -20,23 +20,20 @@ def normal(*shape):
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
-def lrn_oracle(x, size=5, alpha=1e-4, beta=0.75, k=1.0):
+def lrn_oracle(x):
     x = np.asarray(x, np.float64)
     y = np.empty_like(x)
     for c in range(x.shape[-1]):
-        window = x[..., max(0, c - size // 2) : c + size // 2 + 1]
-        energy = k + alpha / size * (window**2).sum(-1)
-        y[..., c] = x[..., c] / energy**beta
+        window = x[..., max(0, c - 2) : c + 3]
+        y[..., c] = x[..., c] / (1 + 1e-4 / 5 * (window**2).sum(-1)) ** 0.75
     return y
 
 
-def pool_oracle(x, size, stride):
+def pool_oracle(x):
     """Caffe: as many windows as needed to see every pixel."""
-    windows = max(int(np.ceil((x.shape[1] - size) / stride)) + 1, 1)
-    starts = [stride * i for i in range(windows)]
-    rows = [
-        [x[:, r : r + size, c : c + size].max((1, 2)) for c in starts] for r in starts
-    ]
+    windows = max(int(np.ceil((x.shape[1] - 3) / 2)) + 1, 1)
+    starts = [2 * i for i in range(windows)]
+    rows = [[x[:, r : r + 3, c : c + 3].max((1, 2)) for c in starts] for r in starts]
     return np.stack([np.stack(row, 1) for row in rows], 1)
 
 
@@ -63,10 +60,10 @@ def test_response_norm_keeps_bfloat16_and_computes_in_float32():
     np.testing.assert_allclose(y.astype(jnp.float32), expected, rtol=4e-3)
 
 
-@pytest.mark.parametrize("pixels", [1, 2, 3, 4, 7, 8, 32, 54, 55])
+@pytest.mark.parametrize("pixels", [1, 2, 3, 4, 8, 55])
 def test_max_pool_sees_every_pixel_as_in_caffe(pixels):
     x = normal(1, pixels, pixels, 2) - 10.0
-    np.testing.assert_array_equal(max_pool(jnp.asarray(x)), pool_oracle(x, 3, 2))
+    np.testing.assert_array_equal(max_pool(jnp.asarray(x)), pool_oracle(x))
 
 
 def test_max_pool_passes_the_gradient_to_the_maximum():

@@ -23,18 +23,15 @@ def inputs():
     return jnp.ones((2, 3))
 
 
-def test_init_uses_shape_and_dtype_of_the_inputs_only(key, inputs):
+def test_init_gives_the_weights_of_linen_from_shape_and_dtype_of_the_inputs(
+    key, inputs
+):
     network = from_linen(Dropping())
-    of_array = network.init(key, inputs)
-    of_shape = network.init(key, jax.ShapeDtypeStruct(inputs.shape, inputs.dtype))
-    jax.tree.map(np.testing.assert_array_equal, of_array, of_shape)
-
-
-def test_init_gives_the_weights_that_linen_gives(key, inputs):
-    params, model_state = from_linen(Dropping()).init(key, inputs)
     expected = Dropping().init({"params": key}, inputs, train=False)
-    assert model_state == {}
-    jax.tree.map(np.testing.assert_array_equal, params, expected["params"])
+    for given in (inputs, jax.ShapeDtypeStruct(inputs.shape, inputs.dtype)):
+        params, model_state = network.init(key, given)
+        assert model_state == {}
+        jax.tree.map(np.testing.assert_array_equal, params, expected["params"])
 
 
 def test_evaluation_needs_no_key_and_returns_the_same_state(key):
@@ -52,24 +49,13 @@ def test_training_without_the_key_of_dropout_is_an_input_error(key, inputs):
     assert "\n" not in str(caught.value)
 
 
-def test_dropout_is_a_function_of_the_key(inputs):
-    network = from_linen(Dropping())
-    params, model_state = network.init(jax.random.key(0), inputs)
-
-    def outputs(seed):
-        dropping = jax.random.key(seed)
-        return network.apply(params, model_state, inputs, train=True, key=dropping)[0]
-
-    np.testing.assert_array_equal(outputs(1), outputs(1))
-    assert not np.array_equal(outputs(1), outputs(2))
-
-
 def test_networks_are_those_of_the_configuration():
     assert typing.get_args(NetworkName) == NETWORKS
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_every_name_builds_a_network_of_float32_logits(name):
+# Depths differ in numbers alone.
+@pytest.mark.parametrize("name", ["alexnet", "alexnet_bn", "resnet8", "resnet50"])
+def test_every_kind_of_network_has_float32_logits(name):
     network = build(name, 7, stride_in="3x3", bn_span=2)
     images = jax.ShapeDtypeStruct((4, 32, 32, 3), jnp.float32)
 

@@ -106,20 +106,11 @@ def test_groups_are_consecutive_examples_and_their_variances_are_merged():
     np.testing.assert_allclose(state["var"], [0.9 + 2.75], rtol=1e-6)
 
 
-@pytest.mark.parametrize("span", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("span", [1, 4, 16, 999])
 def test_any_span_equals_the_oracle(span):
     x = activations()
     norm = BatchNorm(span=span)
-    assert_close(train(norm, variables_of(norm, x), x), oracle(x, span))
-
-
-def test_span_of_at_least_the_batch_is_one_group():
-    x = activations()
-    variables = variables_of(BatchNorm(), x)
-    whole, _ = train(BatchNorm(), variables, x)
-    for span in (16, 999):
-        y, _ = train(BatchNorm(span=span), variables, x)
-        np.testing.assert_array_equal(y, whole)
+    assert_close(train(norm, variables_of(norm, x), x), oracle(x, min(span, 16)))
 
 
 @pytest.mark.parametrize("span", [3, 0, -4])
@@ -130,12 +121,12 @@ def test_span_that_does_not_divide_the_batch_is_refused(span):
         train(norm, variables_of(norm, x), x)
 
 
-def test_scale_and_bias_come_from_their_initialisers():
+def test_scale_comes_from_its_initialiser_and_bias_from_the_parameters():
     x = activations()
-    norm = BatchNorm(
-        scale_init=nn.initializers.constant(3.0), bias_init=nn.initializers.ones
-    )
-    y, _ = train(norm, variables_of(norm, x), x)
+    norm = BatchNorm(scale_init=nn.initializers.constant(3.0))
+    variables = variables_of(norm, x)
+    variables["params"]["bias"] += 1.0
+    y, _ = train(norm, variables, x)
     assert_close(y, 3.0 * oracle(x, 16)[0] + 1.0)
 
 
@@ -165,7 +156,7 @@ def test_bfloat16_activations_keep_float32_statistics():
     assert_close(y.astype(jnp.float32), expected_y, 1e-2)
 
 
-@pytest.mark.parametrize("span", [None, 2, 8])
+@pytest.mark.parametrize("span", [None, 8])
 def test_eight_devices_under_jit_give_the_numbers_of_one(span):
     x = activations()
     norm = BatchNorm(span=span)
@@ -208,17 +199,19 @@ def shard_mapped(norm, x, devices, check_vma):
     )(x)
 
 
+# A device of eight has two examples: groups within one, one for each, one for two
+# devices, and one for all.
 @pytest.mark.parametrize("check_vma", [True, False])
-@pytest.mark.parametrize("devices", [2, 8])
-@pytest.mark.parametrize("span", [None, 1, 2, 4, 8, 64])
+@pytest.mark.parametrize(
+    ("span", "devices"), [(None, 8), (1, 8), (2, 8), (4, 8), (4, 2), (64, 2)]
+)
 def test_shard_map_gives_the_numbers_of_one_device(span, devices, check_vma):
     x = activations()
     found = shard_mapped(BatchNorm(span=span, axis_name="data"), x, devices, check_vma)
     assert_close(found, oracle(x, min(span or 16, 16)))
 
 
-@pytest.mark.parametrize("devices", [2, 8])
-@pytest.mark.parametrize("span", [None, 1, 2, 4, 8, 64])
+@pytest.mark.parametrize(("span", "devices"), [(None, 8), (1, 2), (4, 8)])
 def test_pmap_gives_every_device_the_numbers_of_one_device(span, devices):
     x = activations()
     y, state = pmapped(BatchNorm(span=span, axis_name="data"), x, devices)
@@ -228,14 +221,10 @@ def test_pmap_gives_every_device_the_numbers_of_one_device(span, devices):
         assert_close(jax.tree.map(lambda s, d=device: s[d], state), expected_state)
 
 
-def test_pmap_refuses_a_span_that_cuts_through_a_device():
-    with pytest.raises(InputError, match="got span 3 on 8 devices of 2 examples"):
-        pmapped(BatchNorm(span=3, axis_name="data"), activations(), 8)
-
-
-def test_pmap_refuses_a_span_that_leaves_devices_over():
-    with pytest.raises(InputError, match="got span 6 on 8 devices of 2 examples"):
-        pmapped(BatchNorm(span=6, axis_name="data"), activations(), 8)
+@pytest.mark.parametrize("span", [3, 6])
+def test_span_that_cuts_through_a_device_or_leaves_some_over_is_refused(span):
+    with pytest.raises(InputError, match=f"got span {span} on 8 devices of 2 examples"):
+        pmapped(BatchNorm(span=span, axis_name="data"), activations(), 8)
 
 
 def test_statistics_of_a_batch_do_not_depend_on_the_running_ones():
@@ -272,18 +261,6 @@ def test_merged_statistics_of_parts_are_those_of_the_whole():
         batch_statistics(network, params, model_state, part) for part in jnp.split(x, 4)
     ]
     assert_close(merge_statistics(parts), whole)
-
-
-def test_merged_statistics_by_hand_through_nested_layers():
-    def state(mean, var):
-        layer = {"mean": jnp.array([mean]), "var": jnp.array([var])}
-        return {"batch_stats": {"block": {"conv1_bn": layer}}}
-
-    states = [state(1.0, 2.0), state(3.0, 4.0), state(8.0, 0.0)]
-    merged = merge_statistics(states)["batch_stats"]["block"]["conv1_bn"]
-    np.testing.assert_allclose(merged["mean"], [4.0])
-    # Mean variance 2; variance of 1, 3, 8 is 26 / 3.
-    np.testing.assert_allclose(merged["var"], [2.0 + 26.0 / 3.0], rtol=1e-6)
 
 
 def test_stacked_statistics_merge_like_a_list():

@@ -1,4 +1,5 @@
 import functools
+import re
 from typing import Any
 
 import jax
@@ -6,49 +7,52 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
 
 from lars_jax.errors import InputError
 from lars_jax.models import BatchNorm, resnet, resnet_features
 from lars_jax.models.layers import Conv
-from lars_jax.models.resnet import BasicBlock, BottleneckBlock, subsample_and_pad
+from lars_jax.models.resnet import IMAGENET_STAGES, Block, subsample_and_pad
 from tests.models.support import (
     abstract,
     count,
     jitted,
+    losses_by_heart,
     multiply_adds,
     random_images,
     small_network,
 )
 
-
-@pytest.mark.parametrize(
-    ("depth", "expected"),
-    [
-        (18, 11_689_512),
-        (34, 21_797_672),
-        (50, 25_557_032),
-        (101, 44_549_160),
-        (152, 60_192_808),
-    ],
-)
-def test_imagenet_parameter_counts_are_the_published_ones(depth, expected):
-    params, _ = abstract(resnet(1000, depth=depth), 1, 224, 224, 3)
-    assert count(params) == expected
+PUBLISHED = {
+    18: 11_689_512,
+    34: 21_797_672,
+    50: 25_557_032,
+    101: 44_549_160,
+    152: 60_192_808,
+    20: 269_722,
+    32: 464_154,
+    44: 658_586,
+    56: 853_018,
+    110: 1_727_962,
+}
 
 
-@pytest.mark.parametrize(
-    ("depth", "expected"),
-    [(20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018), (110, 1_727_962)],
-)
-def test_cifar_parameter_counts_are_the_published_ones(depth, expected):
-    params, _ = abstract(resnet(10, depth=depth), 1, 32, 32, 3)
-    assert count(params) == expected
+@pytest.mark.parametrize("depth", PUBLISHED)
+def test_parameter_counts_are_the_published_ones(depth):
+    pixels, classes = (224, 1000) if depth in IMAGENET_STAGES else (32, 10)
+    params, _ = abstract(resnet(classes, depth=depth), 1, pixels, pixels, 3)
+    assert count(params) == PUBLISHED[depth]
+    # Names sort in the order of the blocks, and no convolution has a bias.
+    blocks = [name for name in params if "block" in name]
+    assert sorted(blocks) == sorted(
+        blocks, key=lambda name: [int(number) for number in re.findall(r"\d+", name)]
+    )
+    convs = [p for b in params.values() for n, p in b.items() if n.startswith("conv")]
+    assert not any("kernel" in p and "bias" in p for p in convs)
 
 
 @pytest.mark.parametrize(
     ("depth", "stride_in", "billions"),
-    [(18, "1x1", 1.8), (34, "1x1", 3.6), (50, "1x1", 3.8), (50, "3x3", 4.1)],
+    [(34, "1x1", 3.6), (50, "1x1", 3.8), (50, "3x3", 4.1)],
 )
 def test_multiply_adds_are_those_of_table_1(depth, stride_in, billions):
     network = resnet(1000, depth=depth, stride_in=stride_in)
@@ -67,50 +71,26 @@ def test_unknown_stride_is_refused():
         resnet(10, depth=50, stride_in="5x5")  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.parametrize(("pixels", "kernel"), [(224, 7), (65, 7), (64, 3), (32, 3)])
-def test_image_size_chooses_the_stem(pixels, kernel):
-    params, _ = abstract(resnet(10, depth=18), 1, pixels, pixels, 3)
-    assert params["conv1"]["kernel"].shape == (kernel, kernel, 3, 64)
+@pytest.mark.parametrize(
+    ("depth", "pixels", "kernel", "width"),
+    [(18, 65, 7, 64), (18, 64, 3, 64), (8, 96, 3, 16)],
+)
+def test_image_size_and_form_choose_the_stem(depth, pixels, kernel, width):
+    params, _ = abstract(resnet(10, depth=depth), 1, pixels, pixels, 3)
+    assert params["conv1"]["kernel"].shape == (kernel, kernel, 3, width)
 
 
-def test_cifar_depths_have_the_small_stem_for_any_image():
-    params, _ = abstract(resnet(10, depth=8), 1, 96, 96, 3)
-    assert params["conv1"]["kernel"].shape == (3, 3, 3, 16)
-
-
-def test_names_sort_in_the_order_of_the_blocks():
-    params, _ = abstract(resnet(1000, depth=152), 1, 224, 224, 3)
-    blocks = sorted(name for name in params if "block" in name)
-    assert blocks[0] == "stage1_block01"
-    assert blocks[11:13] == ["stage3_block01", "stage3_block02"]
-    assert blocks[-1] == "stage4_block03"
-
-
-def test_convolutions_have_no_bias():
-    params, _ = abstract(resnet(10, depth=50), 1, 64, 64, 3)
-    convs = [p for b in params.values() for n, p in b.items() if n.startswith("conv")]
-    biased = [p for p in convs if "kernel" in p and "bias" in p]
-    assert len(convs) > 50
-    assert biased == []
-
-
-def block_output(block, x):
-    variables = block.init(jax.random.key(0), x, train=False)
-    return block.apply(variables, x, train=False)
-
-
-def test_zeroed_last_scale_makes_a_block_its_shortcut():
-    x = random_images(1, 4, 4, 3)
+def block_of(features, stride, **choices):
     conv = functools.partial(Conv, bias_init=None)
-    block = BasicBlock(3, 1, conv, BatchNorm, jax.nn.initializers.zeros)
-    np.testing.assert_array_equal(block_output(block, x), jax.nn.relu(x))
+    return Block(features, stride, conv, BatchNorm, **choices)
 
 
-def test_zeroed_last_scale_makes_a_bottleneck_its_shortcut():
+@pytest.mark.parametrize(("features", "bottleneck"), [(8, False), (2, True)])
+def test_zeroed_last_scale_makes_a_block_its_shortcut(features, bottleneck):
     x = random_images(1, 4, 4, 8)
-    conv = functools.partial(Conv, bias_init=None)
-    block = BottleneckBlock(2, 1, conv, BatchNorm, jax.nn.initializers.zeros)
-    np.testing.assert_array_equal(block_output(block, x), jax.nn.relu(x))
+    block = block_of(features, 1, zero_init=True, bottleneck=bottleneck)
+    y, _ = block.init_with_output(jax.random.key(0), x, train=False)
+    np.testing.assert_array_equal(y, jax.nn.relu(x))
 
 
 def test_zero_init_residual_zeroes_one_scale_of_each_block(key):
@@ -129,8 +109,7 @@ def test_zero_init_residual_zeroes_one_scale_of_each_block(key):
 @pytest.mark.parametrize(("stride_in", "blind"), [("1x1", True), ("3x3", False)])
 def test_only_a_stride_in_the_1x1_is_blind_to_odd_pixels(stride_in, blind):
     x = random_images(1, 4, 4, 8)
-    conv = functools.partial(Conv, bias_init=None)
-    block = BottleneckBlock(4, 2, conv, BatchNorm, stride_in=stride_in)
+    block = block_of(4, 2, bottleneck=True, stride_in=stride_in)
     variables = block.init(jax.random.key(0), x, train=False)
     changed = x.at[0, 1, 1].add(1.0)
     before: Any = block.apply(variables, x, train=False)
@@ -153,12 +132,6 @@ def test_first_loss_is_close_to_log_of_the_classes():
     assert float(jnp.mean(losses)) == pytest.approx(np.log(10), abs=0.1)
 
 
-def test_image_of_zeros_gives_zero_logits_at_first():
-    network, *variables = small_network("resnet8")
-    logits, _ = network.apply(*variables, jnp.zeros((16, 8, 8, 3)), train=True)
-    np.testing.assert_array_equal(logits, 0.0)
-
-
 def test_bfloat16_stays_near_float32_and_yields_float32_logits():
     images = random_images(16, 8, 8, 3)
     network, params, before = small_network("resnet8")
@@ -172,67 +145,30 @@ def test_bfloat16_stays_near_float32_and_yields_float32_logits():
     assert not np.array_equal(logits, expected)
 
 
-def test_eight_devices_give_the_numbers_of_one():
-    network = resnet(10, depth=8, bn_span=4)
-    images = random_images(16, 8, 8, 3)
-    _, *variables = small_network("resnet8")
-    apply = jax.jit(functools.partial(network.apply, train=True))
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    spread = jax.device_put(images, NamedSharding(mesh, PartitionSpec("data")))
-    jax.tree.map(
-        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5),
-        apply(*variables, spread),
-        apply(*variables, images),
-    )
-
-
 def test_resnet8_learns_eight_examples_by_heart():
-    network, params, model_state = small_network("resnet8")
-    images, labels = random_images(8, 8, 8, 3), jnp.arange(8)
-    tx = optax.sgd(0.1, momentum=0.9)
-
-    def loss_fn(params, model_state):
-        logits, model_state = network.apply(params, model_state, images, train=True)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return jnp.mean(losses), model_state
-
-    @jax.jit
-    def step(carry, _):
-        params, model_state, opt_state = carry
-        (loss, model_state), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
-            params, model_state
-        )
-        updates, opt_state = tx.update(gradients, opt_state)
-        return (optax.apply_updates(params, updates), model_state, opt_state), loss
-
-    carry = (params, model_state, tx.init(params))
-    (params, model_state, _), losses = jax.lax.scan(step, carry, length=60)
-    logits, _ = network.apply(params, model_state, images)
-    assert float(losses[0]) > 2.0
-    assert float(losses[-1]) < 0.05
-    np.testing.assert_array_equal(jnp.argmax(logits, axis=-1), labels)
+    losses, logits = losses_by_heart("resnet8", 0.1)
+    assert losses[0] > 2.0
+    assert losses[-1] < 0.05
+    np.testing.assert_array_equal(jnp.argmax(logits, axis=-1), jnp.arange(8))
 
 
 def test_features_are_what_the_last_layer_sees(key):
     images = random_images(2, 32, 32, 3)
-    network = resnet(10, depth=8)
+    network, body = resnet(10, depth=8), resnet_features(depth=8)
     params, state = network.init(key, images)
+    own, _ = abstract(body, 2, 32, 32, 3)
+    assert jax.tree.map(jnp.shape, own | {"fc": 0}) == jax.tree.map(
+        jnp.shape, params | {"fc": 0}
+    )
     state = jax.tree.map(lambda leaf: leaf + 0.1, state)
     params["fc"]["bias"] = jnp.arange(10.0)
-    features, after = jitted(resnet_features(depth=8)).apply(params, state, images)
+    features, after = jitted(body).apply(params, state, images)
     assert features.shape == (2, 64)
     assert features.dtype == jnp.float32
     jax.tree.map(np.testing.assert_array_equal, after, state)
     logits, _ = jitted(network).apply(params, state, images)
     last = features @ params["fc"]["kernel"] + params["fc"]["bias"][None]
     np.testing.assert_allclose(last, logits, atol=1e-5)
-
-
-def test_network_of_features_has_the_parameters_but_for_the_last_layer():
-    whole, _ = abstract(resnet(10, depth=50), 1, 64, 64, 3)
-    body, _ = abstract(resnet_features(depth=50), 1, 64, 64, 3)
-    assert whole.pop("fc").keys() == {"kernel", "bias"}
-    assert whole == body
 
 
 def test_features_of_an_unknown_depth_are_refused():

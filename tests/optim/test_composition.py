@@ -73,9 +73,8 @@ FACTORIES = {
     "lamb": lamb,
 }
 every_factory = pytest.mark.parametrize("factory", FACTORIES.values(), ids=FACTORIES)
+# The moments of optax.scale_by_adam take the dtype of the gradients.
 OURS = {name: factory for name, factory in FACTORIES.items() if name != "lamb"}
-# The moments of optax.scale_by_adam take the dtype of the gradients and want one for
-# every parameter.
 every_factory_of_ours = pytest.mark.parametrize("factory", OURS.values(), ids=OURS)
 # Each with another place for its buffers, where there is one.
 KINDS = ("inside", "outside", "of the momentum", "no momentum", "no telemetry", "lamb")
@@ -86,8 +85,8 @@ every_kind = pytest.mark.parametrize(
 DIFFERENT = ["paper", "optax", "larc_apex_clip", "mlperf_scaled", "simclr_popular"]
 some_factories = pytest.mark.parametrize(
     "factory",
-    [FACTORIES[name] for name in ("inside", "outside", "of the momentum", "lamb")],
-    ids=["inside", "outside", "of the momentum", "lamb"],
+    [lars, FACTORIES["of the momentum"], lamb],
+    ids=["lars", "momentum", "lamb"],
 )
 
 
@@ -126,33 +125,20 @@ def assert_close(found, expected):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * largest)
 
 
-def static_arguments(factory):
-    return [n for n in STATIC_ARGUMENTS if n in inspect.signature(factory).parameters]
-
-
 # Optimisation
 
 # A ratio of this gradient's norm on a buffer of past ones has no bound where the
 # gradient vanishes: with the usual momentum it throws the iterate back out.
 SCALED = {"momentum": 0.3}
+# Only what differs from the oracle of the variants: what holds the rate, and LAMB.
 DESCENDING = {
-    **{
-        variant: (
-            functools.partial(
-                lars,
-                variant=variant,
-                **(SCALED if variant in ("mlperf_scaled", "tf_contrib") else {}),
-            ),
-            5.0,
-        )
-        for variant in VARIANTS
-    },
-    "nesterov": (functools.partial(lars, nesterov=True), 5.0),
+    "paper": (lars, 5.0),
+    "clipped": (functools.partial(lars, variant="larc_clip"), 5.0),
+    "outside": (functools.partial(lars, variant="mlperf_scaled", **SCALED), 5.0),
+    "of the momentum": (functools.partial(lars, variant="simclr_popular"), 5.0),
     "no momentum": (functools.partial(lars, momentum=None), 20.0),
-    "lars_mlperf": (lars_mlperf, 1e-3),  # To it these leaves are biases.
     "lamb": (lamb, 1e-2),
     "chained": (chained, 5.0),
-    "recorded": (recorded, 1e-3),
 }
 
 
@@ -209,12 +195,13 @@ def test_updates_have_the_dtype_of_the_gradients(factory):
         assert avals(updates) == avals(params), dtype
 
 
-PAIRS = {
-    "float32": (jnp.float32, jnp.float32),
-    "bfloat16": (jnp.bfloat16, jnp.bfloat16),
-    "narrow parameters": (jnp.bfloat16, jnp.float32),
-    "narrow gradients": (jnp.float32, jnp.bfloat16),
-}
+PAIRS = [
+    (jnp.float32, jnp.float32),
+    (jnp.bfloat16, jnp.bfloat16),
+    (jnp.bfloat16, jnp.float32),
+    (jnp.float32, jnp.bfloat16),
+]
+"""Parameters and gradients."""
 
 
 RATES = {
@@ -225,38 +212,21 @@ RATES = {
 
 
 @every_factory_of_ours
-@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
-def test_state_keeps_its_type_through_scan_and_cond(factory, pair):
+def test_state_keeps_its_type_through_scan_and_cond(factory):
     # Tracing finds every change of type; nothing needs to be compiled.
     tx = factory(RATES["schedule"]())
-    params, gradients = (cast(some_params(), dtype) for dtype in pair)
-    state = tx.init(params)
+    for pair in PAIRS:
+        params, gradients = (cast(some_params(), dtype) for dtype in pair)
+        state = tx.init(params)
 
-    def step(state, _):
-        def move(state):
-            return tx.update(gradients, state, params)[1]
+        def step(state, _, params=params, gradients=gradients):
+            def move(state):
+                return tx.update(gradients, state, params)[1]
 
-        return jax.lax.cond(jnp.array(True), move, lambda state: state, state), None
+            return jax.lax.cond(jnp.array(True), move, lambda state: state, state), None
 
-    after, _ = jax.eval_shape(lambda s: jax.lax.scan(step, s, length=3), state)
-    assert avals(after) == avals(state)
-
-
-@some_factories
-def test_scan_equals_a_loop(factory):
-    tx, params, gradients = factory(0.1), some_params(), some_gradients()
-
-    def step(carry, _):
-        params, state = carry
-        updates, state = tx.update(gradients, state, params)
-        return (optax.apply_updates(params, updates), state), None
-
-    looped = carry = (params, tx.init(params))
-    compiled = jax.jit(step)
-    for _ in range(3):
-        looped, _ = compiled(looped, None)
-    scanned, _ = jax.lax.scan(step, carry, length=3)
-    assert_close(scanned, looped)
+        after, _ = jax.eval_shape(lambda s: jax.lax.scan(step, s, length=3), state)
+        assert avals(after) == avals(state), pair
 
 
 @every_factory
@@ -269,17 +239,14 @@ def test_type_of_a_state_follows_from_shapes_whatever_the_rate(factory):
     assert avals(tx.init(jax.eval_shape(lambda: params))) == states[0]
 
 
-@every_factory
+@every_kind
 def test_a_state_has_one_count(factory):
     params, gradients = some_params(), some_gradients()
     tx = factory(optax.linear_schedule(0.1, 0.2, 4))
     state = tx.init(params)
     for _ in range(2):
         _, state = tx.update(gradients, state, params)
-    if factory in (chained, recorded):  # A chain's own schedule has another.
-        assert optax.tree.get(state, "ScaleByLarsState").count == 2
-    else:
-        assert optax.tree.get(state, "count") == 2
+    assert optax.tree.get(state, "count") == 2
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -335,51 +302,35 @@ def test_gradients_through_an_update_of_zeros_are_finite(variant):
 # Hyperparameters
 
 
-@pytest.mark.parametrize("factory", [lars, lars_mlperf])
-def test_schedules_of_rate_decay_and_coefficient_compile_once(factory):
-    ramp = optax.linear_schedule(0.1, 1.0, 5)
-    tx = optax.inject_hyperparams(factory, static_args=static_arguments(factory))(
-        learning_rate=ramp,
-        weight_decay=optax.linear_schedule(1e-4, 1e-3, 5),
-        trust_coefficient=optax.linear_schedule(1e-3, 1e-2, 5),
-        momentum=optax.linear_schedule(0.8, 0.9, 5),
-    )
-    traces = []
-
-    @jax.jit
-    def step(params, state):
-        traces.append(None)
-        updates, state = tx.update(some_gradients(), state, params)
-        return optax.apply_updates(params, updates), state
-
-    params, state = some_params(), tx.init(some_params())
-    for _ in range(5):
-        params, state = step(params, state)
-    assert len(traces) == 1
-    np.testing.assert_allclose(state.hyperparams["learning_rate"], ramp(4), rtol=1e-6)
-
-
 @pytest.mark.parametrize("variant", DIFFERENT)
-def test_injected_schedules_equal_the_numbers_of_each_step(variant):
+def test_injected_schedules_equal_the_numbers_of_each_step_and_compile_once(variant):
     numbers = {
         "learning_rate": [0.5, 0.25],
         "weight_decay": [0.1, 0.2],
         "trust_coefficient": [0.01, 0.02],
+        "momentum": [0.8, 0.9],
     }
     tx = optax.inject_hyperparams(lars, static_args=STATIC_ARGUMENTS)(
         **{k: optax.linear_schedule(*v, 1) for k, v in numbers.items()},
         variant=variant,
     )
+    traces = []
+
+    @jax.jit
+    def step(gradients, state, params):
+        traces.append(None)
+        return tx.update(gradients, state, params)
+
     params, gradients = some_params(), some_gradients()
-    found, state = tx.update(gradients, tx.init(params), params)
-    first, second = (
-        lars(**{k: v[t] for k, v in numbers.items()}, variant=variant) for t in (0, 1)
-    )
-    expected, inner = first.update(gradients, first.init(params), params)
-    assert_close(found, expected)
-    found, _ = tx.update(gradients, state, params)
-    expected, _ = second.update(gradients, inner, params)
-    assert_close(found, expected)
+    state = tx.init(params)
+    inner = state.inner_state
+    for t in (0, 1):
+        at_hand = lars(**{k: v[t] for k, v in numbers.items()}, variant=variant)
+        found, state = step(gradients, state, params)
+        expected, inner = at_hand.update(gradients, inner, params)
+        assert_close(found, expected)
+        assert state.hyperparams["learning_rate"] == numbers["learning_rate"][t]
+    assert len(traces) == 1
 
 
 MASKS = {
@@ -416,14 +367,12 @@ NOT_STATIC = {
 }
 
 
-@pytest.mark.parametrize("argument", NOT_STATIC)
 @pytest.mark.parametrize("factory", [lars, lars_mlperf, lamb, scale_by_lars])
-def test_injected_argument_that_should_be_static_is_refused_at_once(factory, argument):
-    if argument not in inspect.signature(factory).parameters:
-        return
-    tx = optax.inject_hyperparams(factory)(0.1, **{argument: NOT_STATIC[argument]})
-    with pytest.raises(ValueError, match="static_args=lars_jax.STATIC_ARGUMENTS"):
-        jax.jit(tx.init)(some_params())
+def test_injected_argument_that_should_be_static_is_refused_at_once(factory):
+    for argument in NOT_STATIC.keys() & inspect.signature(factory).parameters:
+        tx = optax.inject_hyperparams(factory)(0.1, **{argument: NOT_STATIC[argument]})
+        with pytest.raises(ValueError, match="static_args=lars_jax.STATIC_ARGUMENTS"):
+            jax.jit(tx.init)(some_params())
 
 
 @both_arguments
@@ -476,28 +425,7 @@ def test_every_call_of_optax_lars_is_a_call_of_ours(call):
     assert_close(steps[1], steps[0])
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_scheduled_decay_is_the_number_of_each_step(variant):
-    params, gradients = some_params(), some_gradients()
-    scheduled = lars(0.5, optax.linear_schedule(0.1, 0.3, 2), variant=variant)
-    state = scheduled.init(params)
-    for decay in (0.1, 0.2, 0.3):
-        constant = lars(0.5, decay, variant=variant)
-        expected, after = constant.update(gradients, state, params)
-        found, state = scheduled.update(gradients, state, params)
-        assert_close(found, expected)
-        assert_close(state, after)
-
-
 # Wrappers
-
-
-@every_kind
-def test_extra_arguments_are_ignored(factory):
-    tx, params = factory(0.1), some_params()
-    found, _ = tx.update(params, tx.init(params), params, value=1.0, loss=2.0)
-    expected, _ = tx.update(params, tx.init(params), params)
-    assert_close(found, expected)
 
 
 @every_kind
@@ -537,24 +465,18 @@ def test_buffers_are_found_where_arguments_name_the_leaves(arguments):
 
 
 @every_kind
-def test_two_links_of_a_chain_are_the_one_after_the_other(factory):
-    params, gradients = some_params(), some_gradients()
-    tx = factory(0.1)
-    chain = optax.chain(optax.scale(3.0), tx)
-    found, _ = chain.update(gradients, chain.init(params), params)
-    thrice = jax.tree.map(lambda g: 3.0 * g, gradients)
-    expected, _ = tx.update(thrice, tx.init(params), params)
-    assert_close(found, expected)
-
-
-@every_kind
-def test_masked_leaves_are_as_if_they_were_absent(factory):
+def test_masked_leaves_and_those_of_other_partitions_are_as_if_absent(factory):
     params, gradients = some_params(), some_gradients()
     tx = factory(0.1)
     masked = optax.masked(tx, {"conv": True, "scale": False})
     found, _ = masked.update(gradients, masked.init(params), params)
     alone, _ = tx.update(gradients["conv"], tx.init(params["conv"]), params["conv"])
     assert_close(found, {"conv": alone, "scale": gradients["scale"]})
+    parted = optax.partition(
+        {"ours": tx, "theirs": optax.sgd(1.0)}, {"conv": "ours", "scale": "theirs"}
+    )
+    found, _ = parted.update(gradients, parted.init(params), params)
+    assert_close(found, {"conv": alone, "scale": -gradients["scale"]})
 
 
 @pytest.mark.parametrize(
@@ -576,19 +498,7 @@ def test_arguments_for_the_whole_tree_fit_a_masked_part_of_it(arguments):
     assert_close(found["conv"], whole["conv"])
 
 
-@every_kind
-def test_partitions_are_optimized_apart(factory):
-    params, gradients = some_params(), some_gradients()
-    tx = factory(0.1)
-    parted = optax.partition(
-        {"ours": tx, "theirs": optax.sgd(1.0)}, {"conv": "ours", "scale": "theirs"}
-    )
-    found, _ = parted.update(gradients, parted.init(params), params)
-    alone, _ = tx.update(gradients["conv"], tx.init(params["conv"]), params["conv"])
-    assert_close(found, {"conv": alone, "scale": -gradients["scale"]})
-
-
-@some_factories
+@pytest.mark.parametrize("factory", [lars, lamb])
 def test_four_mini_steps_are_one_of_their_mean(factory):
     params, each = some_params(), [some_gradients(seed) for seed in range(8)]
     tx = factory(0.1)
@@ -607,39 +517,7 @@ def test_four_mini_steps_are_one_of_their_mean(factory):
     assert_close(state.inner_opt_state, expected_state)
 
 
-@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
-def test_mini_steps_keep_the_type_of_the_state(pair):
-    params, gradients = (cast(some_params(), dtype) for dtype in pair)
-    accumulated = optax.MultiSteps(lars(0.1), 4)
-    state = accumulated.init(params)
-    with jax.numpy_dtype_promotion("standard"):  # MultiSteps needs it.
-        _, after = jax.eval_shape(accumulated.update, gradients, state, params)
-    assert avals(after.inner_opt_state) == avals(state.inner_opt_state)
-
-
-@some_factories
-def test_gradient_that_is_nan_leaves_the_state_alone(factory):
-    params, gradients = some_params(), some_gradients()
-    tx = optax.apply_if_finite(factory(0.1), 3)
-    step = jax.jit(tx.update)
-    _, before = step(gradients, tx.init(params), params)
-    gradients["conv"]["bias"] = gradients["conv"]["bias"].at[1].set(jnp.nan)
-    updates, after = step(gradients, before, params)
-    assert_close(updates, optax.tree.zeros_like(params))
-    assert_close(after.inner_state, before.inner_state)
-
-
 # Transformations of JAX
-
-
-@some_factories
-def test_ensemble_under_vmap_equals_its_members(factory):
-    tx = factory(0.1)
-    members = [(some_gradients(s), some_gradients(s + 10)) for s in range(3)]
-    params, gradients = jax.tree.map(lambda *x: jnp.stack(x), *members)
-    found = jax.vmap(tx.update)(gradients, jax.vmap(tx.init)(params), params)
-    each = [tx.update(g, tx.init(p), p) for p, g in members]
-    assert_close(found, jax.tree.map(lambda *x: jnp.stack(x), *each))
 
 
 WRAPPERS = {
@@ -651,9 +529,8 @@ WRAPPERS = {
 
 
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
-@pytest.mark.parametrize("name", ["inside", "outside"])
-def test_parameters_and_state_may_be_donated(name, wrap):
-    tx, params = wrap(FACTORIES[name](0.1)), some_params()
+def test_parameters_and_state_may_be_donated(wrap):
+    tx, params = wrap(lars(0.1)), some_params()
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def step(params, state, gradients):
@@ -745,11 +622,15 @@ def test_parameter_without_gradient_is_left_alone(factory):
     params, gradients = some_params(), some_gradients()
     tx = factory(0.1)
     rest = {"conv": gradients["conv"], "scale": None}
-    updates, state = tx.update(rest, tx.init(params), params)
-    assert updates["scale"] is None
-    assert avals(state) == avals(tx.init(params))
-    expected, _ = tx.update(gradients, tx.init(params), params)
-    assert_close(updates["conv"], expected["conv"])
+    found, wanted = tx.init(params), tx.init(params)
+    for _ in range(2):
+        updates, found = tx.update(rest, found, params)
+        expected, wanted = tx.update(gradients, wanted, params)
+        assert updates["scale"] is None
+        assert avals(found) == avals(wanted)
+        assert_close(updates["conv"], expected["conv"])
+    if found.trust_ratio is not None:
+        assert found.trust_ratio["scale"] == 0
 
 
 @every_factory_of_ours
@@ -778,9 +659,8 @@ def plainly(tx, params, gradients, steps=2):
     return params
 
 
-@some_factories
-def test_train_state_of_flax(factory):
-    tx, params, gradients = factory(0.1), some_params(), some_gradients()
+def test_train_state_of_flax():
+    tx, params, gradients = lars(0.1), some_params(), some_gradients()
     state = TrainState.create(apply_fn=lambda x: x, params=params, tx=tx)
     for _ in range(2):
         state = state.apply_gradients(grads=gradients)
@@ -797,19 +677,19 @@ def rows_of_matrices(params):
 
 
 @pytest.mark.parametrize(
-    "make",
+    "tx",
     [
-        lars,
-        lamb,
-        functools.partial(lars, trust_ratio_mask=exclude(BIAS_AND_NORM)),
-        functools.partial(lars, layer_groups=group_by_module),
-        functools.partial(lars, stacked_axes=rows_of_matrices),
+        lamb(0.1),
+        lars(
+            0.1,
+            trust_ratio_mask=exclude(BIAS_AND_NORM),
+            layer_groups=group_by_module,
+            stacked_axes=rows_of_matrices,
+        ),
     ],
-    ids=["lars", "lamb", "mask", "groups", "stacked"],
 )
-def test_optimizer_of_nnx(make):
+def test_optimizer_of_nnx(tx):
     (kernel, bias), (kernel_gradient, bias_gradient) = kernel_and_bias()
-    tx = make(0.1)
     model = Dense(kernel, bias)
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
 
@@ -832,9 +712,9 @@ def test_optimizer_of_nnx(make):
 # Checkpoints
 
 
-@pytest.mark.parametrize("name", ["inside", "outside", "lamb", "recorded"])
-def test_state_is_restored_from_a_checkpoint_bit_by_bit(name, tmp_path):
-    tx, params = FACTORIES[name](0.1), some_params()
+@pytest.mark.parametrize("factory", [lars, lamb])
+def test_state_is_restored_from_a_checkpoint_bit_by_bit(factory, tmp_path):
+    tx, params = factory(0.1), some_params()
     _, state = tx.update(some_gradients(), tx.init(params), params)
     checkpoints = Checkpoints(tmp_path, best="top1")
     checkpoints.save(1, state, {"top1": 0.5})
@@ -843,18 +723,3 @@ def test_state_is_restored_from_a_checkpoint_bit_by_bit(name, tmp_path):
     checkpoints.close()
     assert jax.tree.structure(restored) == jax.tree.structure(state)
     jax.tree.map(np.testing.assert_array_equal, restored, state)
-
-
-def test_state_of_a_constant_rate_is_restored_for_a_schedule(tmp_path):
-    params, gradients = some_params(), some_gradients()
-    constant = lars(0.1)
-    _, state = constant.update(gradients, constant.init(params), params)
-    checkpoints = Checkpoints(tmp_path, best="top1")
-    checkpoints.save(1, state, {"top1": 0.5})
-    checkpoints.wait()
-    scheduled = lars(lambda count: jnp.where(count == 1, 0.1, 0.0))
-    restored = checkpoints.restore(1, like=scheduled.init(params))
-    checkpoints.close()
-    found, _ = scheduled.update(gradients, restored, params)
-    expected, _ = constant.update(gradients, state, params)
-    assert_close(found, expected)

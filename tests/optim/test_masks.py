@@ -19,16 +19,11 @@ PARAMS = {
 }
 
 
-def test_names_are_slash_joined_in_leaf_order():
+def test_names_are_slash_joined_in_leaf_order_through_lists_and_tuples():
     names = ("bn1/bias", "bn1/scale", "conv1/bias", "conv1/kernel")
     assert leaf_names(PARAMS) == names
-
-
-def test_names_reach_through_lists_and_tuples():
-    assert leaf_names({"blocks": [jnp.ones(1), (jnp.ones(1),)]}) == (
-        "blocks/0",
-        "blocks/1/0",
-    )
+    nested = {"blocks": [jnp.ones(1), (jnp.ones(1),)]}
+    assert leaf_names(nested) == ("blocks/0", "blocks/1/0")
 
 
 def test_exclude_leaves_kernels_alone():

@@ -37,40 +37,42 @@ def stepped(tx, w, g):
     return tx.update(g, tx.init(w), w)
 
 
-def assert_right_at(sizes, scaled, beta):
-    """Compare norms, ratios and updates with weights or gradient of such norms."""
-    tx = scale_by_lars(ETA, beta)
+def assert_right_at(sizes):
+    """Compare norms, ratios and updates with weights and gradients of such norms."""
+    tx = scale_by_lars(ETA, 0.1)
     step = jax.jit(tx.update)
     w_of_one, g_of_one = directions()
-    for size in sizes:
-        w = np.float32(w_of_one * (size if scaled != "gradient" else 1.0))
-        g = np.float32(g_of_one * (size if scaled != "weights" else 1.0))
+    pairs = [
+        *((x, 1.0) for x in sizes),
+        *((1.0, x) for x in sizes),
+        *((x, x) for x in sizes),
+    ]
+    for of_w, of_g in pairs:
+        w, g = np.float32(w_of_one * of_w), np.float32(g_of_one * of_g)
         update, state = step(jnp.asarray(g), tx.init(w), jnp.asarray(w))
-        ratio = ETA * norm(w) / (norm(g) + beta * norm(w))
-        expected = ratio * (np.float64(g) + beta * np.float64(w))
+        ratio = ETA * norm(w) / (norm(g) + 0.1 * norm(w))
+        expected = ratio * (np.float64(g) + 0.1 * np.float64(w))
         found = [norms[0] for norms in map(np.asarray, state[1:4])]
-        np.testing.assert_allclose(
-            found, [norm(w), norm(g), ratio], rtol=1e-6, err_msg=f"at {size:g}"
-        )
+        at = f"at {of_w:g}, {of_g:g}"
+        wanted = [norm(w), norm(g), ratio]
+        np.testing.assert_allclose(found, wanted, rtol=1e-6, err_msg=at)
         error = np.abs(np.float64(update) - expected).max()
-        assert error <= 1e-6 * np.abs(expected).max(), f"at {size:g}"
-
-
-both_decays = pytest.mark.parametrize("beta", [0.0, 0.1])
-each_scaled = pytest.mark.parametrize("scaled", ["weights", "gradient", "both"])
+        assert error <= 1e-6 * np.abs(expected).max(), at
 
 
 @far
-@each_scaled
-@both_decays
-def test_a_norm_of_any_decade_is_right_to_six_digits(scaled, beta):
-    assert_right_at(DECADES, scaled, beta)
+def test_a_norm_of_any_decade_is_right_to_six_digits():
+    assert_right_at(DECADES)
+
+
+def test_a_plain_norm_is_right_from_1e_14_to_1e18():
+    assert_right_at([d for d in DECADES if 1e-15 < d < 2e18])
 
 
 @far
 @pytest.mark.parametrize("shape", [(), (1, 1)])
 def test_a_leaf_of_one_entry_has_its_norm_at_any_decade(shape):
-    sizes = {f"{size:g}": size for size in [0.0, *DECADES]}
+    sizes = {f"{size:g}": size for size in [0.0, *DECADES[::10]]}
     w = {name: jnp.full(shape, size, jnp.float32) for name, size in sizes.items()}
     tx = scale_by_lars(ETA)
     _, state = jax.jit(tx.update)(w, tx.init(w), w)
@@ -80,15 +82,9 @@ def test_a_leaf_of_one_entry_has_its_norm_at_any_decade(shape):
         np.testing.assert_allclose(ratios[name], ETA if size else 1.0)
 
 
-@each_scaled
-@both_decays
-def test_a_plain_norm_is_right_from_1e_14_to_1e18(scaled, beta):
-    assert_right_at([d for d in DECADES if 1e-15 < d < 2e18], scaled, beta)
-
-
 @far
 @pytest.mark.parametrize("variant", ["optax", "simclr_popular"])
-@pytest.mark.parametrize("size", [1e-30, 1e-20, 1e20, 1e30])
+@pytest.mark.parametrize("size", [1e-30, 1e30])
 def test_denominators_that_are_norms_of_sums_keep_their_range(variant, size):
     w, g = np.asarray(directions(), np.float32)
     g *= np.float32(size)
@@ -105,22 +101,16 @@ EDGES = [0.0, 1e-38, 1e-19, 1.0, 1e19, 1e38]
 @each_form
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_no_finite_gradient_or_weight_gives_a_step_that_is_not(variant, form):
-    pairs = {f"{a:g} {b:g}": (a, b) for a in EDGES for b in EDGES}
-    w = {name: jnp.full(10, a, jnp.float32) for name, (a, _) in pairs.items()}
-    g = {name: jnp.full(10, b, jnp.float32) for name, (_, b) in pairs.items()}
-
-    @jax.jit
-    def step(beta, w, g):
-        # Without momentum, which multiplies a ratio by gradients of other steps.
-        return stepped(lars(0.9, beta, variant=variant, momentum=None), w, g)
-
+    # Each a layer of a stacked leaf.
+    pairs = np.array([(a, b) for a in EDGES for b in EDGES], np.float32)
+    w, g = (jnp.broadcast_to(column[:, None], (36, 10)) for column in pairs.T)
     for beta in (0.0, 0.1):
+        # Without momentum, which multiplies a ratio by gradients of other steps.
+        tx = lars(0.9, beta, variant=variant, momentum=None, stacked_axes=0)
         with form():
-            updates, state = step(beta, w, g)
-        updates, ratios = jax.device_get((updates, state.trust_ratio))
-        for name in pairs:
-            assert np.isfinite(ratios[name]), name
-            assert np.isfinite(updates[name]).all(), name
+            updates, state = stepped(tx, w, g)
+        rows = np.concatenate([updates, np.asarray(state.trust_ratio)[:, None]], axis=1)
+        assert np.isfinite(rows).all(), pairs[~np.isfinite(rows).all(axis=1)]
 
 
 def test_leaf_beyond_the_range_of_a_plain_norm_stands_still_or_is_taken_for_zero():
@@ -147,14 +137,23 @@ def test_plain_norm_that_lost_most_of_its_squares_is_none():
 
 @each_form
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_nan_beside_what_overflows_is_nan_for_its_whole_leaf(variant, form):
+def test_what_is_not_finite_stays_in_its_leaf(variant, form):
     huge, nan = jnp.full(3, 1e25), jnp.array([1e25, jnp.nan, 1.0])
-    w = {"weights": nan, "gradient": huge, "both": nan}
-    g = {"weights": huge, "gradient": nan, "both": nan}
+    fine, one = jnp.array([1.0, 2.0, 3.0]), jnp.ones(3)
+    w = {"good": one, "inf": one, "minus inf": one, "nan": one}
+    g = {"good": fine, "inf": fine.at[1].set(jnp.inf), "nan": fine.at[1].set(jnp.nan)}
+    g["minus inf"] = -g["inf"]
+    # NaN beside what overflows.
+    w |= {"nan weights": nan, "nan gradient": huge, "nan both": nan}
+    g |= {"nan weights": huge, "nan gradient": nan, "nan both": nan}
+    tx = lars(0.5, 0.1, variant=variant)
     with form():
-        updates, _ = stepped(lars(0.5, 0.1, variant=variant), w, g)
-    for name in ("weights", "gradient", "both"):
-        assert jnp.all(jnp.isnan(updates[name])), name
+        update, _ = stepped(tx, w, g)
+        alone, _ = stepped(tx, one, fine)
+    np.testing.assert_array_equal(update.pop("good"), alone)
+    for name, leaf in update.items():
+        assert not jnp.all(jnp.isfinite(leaf)), name
+        assert jnp.all(jnp.isnan(leaf)) or not name.startswith("nan"), name
 
 
 @far
@@ -164,14 +163,6 @@ def test_one_huge_entry_does_not_freeze_its_leaf():
     update, state = stepped(scale_by_lars(ETA), w, g)
     np.testing.assert_allclose(state.gradient_norm, [1e20], rtol=1e-6)
     np.testing.assert_allclose(update, [5e-23, 5e-3, -5e-23], rtol=1e-6)
-
-
-@far
-def test_small_entries_count_beside_large_ones_as_far_as_float32_carries():
-    # A hundred entries of 1e19 weigh as much together as the one of 1e20.
-    g = jnp.concatenate([jnp.full(100, 1e19), jnp.full(1, 1e20)])
-    _, state = stepped(scale_by_lars(ETA), jnp.ones(101), g)
-    np.testing.assert_allclose(state.gradient_norm, [2**0.5 * 1e20], rtol=1e-6)
 
 
 @each_form
@@ -195,6 +186,16 @@ def test_slices_of_one_leaf_keep_their_own_range():
     tx = scale_by_lars(ETA, stacked_axes=0)
     _, state = stepped(tx, jnp.ones((4, 2)), g)
     np.testing.assert_allclose(state.gradient_norm, [5e25, 5e-25, 5, 0], rtol=1e-6)
+
+
+@far
+@pytest.mark.parametrize("shape", [(4, 1), (4,), (4, 1, 1)])
+def test_slices_of_one_entry_keep_their_own_range(shape):
+    # XLA rewrites the square of a scaled scalar so that it overflows.
+    g = jnp.array([3e25, -3e-25, -3.0, 0.0]).reshape(shape)
+    tx = scale_by_lars(ETA, stacked_axes=0)
+    _, state = stepped(tx, jnp.ones(shape), g)
+    np.testing.assert_allclose(state.gradient_norm, [3e25, 3e-25, 3, 0], rtol=1e-6)
 
 
 @far
@@ -245,39 +246,13 @@ def test_float64_leaf_is_measured_in_float64():
         np.testing.assert_allclose(update, expected, rtol=1e-7)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_leaves_of_zeros_take_a_finite_step(variant):
-    zero, one = jnp.zeros(3), jnp.ones(3)
-    w = {"neither": zero, "no weights": zero, "no gradient": one}
-    g = {"neither": zero, "no weights": one, "no gradient": zero}
-    found = stepped(lars(0.5, 0.1, variant=variant), w, g)
-    assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(found))
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_what_is_not_finite_stays_in_its_leaf(variant):
-    poisons = {"inf": jnp.inf, "minus inf": -jnp.inf, "nan": jnp.nan}
-    fine = jnp.array([1.0, 2.0, 3.0])
-    w = {name: jnp.ones(3) for name in [*poisons, "good"]}
-    g = {name: fine.at[1].set(poison) for name, poison in poisons.items()}
-    tx = lars(0.5, 0.1, variant=variant)
-    update, _ = stepped(tx, w, g | {"good": fine})
-    alone, _ = stepped(tx, w["good"], fine)
-    np.testing.assert_array_equal(update["good"], alone)
-    assert not any(jnp.all(jnp.isfinite(update[name])) for name in poisons)
-
-
-def test_infinite_entry_stops_its_leaf_and_shows_itself():
-    # The norm is infinite and the ratio zero; zero times infinity is NaN.
+def test_infinite_entry_stops_its_leaf_and_a_nan_makes_all_of_it_nan():
+    # An infinite norm has ratio zero; zero times infinity is NaN.
     g = jnp.array([1.0, jnp.inf, 2.0])
     update, state = stepped(scale_by_lars(ETA), jnp.ones(3), g)
     np.testing.assert_array_equal(update, [0.0, jnp.nan, 0.0])
     np.testing.assert_array_equal(state.gradient_norm, [jnp.inf])
-
-
-def test_nan_entry_makes_its_whole_leaf_nan():
-    g = jnp.array([1.0, jnp.nan, 2.0])
-    update, _ = stepped(scale_by_lars(ETA), jnp.ones(3), g)
+    update, _ = stepped(scale_by_lars(ETA), jnp.ones(3), g.at[1].set(jnp.nan))
     np.testing.assert_array_equal(update, [jnp.nan] * 3)
 
 
@@ -320,13 +295,15 @@ def test_complex_leaf_is_measured_by_its_magnitudes(size):
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@pytest.mark.parametrize("size", [1.0, 0.0, 1e25])
-def test_narrow_leaves_take_the_same_step_in_x64_mode(dtype, size):
+def test_narrow_leaves_take_the_same_step_in_x64_mode(dtype):
     tx = lars(0.5, 0.1)
 
     def step():
         w = {"k": jnp.ones((2, 3), dtype), "b": jnp.ones(3, dtype)}
-        g = jax.tree.map(lambda x: x * jnp.asarray(size, dtype), w)
+        w = dict.fromkeys(("one", "zero", "huge"), w)
+        sizes = [jnp.asarray(size, dtype) for size in (1.0, 0.0, 1e25)]
+        scaled = zip(w, sizes, strict=True)
+        g = {k: {n: x * size for n, x in w[k].items()} for k, size in scaled}
         return jax.jit(tx.update)(g, tx.init(w), w)
 
     expected = step()
@@ -341,15 +318,17 @@ def test_both_forms_have_the_same_derivatives_and_map_alike():
     w = {"kernel": jnp.array([[3.0, -4.0]] * 2), "a": jnp.ones(3), "b": jnp.zeros(3)}
     g = jax.tree.map(lambda x: jnp.cos(x), w)
 
-    def moved(w, g):
-        updates: Any = stepped(scale_by_lars(ETA, 0.1), w, g)[0]
-        return sum(jnp.sum(jnp.sin(1e3 * leaf)) for leaf in updates.values())
+    def derivatives(w, g):
+        def moved(w, g):
+            updates: Any = stepped(scale_by_lars(ETA, 0.1), w, g)[0]
+            return sum(jnp.sum(jnp.sin(1e3 * leaf)) for leaf in updates.values())
 
-    slopes = jax.grad(moved, argnums=(0, 1))
-    twice = jax.tree.map(lambda x: jnp.stack([x, x + x]), (w, g))
-    plain = slopes(w, g), jax.vmap(moved)(*twice)
+        twice = jax.tree.map(lambda x: jnp.stack([x, x + x]), (w, g))
+        return jax.grad(moved, argnums=(0, 1))(w, g), jax.vmap(moved)(*twice)
+
+    plain = jax.jit(derivatives)(w, g)
     with accelerated():
-        scaled = slopes(w, g), jax.vmap(moved)(*twice)
+        scaled = jax.jit(lambda w, g: derivatives(w, g))(w, g)
     for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(scaled), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
         assert jnp.any(a != 0)

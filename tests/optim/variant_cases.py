@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,10 +46,7 @@ ONE_ZERO_IN_FOUR = (1.0, 1.0, 1.0, 0.0)
 BY_TURNS = (1.0, 1.0, 1e12, 1.0, 1e-12, 1.0, 0.0, 1.0, 1e25, 1.0, 1e-25)
 
 CASES: Mapping[str, Case] = {
-    "decay 0": Case(weight_decay=0.0),
-    "decay 0.05": Case(),
     "decay 0.5": Case(weight_decay=0.5),
-    "nesterov": Case(nesterov=True),
     "momentum 0": Case(momentum=0.0),
     "zero steps": Case(sizes=ONE_ZERO_IN_FOUR),
     "zero steps, decay 0": Case(weight_decay=0.0, sizes=ONE_ZERO_IN_FOUR),
@@ -59,13 +55,10 @@ CASES: Mapping[str, Case] = {
     "1e-3, decay 0": Case(weight_decay=0.0, sizes=(1e-3,)),
     "1e12": Case(sizes=(1e12,)),
     "1e-12": Case(sizes=(1e-12,)),
-    "1e25": Case(sizes=(1e25,)),
-    "1e-25": Case(sizes=(1e-25,)),
     "1e25, decay 0": Case(weight_decay=0.0, sizes=(1e25,)),
-    "1e-25, decay 0": Case(weight_decay=0.0, sizes=(1e-25,)),
+    "1e-25": Case(sizes=(1e-25,)),
     "by turns": Case(sizes=BY_TURNS),
     "by turns, nesterov": Case(nesterov=True, sizes=BY_TURNS),
-    "by turns, momentum 0": Case(momentum=0.0, sizes=BY_TURNS),
 }
 
 UNADAPTED = frozenset({"excluded", "excluded_zero", "unadapted"})
@@ -129,17 +122,18 @@ def run(variant: str, case: Case, dtype: type[np.floating]) -> Run:
             for tree in (some_weights(), some_gradients(case.sizes))
         )
         decay, rates = jnp.asarray(case.weight_decay, dtype), jnp.asarray(RATES, dtype)
-        settings = (variant, case.momentum, case.nesterov, far)
-        found = _trajectory(weights, gradients, rates, decay, *settings)
+        momentum = jnp.asarray(case.momentum, dtype)
+        settings = (variant, case.nesterov, far)
+        found = _trajectory(weights, gradients, rates, decay, momentum, *settings)
     before, updates, rows = jax.tree.map(lambda x: np.asarray(x, np.float64), found)
     names = sorted(weights)
     columns = {name: rows[:, i] for i, name in enumerate(names)}
     return Run(dtype, before, updates, columns)
 
 
-# Decay, rates and gradients are traced, so that many cases share one compilation.
-@partial(jax.jit, static_argnums=(4, 5, 6, 7))
-def _trajectory(weights, gradients, rates, decay, variant, momentum, nesterov, far):
+# All numbers are traced, so that many cases share one compilation.
+@partial(jax.jit, static_argnums=(5, 6, 7))
+def _trajectory(weights, gradients, rates, decay, momentum, variant, nesterov, far):
     del far  # What is traced, and so a part of the key.
     tx = lars(
         lambda count: rates[count],
@@ -163,14 +157,14 @@ def _trajectory(weights, gradients, rates, decay, variant, momentum, nesterov, f
     return jax.lax.scan(step, (weights, tx.init(weights)), gradients)[1]
 
 
-def expected(variant: str, case: Case, beside: Run | None = None) -> dict[str, Any]:
-    """Return the steps that the oracle takes, as lists of `Taken` by leaf.
+def expected(variant: str, case: Case, beside: Run) -> dict[str, list[Taken]]:
+    """Return the steps that the oracle takes beside a run, by leaf.
 
-    Beside a run, it looks at the weights of that run before every step and not at its
-    own, and rounds its settings as that run does: what is left is the rounding of the
-    arithmetic, where 0.9 as float32 raised to the power of thirty is 1e-6 off.
+    It looks at the weights of the run before every step and not at its own, and rounds
+    its settings as the run does: what is left is the rounding of the arithmetic, where
+    0.9 as float32 raised to the power of thirty is 1e-6 off.
     """
-    given = np.float64 if beside is None else beside.dtype
+    given = beside.dtype
     weights = some_weights()
     oracle = Oracle(
         variant,
@@ -185,31 +179,11 @@ def expected(variant: str, case: Case, beside: Run | None = None) -> dict[str, A
     gradients = some_gradients(case.sizes)
     steps: dict[str, list[Taken]] = {name: [] for name in weights}
     for t in range(STEPS):
-        if beside is not None:
-            oracle.weights = {name: w[t] for name, w in beside.weights.items()}
+        oracle.weights = {name: w[t] for name, w in beside.weights.items()}
         at_hand = {name: g[t] for name, g in gradients.items()}
         for name, taken in oracle.step(float(RATES[t]), at_hand).items():
             steps[name].append(taken)
     return steps
-
-
-def relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
-    """Return the largest error over the largest wanted magnitude; 0 for 0 of 0."""
-    error, size = np.abs(found - wanted).max(), np.abs(wanted).max()
-    if error == 0:
-        return 0.0
-    return float(error / size) if size else float("inf")
-
-
-def movement_errors(
-    found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]
-) -> dict[str, float]:
-    """Return the relative error of each leaf's accumulated movement."""
-    # Sums of updates, since rounding a weight hides what rounding a step does.
-    return {
-        name: relative_error(found[name].sum(axis=0), steps.sum(axis=0))
-        for name, steps in wanted.items()
-    }
 
 
 def step_errors(

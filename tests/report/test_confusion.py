@@ -6,7 +6,6 @@ from matplotlib.colors import to_hex
 
 from lars_jax.errors import InputError
 from lars_jax.report import confusion_figure
-from lars_jax.report.html import inline_svg
 from lars_jax.report.style import PALETTE
 from tests.report.support import drawn
 
@@ -51,19 +50,15 @@ def test_many_cells_have_no_numbers(size, numbered):
     assert bool(numbers(figure_of(np.eye(size)))) is numbered
 
 
-def test_generators_and_classes_need_not_be_as_many():
-    shares = np.full((3, 5), 0.2)
-    figure = figure_of(shares, column_names=["a", "b", "c", "d", "e"])
+@pytest.mark.parametrize("rows", [["cat", "dog", "eel"], None])
+def test_rows_and_columns_need_not_be_as_many_and_may_have_names(rows):
+    figure = figure_of(np.full((3, 5), 0.2), row_names=rows, column_names=[*"abcde"])
     axes = figure.axes[0]
+    ticks = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert ticks == (rows or ["0", "1", "2"])
     assert [tick.get_text() for tick in axes.get_xticklabels()] == [*"abcde"]
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["0", "1", "2"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("named", "generator")
     assert len(numbers(figure)) == 15
-
-
-def test_rows_may_have_names():
-    axes = figure_of(np.eye(2), row_names=["cat", "dog"]).axes[0]
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["cat", "dog"]
 
 
 def test_generator_without_samples_is_blank():
@@ -80,27 +75,19 @@ def test_generator_without_samples_is_blank():
     ("shape", "names"),
     [
         ((2, 2), None),
-        ((10, 10), None),
         ((50, 50), None),
         ((8, 10), [f"automobile {number}" for number in range(10)]),
-        ((10, 2), None),
     ],
 )
 def test_nothing_is_cut_off(shape, names):
-    for title in ("", "Which generator the classifier names"):
-        matrix = np.full(shape, 1 / shape[1])
-        figure = figure_of(matrix, title=title, column_names=names)
-        figure.draw_without_rendering()
-        box, whole = figure.get_tightbbox(), figure.get_size_inches()
-        assert box.x0 >= 0
-        assert box.y0 >= 0
-        assert box.x1 <= whole[0]
-        assert box.y1 <= whole[1]
-
-
-def test_same_matrix_gives_the_same_drawing():
-    one, other = (inline_svg(figure_of(np.eye(3)), "a", "") for _ in range(2))
-    assert one == other
+    title = "Which generator the classifier names"
+    figure = figure_of(np.full(shape, 1 / shape[1]), title=title, column_names=names)
+    figure.draw_without_rendering()
+    box, whole = figure.get_tightbbox(), figure.get_size_inches()
+    assert box.x0 >= 0
+    assert box.y0 >= 0
+    assert box.x1 <= whole[0]
+    assert box.y1 <= whole[1]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from lars_jax.errors import InputError
 from lars_jax.report import Curve, Picture, confusion_figure, write_report
 from lars_jax.report.images import image_uri
+from lars_jax.report.page import measured, plain
 from tests.report.support import (
     Page,
     evaluation,
@@ -164,12 +165,9 @@ def test_identifiers_are_unique_in_the_page(source):
     assert len(found) == len(set(found)) > 10
 
 
-@pytest.mark.parametrize(("parts", "expected"), [(RUN, "run"), (GAME, "played")])
-def test_same_run_gives_the_same_bytes_from_any_iterable(
-    tmp_path, parts, expected, request
-):
-    again = {**parts, "metrics": iter(parts["metrics"])}
-    assert report(tmp_path, **again) == request.getfixturevalue(expected)
+def test_same_run_gives_the_same_bytes_from_any_iterable(tmp_path, run):
+    again = {part: iter(RUN[part]) for part in ("metrics", "layers")}
+    assert report(tmp_path, **{**RUN, **again}) == run
 
 
 def test_text_of_the_run_is_never_markup(tmp_path):
@@ -203,28 +201,18 @@ def test_only_what_was_logged_is_drawn(tmp_path):
     page = Page(report(tmp_path, metrics=rows, curves=own))
     assert page.tags["svg"] == 1
     assert "Depth" in page.texts
-    page = Page(report(tmp_path, metrics=training(1)))
-    assert "Loss" in page.texts
-    assert "evaluation" not in page.texts
 
 
 def test_run_that_has_not_begun_is_reported(tmp_path):
-    page = Page(report(tmp_path, layers=[]))
-    assert "No step has been logged." in page.texts
-    assert "This run recorded no layers." in page.texts
-    for tag in ("svg", "img", "dl", "table"):
-        assert page.tags[tag] == 0
+    for nothing in ([], [{"step": 1, "layers": {}}]):
+        page = Page(report(tmp_path, layers=nothing))
+        assert "No step has been logged." in page.texts
+        assert "This run recorded no layers." in page.texts
+        for tag in ("svg", "img", "dl", "table"):
+            assert page.tags[tag] == 0
 
 
-def test_run_that_diverged_is_announced(tmp_path, source):
-    metrics = [*training(3), {"step": 4, "train/loss": float("nan")}]
-    page = Page(report(tmp_path, metrics=metrics))
-    words = "This run diverged: at step 4 the loss of the training is not finite."
-    assert words in page.texts
-    assert "diverged" not in Page(source).text
-
-
-def test_values_that_are_not_finite_are_told_and_break_nothing(tmp_path):
+def test_values_that_are_not_finite_are_told_and_break_nothing(tmp_path, played):
     rows = [*game(3), measures(3)]
     rows[1]["classifier_loss"] = float("nan")
     for name in ("eval/wasserstein", "eval/purity", "eval/modes", "floor/wasserstein"):
@@ -234,6 +222,7 @@ def test_values_that_are_not_finite_are_told_and_break_nothing(tmp_path):
     words = "This run diverged: at step 2 the loss of the classifier is not finite."
     assert words in page.texts
     assert page.tags["svg"] == 5
+    assert "diverged" not in Page(played).text
 
 
 def test_norms_of_the_first_and_the_last_record_are_told(run):
@@ -272,18 +261,16 @@ def test_record_from_before_effective_rates_is_shown_without_them(tmp_path):
     assert page.texts[start + 4 : start + 6] == ["0.500", "400"]
 
 
-def test_excluded_layers_are_counted_keep_their_norms_and_are_not_drawn(tmp_path):
-    page = Page(report(tmp_path, layers=[layers(1, {"a": 0.1, "b": 0.2, "c": 1.0})]))
+def test_single_record_is_told_once_and_excluded_layers_are_counted(tmp_path):
+    row = layers(4, {"a": 0.1, "b": 0.2, "c": 1.0})
+    for norms in row["layers"].values():
+        norms["effective_rate"] = 0.0
+    row["layers"]["a"]["gradient_norm"] = 0.0
+    page = Page(report(tmp_path, layers=[row]))
     assert "Left out: 1 of 3 that are not adapted." in page.text
     # In the table; were it drawn, it would be named beside the lines.
     assert page.texts.count("c") == 1
-    assert page.texts.count("a") == 4
-
-
-def test_single_record_is_told_once_and_may_have_rates_and_gradients_of_zero(tmp_path):
-    row = layers(4, {"a": 0.5})
-    row["layers"]["a"] |= {"effective_rate": 0.0, "gradient_norm": 0.0}
-    page = Page(report(tmp_path, layers=[row]))
+    assert page.texts.count("a") == 3
     assert page.texts.count("‖w‖") == 1
     assert "step 4" in page.texts
     assert not any("Effective rate" in text for text in page.texts)
@@ -300,11 +287,6 @@ def test_sgd_shows_norms_but_no_map_of_ratios(tmp_path):
         assert "‖w‖" in page.texts
 
 
-def test_run_without_layers_says_so(tmp_path):
-    page = Page(report(tmp_path, layers=[{"step": 1, "layers": {}}]))
-    assert "recorded no layers" in page.text
-
-
 def test_hundreds_of_layers_are_folded_but_complete(tmp_path):
     names = resnet152()
     row = layers(1, dict.fromkeys(names, 1.0))
@@ -319,13 +301,11 @@ def test_nothing_wrong_is_said_and_what_is_unknown_is_not_called_so(tmp_path):
     assert "Nothing wrong" not in Page(report(tmp_path, mistakes=None)).text
 
 
-@pytest.mark.parametrize(
-    ("size", "kind"), [(8, "crisp"), (96, "crisp"), (97, "smooth")]
-)
-def test_small_images_stay_crisp(tmp_path, size, kind):
-    page = Page(report(tmp_path, mistakes=mistakes(1, size=size)))
-    assert ("img", "class", kind) in page.attributes
-    assert ("img", "alt", "0 taken for 1") in page.attributes
+def test_small_images_stay_crisp(tmp_path):
+    for size, kind in ((96, "crisp"), (97, "smooth")):
+        page = Page(report(tmp_path, mistakes=mistakes(1, size=size)))
+        assert ("img", "class", kind) in page.attributes
+        assert ("img", "alt", "0 taken for 1") in page.attributes
 
 
 def test_pictures_stand_in_their_order_with_their_pixels(tmp_path):
@@ -364,3 +344,43 @@ def test_report_that_cannot_be_drawn_leaves_the_one_before(tmp_path, parts, mess
     with pytest.raises((InputError, ValueError), match=message):
         report(tmp_path, **parts)
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == before
+
+
+def test_nested_settings_stand_under_the_path_of_their_section(tmp_path):
+    config = {"a": {"b": {"c": 1}, "d": 2}, "e": 3, "empty": {}}
+    texts = Page(report(tmp_path, config=config)).texts
+    assert texts[texts.index("Configuration") + 1 :] == [
+        *("e", "3", "empty", "{}", "a", "d", "2", "a.b", "c", "1")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (float("nan"), "–"),
+        (float("-inf"), "−∞"),
+        (0.0, "0"),
+        (-0.5, "-0.500"),
+        (1.867, "1.87"),
+        (999.4, "999"),
+        (999.9, "1,000"),
+        (2e7, "2.00e+07"),
+    ],
+)
+def test_measurements_have_three_digits(value, shown):
+    assert measured(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (False, "no"),
+        (np.bool_(True), "yes"),
+        (np.int64(60965224), "60,965,224"),
+        (np.float32(0.5), "0.5"),
+        ([], ""),
+        (("a", None), "a, none"),
+    ],
+)
+def test_settings_read_like_words(value, shown):
+    assert plain(value) == shown

@@ -8,9 +8,8 @@ from matplotlib.lines import Line2D
 
 from lars_jax.errors import InputError
 from lars_jax.report import Panel, evolution_figure
-from lars_jax.report.html import inline_svg
 from lars_jax.report.plane import HEIGHT, WIDTH
-from lars_jax.report.style import point_colour
+from lars_jax.report.style import inline_svg, point_colour
 from tests.report.support import Page, drawn
 
 REAL = np.array([[0.0, 2.0], [2.0, 0.0]])
@@ -83,7 +82,7 @@ def test_panels_stand_by_method_and_by_rising_step():
     assert found[0][1] > found[2][1]
 
 
-@pytest.mark.parametrize(("methods", "steps"), [(4, 5), (1, 1), (1, 8), (9, 2)])
+@pytest.mark.parametrize(("methods", "steps"), [(1, 1), (1, 8), (9, 1)])
 def test_panels_are_square_apart_and_within_the_figure(methods, steps):
     row = [panel(step) for step in range(steps)]
     figure = evolution_figure({f"m{i}": row for i in range(methods)}, REAL)
@@ -102,18 +101,13 @@ def test_panels_are_square_apart_and_within_the_figure(methods, steps):
         assert one[2] < other[0]
 
 
-def test_four_methods_at_five_steps_fit_seven_by_six_inches():
-    row = [panel(step) for step in range(5)]
-    width, height = evolution_figure(dict.fromkeys("abcd", row), REAL).get_size_inches()
-    assert width <= 7
-    assert height <= 6
-
-
 def test_no_letter_is_cut_off_and_none_covers_another():
     row = [panel(5_000 * step) for step in range(1, 6)]
     names = ("GAN", "Unrolled GAN", "D2GAN", "MGAN")
+    four = evolution_figure(dict.fromkeys(names, row), REAL)
+    assert (four.get_size_inches() <= (7, 6)).all()
     for figure in (
-        evolution_figure(dict.fromkeys(names, row), REAL),
+        four,
         evolution_figure({"MGAN": [panel(5_000, range(8))]}, REAL),
     ):
         figure.draw_without_rendering()
@@ -153,22 +147,16 @@ def test_key_shows_the_colours_of_the_generators(last, dots, words):
     assert shown == [point_colour(number) for number in range(dots)]
 
 
-@pytest.mark.parametrize("count", [512, 4096])
-def test_points_of_a_drawing_are_pixels_so_that_it_stays_small(count):
-    row = [ring(count)._replace(step=step) for step in range(5)]
-    svg = inline_svg(
-        evolution_figure(dict.fromkeys("abcd", row), ring(count).samples), "a", ""
-    )
-    assert Page(svg).tags["image"] == 20
-    # The points of the key are the only ones that are paths.
-    assert len(re.findall(r"<use ", svg)) < 30
-    assert len(svg) < 400_000
-
-
-def test_same_samples_give_the_same_drawing():
+def test_points_of_a_drawing_are_pixels_so_that_it_stays_small_and_the_same():
+    row = [ring(4096)._replace(step=step) for step in range(2)]
     one, other = (
-        inline_svg(evolution_figure({"MGAN": [ring(99)]}, REAL), "a", "") for _ in "ab"
+        inline_svg(evolution_figure({"MGAN": row}, ring(4096).samples), "a", "")
+        for _ in "ab"
     )
+    assert Page(one).tags["image"] == 2
+    # The points of the key are the only ones that are paths.
+    assert len(re.findall(r"<use ", one)) < 30
+    assert len(one) < 200_000
     assert one == other
 
 

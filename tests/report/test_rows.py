@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from lars_jax.report.rows import Series, band, layer_table, natural_key, series
+from lars_jax.report.rows import (
+    Series,
+    adapted,
+    band,
+    layer_series,
+    natural_key,
+    series,
+)
 
 
 def test_series_is_sorted_by_step_whatever_the_order_of_the_rows():
@@ -56,31 +63,29 @@ def test_one_spike_among_many_points_survives():
 def test_band_leaves_out_what_is_not_finite():
     step, *_ = band(Series(np.arange(4), np.array([1.0, np.nan, np.inf, 4.0])))
     assert step.tolist() == [0.0, 3.0]
-    assert len(band(Series(np.arange(2), np.full(2, np.nan)))[0]) == 0
+    assert band(Series(np.arange(2), np.full(2, np.nan))).shape == (4, 0)
 
 
-def test_layer_table_holds_every_layer_at_every_step():
+def test_layer_series_hold_every_layer_at_every_step():
     rows = [
         {"step": 5, "layers": {"b": {"weight_norm": 3.0}}},
         {"step": 1, "layers": {"a": {"weight_norm": 1.0}, "b": {"weight_norm": 2.0}}},
     ]
-    table = layer_table(rows, "weight_norm")
-    assert table.names == ("a", "b")
-    assert table.step.tolist() == [1, 5]
-    np.testing.assert_array_equal(table.value, [[1.0, np.nan], [2.0, 3.0]])
-
-
-def test_layer_table_of_no_rows_is_empty():
-    assert layer_table([], "weight_norm").value.shape == (0, 0)
+    steps, values = layer_series(rows, "weight_norm")
+    assert steps.tolist() == [1, 5]
+    assert list(values) == ["a", "b"]
+    np.testing.assert_array_equal([*values.values()], [[1.0, np.nan], [2.0, 3.0]])
+    assert layer_series([], "weight_norm")[1] == {}
 
 
 def test_adapted_layers_are_those_whose_ratio_is_not_always_one():
     ratios = {"a": 1.0, "b": 0.5, "broken": None}
     rows = [{"step": 1, "layers": {n: {"ratio": r} for n, r in ratios.items()}}]
-    table = layer_table(rows, "ratio")
-    assert table.take(table.adapted()).names == ("b", "broken")
-    assert table.take(table.adapted()).value[0].tolist() == [0.5]
-    assert not len(table.take([0, 2]).adapted())
+    _, ratios = layer_series(rows, "ratio")
+    assert list(adapted(ratios)) == ["b", "broken"]
+    assert adapted(ratios)["b"].tolist() == [0.5]
+    del ratios["b"]
+    assert adapted(ratios) == {}
 
 
 def test_names_are_sorted_as_people_count():

@@ -1,4 +1,5 @@
 import itertools
+import re
 import subprocess
 import sys
 from typing import Any
@@ -7,17 +8,19 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from lars_jax.report import confusion_figure
+from lars_jax.report import CURVES, confusion_figure, curve_figure
 from lars_jax.report.style import (
     PALETTE,
     POINTS,
     SERIES,
     gradation,
+    inline_svg,
     legend_above,
     log_axis,
     new_axes,
     point_colour,
 )
+from tests.report.support import Page, evaluation, training
 
 # Of constants: a change of colours asks for them, nothing else does.
 colours = pytest.mark.slow
@@ -129,9 +132,7 @@ def test_only_colours_of_the_palette_become_variables_each_its_own():
     assert not variables & {*POINTS, *gradation(256)}
 
 
-@pytest.mark.parametrize(
-    "names", [["a"], ["a", "b", "c", "d"], ["method number 9"] * 7]
-)
+@pytest.mark.parametrize("names", [["a", "b", "c", "d"], ["method number 9"] * 7])
 def test_legend_stands_within_the_figure_below_the_title_and_above_the_data(names):
     figure, axes = new_axes(4.6, 2.8, "KL")
     for name in names:
@@ -147,14 +148,15 @@ def test_legend_stands_within_the_figure_below_the_title_and_above_the_data(name
     assert title.get_window_extent().y1 <= figure.bbox.y1
 
 
-@pytest.mark.parametrize("low", [5e-5, 0.00977, 1.0])
-@pytest.mark.parametrize("span", [0.0, 1e-3, 0.2, 1.0, 1.9, 2.0, 6.0, 30.0])
-def test_logarithmic_scale_has_a_readable_number_of_marks(low, span):
-    _, axes = new_axes(4.0, 3.0, "")
-    axes.plot([1, 2], [low, low * 10**span])
-    log_axis(axes)
-    bottom, top = axes.get_ylim()
-    assert 2 <= sum(bottom <= mark <= top for mark in axes.get_yticks()) <= 9
+def test_logarithmic_scale_has_a_readable_number_of_marks():
+    spans = (0.0, 1e-3, 0.2, 1.0, 1.9, 2.0, 6.0, 30.0)
+    for low, span in itertools.product((5e-5, 0.00977), spans):
+        _, axes = new_axes(4.0, 3.0, "")
+        axes.plot([1, 2], [low, low * 10**span])
+        log_axis(axes)
+        bottom, top = axes.get_ylim()
+        marks = sum(bottom <= mark <= top for mark in axes.get_yticks())
+        assert 2 <= marks <= 9, (low, span)
 
 
 def test_style_does_not_depend_on_the_defaults_of_matplotlib():
@@ -179,3 +181,28 @@ def test_report_imports_lightly_and_leaves_pyplot_alone():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert found.stdout.splitlines() == ["[]", "True False"]
+
+
+def identifiers(svg: str) -> set[str]:
+    return set(re.findall(r'\bid="([^"]*)"', svg))
+
+
+def test_svg_is_one_element_that_names_nothing_outside_itself():
+    figure = curve_figure([*training(9), evaluation(9, 0.9)], CURVES[0])
+    svg, other = (inline_svg(figure, name, "a < b") for name in ("a", "b"))
+    page = Page(svg)
+    assert svg.startswith("<svg ")
+    assert svg.endswith("</svg>")
+    assert page.tags["svg"] == 1
+    assert {"Loss", "training", "evaluation", "step"} <= set(page.texts)
+    assert ("svg", "aria-label", "a < b") in page.attributes
+    assert "://" not in svg
+    references = re.findall(r'(?:href="|url\()([^")]*)', svg)
+    assert references
+    assert {reference[1:] for reference in references} <= identifiers(svg)
+    # Two figures may stand in one page.
+    assert not identifiers(svg) & identifiers(other)
+    # Colours are those of the page.
+    assert not [colour for colour in PALETTE.values() if colour.light in svg]
+    used = set(re.findall(r"var\(--(\w+)\)", svg))
+    assert {"blue", "orange", "muted"} <= used <= set(PALETTE)

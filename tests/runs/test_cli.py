@@ -10,7 +10,7 @@ import pytest
 from experiments.toy import TOY, Toy, main
 from lars_jax.errors import InputError
 from lars_jax.runs import Positive, Verb, cli
-from tests.runs.support import rows
+from tests.whole_runs import rows
 
 
 def add(experiment, words):

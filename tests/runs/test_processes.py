@@ -7,7 +7,8 @@ import time
 import pytest
 
 from benchmarks.common.processes import Local
-from tests.runs.support import last_state, rows
+from tests.runs.support import last_state
+from tests.whole_runs import rows
 
 RUN = ["train", "--rate", "0.999", "--steps", "2000", "--eval-every", "500"]
 RUN += ["--checkpoint-every", "250"]
@@ -75,3 +76,12 @@ def test_damaged_checkpoint_is_set_aside_by_all(two, tmp_path):
     assert "broken-checkpoint-2000" in local.said(0)
     assert rows(copy) == rows(two)
     assert last_state(copy) == last_state(two)
+
+
+def test_input_that_cannot_be_used_ends_all_with_its_line(two, tmp_path):
+    words = [*RUN, "--run-dir", str(shutil.copytree(two, tmp_path / "run"))]
+    local = Local(2, tmp_path, *words, module="experiments.toy")
+    local.end(2, 2)
+    for index in (0, 1):
+        assert "already holds this run" in local.said(index)
+        assert "Traceback" not in local.said(index)

@@ -1,6 +1,5 @@
 """A signal in any phase of a run saves it, and it then ends as it would have."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,8 +13,8 @@ from benchmarks.faults.phases import LONG, disturbed
 from experiments.toy import TOY, Toy, main
 from lars_jax.runs import cli
 from lars_jax.train.ahead import AheadOfTime
-from lars_jax.train.record import read_lines
-from tests.runs.support import RUN, last_state, rows
+from tests.runs.support import RUN, last_state
+from tests.whole_runs import one_device, rows, stopped
 
 ROOT = Path(__file__).parents[2]
 
@@ -104,7 +103,7 @@ def stuck(arguments: list[str], kind: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
         cwd=ROOT,
-        env=environment(),
+        env=one_device(),
         capture_output=True,
         text=True,
         timeout=LONG,
@@ -113,10 +112,6 @@ def stuck(arguments: list[str], kind: str) -> subprocess.CompletedProcess[str]:
 
 def main_of(program, words):
     return cli.main(replace(TOY, build=program), words)
-
-
-def environment():
-    return os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
 
 
 @pytest.mark.slow
@@ -132,7 +127,7 @@ class Twice(Toy):
 
     def fit(self, state, **options):
         for _ in range(2):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         time.sleep(LONG)
         return state, 0
 
@@ -148,27 +143,6 @@ TOTAL = 3000
 SLOW = ["train", "--rate", "0.999", "--devices", "1", "--steps", f"{TOTAL}"]
 SLOW += ["--eval-every", "1000", "--checkpoint-every", "200"]
 """Some seconds of work."""
-
-
-def run_and_signal(directory, step, number):
-    """Start a run, send it a signal once it has logged a step, return its end."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "experiments.toy", *SLOW, "--run-dir", str(directory)],
-        cwd=ROOT,
-        env=environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 240
-    while not any(
-        row["step"] >= step for row in read_lines(directory / "metrics.jsonl")
-    ):
-        assert process.poll() is None, process.stderr and process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=120)
-    return process.returncode, said
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +165,7 @@ def test_process_that_is_stopped_goes_on_bit_for_bit(
     straight, tmp_path, number, status
 ):
     directory = tmp_path / "run"
-    returned, said = run_and_signal(directory, 500, number)
+    returned, said = stopped(directory, 500, number, *SLOW, module="experiments.toy")
     assert returned == status, said
     assert "Traceback" not in said
     if number != signal.SIGKILL:

@@ -17,7 +17,8 @@ from lars_jax import InputError, TrainState, lars
 from lars_jax.runs import Experiment
 from lars_jax.runs.train import evaluate, export, load_config, restore, train
 from lars_jax.train.record import lock, read_json
-from tests.runs.support import RUN, kept, last_state, rows
+from tests.runs.support import RUN, kept, last_state
+from tests.whole_runs import rows
 
 
 def begun(directory: Path, experiment: Experiment[Config] = TOY, **changes):

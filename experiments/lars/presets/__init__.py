@@ -3,14 +3,8 @@
 A preset is a complete `Config` with the place it comes from and the result to expect.
 Names read network, batch, optimizer, then what sets the row apart:
 `alexnet_bn_8k_lars`, `alexnet_4k_sgd_lr0.05`, `alexnet_bn_32k_lars_150ep`.
-
-* `local`: digits and CIFAR-10, small enough for one machine; no published numbers.
-* `paper`: every row of every table and figure of You, Gitman and Ginsburg (2017). One
-  configuration has one name, so a row that the paper shows twice is listed once, with
-  both places under `reproduces`.
-* `mlperf`: the ten reference convergence points of MLPerf Training 2.0 for ResNet-50,
-  the learning rates that later practice settled on.
-* `controls`: ResNet-50 at 32,768 with LARS, Nesterov momentum and LAMB.
+One configuration has one name, so a row that the paper shows twice is listed once, with
+both places under `reproduces`.
 """
 
 from collections.abc import Mapping

@@ -1,12 +1,13 @@
 """What all ImageNet presets share."""
 
-from experiments.lars.config import Config, replace
+from experiments.lars.config import Config
+from lars_jax.train.config import replace_fields
 
 LARGEST_PART = 8192
 """Most of a batch that the authors' GPUs held at once; Section 5's note on 16K."""
 
 
-IMAGENET = replace(
+IMAGENET = replace_fields(
     Config(),
     dataset="imagenet2012",
     test_split="validation",
@@ -27,14 +28,14 @@ def with_batch(config: Config, batch: int) -> Config:
     of 8192. Ten rows of metrics are logged in an epoch, and at least one in 50 updates
     or in a shorter run.
 
-    >>> with_batch(replace(IMAGENET, network="resnet50"), 32768).model.bn_span
+    >>> with_batch(replace_fields(IMAGENET, network="resnet50"), 32768).model.bn_span
     8192
     """
     span = config.model.bn_span
     if span == "global" and config.model.has_batch_norm and batch > LARGEST_PART:
         span = LARGEST_PART
     log_every = min(50, config.steps or 50, max(1, 128_000 // batch))
-    return replace(config, global_batch=batch, bn_span=span, log_every=log_every)
+    return replace_fields(config, global_batch=batch, bn_span=span, log_every=log_every)
 
 
 def batch_name(batch: int) -> str:

@@ -12,18 +12,19 @@ on the held-out digits and of equals the lowest loss. Momentum and decay are tho
 `digits` for all three.
 """
 
-from experiments.lars.config import Config, replace
+from experiments.lars.config import Config
 from lars_jax.runs import Preset
+from lars_jax.train.config import replace_fields
 
 OWN = "this repository"
 HE = "https://arxiv.org/abs/1512.03385"
 UNPUBLISHED = "no published result"
 
-LARS = replace(Config(), optimizer="lars", excluded="bias_and_norm")
-DIGITS = replace(
+LARS = replace_fields(Config(), optimizer="lars", excluded="bias_and_norm")
+DIGITS = replace_fields(
     LARS, network="resnet8", weight_decay=5e-4, warmup_epochs=2.0, epochs=40.0
 )
-CIFAR10 = replace(
+CIFAR10 = replace_fields(
     LARS,
     dataset="cifar10",
     image_size=32,
@@ -33,16 +34,18 @@ CIFAR10 = replace(
     epochs=100.0,
     log_every=10,
 )
-RESNET20 = replace(CIFAR10, network="resnet20", weight_decay=1e-4)
-ALEXNET_BN = replace(CIFAR10, network="alexnet_bn", weight_decay=5e-4)
+RESNET20 = replace_fields(CIFAR10, network="resnet20", weight_decay=1e-4)
+ALEXNET_BN = replace_fields(CIFAR10, network="alexnet_bn", weight_decay=5e-4)
 
 
 def _digits(
-    name: str, question: str, note: str = "", **changes: object
+    name: str, question: str, batch: int, rate: float, note: str = "", **changes: object
 ) -> Preset[Config]:
     return Preset(
         name=name,
-        config=replace(DIGITS, **changes),
+        config=replace_fields(
+            DIGITS, global_batch=batch, learning_rate=rate, **changes
+        ),
         reproduces=question,
         expected=UNPUBLISHED,
         source=OWN,
@@ -54,7 +57,7 @@ def _digits(
 def _cifar10(network: str, base: Config, batch: int, rate: float) -> Preset[Config]:
     return Preset(
         name=f"cifar10_{network}_{batch}",
-        config=replace(base, global_batch=batch, learning_rate=rate),
+        config=replace_fields(base, global_batch=batch, learning_rate=rate),
         reproduces="Section 5's question on CIFAR-10: large batch, same epochs",
         expected=UNPUBLISHED,
         source=OWN,
@@ -63,7 +66,7 @@ def _cifar10(network: str, base: Config, batch: int, rate: float) -> Preset[Conf
 
 CONTROL = Preset(
     name="cifar10_resnet20_sgd_128",
-    config=replace(
+    config=replace_fields(
         RESNET20,
         optimizer="sgd",
         global_batch=128,
@@ -82,44 +85,33 @@ LOCAL: tuple[Preset, ...] = (
     _digits(
         "digits",
         "the quickstart: LARS, batch 256",
+        256,
+        8.0,
         "best of 1, 2, 4, 8 and 16",
-        global_batch=256,
-        learning_rate=8.0,
     ),
-    _digits(
-        "digits_1024",
-        "four times the batch of `digits`, same epochs",
-        global_batch=1024,
-        learning_rate=24.0,
-    ),
-    _digits(
-        "digits_sgd",
-        "`digits` without LARS",
-        optimizer="sgd",
-        global_batch=256,
-        learning_rate=0.1,
-    ),
+    _digits("digits_1024", "four times the batch of `digits`, same epochs", 1024, 24.0),
+    _digits("digits_sgd", "`digits` without LARS", 256, 0.1, optimizer="sgd"),
     _digits(
         "digits_nesterov",
         "`digits` with Nesterov momentum in place of LARS, tuned alike",
+        256,
+        0.4,
         "best of 0.05, 0.1, 0.2, 0.4 and 0.8",
         optimizer="nesterov",
-        global_batch=256,
-        learning_rate=0.4,
     ),
     _digits(
         "digits_lamb",
         "`digits` with LAMB in place of LARS, tuned alike",
+        256,
+        0.03,
         "best of 0.0075, 0.015, 0.03, 0.06 and 0.12",
         optimizer="lamb",
-        global_batch=256,
-        learning_rate=0.03,
     ),
     _digits(
         "smoke",
         "nothing: whether a run starts, evaluates and saves",
-        global_batch=64,
-        learning_rate=1.0,
+        64,
+        1.0,
         warmup_epochs=0.0,
         steps=4,
     ),

@@ -10,16 +10,17 @@ decay to 1e-4 ends there.
 
 from typing import NamedTuple
 
-from experiments.lars.config import Config, replace
+from experiments.lars.config import Config
 from experiments.lars.presets.imagenet import IMAGENET, with_batch
 from lars_jax.runs import Preset
+from lars_jax.train.config import replace_fields
 
 SOURCE = (
     "https://github.com/mlcommons/logging/blob/master/"
     "mlperf_logging/rcp_checker/training_2.0.0/rcps_resnet.json"
 )
 
-BASE = replace(
+BASE = replace_fields(
     IMAGENET,
     network="resnet50",
     stride_in="3x3",
@@ -60,7 +61,7 @@ POINTS = (
 
 
 def _preset(point: Point) -> Preset[Config]:
-    config = replace(
+    config = replace_fields(
         BASE,
         learning_rate=point.rate,
         warmup_epochs=float(point.warmup_epochs),

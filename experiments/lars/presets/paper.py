@@ -5,26 +5,20 @@ images scaled to 256 x 256, cropped at random and mirrored, and are tested on th
 central crop: ImageNet-1k validation, top-1. LARS adapts every leaf, biases and batch
 normalisation included, as Table 2 does.
 
-What the paper leaves open is chosen as follows, and again in a preset's `note`:
-
-* Table 1b keeps the 128 epochs of its baseline; the figures' axes end near 100.
-* LARS warm-up starts from 0. The text gives a start, 0.001, for Table 1a alone.
-* One batch normalisation sees the whole batch, up to 8192 examples: what the authors'
-  GPUs held at once. The paper does not say over which of them statistics were taken.
-* eta is 0.001 throughout. The paper states it for AlexNet; its ResNet-50 rates are
-  about a tenth of what later recipes use at that eta, so theirs was probably larger.
+What the paper leaves open is in a preset's `note`, and in `experiments/lars/README.md`.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from experiments.lars.config import Config, replace
+from experiments.lars.config import Config
 from experiments.lars.presets.imagenet import IMAGENET, batch_name, with_batch
 from lars_jax.runs import Preset
+from lars_jax.train.config import replace_fields
 
 SOURCE = "https://arxiv.org/abs/1708.03888"
 
-ALEXNET = replace(
+ALEXNET = replace_fields(
     IMAGENET,
     network="alexnet",
     image_size=227,
@@ -33,15 +27,15 @@ ALEXNET = replace(
     weight_decay=5e-4,
     epochs=100.0,
 )
-ALEXNET_WARMUP = replace(ALEXNET, warmup_epochs=2.5, warmup_start=1e-3)
-ALEXNET_LARS = replace(ALEXNET, optimizer="lars", warmup_epochs=2.0)
-ALEXNET_BN = replace(ALEXNET, network="alexnet_bn", epochs=128.0)
-ALEXNET_BN_LARS = replace(ALEXNET_LARS, network="alexnet_bn", warmup_epochs=5.0)
-RESNET50 = replace(
+ALEXNET_WARMUP = replace_fields(ALEXNET, warmup_epochs=2.5, warmup_start=1e-3)
+ALEXNET_LARS = replace_fields(ALEXNET, optimizer="lars", warmup_epochs=2.0)
+ALEXNET_BN = replace_fields(ALEXNET, network="alexnet_bn", epochs=128.0)
+ALEXNET_BN_LARS = replace_fields(ALEXNET_LARS, network="alexnet_bn", warmup_epochs=5.0)
+RESNET50 = replace_fields(
     ALEXNET, network="resnet50", image_size=224, weight_decay=1e-4, epochs=90.0
 )
-RESNET50_WARMUP = replace(RESNET50, warmup_epochs=5.0)
-RESNET50_LARS = replace(RESNET50_WARMUP, optimizer="lars")
+RESNET50_WARMUP = replace_fields(RESNET50, warmup_epochs=5.0)
+RESNET50_LARS = replace_fields(RESNET50_WARMUP, optimizer="lars")
 
 BY_RATE = "_lr{rate:g}"
 BY_EPOCHS = "_{epochs:g}ep"
@@ -64,7 +58,7 @@ def _preset(base: Config, row: Row, place: str, differs: str = "") -> Preset[Con
     ending = differs.format(rate=row.rate, epochs=base.epochs)
     return Preset(
         name=f"{network}_{batch_name(row.batch)}_{optimizer}{ending}",
-        config=with_batch(replace(base, learning_rate=row.rate), row.batch),
+        config=with_batch(replace_fields(base, learning_rate=row.rate), row.batch),
         reproduces="; ".join(filter(None, (place, row.also))),
         expected=accuracy if isinstance(accuracy, str) else f"{accuracy} % top-1",
         source=SOURCE,
@@ -170,7 +164,7 @@ PAPER: tuple[Preset, ...] = (
     _preset(ALEXNET, BASELINE, "Section 3, baseline", BY_RATE),
     *_rows(ALEXNET_WARMUP, "Table 1a, row", TABLE_1A, BY_RATE),
     *_rows(ALEXNET_BN, "Table 1b, row", TABLE_1B, BY_RATE),
-    _preset(replace(ALEXNET_BN_LARS, steps=1), TABLE_2, "Table 2", "_1step"),
+    _preset(replace_fields(ALEXNET_BN_LARS, steps=1), TABLE_2, "Table 2", "_1step"),
     *_rows(ALEXNET_BN_LARS, "Figure 2, curve", FIGURE_2),
     *_rows(ALEXNET_LARS, "Table 3a, row", TABLE_3A),
     *_rows(ALEXNET_BN_LARS, "Table 3b, row", TABLE_3B),
@@ -180,7 +174,7 @@ PAPER: tuple[Preset, ...] = (
     _preset(RESNET50_WARMUP, FIGURE_5_8K, "Figure 5, batch 8K", BY_RATE),
     *(
         _preset(
-            replace(ALEXNET_BN_LARS, epochs=float(epochs)),
+            replace_fields(ALEXNET_BN_LARS, epochs=float(epochs)),
             Row(32768, 22.0, accuracy),
             f"Table 5, column {column}",
             BY_EPOCHS,

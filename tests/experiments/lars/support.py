@@ -1,29 +1,59 @@
-"""What a run has left, as tests compare it."""
+"""A network that compiles at once, and what a run has left, as tests compare it."""
 
 from typing import Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 
 from experiments.lars.experiment import LARS
+from experiments.lars.trainer import Trainer
+from lars_jax.models import BatchNorm, Network, from_linen
+from lars_jax.models.layers import Dropout
 from lars_jax.runs.train import restore
-from lars_jax.train.record import read_lines
-
-TIMINGS = ("images_per_second", "data_wait")
 
 
-def rows(directory, name="metrics.jsonl") -> list[dict[str, Any]]:
-    """Return the rows of a run without what the clock put into them."""
-    found = list(read_lines(directory / name))
-    return [{k: v for k, v in row.items() if k not in TIMINGS} for row in found]
+class Tiny(nn.Module):
+    """All that the mesh could change: batch normalisation and dropout."""
+
+    classes: int
+    span: int | None
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool, examples: Any = None) -> Any:
+        x = nn.Conv(4, (3, 3), use_bias=False, name="conv1")(images)
+        x = BatchNorm(self.span, self.axis_name, name="conv1_bn")(x, train=train)
+        # No kink that a rounding error could push an activation over.
+        x = nn.tanh(x).reshape(len(x), -1)
+        x = Dropout(0.2)(x, examples, train=train)
+        return nn.Dense(self.classes, name="fc")(x)
+
+
+def tiny(name: str, classes: int, **options: Any) -> Network:
+    """Return a tiny network in the place of the one of that name."""
+    return from_linen(Tiny(classes, options["bn_span"], options["axis_name"]))
+
+
+def train(config: Any) -> tuple[Trainer, Any, list[float]]:
+    """Return a trainer, the state that its run ends with, and every loss."""
+    trainer, losses = Trainer.create(config), []
+    state, _ = trainer.fit(
+        trainer.init(),
+        on_metrics=lambda step, row: losses.append(float(row["loss"])),
+    )
+    return trainer, jax.device_get(state), losses
+
+
+def error(found: Any, expected: Any) -> float:
+    """Return the largest difference of a leaf, relative to its largest entry."""
+
+    def of(a: Any, b: Any) -> float:
+        return np.abs(a - b).max() / (np.abs(b).max() + 1e-3)
+
+    return max(jax.tree.leaves(jax.tree.map(of, found, expected)))
 
 
 def saved_state(directory) -> Any:
     """Return the state of the last checkpoint."""
     return jax.device_get(restore(LARS, directory).state)
-
-
-def last_state(directory) -> list[bytes]:
-    """Return the leaves of the last checkpoint, as bytes."""
-    leaves = jax.tree.leaves(saved_state(directory))
-    return [np.asarray(leaf).tobytes() for leaf in leaves]

@@ -5,7 +5,6 @@ Each phase is made to last far longer than a test, and the signal sent while it 
 
 import time
 
-import jax
 import numpy as np
 import pytest
 
@@ -14,7 +13,10 @@ from experiments.lars.experiment import LARS, main
 from lars_jax.runs import cli
 from lars_jax.train.ahead import AheadOfTime
 from tests.cases import mostly_slow
-from tests.experiments.lars.support import last_state, rows, saved_state
+from tests.experiments.lars.support import error, saved_state
+from tests.whole_runs import last_leaves, rows
+
+pytestmark = pytest.mark.usefixtures("tiny_network")
 
 RUN = [
     *("train", "digits", "--devices", "1", "--global-batch", "32", "--steps", "12"),
@@ -24,23 +26,19 @@ RUN = [
 
 PHASES = {
     # name: (phase, number of the event, step that is saved)
-    "loading": ("loading", 0, None),
-    "compilation of the step": ("compilation", 0, 0),
     "compilation of an evaluation": ("compilation", 1, 4),
     # Rows are looked at where the loop waits for them, before an evaluation.
     "training": ("training", 5, 8),
     # Of an evaluation there are 44 batches for statistics, and 6 of its own.
     "data wait": ("data wait", 4 + 44 + 6 + 3, 7),
     "data wait of an evaluation": ("data wait", 4 + 7, 4),
-    "first evaluation": ("evaluation", 0, 4),
-    "later evaluation": ("evaluation", 1, 8),
-    "last evaluation": ("evaluation", 2, 12),
     "report": ("finish", 0, 12),
 }
+"""Phases of the shell are tested with `experiments.toy`; these wait in our code."""
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def undisturbed(tiny_network, tmp_path_factory):
     directory = tmp_path_factory.mktemp("undisturbed") / "run"
     assert main([*RUN, "--run-dir", str(directory)]) == 0
     return directory
@@ -48,7 +46,7 @@ def undisturbed(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("phase", "number", "saved"),
-    mostly_slow(PHASES, ["training", "data wait"]),
+    mostly_slow(PHASES, ["compilation of an evaluation", "data wait"]),
 )
 def test_signal_in_a_phase_saves_and_loses_nothing(
     undisturbed, tmp_path, capfd, phase, number, saved
@@ -59,16 +57,12 @@ def test_signal_in_a_phase_saves_and_loses_nothing(
         assert cli.main(experiment, [*RUN, "--run-dir", str(directory)]) == 143
         assert time.monotonic() - started < LONG / 2
     said = capfd.readouterr().err
-    if saved is None:
-        assert "stopped before the first step" in said
-        assert not directory.exists()
-    else:
-        assert f"stopped and saved at step {saved} of 12" in said
+    assert f"stopped and saved at step {saved} of 12" in said
     assert "Traceback" not in said
     assert main([*RUN, "--run-dir", str(directory), "--resume-if-any"]) == 0
     assert rows(directory) == rows(undisturbed)
     assert rows(directory, "layers.jsonl") == rows(undisturbed, "layers.jsonl")
-    assert last_state(directory) == last_state(undisturbed)
+    assert last_leaves(LARS, directory) == last_leaves(LARS, undisturbed)
 
 
 ELASTIC = ["train", "digits", "--global-batch", "64", "--steps", "16"]
@@ -112,6 +106,5 @@ def test_run_goes_on_with_other_devices_in_mid_epoch(tmp_path, monkeypatch):
     assert [row["step"] for row in found] == [row["step"] for row in expected]
     losses = [[row.get("train/loss", 0.0) for row in run] for run in (found, expected)]
     np.testing.assert_allclose(*losses, rtol=1e-4)
-    leaves = (jax.tree.leaves(saved_state(run).params) for run in (moved, straight))
-    for one, other in zip(*leaves, strict=True):
-        np.testing.assert_allclose(one, other, rtol=0, atol=2e-3)
+    ends = (saved_state(run).params for run in (moved, straight))
+    assert error(*ends) < 1e-3

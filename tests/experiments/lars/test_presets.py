@@ -1,5 +1,6 @@
 import dataclasses
 import re
+from collections import Counter
 
 import pytest
 
@@ -87,23 +88,20 @@ PAPER_ROWS = {
 }
 PAPER_RUNS = 46  # the rows above are 57, of which 11 show a run that another one shows
 
-NAMES = sorted(PRESETS)
-
 
 def accuracy(preset: Preset) -> float | None:
     found = re.fullmatch(r"(?:about )?([\d.]+) % top-1", preset.expected)
     return float(found[1]) if found else None
 
 
-@pytest.mark.parametrize("place", PAPER_ROWS)
-def test_every_row_of_the_paper_is_a_preset(place: str):
-    ours = [
-        (p.config.global_batch, p.config.optimizer.learning_rate, accuracy(p))
-        for p in PAPER
-        if place in p.reproduces
-    ]
-    order = lambda row: (row[0], row[1], row[2] or 0.0)  # noqa: E731
-    assert sorted(ours, key=order) == sorted(PAPER_ROWS[place], key=order)
+def test_every_row_of_the_paper_is_a_preset():
+    for place, rows in PAPER_ROWS.items():
+        ours = [
+            (p.config.global_batch, p.config.optimizer.learning_rate, accuracy(p))
+            for p in PAPER
+            if place in p.reproduces
+        ]
+        assert Counter(ours) == Counter(rows), place
 
 
 def test_presets_have_one_name_and_one_configuration_each():
@@ -115,34 +113,26 @@ def test_presets_have_one_name_and_one_configuration_each():
     assert all(name == preset.name for name, preset in PRESETS.items())
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_preset_says_what_it_reproduces_and_where_from(name: str):
-    preset = PRESETS[name]
-    assert preset.reproduces
-    assert preset.expected
-    assert preset.source
-    assert "\n" not in preset.reproduces + preset.expected + preset.note
+def test_every_preset_says_what_it_reproduces_and_where_from():
+    for preset in PRESETS.values():
+        assert preset.reproduces
+        assert preset.expected
+        assert preset.source
+        assert "\n" not in preset.reproduces + preset.expected + preset.note
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_batch_holds_whole_spans_on_eight_devices(name: str):
-    config = PRESETS[name].config
-    assert check(config) is config
-    assert config.microbatches == "auto"
-    assert config.global_batch % 8 == 0, "eight devices share a batch"
-    span = config.model.span or config.global_batch
-    assert span <= 8192 or not config.model.has_batch_norm
-    assert config.global_batch % span == 0
+def test_every_batch_holds_whole_spans_on_eight_devices():
+    for name, preset in PRESETS.items():
+        config = preset.config
+        assert check(config) is config
+        assert config.microbatches == "auto"
+        assert config.global_batch % 8 == 0, f"eight devices share a batch: {name}"
+        span = config.model.span or config.global_batch
+        assert span <= 8192 or not config.model.has_batch_norm, name
+        assert config.global_batch % span == 0, name
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_warmup_is_shorter_than_the_run(name: str):
-    config = PRESETS[name].config
-    assert config.optimizer.warmup_epochs < config.epochs
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_names_are_regular(name: str):
+def test_names_are_regular():
     batch = r"(\d+|\d+k)"
     paper = (
         rf"(alexnet|alexnet_bn|resnet50)_{batch}_"
@@ -153,25 +143,26 @@ def test_names_are_regular(name: str):
         r"cifar10_(resnet20|alexnet_bn)(_sgd)?_\d+"
     )
     controls = r"resnet50_32k_(lars_mlperf07|nesterov|lamb)"
-    assert re.fullmatch(rf"{paper}|{local}|{controls}|mlperf_\d+", name)
+    for name in PRESETS:
+        assert re.fullmatch(rf"{paper}|{local}|{controls}|mlperf_\d+", name), name
 
 
-@pytest.mark.parametrize("preset", PAPER, ids=lambda preset: preset.name)
-def test_paper_preset_has_what_the_paper_says_of_all_its_runs(preset: Preset):
-    config, optimizer = preset.config, preset.config.optimizer
-    resnet = config.model.network == "resnet50"
-    assert preset.name.startswith(config.model.network)
-    assert f"_{optimizer.optimizer}" in preset.name
-    assert config.data.dataset == "imagenet2012"
-    assert config.data.test_split == "validation"
-    assert (config.data.resize, config.data.crop_padding) == (256, 0)
-    assert config.data.flip
-    assert config.data.image_size == (224 if resnet else 227)
-    assert optimizer.weight_decay == (1e-4 if resnet else 5e-4)
-    assert (optimizer.momentum, optimizer.decay_power) == (0.9, 2.0)
-    assert (optimizer.decay_from, optimizer.end_learning_rate) == ("start", 0.0)
-    assert (optimizer.trust_coefficient, optimizer.excluded) == (1e-3, "none")
-    assert config.model.stride_in == "1x1"
+def test_paper_presets_have_what_the_paper_says_of_all_its_runs():
+    for preset in PAPER:
+        config, optimizer = preset.config, preset.config.optimizer
+        resnet = config.model.network == "resnet50"
+        assert preset.name.startswith(config.model.network)
+        assert f"_{optimizer.optimizer}" in preset.name
+        assert config.data.dataset == "imagenet2012"
+        assert config.data.test_split == "validation"
+        assert (config.data.resize, config.data.crop_padding) == (256, 0)
+        assert config.data.flip
+        assert config.data.image_size == (224 if resnet else 227)
+        assert optimizer.weight_decay == (1e-4 if resnet else 5e-4)
+        assert (optimizer.momentum, optimizer.decay_power) == (0.9, 2.0)
+        assert (optimizer.decay_from, optimizer.end_learning_rate) == ("start", 0.0)
+        assert (optimizer.trust_coefficient, optimizer.excluded) == (1e-3, "none")
+        assert config.model.stride_in == "1x1"
 
 
 # Epochs, epochs of warm-up and rate at its start, from the paper.
@@ -361,28 +352,9 @@ def test_rate_of_digits_is_among_the_five_that_compare_tries(name: str):
     assert preset.note == f"best of {', '.join(words[:4])} and {words[4]}"
 
 
-@pytest.mark.parametrize(
-    ("wrong", "suggestion"),
-    [
-        ("alexnet_bn_8k_lar", "alexnet_bn_8k_lars"),
-        ("digit", "digits"),
-        ("resnet20", "cifar10_resnet20_128"),
-        ("mlperf_4095", "mlperf_4096"),
-    ],
-)
-def test_unknown_name_gets_a_suggestion_in_one_line(wrong: str, suggestion: str):
-    with pytest.raises(InputError) as caught:
-        get_preset(wrong)
-    message = str(caught.value)
-    assert repr(wrong) in message
-    assert suggestion in message
-    assert "\n" not in message
-
-
-@pytest.mark.parametrize("wrong", ["", "zzz"])
-def test_name_like_no_other_is_sent_to_the_list(wrong: str):
-    with pytest.raises(InputError, match="`list` shows"):
-        get_preset(wrong)
+def test_unknown_name_gets_a_suggestion_in_one_line():
+    with pytest.raises(InputError, match="got 'mlperf_4095': .* mlperf_4096"):
+        get_preset("mlperf_4095")
 
 
 def test_registry_cannot_be_changed():

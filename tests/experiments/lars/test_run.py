@@ -1,32 +1,25 @@
-"""A run leaves what it promises, stops when asked, and goes on bit for bit."""
+"""A run leaves what it promises, and goes on bit for bit."""
 
 import json
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
-import threading
-import time
-from pathlib import Path
-from traceback import format_stack
+from unittest import mock
 
 import numpy as np
 import pytest
 
+from benchmarks.common.processes import Local
 from experiments.lars import program
-from experiments.lars.config import Config, replace
+from experiments.lars.config import Config
 from experiments.lars.experiment import LARS, main
 from experiments.lars.presets import PRESETS, get_preset
-from experiments.lars.run import LarsProgram, layer_interval
-from experiments.lars.trainer import Trainer
+from experiments.lars.trainer import Trainer, layer_interval
 from lars_jax.runs.train import load_config
-from lars_jax.train.record import read_json, read_lines
+from lars_jax.train.config import replace_fields
+from lars_jax.train.record import read_json
 from tests.experiments.lars.conftest import SMOKE
-from tests.experiments.lars.support import last_state, rows
-
-ROOT = Path(__file__).parents[3]
+from tests.whole_runs import last_leaves, rows, stopped
 
 
 def test_every_promised_file_is_there(finished):
@@ -89,39 +82,35 @@ def test_report_needs_nothing_but_itself(finished):
     assert "conv1/kernel" in text
 
 
-def test_report_of_a_run_from_before_effective_rates_is_written(finished, tmp_path):
+def test_report_of_a_run_from_before_effective_rates_is_written(
+    finished, tmp_path, capsys
+):
     copy = shutil.copytree(finished, tmp_path / "run")
     old = rows(copy, "layers.jsonl")
     for row in old:
         for norms in row["layers"].values():
             del norms["effective_rate"]
     (copy / "layers.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in old))
+    (copy / "report.html").unlink()
     assert main(["report", str(copy)]) == 0
+    assert str(copy / "report.html") in capsys.readouterr().out
     text = (copy / "report.html").read_text()
     assert "Trust ratio of each layer, as lines" in text
     assert "Effective rate" not in text
     assert "Effective rate" in (finished / "report.html").read_text()
 
 
-def test_report_is_written_again_from_the_files(finished, tmp_path, capsys):
-    copy = shutil.copytree(finished, tmp_path / "run")
-    (copy / "report.html").unlink()
-    assert main(["report", str(copy)]) == 0
-    assert (copy / "report.html").stat().st_size > 10_000
-    assert str(copy / "report.html") in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_layers_are_recorded_often_enough_to_draw(name):
-    total, log_every = 12_345, PRESETS[name].config.log_every
-    logged = total // log_every
-    assert total // layer_interval(total, log_every) >= min(45, logged)
+def test_layers_are_recorded_often_enough_to_draw():
+    total = 12_345
+    for log_every in {preset.config.log_every for preset in PRESETS.values()}:
+        logged = total // log_every
+        assert total // layer_interval(total, log_every) >= min(45, logged), log_every
 
 
 def test_progress_tells_loss_rate_speed_and_wait():
     row = {"epoch": 1.5, "train/loss": 0.25, "learning_rate": 2.0}
     row |= {"images_per_second": 812.3, "data_wait": 0.015}
-    said = LarsProgram.format_row(None, row)  # pyright: ignore[reportArgumentType]
+    said = Trainer.format_row(None, row)  # pyright: ignore[reportArgumentType]
     assert said == "epoch 1.5 loss 0.250 lr 2 812 images/s wait 1.5%"
 
 
@@ -133,166 +122,107 @@ def test_eval_gives_the_accuracy_of_the_run(finished, capsys):
 
 
 def test_step_is_traced_once_in_a_run_with_schedule_evaluation_and_checkpoints(
-    tmp_path, monkeypatch
+    finished_and_traces,
 ):
-    traces = []
-    original = program.update
-
-    def counted(*arguments, **options):
-        traces.append(
-            f"in {threading.current_thread().name}\n{''.join(format_stack())}"
-        )
-        return original(*arguments, **options)
-
-    monkeypatch.setattr(program, "update", counted)
-    often = ["--eval-every", "0.02", "--checkpoint-every", "0.02", "--steps", "12"]
-    assert main([*SMOKE, *often, "--run-dir", str(tmp_path / "run")]) == 0
-    assert len([r for r in rows(tmp_path / "run") if "eval/accuracy" in r]) >= 6
-    # Who traced it besides, where one did.
-    assert len(traces) == 1, "\n".join(traces)
+    directory, traces = finished_and_traces
+    evaluated = [row["step"] for row in rows(directory) if "eval/accuracy" in row]
+    assert evaluated == [2, 4]
+    assert traces == 1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "rule",
-    [["--optimizer", "lamb"], ["--variant", "simclr_popular"]],
-    ids=["lamb", "simclr_popular"],
-)
-def test_control_and_variant_go_on_bit_for_bit(tmp_path, rule):
-    rule = [*rule, "--learning-rate", "0.02"]
-    often = ["--eval-every", "1", "--checkpoint-every", "0.04", "--steps", "8"]
+def test_other_rule_goes_on_bit_for_bit(tmp_path):
+    rule = ["--optimizer", "lamb", "--learning-rate", "0.02"]
+    often = ["--eval-every", "1", "--checkpoint-every", "0.02"]
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     assert main([*SMOKE, *rule, *often, "--run-dir", str(straight)]) == 0
     shutil.copytree(straight, broken)
-    shutil.rmtree(broken / "checkpoints" / "8")
-    assert [path.name for path in (broken / "checkpoints").glob("[0-9]*")] == ["4"]
+    shutil.rmtree(broken / "checkpoints" / "4")
+    assert [path.name for path in (broken / "checkpoints").glob("[0-9]*")] == ["2"]
     assert main([*SMOKE, *rule, *often, "--run-dir", str(broken), "--resume"]) == 0
     assert rows(broken) == rows(straight)
     assert rows(broken, "layers.jsonl") == rows(straight, "layers.jsonl")
-    assert last_state(broken) == last_state(straight)
+    assert last_leaves(LARS, broken) == last_leaves(LARS, straight)
 
 
 @pytest.mark.slow
-def test_one_trainer_serves_every_rate_with_one_trace(monkeypatch):
-    traces = []
-    original = program.update
-
-    def counted(*arguments, **options):
-        traces.append(None)
-        return original(*arguments, **options)
-
-    monkeypatch.setattr(program, "update", counted)
-    config = replace(get_preset("smoke").config, global_batch=16, devices=1)
-    trainer = Trainer.create(config)
+def test_one_trainer_serves_every_rate_with_one_trace():
+    config = replace_fields(get_preset("smoke").config, global_batch=16, devices=1)
     losses = []
-    for rate, seed in ((1.0, 0), (2.0, 0), (1.0, 1)):
-        kin = replace(config, learning_rate=rate, seed=seed)
-        found = []
-        trainer.fit(
-            trainer.initial_state(kin),
-            seed=seed,
-            on_metrics=lambda step, row, found=found: found.append(float(row["loss"])),
-        )
-        losses.append(found)
-    assert len(traces) == 1
+    with mock.patch.object(program, "update", side_effect=program.update) as update:
+        trainer = Trainer.create(config)
+        for rate, seed in ((1.0, 0), (2.0, 0), (1.0, 1)):
+            kin = replace_fields(config, learning_rate=rate, seed=seed)
+            found: list[float] = []
+            trainer.fit(
+                trainer.init(kin),
+                seed=seed,
+                on_metrics=lambda step, row, found=found: found.append(row["loss"]),
+            )
+            losses.append(found)
+    assert update.call_count == 1
     assert losses[0][0] == losses[1][0] != losses[2][0]
     assert losses[0][3] != losses[1][3]
 
 
 LONG = [
-    *("train", "digits", "--devices", "1", "--global-batch", "32", "--steps", "200"),
-    *("--eval-every", "1", "--checkpoint-every", "1", "--log-every", "3"),
+    *("train", "digits", "--devices", "1", "--global-batch", "32", "--steps", "100"),
+    *("--eval-every", "1", "--checkpoint-every", "0.5", "--log-every", "3"),
 ]
 
 
-def command(directory, *more):
-    return [
-        *(sys.executable, "-m", "experiments.lars", *LONG),
-        *("--run-dir", str(directory), *more),
-    ]
-
-
-def quiet_environment():
-    return os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
-
-
-def run_to_end(directory, *more):
-    return subprocess.run(
-        command(directory, *more),
-        cwd=ROOT,
-        env=quiet_environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
-def interrupt_at(directory, step, number):
-    """Start a run, send it a signal once it has logged a step, return its end."""
-    process = subprocess.Popen(
-        command(directory),
-        cwd=ROOT,
-        env=quiet_environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 240
-    while not any(
-        row["step"] >= step for row in read_lines(directory / "metrics.jsonl")
-    ):
-        assert process.poll() is None, process.stderr and process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=120)
-    return process.returncode, said
-
-
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory):
-    """Return the directory of 200 steps without a break."""
-    directory = tmp_path_factory.mktemp("straight") / "run"
-    done = run_to_end(directory)
-    assert done.returncode == 0, done.stderr
-    return directory
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "status"),
-    [(signal.SIGTERM, 143), (signal.SIGKILL, -9)],
-)
-def test_stopped_run_goes_on_bit_for_bit(straight, tmp_path, number, status):
-    directory = tmp_path / "run"
-    # 100 lies between the checkpoints of steps 90 and 135, of 45 steps an epoch.
-    returned, said = interrupt_at(directory, 100, number)
-    assert returned == status, said
-    if number != signal.SIGKILL:
-        assert "stopped and saved at step" in said
-    assert all(row["step"] < 200 for row in rows(directory))
-    done = run_to_end(directory, "--resume")
-    assert done.returncode == 0, done.stderr
-    assert rows(directory) == rows(straight)
-    assert rows(directory, "layers.jsonl") == rows(straight, "layers.jsonl")
-    assert last_state(directory) == last_state(straight)
+def test_killed_process_goes_on_bit_for_bit(tmp_path):
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    Local(1, tmp_path, *LONG, "--run-dir", str(straight)).end(0)
+    # 51 lies between the checkpoints of steps 45 and 67, of 45 steps an epoch.
+    kill = signal.SIGKILL
+    status, said = stopped(broken, 51, kill, *LONG, module="experiments.lars")
+    assert status == -kill, said
+    assert all(row["step"] < 100 for row in rows(broken))
+    Local(1, tmp_path, *LONG, "--run-dir", str(broken), "--resume").end(0)
+    assert rows(broken) == rows(straight)
+    assert rows(broken, "layers.jsonl") == rows(straight, "layers.jsonl")
+    assert last_leaves(LARS, broken) == last_leaves(LARS, straight)
 
 
-@pytest.mark.parametrize("kind", ["npz", "safetensors"])
 def test_exported_weights_evaluate_alike_and_begin_another_run(
-    finished, tmp_path, capsys, kind
+    finished, tmp_path, capsys
 ):
-    file = tmp_path / f"weights.{kind}"
+    file = tmp_path / "weights.npz"
     assert main(["export", str(finished), str(file)]) == 0
     assert capsys.readouterr().out.endswith(f"{file}\n")
-    assert main(["eval", str(finished)]) == 0
-    evaluated = capsys.readouterr().out.split(": ")[1]
+    (*_, last) = (row for row in rows(finished) if "eval/accuracy" in row)
     # The statistics are in the file: nothing is to be estimated anew.
-    config = replace(
+    config = replace_fields(
         load_config(LARS, finished), init_from=str(file), batch_statistics="running"
     )
     trainer = Trainer.create(config)
-    state = trainer.initial_state()
+    state = trainer.init()
     found = trainer.evaluate(state)
-    assert f"accuracy {100 * found['accuracy']:.2f} %" in evaluated
-    assert f"loss {found['loss']:.4f}" in evaluated
+    assert found["accuracy"] == last["eval/accuracy"]
+    assert found["loss"] == pytest.approx(last["eval/loss"], rel=1e-6)
     assert int(state.step) == 0
+
+
+@pytest.mark.slow
+def test_estimated_statistics_mend_what_few_large_steps_leave_behind():
+    # At a constant rate the weights have run away from the running average.
+    config = replace_fields(
+        get_preset("smoke").config,
+        devices=1,
+        optimizer="sgd",
+        global_batch=256,
+        steps=8,
+        learning_rate=0.2,
+        decay_power=0.0,
+    )
+    accuracy = {}
+    trainer = Trainer.create(config)
+    state, _ = trainer.fit(trainer.init())
+    for choice in ("running", "estimated", "auto"):
+        chosen = replace_fields(config, batch_statistics=choice)
+        kin = Trainer(chosen, trainer.inputs, trainer.program)
+        accuracy[choice] = kin.evaluate(state)["accuracy"]
+    assert accuracy["estimated"] > accuracy["running"] + 0.2
+    assert accuracy["auto"] == accuracy["estimated"]

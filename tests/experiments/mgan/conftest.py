@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.mgan.experiment import main
+from experiments.mgan.experiment import MGAN, main
+from lars_jax.runs.train import Restored, restore
 from tests.experiments.mgan.support import DIGITS, RING
 
 
@@ -22,3 +23,15 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("mgan") / "digits"
     assert main([*DIGITS, "--run-dir", str(directory)]) == 0
     return directory
+
+
+@pytest.fixture(scope="session")
+def ring_end(ring_run: Path) -> Restored:
+    """Return the last checkpoint of the game in the plane, with its program."""
+    return restore(MGAN, ring_run)
+
+
+@pytest.fixture(scope="session")
+def digits_end(digits_run: Path) -> Restored:
+    """Return the last checkpoint of the game of images, with its program."""
+    return restore(MGAN, digits_run)

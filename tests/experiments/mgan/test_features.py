@@ -7,7 +7,6 @@ from experiments.mgan.features import (
     FeatureSums,
     add,
     frechet_distance,
-    gaussian_distance,
     no_features,
     score,
 )
@@ -77,23 +76,27 @@ def test_features_of_another_shape_are_refused(shape):
         add(no_features(6), np.zeros(shape))
 
 
+def gaussian(mean, covariance):
+    """Return the sums of two features, whose scatter is their covariance."""
+    return FeatureSums(2, np.asarray(mean, float), np.asarray(covariance, float))
+
+
 def test_distance_of_gaussians_whose_covariances_commute():
     # In a common basis of eigenvectors it is that of each direction by itself.
     basis = rotation(5)
     sd_a, sd_b = np.array([1.0, 2, 3, 0, 0]), np.array([2.0, 2, 0, 1, 0])
     cov_a, cov_b = ((basis * sd**2) @ basis.T for sd in (sd_a, sd_b))
-    shift = np.array([1.0, 0, -2, 0, 3])
+    a, b = gaussian([1, 0, -2, 0, 3], cov_a), gaussian(np.zeros(5), cov_b)
     expected = 14.0 + np.sum((sd_a - sd_b) ** 2)
-    found = gaussian_distance((shift, cov_a), (np.zeros(5), cov_b))
-    np.testing.assert_allclose(found, expected, rtol=1e-7)
+    np.testing.assert_allclose(frechet_distance(a, b), expected, rtol=1e-7)
 
 
 def test_distance_of_gaussians_in_the_plane_by_hand():
     # For 2 x 2: Tr sqrt(A B) = sqrt(Tr AB + 2 sqrt(det AB)). Here AB = [[2, 1], [4, 8]]
     # has trace 10 and determinant 12, and does not commute.
-    a, b = np.diag([1.0, 4.0]), np.array([[2.0, 1.0], [1.0, 2.0]])
-    found = gaussian_distance((np.zeros(2), a), (np.zeros(2), b))
-    np.testing.assert_allclose(found, 9 - 2 * np.sqrt(10 + 2 * np.sqrt(12)), rtol=1e-12)
+    a, b = gaussian([0, 0], np.diag([1, 4])), gaussian([0, 0], [[2, 1], [1, 2]])
+    expected = 9 - 2 * np.sqrt(10 + 2 * np.sqrt(12))
+    np.testing.assert_allclose(frechet_distance(a, b), expected, rtol=1e-12)
 
 
 def test_distance_is_that_of_the_matrix_root():
@@ -113,21 +116,6 @@ def test_distance_of_a_set_to_itself_is_nothing_whatever_its_rank(count):
     other = sums_of(np.random.default_rng(1).permutation(features))
     spread = np.trace(other.covariance)
     assert 0 <= frechet_distance(sums_of(features), other) < 1e-11 * spread
-
-
-def test_distance_grows_with_the_shift_alone():
-    features = correlated()
-    for shift in (0.5, 3.0):
-        found = frechet_distance(sums_of(features), sums_of(features + shift))
-        np.testing.assert_allclose(found, 6 * shift**2, rtol=1e-8)
-
-
-def test_distance_of_a_repeated_image_is_mean_and_trace():
-    features = correlated()
-    same = sums_of(np.tile(features.mean(axis=0), (10, 1)))
-    whole = sums_of(features)
-    found = frechet_distance(whole, same)
-    np.testing.assert_allclose(found, np.trace(whole.covariance), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -152,10 +140,6 @@ def test_score_of_a_classifier_that_knows_nothing_is_one():
 def test_score_of_a_sure_classifier_and_balanced_classes_is_their_number(classes):
     sure = np.tile(np.eye(classes, dtype=np.float32), (6, 1))
     assert score(sure, 3) == pytest.approx((classes, 0.0))
-
-
-def test_score_of_one_class_is_one():
-    assert score(np.eye(10)[np.zeros(20, int)], 2) == pytest.approx((1.0, 0.0))
 
 
 def test_score_by_hand():
@@ -190,8 +174,6 @@ def test_splits_of_unequal_size_take_every_image():
         (np.zeros((0, 2)), 1, "0 images"),
         (np.array([[0.5, np.nan]]), 1, "must be finite"),
         (np.ones(3), 1, r"\[images, classes\]"),
-        (np.array([[1.5, -0.5]]), 1, "got one of -0.5"),
-        (np.array([[0.5, 0.4]]), 1, "off by 0.1"),
     ],
 )
 def test_other_probabilities_are_refused(rows, splits, words):

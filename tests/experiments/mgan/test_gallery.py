@@ -1,24 +1,19 @@
 """What the end of a game of images is looked at by."""
 
-import dataclasses
+import copy
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.mgan.config import replace
-from experiments.mgan.experiment import MGAN
 from experiments.mgan.gallery import (
     BETWEEN,
     COMPARED,
     NEIGHBOURS,
-    confusion,
     interpolate,
     nearest_images,
 )
-from experiments.mgan.inputs import to_bytes
-from lars_jax.runs.train import restore
+from lars_jax.train.config import replace_fields
 
 
 def some_images(count, seed, high=256, shape=(5, 5, 3)):
@@ -52,31 +47,25 @@ def test_nearest_of_an_image_that_is_there_is_itself_and_exactly_so():
 
 
 @pytest.fixture(scope="module")
-def ended(digits_run):
-    found = restore(MGAN, digits_run)
-    trainer, state = found.program.trainer, found.state
-    return trainer, state
-
-
-@pytest.fixture(scope="module")
 def gallery(digits_run):
     with np.load(digits_run / "gallery.npz") as arrays:
         return dict(arrays)
 
 
 def test_gallery_of_a_run_has_the_shapes_that_are_promised(gallery):
-    assert gallery["interpolation"].shape == (10, BETWEEN, 8, 8, 1)
-    assert gallery["neighbours"].shape == (10, 1 + NEIGHBOURS, 8, 8, 1)
+    assert gallery["interpolation"].shape == (3, BETWEEN, 8, 8, 1)
+    assert gallery["neighbours"].shape == (3, 1 + NEIGHBOURS, 8, 8, 1)
     assert gallery["sample_distance"].shape == (COMPARED,)
     assert gallery["real_distance"].shape == (COMPARED,)
-    assert gallery["confusion"].shape == (10, 10)
-    for name in ("interpolation", "neighbours"):
-        assert gallery[name].dtype == np.uint8
+    assert gallery["interpolation"].dtype == gallery["neighbours"].dtype == np.uint8
+    # Rows of the confusion are shares.
+    assert gallery["confusion"].shape == (3, 3)
+    np.testing.assert_allclose(gallery["confusion"].sum(axis=1), 1.0, rtol=1e-12)
+    assert (gallery["confusion"] >= 0).all()
 
 
-def test_neighbours_are_training_images_by_rising_distance(gallery, ended):
-    trainer, _ = ended
-    known = {image.tobytes() for image in trainer.inputs.image}
+def test_neighbours_are_training_images_by_rising_distance(gallery, digits_end):
+    known = {image.tobytes() for image in digits_end.program.inputs.image}
     for k, (sample, *neighbours) in enumerate(gallery["neighbours"]):
         assert all(image.tobytes() in known for image in neighbours)
         gaps = np.array(neighbours, float) - sample.astype(float)[None]
@@ -85,53 +74,29 @@ def test_neighbours_are_training_images_by_rising_distance(gallery, ended):
         assert distances[0] == pytest.approx(gallery["sample_distance"][k])
 
 
-def test_rows_of_the_confusion_are_shares(gallery, ended):
-    np.testing.assert_allclose(gallery["confusion"].sum(axis=1), 1.0, rtol=1e-12)
-    assert (gallery["confusion"] >= 0).all()
-    np.testing.assert_array_equal(confusion(*ended), gallery["confusion"])
-
-
-@pytest.mark.parametrize("noise", ["uniform", "normal"])
-def test_interpolation_ends_at_the_images_of_both_noises(ended, monkeypatch, noise):
-    trainer, state = ended
-    trainer = dataclasses.replace(trainer, config=replace(trainer.config, noise=noise))
-    ends = jnp.asarray([[-0.5] * 8, [0.25] * 8])
-    monkeypatch.setattr("experiments.mgan.gallery.draw_noise", lambda *_: ends)
-    found = interpolate(trainer, state)
-    _, model_state = trainer.made_by(state, averaged=True)
-    values, _ = trainer.players.generators.apply(
-        state.average["network"], model_state, ends
-    )
-    expected = np.swapaxes(to_bytes(np.asarray(values)), 0, 1)
-    # To a step of rounding.
-    for place, end in ((0, 0), (-1, 1)):
-        gaps = found[:, place].astype(int) - expected[:, end].astype(int)
-        assert np.abs(gaps).max() <= 1
+def test_gallery_is_a_function_of_the_state(gallery, digits_end):
+    found = interpolate(digits_end.program, digits_end.state)
+    np.testing.assert_array_equal(found, gallery["interpolation"])
     assert (found[:, 0] != found[:, -1]).any()
 
 
-def test_interpolation_of_normal_noise_keeps_its_length(ended, monkeypatch):
-    trainer, state = ended
-    network, seen = trainer.players.generators, []
+@pytest.mark.parametrize("noise", ["uniform", "normal"])
+def test_interpolation_goes_from_one_noise_to_the_other(digits_end, monkeypatch, noise):
+    trainer, ends, seen = copy.copy(digits_end.program), jnp.eye(8)[:2], []
 
     def apply(params, model_state, noise):
         seen.append(np.asarray(noise))
-        return network.apply(params, model_state, noise)
+        return jnp.zeros((len(noise), 3, 8, 8, 1)), model_state
 
-    players = trainer.players._replace(generators=network._replace(apply=apply))
-    trainer = dataclasses.replace(
-        trainer, config=replace(trainer.config, noise="normal"), players=players
-    )
-    ends = jnp.eye(8)[:2]
+    trainer.config = replace_fields(trainer.config, noise=noise)
+    network = trainer.players.generators._replace(apply=apply)
+    trainer.players = trainer.players._replace(generators=network)
     monkeypatch.setattr("experiments.mgan.gallery.draw_noise", lambda *_: ends)
-    interpolate(trainer, state)
-    assert seen[0].shape == (BETWEEN, 8)
-    np.testing.assert_allclose(np.linalg.norm(seen[0], axis=1), 1.0, rtol=1e-6)
-    np.testing.assert_allclose(seen[0][[0, -1]], ends, atol=1e-6)
-
-
-def test_gallery_is_a_function_of_the_state(ended, gallery):
-    np.testing.assert_array_equal(interpolate(*ended), gallery["interpolation"])
-    other = jax.tree.map(lambda leaf: leaf * 2, ended[1].average)
-    found = interpolate(ended[0], ended[1]._replace(average=other))
-    assert (found != gallery["interpolation"]).any()
+    interpolate(trainer, digits_end.state)
+    (way,) = seen
+    assert way.shape == (BETWEEN, 8)
+    np.testing.assert_allclose(way[[0, -1]], ends, atol=1e-6)
+    lengths = np.linalg.norm(way, axis=1)
+    # On a great circle or a straight line.
+    middle = 1.0 if noise == "normal" else np.sqrt(0.5)
+    assert lengths.min() == pytest.approx(middle, abs=0.01)

@@ -6,7 +6,6 @@ import pytest
 
 from experiments.mgan.config import DataConfig
 from experiments.mgan.mixture import Mixture, make_mixture
-from lars_jax.errors import InputError
 
 ONE = Mixture(np.zeros((1, 2), np.float32), np.ones(1, np.float32), 0.5)
 OPEN = np.array([-np.inf, -1.0, 0.0, 0.5, np.inf])
@@ -21,23 +20,10 @@ def test_modes_of_a_ring_are_even_around_the_circle():
     np.testing.assert_allclose(means[4:], -means[:4], atol=1e-6)
 
 
-@pytest.mark.parametrize("modes", [1, 3, 8, 16])
-def test_modes_of_a_ring_are_distinct_and_at_its_radius(modes):
-    means = make_mixture(DataConfig(modes=modes, extent=1.5)).means
-    np.testing.assert_allclose(np.linalg.norm(means, axis=1), 1.5, rtol=1e-6)
-    assert len({tuple(mean) for mean in means.round(4).tolist()}) == modes
-
-
 def test_modes_of_a_grid_are_all_pairs_of_its_lines():
     means = make_mixture(DataConfig(dataset="grid", modes=9, extent=2.0)).means
     expected = {(x, y) for x in (-2.0, 0.0, 2.0) for y in (-2.0, 0.0, 2.0)}
     assert {tuple(mean) for mean in means.tolist()} == expected
-
-
-@pytest.mark.parametrize("modes", [2, 24, 26])
-def test_grid_of_no_square_number_is_refused(modes):
-    with pytest.raises(InputError, match=f"square number of modes; got modes {modes}"):
-        make_mixture(DataConfig(dataset="grid", modes=modes))
 
 
 def test_variance_is_not_a_deviation():
@@ -49,16 +35,6 @@ def test_shares_are_even_or_rise():
     np.testing.assert_allclose(even.weights, 0.25)
     rising = make_mixture(DataConfig(modes=4, shares="rising"))
     np.testing.assert_allclose(rising.weights, [0.1, 0.2, 0.3, 0.4], rtol=1e-6)
-
-
-@pytest.mark.parametrize("shares", ["even", "rising"])
-@pytest.mark.parametrize("dataset", ["ring", "grid"])
-def test_masses_of_all_cells_sum_to_1(dataset, shares):
-    config = DataConfig(dataset=dataset, modes=9, shares=shares)
-    masses = make_mixture(config).cell_masses(OPEN)
-    assert masses.shape == (4, 4)
-    assert (masses >= 0).all()
-    np.testing.assert_allclose(masses.sum(), 1.0, atol=1e-6)
 
 
 def test_masses_by_hand():
@@ -74,14 +50,14 @@ def test_masses_have_the_first_coordinate_first():
     np.testing.assert_allclose(masses, [[0.0, 0.0], [1.0, 0.0]], atol=1e-12)
 
 
-@pytest.mark.parametrize("shares", ["even", "rising"])
-def test_masses_are_the_shares_of_drawn_samples(shares, key):
-    mixture = make_mixture(DataConfig(modes=5, variance=0.3, shares=shares))
+def test_masses_are_the_shares_of_drawn_samples(key):
+    mixture = make_mixture(DataConfig(modes=5, variance=0.3, shares="rising"))
     count = 40_000
     x, y = np.asarray(mixture.draw(key, count)).T
     edges = np.where(np.isinf(OPEN), np.sign(OPEN) * 1e6, OPEN)
     found = np.histogram2d(x, y, bins=[edges, edges])[0] / count
     masses = mixture.cell_masses(OPEN)
+    np.testing.assert_allclose(masses.sum(), 1.0, atol=1e-6)
     spread = np.sqrt(masses * (1 - masses) / count)
     assert (np.abs(found - masses) < 5 * spread).all()
 

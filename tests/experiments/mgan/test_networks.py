@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.mgan.config import Config, in_plane, replace
+from experiments.mgan.config import Config, in_plane
 from experiments.mgan.game import discriminator_losses, make_players
 from experiments.mgan.networks import (
     BN_EPSILON,
@@ -20,12 +20,14 @@ from experiments.mgan.networks import (
     stacked_axes,
 )
 from experiments.mgan.objectives import Logits, discriminator_loss
-from experiments.mgan.presets import get_preset
 from lars_jax.models import Network
+from lars_jax.train.config import replace_fields
 
 K, M = 3, 6
-PLANE = replace(Config(), generators=K, width=8, noise_size=5, init_deviation=0.4)
-IMAGES = replace(
+PLANE = replace_fields(
+    Config(), generators=K, width=8, noise_size=5, init_deviation=0.4
+)
+IMAGES = replace_fields(
     PLANE,
     dataset="digits",
     network="dcgan",
@@ -94,29 +96,9 @@ def one_of(tree, k):
     )
 
 
-def count(tree):
-    return sum(np.prod(leaf.shape, dtype=int) for leaf in jax.tree.leaves(tree))
-
-
-def shapes(network, *shape):
-    sample = jax.ShapeDtypeStruct(shape, jnp.float32)
-    return jax.eval_shape(lambda key: network.init(key, sample)[0], jax.random.key(0))
-
-
 def outputs(network: Network, inputs: jax.Array) -> Any:
     params, state = network.init(jax.random.key(0), inputs)
     return network.apply(params, state, inputs, train=True)[0]
-
-
-def test_networks_of_the_plane_have_the_papers_parameters():
-    assert count(shapes(make_generators(Config()), 1, 256)) == 279_938
-    assert count(shapes(make_discriminator(Config()), 1, 2)) == 1_545
-
-
-def test_networks_of_cifar10_have_the_authors_parameters():
-    config = get_preset("cifar10").config
-    assert count(shapes(make_generators(config), 1, 100)) == 12_544_131
-    assert count(shapes(make_discriminator(config), 1, 32, 32, 3)) == 4_198_411
 
 
 def relu(x):
@@ -195,7 +177,7 @@ def test_image_generators_are_transposed_convolutions():
 @BOTH
 def test_generators_equal_networks_of_their_own(config):
     network, params, state = made(config)
-    alone = compiled(make_generators(replace(config, generators=1), 1))
+    alone = compiled(make_generators(replace_fields(config, generators=1), 1))
     noise = draw(9, M, 5)
     # Outside of training, where shared layers are not normalised by all samples.
     found, _ = network.apply(params, state, noise)
@@ -205,60 +187,14 @@ def test_generators_equal_networks_of_their_own(config):
 
 
 @BOTH
-def test_gradient_of_shared_layers_is_the_sum_over_generators(config):
-    network, params, state = made(config)
-    alone = compiled(make_generators(replace(config, generators=1), 1))
-    noise, pull = draw(9, M, 5), draw(10, M, K, *sample_shape(config))
-
-    def loss(params):
-        return jnp.sum(pull * network.apply(params, state, noise)[0])
-
-    def loss_alone(params, k):
-        samples, _ = alone.apply(params, one_of(state, k), noise)
-        return jnp.sum(pull[:, k] * samples[:, 0])
-
-    found = jax.jit(jax.grad(loss))(params)
-    gradient_alone = jax.jit(jax.grad(loss_alone), static_argnums=1)
-    apart = [gradient_alone(one_of(params, k), k) for k in range(K)]
-    for name in ("second", "output", "up1", "up1_norm"):
-        if name in params:
-            total = jax.tree.map(lambda *parts: sum(parts), *(g[name] for g in apart))
-            jax.tree.map(
-                lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
-                found[name],
-                total,
-            )
-    for k in range(K):
-        np.testing.assert_allclose(
-            found["first"]["kernel"][:, k],
-            apart[k]["first"]["kernel"][:, 0],
-            rtol=1e-3,
-            atol=1e-4,
-        )
-
-
-@BOTH
-@pytest.mark.parametrize("train", [False, True])
-def test_noise_for_all_equals_the_same_noise_for_each(config, train):
+def test_noise_for_all_is_the_same_for_each_and_its_own_reaches_one_alone(config):
     network, params, state = made(config)
     noise = draw(9, M, 5)
     each = jnp.broadcast_to(noise[:, None], (M, K, 5))
-    one, one_state = network.apply(params, state, noise, train=train)
-    other, other_state = network.apply(params, state, each, train=train)
-    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
-        one_state,
-        other_state,
-    )
-
-
-@BOTH
-def test_noise_of_its_own_reaches_a_generator_alone(config):
-    network, params, state = made(config)
-    noise = draw(9, M, K, 5)
-    before, _ = network.apply(params, state, noise)
-    after, _ = network.apply(params, state, noise.at[:, 1].multiply(2.0))
+    all_of_them, _ = network.apply(params, state, noise)
+    before, _ = network.apply(params, state, each)
+    np.testing.assert_allclose(all_of_them, before, rtol=1e-4, atol=1e-5)
+    after, _ = network.apply(params, state, each.at[:, 1].multiply(2.0))
     np.testing.assert_allclose(before[:, [0, 2]], after[:, [0, 2]], rtol=1e-6)
     assert np.abs(before[:, 1] - after[:, 1]).max() > 1e-3
 
@@ -298,14 +234,6 @@ def test_first_layers_are_normalised_over_their_own_samples():
         assert np.abs(one[1] - other[1]).max() > 0.01
 
 
-def test_first_layers_have_mean_0_and_variance_1_for_each_generator():
-    _, params, state = made(IMAGES)
-    norm = {"scale": jnp.ones((K, 32)), "bias": jnp.zeros((K, 32))}
-    hidden, _ = first_hidden(params | {"first_norm": norm}, state, draw(9, 64, 5))
-    np.testing.assert_allclose(hidden.mean(axis=0), 0.0, atol=1e-5)
-    np.testing.assert_allclose(hidden.var(axis=0), 1.0, atol=1e-3)
-
-
 def test_running_averages_move_a_tenth_of_the_way():
     network, params, state = made(IMAGES)
     noise = draw(9, M, 5)
@@ -327,22 +255,14 @@ def test_samples_outside_of_training_do_not_depend_on_the_batch():
     two, _ = network.apply(params, state, noise[:2])
     np.testing.assert_allclose(all_of_them[:2], two, rtol=1e-5, atol=1e-6)
     jax.tree.map(np.testing.assert_array_equal, unchanged, state)
-    in_training, _ = network.apply(params, state, noise, train=True)
-    assert np.abs(in_training - all_of_them).max() > 1e-3
-
-
-def test_samples_outside_of_training_follow_the_running_averages():
-    network, params, state = made(IMAGES)
-    noise = draw(9, M, 5)
-    before, _ = network.apply(params, state, noise)
+    # They follow the running averages.
     other = jax.tree.map(lambda x: x + 0.5, state)
     after, _ = network.apply(params, other, noise)
-    assert np.abs(before - after).max() > 1e-3
+    assert np.abs(all_of_them - after).max() > 1e-3
 
 
-@pytest.mark.slow
 def test_real_and_generated_images_are_normalised_apart():
-    config = replace(IMAGES, generators=1)
+    config = replace_fields(IMAGES, generators=1)
     players = make_players(config, 1)
     judge, params = judged(config)
     real, fake = draw(9, M, 8, 8, 1), 3.0 + 2.0 * draw(10, M, 1, 8, 8, 1)
@@ -360,10 +280,9 @@ def test_real_and_generated_images_are_normalised_apart():
     assert abs(together - apart) > 1e-2
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(("size", "stages"), [(8, 2), (28, 3), (48, 4)])
+@pytest.mark.parametrize(("size", "stages", "channels"), [(28, 3, 1), (48, 4, 3)])
 def test_images_have_the_size_asked_for(size, stages, channels):
-    config = replace(IMAGES, image_size=size, stages=stages, width=2)
+    config = replace_fields(IMAGES, image_size=size, stages=stages, width=2)
     noise = jax.ShapeDtypeStruct((2, 5), jnp.float32)
     images = jax.eval_shape(partial(outputs, make_generators(config, channels)), noise)
     assert images.shape == (2, K, size, size, channels)
@@ -373,20 +292,15 @@ def test_images_have_the_size_asked_for(size, stages, channels):
     assert found.generators.shape == (K, K)
 
 
-def test_sizes_of_48_pixels_end_at_3():
-    assert sizes_of(48, 4) == (3, 6, 12, 24, 48)
-
-
-@pytest.mark.parametrize("train", [False, True])
-def test_images_are_within_1_of_0(train):
+def test_images_are_within_1_of_0():
     network, params, state = made(IMAGES)
-    images, _ = network.apply(params, state, 100.0 * draw(9, M, 5), train=train)
+    images, _ = network.apply(params, state, 100.0 * draw(9, M, 5))
     assert np.abs(images).max() <= 1.0
     assert np.abs(images).max() > 0.9
 
 
 def test_plane_weights_are_drawn_with_the_deviation_asked_for():
-    config = replace(Config(), init_deviation=0.05)
+    config = replace_fields(Config(), init_deviation=0.05)
     _, params, _ = begun(config, "generators")
     _, judge, _ = begun(config, "discriminator")
     for layers in (params["first"], params["second"], judge["classifier"]):
@@ -399,7 +313,7 @@ def test_plane_weights_are_drawn_with_the_deviation_asked_for():
 
 
 def test_image_weights_are_drawn_as_the_authors():
-    config = replace(IMAGES, image_size=16, width=32, init_deviation=0.05)
+    config = replace_fields(IMAGES, image_size=16, width=32, init_deviation=0.05)
     _, params, _ = begun(config, "generators", 3)
     _, judge, _ = begun(config, "discriminator", 3)
     np.testing.assert_allclose(params["up1"]["kernel"].std(), 0.05, rtol=0.02)
@@ -412,15 +326,8 @@ def test_image_weights_are_drawn_as_the_authors():
     np.testing.assert_allclose(judge["discriminator"]["kernel"].std(), 0.01, rtol=0.1)
 
 
-def test_generators_begin_apart():
-    _, params, _ = begun(PLANE, "generators")
-    kernel = params["first"]["kernel"]
-    for j, k in itertools.combinations(range(K), 2):
-        assert np.abs(kernel[:, j] - kernel[:, k]).max() > 0.1
-
-
 def test_d2gan_has_two_discriminators_that_share_nothing():
-    config = replace(PLANE, game="d2gan", generators=1)
+    config = replace_fields(PLANE, game="d2gan", generators=1)
     network, params = judged(config)
     points = draw(9, M, 2)
     found: jax.Array = network.apply(params, {}, points, train=True)[0]

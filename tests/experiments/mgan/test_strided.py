@@ -18,7 +18,7 @@ def plain_double(x, kernel):
     return jax.lax.conv_transpose(x, kernel, (2, 2), "SAME")
 
 
-@pytest.mark.parametrize("shape", [(2, 2), (4, 4), (7, 7), (3, 6), (1, 1)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 6), (1, 4)], ids=str)
 @pytest.mark.parametrize(
     ("found", "expected"),
     [(halve, plain_halve), (double, plain_double)],

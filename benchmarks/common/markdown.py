@@ -1,0 +1,116 @@
+"""Tables in Markdown, with where their numbers are from below them."""
+
+import string
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.common.records import mean_sd
+
+WIDTH = 88
+"""Characters of a line outside of tables."""
+
+UNBROKEN = "\N{NO-BREAK SPACE}"
+
+UNITS = {"ms": 1e3, "%": 1e2, "M": 1e-6, "G": 1e-9, "GiB": 2.0**-30}
+"""What a number is multiplied by to be in a unit."""
+
+Row = Mapping[str, Any]
+
+
+class Cells(string.Formatter):
+    """`str.format` for what records hold; what a row lacks is left empty.
+
+    A unit may follow the digits. A list becomes mean and deviation. Of a summary stands
+    the median; `range` instead asks for the lowest and the highest, `all` for both.
+
+    >>> cells, took = Cells(), {"median": 2.0, "lowest": 1.0, "highest": 4.0}
+    >>> cells.format("{0:.0f ms}, {0:.1f range}, {0:.1f all}", took)
+    '2000, 1.0 to 4.0, 2.0 (1.0 to 4.0)'
+    >>> cells.format("{0:.1f}, {missing[at all]:.1f}", [7.0, 8.0])
+    '7.5 ± 0.7, '
+    """
+
+    def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
+        """Return the value of a field, None without it."""
+        try:
+            return super().get_field(field_name, args, kwargs)
+        except KeyError:
+            return None, field_name
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        """Return one value as the table shows it."""
+        digits, _, form = format_spec.partition(" ")
+        if value is None or isinstance(value, str):
+            return value or ""
+        if isinstance(value, Mapping):
+            ends = [format(value[end], digits) for end in ("lowest", "highest")]
+            if form == "range":
+                return " to ".join(ends)
+            if form == "all":
+                return f"{value['median']:{digits}} ({' to '.join(ends)})"
+            value = value["median"]
+        if isinstance(value, list):
+            mean, sd = mean_sd(value)
+            return f"{mean:{digits}}" + (f" ± {sd:{digits}}" if value[1:] else "")
+        return format(UNITS[form] * value if form else value, digits)
+
+
+def columns(cells: Mapping[str, str], rows: Iterable[Row]) -> str:
+    """Return a table of rows, by the format of each column's `Cells` under its heading.
+
+    >>> print(columns({"n": "{n}", "error": "{error:.1f}"}, [{"n": 1, "error": 0.5}]))
+    | n | error |
+    |---|---|
+    | 1 | 0.5 |
+    """
+    head, cell_row = (" | ".join(texts) for texts in (cells, cells.values()))
+    lines = [head, *(Cells().vformat(cell_row, (), row) for row in rows)]
+    every = [f"| {line} |" for line in lines]
+    return "\n".join([every[0], "|---" * len(cells) + "|", *every[1:]])
+
+
+def table(
+    cells: Mapping[str, str], rows: Iterable[Row], record: Row, note: str = ""
+) -> str:
+    """Return a table, and below it a note and how to make its record again."""
+    return f"{columns(cells, rows)}\n\n{origin(record, note)}"
+
+
+def origin(record: Row, note: str = "") -> str:
+    """Return the command, the machine and the versions that a record is from."""
+    found = record["environment"]
+    # A command is copied whole, and so must not be cut by the end of a line.
+    command = record["command"].replace(" ", UNBROKEN)
+    text = (
+        f"{note}`{command}` on {record['machine']}; Python {found['python']}, jax "
+        f"{found['jax']}, optax {found['optax']}, flax {found['flax']}."
+    )
+    filled = textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+    return filled.replace(UNBROKEN, " ")
+
+
+def plain(*names: str) -> dict[str, str]:
+    """Return columns that show a field as it is, under its own name."""
+    return {name.replace("_", " "): f"{{{name}}}" for name in names}
+
+
+def grouped(rows: Iterable[Row], *names: str) -> dict[tuple[Any, ...], list[Row]]:
+    """Return rows by the values of some fields, in the order of the first of each.
+
+    >>> grouped([{"a": 1, "b": 2}, {"a": 1, "b": 3}], "a")
+    {(1,): [{'a': 1, 'b': 2}, {'a': 1, 'b': 3}]}
+    """
+    found: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        found.setdefault(tuple(row[name] for name in names), []).append(row)
+    return found
+
+
+def worst(rows: Sequence[Row]) -> str:
+    """Return the largest error of some rows, and how many they are.
+
+    >>> worst([{"error": 1e-7}, {"error": 2e-7}])
+    '2.0e-07 (2)'
+    """
+    return f"{max(row['error'] for row in rows):.1e} ({len(rows)})"

@@ -1,0 +1,104 @@
+"""The tables of docs/performance.md."""
+
+import statistics
+
+from benchmarks.common.markdown import grouped, origin, plain, table
+from benchmarks.common.records import RECORDS, mean_sd, read_record
+
+OVERHEADS = {
+    "loop_overhead": "`fit` over its compiled steps alone, digits",
+    "import_time": "`import lars_jax` over `import jax, optax`",
+}
+"""What was divided by what, by the name of its record."""
+
+
+def digits() -> str:
+    """Return the table of the digits presets."""
+    record = read_record("digits")
+    rows = []
+    for own in grouped(record["runs"], "preset").values():
+        mean, sd = mean_sd([run["accuracy"] for run in own])
+        seconds, _ = mean_sd([run["wall_seconds"] for run in own])
+        found = {"mean": mean, "sd": sd, "n": len(own), "seconds": seconds}
+        rows.append({**own[0], **found})
+    cells = {
+        "preset": "`{preset}`",
+        "optimizer": "{config[optimizer][optimizer]}",
+        "global batch": "{config[global_batch]}",
+        "steps": "{steps}",
+        "accuracy %": "{mean:.2f %}",
+        "sd": "{sd:.2f %}",
+        "n": "{n}",
+        "wall s": "{seconds:.0f}",
+    }
+    return table(cells, rows, record)
+
+
+def compare() -> str:
+    """Return the table of a comparison of optimizers over batch sizes."""
+    record = read_record("compare_digits")
+    return record["table"] + "\n" + origin(record)
+
+
+def overheads() -> str:
+    """Return the table of what the package costs over what it depends on."""
+    rows = []
+    for name, text in OVERHEADS.items():
+        ratios = read_record(name)["ratios"]
+        mean, sd = mean_sd(ratios)
+        found = {"median": statistics.median(ratios), "mean": mean, "sd": sd}
+        rows.append(found | {"what": text, "n": len(ratios)})
+    cells = {"what": "{what}", "ratio, median": "{median:.3f}"}
+    cells |= {"mean": "{mean:.3f}", "sd": "{sd:.3f}", "n": "{n}"}
+    return table(cells, rows, read_record("loop_overhead"))
+
+
+def optimizer_step() -> str:
+    """Return the table of what a step of LARS costs beside other optimizers."""
+    record = read_record("optimizer_step")
+    rows, telemetry = [], []
+    for network, found in record["networks"].items():
+        size = 4 * found["parameters"]
+        for name, row in found["programs"].items():
+            moved = row.get("modelled_bytes")
+            passes = None if moved is None else f"{moved / size:.1f}N"
+            rows.append(row | {"network": network, "optimizer": name, "passes": passes})
+        for name, floor in found["floors"].items():
+            rows.append(
+                floor
+                | {"network": network, "optimizer": f"floor: {name}"}
+                | {"passes": name[:2]}
+            )
+        telemetry.append(f"{found['telemetry']['median']:.3f} on {network}")
+    cells = plain("network", "optimizer") | {
+        "ms": "{seconds:.1f ms}",
+        "over optax.sgd": "{over_sgd:.2f all}",
+        "over optax.lars": "{over_optax_lars:.2f}",
+        "compile s": "{compile_seconds:.2f}",
+        "modelled bytes": "{passes}",
+        "temporary MB": "{temporary_bytes:.1f M}",
+        "kernels": "{kernels}",
+    }
+    note = (
+        f"Medians of n = {record['settings']['rounds']} alternating rounds. A step "
+        f"with telemetry over one without: {', '.join(telemetry)}. "
+    )
+    return table(cells, rows, record, note)
+
+
+def cifar10() -> str:
+    """Return the table of training throughput beside PyTorch's."""
+    paths = sorted(RECORDS.glob("cifar10_throughput_*.json"))
+    records = [read_record(path.stem) for path in paths]
+    cells = {
+        "device": "{environment[device_kind]}",
+        "network": "{network}",
+        "batch": "{batch}",
+        "images/s": "{images_per_second[lars_jax]:.0f}",
+        "PyTorch's": "{images_per_second[torch]:.0f}",
+        "ratio": "{ratio:.2f}",
+        "lowest to highest": "{ratio:.2f range}",
+        "n": "{ratio[n]}",
+    }
+    rows = [row for record in records for row in record["rows"].values()]
+    return table(cells, rows, records[-1])
