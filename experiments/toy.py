@@ -21,6 +21,7 @@ from lars_jax.runs import (
     Preset,
     Program,
     Seed,
+    Sources,
     check_ranges,
     cli,
 )
@@ -81,7 +82,8 @@ def check(config: Config) -> Config:
 class Toy(Program[State]):
     """A vector that shrinks."""
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, sources: Sources):
+        del sources  # It has no data.
         self.config = config
         self.parallel = DataParallel(data_mesh(config.devices))
 

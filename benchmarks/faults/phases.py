@@ -62,9 +62,9 @@ def _in_loading(
 ) -> Experiment[Any]:
     del count, number, stack
 
-    def build(config: Any) -> Program[Any]:
+    def build(config: Any, sources: Any) -> Program[Any]:
         linger()
-        return experiment.build(config)
+        return experiment.build(config, sources)
 
     return replace(experiment, build=build)
 
@@ -118,8 +118,8 @@ def _with(change: Callable[[Program[Any], Callable[[], bool]], None]) -> Disturb
     ) -> Experiment[Any]:
         del stack
 
-        def build(config: Any) -> Program[Any]:
-            program = experiment.build(config)
+        def build(config: Any, sources: Any) -> Program[Any]:
+            program = experiment.build(config, sources)
             change(program, lambda: next(count) == number)
             return program
 

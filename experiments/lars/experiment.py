@@ -12,7 +12,7 @@ from experiments.lars.check import check
 from experiments.lars.config import Config, Grid
 from experiments.lars.microbatches import freeze_auto
 from experiments.lars.presets import PRESETS
-from lars_jax.runs import Experiment, Program, Verb, cli, default_directory
+from lars_jax.runs import Experiment, Program, Sources, Verb, cli, default_directory
 
 # What trains, draws or compiles is imported by the verb that needs it: help and lists
 # come at once.
@@ -33,10 +33,16 @@ class Compare:
     """Where the table and the plot are written."""
 
 
-def _build(config: Config) -> Program[Any]:
+def _sources(config: Config) -> Sources:
+    from experiments.lars.inputs import open_sources
+
+    return open_sources(config)
+
+
+def _build(config: Config, sources: Sources) -> Program[Any]:
     from experiments.lars.trainer import Trainer
 
-    return Trainer.create(config)
+    return Trainer.create(config, sources)
 
 
 def _report(directory: Path) -> Path:
@@ -67,6 +73,7 @@ LARS = Experiment(
     presets=PRESETS,
     default="digits",
     check=check,
+    sources=_sources,
     build=_build,
     report=_report,
     show=_show,

@@ -6,7 +6,7 @@ seed and the step alone.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,18 +159,37 @@ class Inputs:
         )
 
 
-def load_inputs(config: Config, parallel: DataParallel) -> Inputs:
-    """Load the data of a run and put it where the steps want it.
+def open_sources(config: Config) -> dict[str, Source]:
+    """Open the splits of a configuration, with the classes of both.
 
     Raises:
-        InputError: the data set is missing or unreadable, or smaller than a batch.
+        InputError: the data set is missing or cannot be used.
     """
     data = config.data
-    train = load_source(data.dataset, data.train_split, data_dir=data.data_dir)
+    splits = {"train": data.train_split}
+    if not data.holdout:
+        splits["test"] = data.test_split
+    return {
+        name: load_source(
+            data.dataset, split, data_dir=data.data_dir, beside=list(splits.values())
+        )
+        for name, split in splits.items()
+    }
+
+
+def load_inputs(
+    config: Config, parallel: DataParallel, sources: Mapping[str, Source]
+) -> Inputs:
+    """Put the data of a run where the steps want it.
+
+    Raises:
+        InputError: an image is unreadable, or there are fewer than a batch.
+    """
+    data, train = config.data, sources["train"]
     if data.holdout:
         train, evaluation = hold_out(train, data.holdout)
     else:
-        evaluation = load_source(data.dataset, data.test_split, data_dir=data.data_dir)
+        evaluation = sources["test"]
     check_data(config, len(train))
     for source in (train, evaluation):
         height, width = np.shape(source[0][0])[:2]

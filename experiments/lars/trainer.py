@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from experiments.lars.config import Config, rule_name
-from experiments.lars.inputs import Inputs, load_inputs
+from experiments.lars.inputs import Inputs, load_inputs, open_sources
 from experiments.lars.microbatches import (
     choose_microbatches,
     device_memory,
@@ -27,7 +27,7 @@ from experiments.lars.program import Steps, build_program, make_state, shardings
 from experiments.lars.results import save_mistakes
 from lars_jax.models import merge_statistics
 from lars_jax.optim import FIELDS, leaf_names
-from lars_jax.runs import Cadence, Files, Program
+from lars_jax.runs import Cadence, Files, Program, Sources
 from lars_jax.train import (
     DataParallel,
     Hook,
@@ -76,11 +76,17 @@ class Trainer(Program[TrainState]):
     parts: str = ""
 
     @classmethod
-    def create(cls, config: Config) -> "Trainer":
-        """Load the data and build the steps of a configuration."""
+    def create(cls, config: Config, sources: Sources | None = None) -> "Trainer":
+        """Load the data and build the steps of a configuration.
+
+        Args:
+            config: what is trained.
+            sources: its data; None: they are opened here.
+        """
+        sources = open_sources(config) if sources is None else sources
         parallel = DataParallel(data_mesh(config.devices), config.backend)
         limit = device_memory(config, parallel)
-        inputs = load_inputs(config, parallel)
+        inputs = load_inputs(config, parallel, sources)
         found = choose_microbatches(config, inputs.setting(), limit)
         inputs = dataclasses.replace(inputs, config=found.config)
         steps = build_program(found.config, inputs.facts, parallel, found.train_step)

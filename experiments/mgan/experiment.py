@@ -15,6 +15,7 @@ from lars_jax.runs import (
     Experiment,
     Positive,
     Program,
+    Sources,
     Verb,
     check_ranges,
     cli,
@@ -58,6 +59,8 @@ class Draw:
     """The last state of the run, or the one nearest to the data."""
     average: bool = True
     """Samples of the averaged generators, or of those that play."""
+    accept_data_change: bool = False
+    """Take the data as they are, though the run began with others."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,16 @@ class Compare:
     """Where runs, table and figures are written; runs that are there go on."""
 
 
-def _build(config: Config) -> Program[Any]:
+def _sources(config: Config) -> Sources:
+    from experiments.mgan.inputs import open_sources
+
+    return open_sources(config)
+
+
+def _build(config: Config, sources: Sources) -> Program[Any]:
     from experiments.mgan.run import GameProgram
 
-    return GameProgram(config)
+    return GameProgram(config, sources)
 
 
 def _report(directory: Path) -> Path:
@@ -107,7 +116,12 @@ def _samples(experiment: Experiment[Config], words: list[str]) -> int:
             "samples must be written to a file *.npz in a directory that is there; got "
             f"{file}: name another"
         )
-    found = restore(experiment, asked.run_dir, asked.checkpoint)
+    found = restore(
+        experiment,
+        asked.run_dir,
+        asked.checkpoint,
+        accept_data_change=asked.accept_data_change,
+    )
     values, generator = found.program.sample(
         found.state, count, averaged=asked.average, use=DRAW_USE
     )
@@ -142,6 +156,7 @@ MGAN = Experiment(
     presets=PRESETS,
     default="ring",
     check=check,
+    sources=_sources,
     build=_build,
     report=_report,
     show=_show,

@@ -1,6 +1,6 @@
 """Where real samples come from: drawn on the device, or images that lie there whole."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from experiments.mgan.check import check_data
 from experiments.mgan.config import Config, in_plane
 from experiments.mgan.game import Draw, Shared
 from experiments.mgan.mixture import make_mixture
-from lars_jax.data import Unlabelled, batch_samples, load_source, to_arrays
+from lars_jax.data import Source, Unlabelled, batch_samples, load_source, to_arrays
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,25 @@ class Inputs:
     name: str
 
 
-def load_inputs(config: Config) -> Inputs:
+def open_sources(config: Config) -> dict[str, Source]:
+    """Open the images of a configuration, if it is not one of the plane.
+
+    Raises:
+        InputError: there are none.
+    """
+    if in_plane(config):
+        return {}
+    data = config.data
+    source = load_source(data.dataset, data.split, data_dir=data.data_dir)
+    return {"train": Unlabelled(source)}
+
+
+def load_inputs(config: Config, sources: Mapping[str, Source] | None = None) -> Inputs:
     """Return the data of a configuration.
+
+    Args:
+        config: of the game.
+        sources: what `open_sources` returns; None: they are opened here.
 
     Raises:
         InputError: there are none, or fewer images than a batch.
@@ -43,7 +60,7 @@ def load_inputs(config: Config) -> Inputs:
         mixture = make_mixture(data)
         name = f"{data.dataset} of {data.modes} Gaussians"
         return Inputs((2,), lambda key, *_: mixture.draw(key, config.batch), None, name)
-    source = Unlabelled(load_source(data.dataset, data.split, data_dir=data.data_dir))
+    source = (open_sources(config) if sources is None else sources)["train"]
     image = to_arrays(source, resize=data.image_size).image
     check_data(config, len(image))
     return Inputs(image.shape[1:], _pick, image, source.name)

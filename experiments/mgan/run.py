@@ -21,7 +21,7 @@ from experiments.mgan.mixture import make_mixture
 from experiments.mgan.plane import score_true_samples
 from experiments.mgan.snapshots import save_snapshot, take_snapshot
 from experiments.mgan.trainer import Trainer
-from lars_jax.runs import Cadence, Files, Program
+from lars_jax.runs import Cadence, Files, Program, Sources
 from lars_jax.train import Interrupt
 from lars_jax.train.record import plain
 from lars_jax.train.weights import save_weights
@@ -33,8 +33,8 @@ DISTANCES = ("average/wasserstein", "average/fid", "average/distance")
 class GameProgram(Trainer, Program[GameState]):
     """A game, as the shell runs it."""
 
-    def __init__(self, config: Config):
-        super().__init__(config)
+    def __init__(self, config: Config, sources: Sources | None = None):
+        super().__init__(config, sources)
         # What may be refused is, before what takes long to compile.
         self.measure, self.note = make_measure(self)
 

@@ -26,6 +26,7 @@ from experiments.mgan.sampling import (
     make_statistics,
 )
 from lars_jax.optim import leaf_names
+from lars_jax.runs import Sources
 from lars_jax.train import DataParallel, Hook, Interrupt, data_mesh, fit
 from lars_jax.train.ahead import AheadOfTime
 from lars_jax.train.weights import load_weights
@@ -65,11 +66,11 @@ class Trainer:
         InputError: no such data or devices, or batches that do not fit them.
     """
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, sources: Sources | None = None):
         devices = resolve_devices(config, jax.device_count())
         self.config = config
         self.parallel = parallel = DataParallel(data_mesh(devices))
-        self.inputs = inputs = load_inputs(config)
+        self.inputs = inputs = load_inputs(config, sources)
         self.players = make_players(config, inputs.sample_shape[-1])
         split = partial(jax.lax.with_sharding_constraint, shardings=parallel.sharded)
         step = make_step(config, self.players, inputs.draw, split)

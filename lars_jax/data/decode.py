@@ -87,7 +87,9 @@ def image_size(data: bytes | BinaryIO, *, where: str) -> tuple[int, int]:
     (2, 3)
     """
     with _opened(data, where) as image:
-        return image.size if _orientation(image) in _ACROSS else image.size[::-1]
+        width, height = image.size
+        turned = _orientation(image) in _ACROSS
+        return (width, height) if turned else (height, width)
 
 
 _ORIENTATION = 0x0112

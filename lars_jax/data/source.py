@@ -163,6 +163,11 @@ class Unlabelled:
     def __getitems__(self, indices: Sequence[int], /) -> list[Example]:
         return [(image, 0) for image, _ in _read(self.source, indices)]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the source has to say to its user."""
+        return getattr(self.source, "notes", ())
+
     def fingerprint(self) -> Fingerprint:
         """Return what the source is known by, its labels included."""
         return identify(self.source)

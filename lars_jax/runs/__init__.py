@@ -15,7 +15,7 @@ from lars_jax.runs.checks import (
     out_of_range,
 )
 from lars_jax.runs.directory import Resume, can_resume, default_directory, read_run
-from lars_jax.runs.experiment import Cadence, Experiment, Program, Verb
+from lars_jax.runs.experiment import Cadence, Experiment, Program, Sources, Verb
 from lars_jax.runs.files import Files
 from lars_jax.runs.presets import Preset, find_preset
 from lars_jax.runs.stages import Stage, run_stages
@@ -33,6 +33,7 @@ __all__ = [
     "Program",
     "Resume",
     "Seed",
+    "Sources",
     "Stage",
     "Verb",
     "can_resume",

@@ -36,6 +36,8 @@ class Train(Generic[C]):
     """Go on from the last checkpoint in --run-dir."""
     resume_if_any: bool = False
     """Go on if --run-dir holds a run, else begin: one command to start and restart."""
+    accept_data_change: bool = False
+    """Go on though the run began with other data; its record says so."""
     grace: float = 25.0
     """Seconds after a signal in which a step must end, or the process ends unsaved."""
     processes: Method = "auto"
@@ -63,6 +65,8 @@ class Evaluate:
     """Directory that `train` wrote."""
     checkpoint: Checkpoint = "last"
     """The last state of the run, or the one that evaluated best."""
+    accept_data_change: bool = False
+    """Take the data as they are, though the run began with others."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ class Export:
     """File to write, named *.npz or *.safetensors."""
     checkpoint: Checkpoint = "last"
     """The last state of the run, or the one that evaluated best."""
+    accept_data_change: bool = False
+    """Take the data as they are, though the run began with others."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +204,7 @@ def _train(experiment: Experiment[Any], words: list[str]) -> int:
             resume=asked.resumes,
             processes=processes,
             grace=asked.grace,
+            accept_data_change=asked.accept_data_change,
         ).status
 
     return run() if processes.alone else run_among(processes, run)
@@ -209,10 +216,17 @@ def _evaluate(experiment: Experiment[Any], words: list[str]) -> int:
 
     kind = experiment.evaluate_flags or Evaluate
     asked = parse(kind, words, prog=f"{experiment.command} eval")
-    own = {field.name for field in fields(kind)} - {"run_dir", "checkpoint"}
+    own = {field.name for field in fields(kind)}
+    own -= {field.name for field in fields(Evaluate)}
     changes = {name: getattr(asked, name) for name in own}
     given = {name: value for name, value in changes.items() if value is not None}
-    found = restore(experiment, asked.run_dir, asked.checkpoint, **given)
+    found = restore(
+        experiment,
+        asked.run_dir,
+        asked.checkpoint,
+        accept_data_change=asked.accept_data_change,
+        **given,
+    )
     for line in found.program.describe_evaluation():
         print(line)
     evaluation = found.program.evaluate(found.state, Interrupt())
@@ -224,7 +238,13 @@ def _export(experiment: Experiment[Any], words: list[str]) -> int:
     from lars_jax.runs.train import export
 
     asked = parse(Export, words, prog=f"{experiment.command} export")
-    step = export(experiment, asked.run_dir, asked.file, asked.checkpoint)
+    step = export(
+        experiment,
+        asked.run_dir,
+        asked.file,
+        asked.checkpoint,
+        accept_data_change=asked.accept_data_change,
+    )
     print(f"weights after step {step}: {asked.file}")
     return 0
 

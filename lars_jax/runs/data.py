@@ -3,7 +3,7 @@
 import gzip
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,17 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from lars_jax.data.fingerprint import Fingerprint
-from lars_jax.data.source import Source, identify
+from lars_jax.data.source import identify
 from lars_jax.errors import InputError
-from lars_jax.train.record import replacing
-
-Sources = Mapping[str, Source]
-"""The splits that a run reads, by what it calls them."""
+from lars_jax.files import replacing
+from lars_jax.runs.experiment import Sources
+from lars_jax.runs.files import warn
+from lars_jax.train.record import read_json, write_json
 
 Fingerprints = Mapping[str, Fingerprint]
+
+MOST_LISTED = 20
+"""Classes that are listed at a start, half of them from each end."""
 
 FILE = "data.json.gz"
 """Digests of all parts of each split, beside `config.json`, which has one of each."""
@@ -42,11 +45,69 @@ def summaries(found: Fingerprints) -> dict[str, Any]:
     return {split: one.summary() for split, one in found.items()}
 
 
+def describe_data(sources: Sources) -> Iterator[str]:
+    """Yield the classes of the data by number and name, and what sources have to say.
+
+    >>> from lars_jax.data import digits_source
+    >>> list(describe_data({"test": digits_source("test")}))[0][:30]
+    'classes: 0 0, 1 1, 2 2, 3 3, 4'
+    """
+    for names in dict.fromkeys(source.class_names for source in sources.values()):
+        if len(names) > 1:
+            listed = [f"{k} {name}" for k, name in enumerate(names)]
+            if len(listed) > MOST_LISTED:
+                listed[MOST_LISTED // 2 : -MOST_LISTED // 2] = ["..."]
+            yield f"classes: {', '.join(listed)}"
+    for source in sources.values():
+        yield from getattr(source, "notes", ())
+
+
+def digests(found: Fingerprints) -> dict[str, str]:
+    """Return the digest of each split."""
+    return {split: one.digest for split, one in found.items()}
+
+
 def write_data(directory: Path, found: Fingerprints) -> None:
-    """Write down every part of every split, so that a change can be named later."""
+    """Write down the data of a run that begins, or that is to go on with others."""
     text = json.dumps({split: one.to_json() for split, one in found.items()})
+    # First, so that a record never lacks the list that it sums up.
     with replacing(directory / FILE) as file:
         file.write_bytes(gzip.compress(text.encode(), mtime=0))
+    path = directory / "config.json"
+    write_json(path, {**read_json(path), "data": summaries(found)})
+
+
+def accept_data(
+    directory: Path, record: Mapping[str, Any], found: Fingerprints, *, accept: bool
+) -> str | None:
+    """Return in words how the data of a run have changed, if that is accepted.
+
+    Args:
+        directory: of the run.
+        record: its `config.json`.
+        found: its data as they are now.
+        accept: whether a change is deliberate.
+
+    Returns:
+        None where they are the same, or where the run is older than this memory.
+
+    Raises:
+        InputError: they have changed, and that is not accepted.
+    """
+    if "data" not in record:
+        if found:
+            warn(
+                "this run was begun before runs remembered their data; nothing tells "
+                "whether they are still the same"
+            )
+        return None
+    change = data_change(directory, record, found)
+    if change and not accept:
+        raise InputError(
+            f"a run must keep the data that it began with; of {directory} {change}: "
+            "put them back, or add --accept-data-change"
+        )
+    return change
 
 
 def data_change(

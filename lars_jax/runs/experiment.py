@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import jax
 
+from lars_jax.data.source import Source
 from lars_jax.runs.files import Files
 from lars_jax.runs.presets import Preset
 from lars_jax.train import Hook, Interrupt
@@ -23,6 +24,9 @@ C = TypeVar("C")
 S = TypeVar("S")
 
 Metrics = Mapping[str, Any]
+
+Sources = Mapping[str, Source]
+"""The splits of the data that a run reads, by what it calls them."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,9 @@ class Experiment(Generic[C]):
         presets: configurations by name.
         default: the preset where none is named.
         check: returns a configuration if it can run, else raises `InputError`.
-        build: makes the program of a configuration.
+        sources: opens the data of a configuration, by split. A run remembers what they
+            were, and goes on with no others.
+        build: makes the program of a configuration and its data.
         report: writes the report of a run directory, finished or not, and returns it.
         show: yields the lines of `show`.
         placement: fields that may change when a run goes on: they say where it runs.
@@ -189,7 +195,8 @@ class Experiment(Generic[C]):
     presets: Mapping[str, Preset[C]]
     default: str
     check: Callable[[C], C]
-    build: Callable[[C], Program[Any]]
+    build: Callable[[C, Sources], Program[Any]]
+    sources: Callable[[C], Sources] = lambda config: {}
     report: Callable[[Path], Path] | None = None
     show: Callable[[C], Iterable[str]] | None = None
     placement: tuple[str, ...] = ("devices",)

@@ -9,15 +9,25 @@ checkpoints/     the last two states, the best, and those kept for good
 """
 
 import contextlib
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import jax
 
 from lars_jax.errors import InputError
+from lars_jax.runs.data import (
+    Fingerprints,
+    accept_data,
+    data_fingerprints,
+    describe_data,
+    digests,
+    write_data,
+)
 from lars_jax.runs.directory import (
     Resume,
     can_resume,
@@ -25,7 +35,7 @@ from lars_jax.runs.directory import (
     read_run,
 )
 from lars_jax.runs.ending import TERMINATED
-from lars_jax.runs.experiment import Experiment, Program
+from lars_jax.runs.experiment import Experiment, Program, Sources
 from lars_jax.runs.files import Files, RunFiles, warn
 from lars_jax.train import Hook, Interrupt, Interrupted, every
 from lars_jax.train.checkpoint import Checkpoints
@@ -59,6 +69,7 @@ def train(
     resume: Resume = "no",
     processes: Processes | None = None,
     grace: float | None = None,
+    accept_data_change: bool = False,
 ) -> Outcome:
     """Train a configuration in a directory, from the start or from a checkpoint.
 
@@ -71,9 +82,11 @@ def train(
         resume: go on from the last checkpoint that can be read.
         processes: those that train it together, as `join` returned them.
         grace: seconds after a signal in which a step must end; see `Interrupt`.
+        accept_data_change: go on though the data are not those that it began with.
 
     Raises:
-        InputError: the configuration cannot run, or the directory holds another run.
+        InputError: the configuration cannot run, the directory holds another run, or
+            the data have changed.
     """
     experiment.check(config)
     processes = processes or Processes()
@@ -84,14 +97,18 @@ def train(
             )
         )
 
-        def prepare() -> tuple[Program[Any], Any]:
+        def prepare() -> tuple[_Data, Program[Any], Any]:
             frozen = _frozen(experiment, config, directory)
-            program = experiment.build(frozen)
-            return program, program.like() if resumes else program.init()
+            # Before they are placed, which processes with other data cannot do.
+            sources, data = _open_data(
+                experiment, frozen, directory if resumes else None, accept_data_change
+            )
+            program = experiment.build(frozen, sources)
+            return data, program, program.like() if resumes else program.init()
 
         try:
             # Before anything is written, in case data or weights cannot be read.
-            program, state = interrupt.run(prepare)
+            data, program, state = interrupt.run(prepare)
         except Interrupted:
             warn("stopped before the first step: there is nothing new to save")
             return Outcome(interrupt.exit_status, 0, {})
@@ -101,8 +118,14 @@ def train(
             "config": to_json(config),
             "resolved": program.resolved(),
         }
-        on_first(lambda: create_run_directory(directory, record))
-        run = _Run(experiment, program, directory, state, interrupt, processes)
+
+        def begin() -> None:
+            create_run_directory(directory, record)
+            if not resumes or data.change:
+                write_data(directory, data.found)
+
+        on_first(begin)
+        run = _Run(experiment, program, directory, state, interrupt, processes, data)
         with run.opened(resumes):
             finished = run.run()
         # One of several processes stops for a signal that another has heard.
@@ -112,16 +135,22 @@ def train(
 
 @dataclass(frozen=True)
 class Restored(Generic[C]):
-    """A checkpoint of a run, with the `Program` of its experiment to use it."""
+    """A checkpoint of a run, with the `Program` of its experiment and its data."""
 
     config: C
     program: Any
     step: int
     state: Any
+    data: Fingerprints
 
 
 def restore(
-    experiment: Experiment[C], directory: Path, which: str = "last", **changes: Any
+    experiment: Experiment[C],
+    directory: Path,
+    which: str = "last",
+    *,
+    accept_data_change: bool = False,
+    **changes: Any,
 ) -> Restored[C]:
     """Return the last or the best state that a run has kept.
 
@@ -131,10 +160,12 @@ def restore(
         experiment: what was trained.
         directory: of the run.
         which: `last` or `best`.
+        accept_data_change: read it though the data are not those that it began with.
         **changes: fields of the configuration that matter to evaluation alone.
 
     Raises:
-        InputError: the directory holds no run or no checkpoint.
+        InputError: the directory holds no run or no checkpoint, or the data have
+            changed.
     """
     config = experiment.check(
         replace_fields(load_config(experiment, directory), **changes)
@@ -147,7 +178,8 @@ def restore(
     if devices is not None and devices > jax.device_count():
         # Where there are fewer devices than it was trained on, those there are serve.
         config = replace_fields(config, devices=None)
-    program = experiment.build(config)
+    sources, data = _open_data(experiment, config, directory, accept_data_change)
+    program = experiment.build(config, sources)
     checkpoints = open_checkpoints(directory, program)
     try:
         step = checkpoints.best_step() if which == "best" else checkpoints.last_step()
@@ -162,7 +194,7 @@ def restore(
             warn(f"{error}; read without its {unneeded}, which only training needs")
     finally:
         checkpoints.close()
-    return Restored(config, program, step, state)
+    return Restored(config, program, step, state, data.found)
 
 
 def evaluate(
@@ -180,17 +212,32 @@ def evaluate(
 
 
 def export(
-    experiment: Experiment[C], directory: Path, path: Path, which: str = "last"
+    experiment: Experiment[C],
+    directory: Path,
+    path: Path,
+    which: str = "last",
+    *,
+    accept_data_change: bool = False,
 ) -> int:
     """Write the weights of a checkpoint to a plain file and return its step.
+
+    A `.safetensors` file says in its metadata, as JSON, which classes the labels of
+    each split stand for and what digest its data have.
 
     Raises:
         InputError: the directory holds no run or no checkpoint, or the file is of
             another kind.
     """
     check_place(path)
-    found = restore(experiment, directory, which)
-    save_weights(path, found.program.weights(found.state))
+    found = restore(experiment, directory, which, accept_data_change=accept_data_change)
+    about = {
+        "step": str(found.step),
+        "class_names": json.dumps(
+            {split: one.class_names for split, one in found.data.items()}
+        ),
+        "data": json.dumps(digests(found.data)),
+    }
+    save_weights(path, found.program.weights(found.state), about)
     return found.step
 
 
@@ -203,14 +250,27 @@ def load_config(experiment: Experiment[C], directory: Path) -> C:
     return from_json(experiment.config, read_run(directory)["config"])
 
 
-def open_checkpoints(directory: Path, program: Program[Any]) -> Checkpoints:
-    """Return the checkpoints of a run: the last two, the best, and those kept."""
+def open_checkpoints(
+    directory: Path,
+    program: Program[Any],
+    about: Mapping[str, Any] = MappingProxyType({}),
+) -> Checkpoints:
+    """Return the checkpoints of a run: the last two, the best, and those kept.
+
+    Args:
+        directory: of the run.
+        program: whose states they are.
+        about: what those to come say of themselves.
+    """
 
     def score(metrics: Mapping[str, float]) -> float | None:
         return program.score(_evaluation(metrics))
 
     return Checkpoints(
-        directory / "checkpoints", best=score, keep_every=program.cadence.keep
+        directory / "checkpoints",
+        best=score,
+        keep_every=program.cadence.keep,
+        about=about,
     )
 
 
@@ -254,6 +314,27 @@ def _frozen(experiment: Experiment[C], config: C, directory: Path) -> C:
     return experiment.freeze_auto(config, read_run(directory).get("resolved", {}))
 
 
+@dataclass(frozen=True)
+class _Data:
+    """What is known of a run's data, and what change of them was accepted."""
+
+    found: Fingerprints
+    lines: tuple[str, ...] = ()
+    change: str | None = None
+
+
+def _open_data(
+    experiment: Experiment[C], config: C, begun: Path | None, accept: bool
+) -> tuple[Sources, _Data]:
+    """Open the data of a run; refuse other than those that it began with, if it has."""
+    sources = experiment.sources(config)
+    found = data_fingerprints(sources)
+    change = None
+    if begun is not None:
+        change = accept_data(begun, read_run(begun), found, accept=accept)
+    return sources, _Data(found, tuple(describe_data(sources)), change)
+
+
 def _no_checkpoint(directory: Path) -> InputError:
     return InputError(
         f"a run must have a checkpoint to read; {directory} has none: train it first"
@@ -282,6 +363,7 @@ class _Run(Generic[S]):
     state: S
     interrupt: Interrupt
     processes: Processes
+    data: _Data
     step: int = 0
     evaluation: dict[str, float] = field(default_factory=dict)
     evaluated_at: int | None = None
@@ -298,7 +380,9 @@ class _Run(Generic[S]):
         with contextlib.ExitStack() as stack:
             if writes:
                 stack.enter_context(lock(self.directory))
-            self.checkpoints = open_checkpoints(self.directory, self.program)
+            self.checkpoints = open_checkpoints(
+                self.directory, self.program, {"data": digests(self.data.found)}
+            )
             stack.callback(self.checkpoints.close)
             if resumes:
                 self._restore()
@@ -384,7 +468,7 @@ class _Run(Generic[S]):
         )
 
     def _announce(self) -> None:
-        for line in self.program.describe(self.state):
+        for line in (*self.program.describe(self.state), *self.data.lines):
             self.files.say(line)
         self.files.say(f"run directory: {self.directory}")
         # A run that was stopped before its first row has the baseline already.
@@ -421,6 +505,7 @@ class _Run(Generic[S]):
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "processes": self.processes.count,
             **self.program.facts(),
+            **({"data_change": self.data.change} if self.data.change else {}),
             "environment": environment(),
         }
         append_row(self.directory / "attempts.jsonl", attempt)

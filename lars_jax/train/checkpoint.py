@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -53,6 +54,7 @@ class Checkpoints:
             kept. None: it has no score.
         keep_every: steps between checkpoints that are kept for good, where one is
             saved; None: no others are kept.
+        about: what each says of itself beside its state, as JSON has it.
 
     Several processes open, save and restore the same ones together: each writes what
     its devices hold, and what the first finds broken is broken for all.
@@ -64,10 +66,12 @@ class Checkpoints:
         *,
         best: Callable[[Mapping[str, float]], float | None],
         keep_every: int | None = None,
+        about: Mapping[str, Any] = MappingProxyType({}),
     ):
         # Orbax logs every save, and errors with their traceback that it raises as well.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         self._best = best
+        self._about = dict(about)
         policies: list[preservation_policy.PreservationPolicy] = [
             preservation_policy.LatestN(2),
             preservation_policy.BestN(get_metric_fn=self._score, n=1),
@@ -122,6 +126,7 @@ class Checkpoints:
             self._unnamed[step] = {
                 "format": FORMATS[-1],
                 "metrics": dict(metrics),
+                "about": self._about,
                 "leaves": {name: {"shape": x} for name, x in _describe(state).items()},
             }
         arguments = ocp.args.Composite(state=ocp.args.PyTreeSave(state))

@@ -6,6 +6,7 @@ arrays and nothing else, and are read by NumPy or by safetensors.
 
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def check_place(path: Path) -> None:
         )
 
 
-def save_weights(path: Path, tree: Any) -> None:
+def save_weights(path: Path, tree: Any, about: Mapping[str, str] | None = None) -> None:
     """Write a tree of arrays as named arrays, whole or not at all.
 
     The name of a leaf is its path, joined by slashes: `params/conv1/kernel`.
@@ -44,6 +45,7 @@ def save_weights(path: Path, tree: Any) -> None:
     Args:
         path: a file that ends in `.npz` or `.safetensors`; replaced if it is there.
         tree: arrays of any shapes and of NumPy's own dtypes.
+        about: metadata of a `.safetensors` file; a `.npz` file has none.
 
     Raises:
         InputError: another kind of file, no directory for it, or a dtype that NumPy
@@ -73,7 +75,7 @@ def save_weights(path: Path, tree: Any) -> None:
         else:
             from safetensors.numpy import save_file
 
-            save_file(arrays, temporary)
+            save_file(arrays, temporary, dict(about) if about else None)
 
 
 def load_weights(path: Path, like: Any) -> Any:

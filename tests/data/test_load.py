@@ -14,5 +14,5 @@ def test_prefix_chooses_a_folder(tmp_path):
 
 @pytest.mark.parametrize("dataset", ["folder:", "folder:/no/such/place"])
 def test_folder_that_is_not_there_is_refused(dataset):
-    with pytest.raises(InputError, match="is PATH/SPLIT/CLASS/image"):
+    with pytest.raises(InputError, match="must be PATH/SPLIT/CLASS/image"):
         load_source(dataset, "train")

@@ -1,9 +1,24 @@
 """What a run says of data that are not those it began with."""
 
-import pytest
+import json
+from dataclasses import replace
 
-from lars_jax.data import Fingerprint
-from lars_jax.runs.data import FILE, data_change, summaries, write_data
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from experiments.toy import TOY
+from lars_jax.data import ArraySource, Fingerprint
+from lars_jax.runs.cli import main
+from lars_jax.runs.data import (
+    FILE,
+    MOST_LISTED,
+    data_change,
+    describe_data,
+    write_data,
+)
+from lars_jax.train.checkpoint import CONTENTS
+from lars_jax.train.record import read_json, read_lines, write_json
 
 TRAIN = Fingerprint(2, ("cat", "dog"), {"cat/1.png": "a", "dog/1.png": "b"})
 TEST = Fingerprint(1, ("cat", "dog"), {"cat/9.png": "c"})
@@ -11,8 +26,9 @@ LESS = Fingerprint(1, ("cat", "dog"), {"cat/1.png": "a"})
 
 
 def record(directory, **found):
+    write_json(directory / "config.json", {})
     write_data(directory, found)
-    return {"data": summaries(found)}
+    return read_json(directory / "config.json")
 
 
 def test_same_data_are_no_change(tmp_path):
@@ -46,3 +62,86 @@ def test_same_record_is_written_byte_for_byte(tmp_path):
     before = (tmp_path / FILE).read_bytes()
     record(tmp_path, train=TRAIN)
     assert (tmp_path / FILE).read_bytes() == before
+
+
+def source(pixel=0, names=("cat", "dog")):
+    image = np.full((2, 2, 2, 1), pixel, np.uint8)
+    return ArraySource("two", names, image, np.arange(2, dtype=np.int32))
+
+
+def reading(found):
+    """Return the toy as if it read some data."""
+    return replace(TOY, sources=lambda config: {"train": found})
+
+
+def test_run_whose_data_have_changed_goes_on_only_if_told_to(tmp_path, capsys):
+    words = ["train", "--devices", "1", "--steps", "20", "--eval-every", "10"]
+    words += ["--run-dir", str(tmp_path / "run")]
+    assert main(reading(source()), words) == 0
+    assert "classes: 0 cat, 1 dog" in capsys.readouterr().err
+    assert main(reading(source()), [*words, "--resume"]) == 0
+    saved = (tmp_path / "run" / "config.json").read_bytes()
+
+    changed = reading(source(pixel=1))
+    others = [["eval", str(tmp_path / "run")]]
+    others += [["export", str(tmp_path / "run"), str(tmp_path / "weights.npz")]]
+    capsys.readouterr()
+    for refused in ([*words, "--resume"], *others):
+        assert main(changed, refused) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "train: images has another content: put them back" in line
+    assert (tmp_path / "run" / "config.json").read_bytes() == saved
+
+    accepted = "--accept-data-change"
+    for told in (others[0], others[1], [*words, "--resume"]):
+        assert main(changed, [*told, accepted]) == 0
+    attempts = list(read_lines(tmp_path / "run" / "attempts.jsonl"))
+    assert "data_change" not in attempts[1]
+    assert attempts[2]["data_change"] == "train: images has another content"
+    # From now on these are its data.
+    assert main(changed, [*words, "--resume"]) == 0
+    assert main(reading(source()), [*words, "--resume"]) == 2
+
+
+def test_renamed_class_is_refused_by_name(tmp_path, capsys):
+    words = ["train", "--devices", "1", "--steps", "20", "--run-dir", str(tmp_path)]
+    assert main(reading(source()), words) == 0
+    renamed = reading(source(names=("cat", "wolf")))
+    assert main(renamed, ["eval", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "train: class 'dog' is missing, class 'wolf' is new: put them back" in said
+
+
+def test_run_of_before_goes_on_with_a_warning(tmp_path, capsys):
+    words = ["train", "--devices", "1", "--steps", "20", "--run-dir", str(tmp_path)]
+    assert main(reading(source()), words) == 0
+    path = tmp_path / "config.json"
+    write_json(path, {k: v for k, v in read_json(path).items() if k != "data"})
+    assert main(reading(source(pixel=1)), [*words, "--resume"]) == 0
+    assert "before runs remembered their data" in capsys.readouterr().err
+
+
+def test_exported_weights_say_what_their_labels_stand_for(tmp_path):
+    words = ["train", "--devices", "1", "--steps", "20"]
+    assert main(reading(source()), [*words, "--run-dir", str(tmp_path / "run")]) == 0
+    file = tmp_path / "weights.safetensors"
+    assert main(reading(source()), ["export", str(tmp_path / "run"), str(file)]) == 0
+    with safe_open(file, "np") as found:
+        about = found.metadata()
+    assert json.loads(about["class_names"]) == {"train": ["cat", "dog"]}
+    assert json.loads(about["data"]) == {"train": source().fingerprint().digest}
+
+
+def test_checkpoint_says_which_data_it_saw(tmp_path):
+    words = ["train", "--devices", "1", "--steps", "20", "--run-dir", str(tmp_path)]
+    assert main(reading(source()), words) == 0
+    signed = read_json(tmp_path / "checkpoints" / "20" / CONTENTS)
+    about = json.loads(signed["contents"])["about"]
+    assert about == {"data": {"train": source().fingerprint().digest}}
+
+
+def test_long_lists_of_classes_are_cut_in_the_middle():
+    names = tuple(f"class{k}" for k in range(100))
+    (line,) = describe_data({"train": source(names=names)})
+    assert line.count(",") == MOST_LISTED
+    assert line.endswith("99 class99")

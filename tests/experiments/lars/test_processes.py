@@ -1,15 +1,18 @@
 """Several processes train what one does, stop together, and end when one is lost."""
 
 import signal
+import subprocess
+import sys
 import time
 
 import jax
 import numpy as np
 import pytest
 
-from benchmarks.common.processes import Local
+from benchmarks.common.processes import Local, free_port
+from tests.data.support import write_digits
 from tests.experiments.lars.support import saved_state
-from tests.whole_runs import rows
+from tests.whole_runs import one_device, rows
 
 RUN = [
     *("train", "digits", "--global-batch", "32", "--steps", "40", "--bn-span", "8"),
@@ -91,3 +94,28 @@ def test_process_whose_peer_is_killed_ends_and_another_goes_on_alone(alone, tmp_
     Local(1, tmp_path, *words).end(0)
     assert [row["processes"] for row in rows(directory, "attempts.jsonl")] == [2, 1]
     assert_near(directory, alone)
+
+
+def test_process_that_sees_other_data_is_named_before_the_first_step(tmp_path):
+    for home in ("one", "other"):
+        for split in ("train", "test"):
+            write_digits(tmp_path / home / "data", split, 40)
+    gone = min((tmp_path / "other" / "data" / "train" / "3").iterdir())
+    gone.unlink()
+    address = ["--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", "2"]
+    words = ["train", "smoke", "--dataset", "folder:~/data", "--global-batch", "16"]
+    words += ["--run-dir", str(tmp_path / "run"), *address]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "experiments.lars", *words, "--process-id", str(k)],
+            env=one_device() | {"HOME": str(tmp_path / home)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for k, home in enumerate(("one", "other"))
+    ]
+    said = [process.communicate(timeout=240)[1] for process in started]
+    assert [process.returncode for process in started] == [2, 2], said
+    found = f"on process 1, other than on process 0, train: 3/{gone.name} is missing"
+    assert found in said[0]
+    assert not (tmp_path / "run").exists()

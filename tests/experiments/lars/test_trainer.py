@@ -9,7 +9,7 @@ import pytest
 from experiments.lars.check import check
 from experiments.lars.config import VariantName
 from experiments.lars.experiment import main
-from experiments.lars.inputs import load_inputs
+from experiments.lars.inputs import load_inputs, open_sources
 from experiments.lars.presets import get_preset
 from experiments.lars.trainer import Trainer
 from lars_jax.train import DataParallel, Interrupt, data_mesh
@@ -124,7 +124,7 @@ def test_estimate_takes_whole_spans(batch, span):
     config = replace_fields(
         BASE, global_batch=batch, bn_span=span, batch_statistics="running"
     )
-    inputs = load_inputs(config, DataParallel(data_mesh(1)))
+    inputs = load_inputs(config, DataParallel(data_mesh(1)), open_sources(config))
     batches = inputs.calibration_batches(seed=0, interrupt=Interrupt())
     sizes = {len(rows["index"]) for rows in batches}
     assert all(size % span == 0 or size <= span for size in sizes)
