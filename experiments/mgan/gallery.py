@@ -151,5 +151,4 @@ def confusion(trainer: Trainer, state: GameState) -> np.ndarray:
 def _made(trainer: Trainer, state: GameState, noise: jax.Array) -> jax.Array:
     params, model_state = trainer.made_by(state, averaged=True)
     apply = jax.jit(trainer.players.generators.apply)
-    values, _ = apply(params["network"], model_state, noise)
-    return values
+    return apply(params["network"], model_state, noise)[0]
