@@ -1,5 +1,6 @@
 """What the end of a game of images is looked at by."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -138,9 +139,10 @@ def confusion(trainer: Trainer, state: GameState) -> np.ndarray:
     config = trainer.config
     hits = np.zeros((config.rules.generators, config.rules.generators))
     rounds = -(-COMPARED // config.fakes)
+    judge = jax.jit(partial(logits_of_fakes, trainer.players))
     for round_key in jax.random.split(trainer.key(GALLERY_USE + 1), rounds):
         fake = _made(trainer, state, draw_noise(config, round_key, config.fakes))
-        logits: Any = logits_of_fakes(trainer.players, state.judge.params, fake)
+        logits: Any = judge(state.judge.params, fake)
         taken = np.asarray(logits.generators).argmax(axis=-1)
         np.add.at(hits, (np.arange(hits.shape[0])[None], taken), 1)
     return hits / hits.sum(axis=1, keepdims=True)
@@ -148,5 +150,5 @@ def confusion(trainer: Trainer, state: GameState) -> np.ndarray:
 
 def _made(trainer: Trainer, state: GameState, noise: jax.Array) -> jax.Array:
     params, model_state = trainer.made_by(state, averaged=True)
-    values, _ = trainer.players.generators.apply(params["network"], model_state, noise)
-    return values
+    apply = jax.jit(trainer.players.generators.apply)
+    return apply(params["network"], model_state, noise)[0]

@@ -40,7 +40,7 @@ def make_generators(config: Config, channels: int = 3) -> Network:
         [M, K, 2] or [M, K, S, S, channels], images within [-1, 1].
 
     >>> network = make_generators(Config())
-    >>> params, _ = network.init(jax.random.key(0), jnp.zeros((1, 256)))
+    >>> params, _ = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 256)))
     >>> print(sum(leaf.size for leaf in jax.tree.leaves(params)))
     279938
     """
@@ -67,7 +67,7 @@ def make_discriminator(config: Config) -> Network:
         D2GAN, to the logits of its two discriminators, [N, 2].
 
     >>> network = make_discriminator(Config())
-    >>> params, _ = network.init(jax.random.key(0), jnp.zeros((1, 2)))
+    >>> params, _ = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 2)))
     >>> print(sum(leaf.size for leaf in jax.tree.leaves(params)))
     1545
     """

@@ -84,13 +84,12 @@ def test_gallery_is_a_function_of_the_state(gallery, digits_end):
 def test_interpolation_goes_from_one_noise_to_the_other(digits_end, monkeypatch, noise):
     trainer, ends, seen = copy.copy(digits_end.program), jnp.eye(8)[:2], []
 
-    def apply(params, model_state, noise):
+    def made(trainer, state, noise):
         seen.append(np.asarray(noise))
-        return jnp.zeros((len(noise), 3, 8, 8, 1)), model_state
+        return jnp.zeros((len(noise), 3, 8, 8, 1))
 
     trainer.config = replace_fields(trainer.config, noise=noise)
-    network = trainer.players.generators._replace(apply=apply)
-    trainer.players = trainer.players._replace(generators=network)
+    monkeypatch.setattr("experiments.mgan.gallery._made", made)
     monkeypatch.setattr("experiments.mgan.gallery.draw_noise", lambda *_: ends)
     interpolate(trainer, digits_end.state)
     (way,) = seen

@@ -233,12 +233,12 @@ def test_run_that_is_stopped_between_calls_ends_in_the_same_bits(
 ):
     words = [*RING, "--run-dir", str(tmp_path / "run"), "--resume-if-any"]
     with monkeypatch.context() as patched:
-        original, signals = run.plain, iter([signal.SIGTERM])
+        original, signals = run.plain, [signal.SIGTERM]
 
         def stop(metrics):
-            # Once: a second one would end the process at once.
-            for number in signals:
-                signal.raise_signal(number)
+            # A second signal would end the process at once.
+            if signals:
+                signal.raise_signal(signals.pop())
             return original(metrics)
 
         patched.setattr(run, "plain", stop)

@@ -93,8 +93,8 @@ def test_four_devices_equal_one(config):
         pytest.param(DIGITS, id="digits", marks=pytest.mark.slow),
     ],
 )
-def test_steps_in_one_call_equal_calls_of_one_step(config):
-    whole, *_ = train(replace_fields(config, steps_per_call=4))
+def test_two_steps_in_a_call_equal_calls_of_one_step(config):
+    whole, *_ = train(config)
     single, rows, _ = train(replace_fields(config, steps_per_call=1))
     same_bits(whole, single)
     assert list(rows) == [1, 2, 3, 4]
@@ -138,14 +138,10 @@ def test_run_that_goes_on_from_a_state_ends_with_the_same_bits(config):
     same_bits(jax.device_get(whole), jax.device_get(resumed))
 
 
-def test_seed_decides_everything():
-    one, same, other = (
-        play(replace_fields(RING, seed=seed))
-        for play, seed in zip((train, train.__wrapped__, train), (0, 0, 2), strict=True)
-    )
-    same_bits(one[0], same[0])
-    np.testing.assert_array_equal(one[2].values, same[2].values)
+def test_another_seed_gives_another_game():
+    one, other = (train(replace_fields(RING, seed=seed)) for seed in (0, 2))
     assert largest_gap(one[0].generators.params, other[0].generators.params) > 1e-2
+    assert (one[2].values != other[2].values).all()
 
 
 def test_samples_of_different_uses_and_weights_differ():
