@@ -12,7 +12,9 @@ SOURCES = sorted((ROOT / "lars_jax").rglob("*.py")) + sorted(
     (ROOT / "experiments").rglob("*.py")
 )
 PACKAGES = ("optim", "train", "data", "models", "report", "runs")
-DEPENDS_ON = {"runs": ("lars_jax.train", "lars_jax.data", "lars_jax.errors")}
+DEPENDS_ON = {
+    "runs": ("lars_jax.train", "lars_jax.data", "lars_jax.errors", "lars_jax.files")
+}
 """What a package imports of the others; those that are not named, nothing."""
 FLAX_USERS = ("lars_jax/models/",)
 LONGEST_FILE = 500

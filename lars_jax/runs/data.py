@@ -4,6 +4,7 @@ import gzip
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from lars_jax.data.fingerprint import Fingerprint
 from lars_jax.data.source import identify
 from lars_jax.errors import InputError
 from lars_jax.files import replacing
-from lars_jax.runs.experiment import Sources
+from lars_jax.runs.directory import read_run
+from lars_jax.runs.experiment import Experiment, Sources
 from lars_jax.runs.files import warn
 from lars_jax.train.record import read_json, write_json
 
@@ -26,6 +28,42 @@ MOST_LISTED = 20
 
 FILE = "data.json.gz"
 """Digests of all parts of each split, beside `config.json`, which has one of each."""
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What is known of a run's data.
+
+    Attributes:
+        found: what each split is known by.
+        lines: what a user is told of them.
+        change: how they differ from those that the run began with, if accepted.
+    """
+
+    found: Fingerprints
+    lines: tuple[str, ...]
+    change: str | None = None
+
+
+def open_data(
+    experiment: Experiment[Any], config: Any, begun: Path | None, accept: bool
+) -> tuple[Sources, RunData]:
+    """Open the data of a run, the same on all processes.
+
+    Args:
+        experiment: of the run.
+        config: of the run.
+        begun: its directory, if it goes on or is read.
+        accept: whether other data than those that it began with are accepted.
+
+    Raises:
+        InputError: processes see different data, or the data have changed.
+    """
+    sources = experiment.sources(config)
+    found, change = data_fingerprints(sources), None
+    if begun is not None:
+        change = accept_data(begun, read_run(begun), found, accept=accept)
+    return sources, RunData(found, tuple(describe_data(sources)), change)
 
 
 def data_fingerprints(sources: Sources) -> dict[str, Fingerprint]:

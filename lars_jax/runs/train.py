@@ -20,14 +20,7 @@ from typing import Any, Generic, TypeVar
 import jax
 
 from lars_jax.errors import InputError
-from lars_jax.runs.data import (
-    Fingerprints,
-    accept_data,
-    data_fingerprints,
-    describe_data,
-    digests,
-    write_data,
-)
+from lars_jax.runs.data import Fingerprints, RunData, digests, open_data, write_data
 from lars_jax.runs.directory import (
     Resume,
     can_resume,
@@ -35,7 +28,7 @@ from lars_jax.runs.directory import (
     read_run,
 )
 from lars_jax.runs.ending import TERMINATED
-from lars_jax.runs.experiment import Experiment, Program, Sources
+from lars_jax.runs.experiment import Experiment, Program
 from lars_jax.runs.files import Files, RunFiles, warn
 from lars_jax.train import Hook, Interrupt, Interrupted, every
 from lars_jax.train.checkpoint import Checkpoints
@@ -97,10 +90,10 @@ def train(
             )
         )
 
-        def prepare() -> tuple[_Data, Program[Any], Any]:
+        def prepare() -> tuple[RunData, Program[Any], Any]:
             frozen = _frozen(experiment, config, directory)
             # Before they are placed, which processes with other data cannot do.
-            sources, data = _open_data(
+            sources, data = open_data(
                 experiment, frozen, directory if resumes else None, accept_data_change
             )
             program = experiment.build(frozen, sources)
@@ -178,7 +171,7 @@ def restore(
     if devices is not None and devices > jax.device_count():
         # Where there are fewer devices than it was trained on, those there are serve.
         config = replace_fields(config, devices=None)
-    sources, data = _open_data(experiment, config, directory, accept_data_change)
+    sources, data = open_data(experiment, config, directory, accept_data_change)
     program = experiment.build(config, sources)
     checkpoints = open_checkpoints(directory, program)
     try:
@@ -314,27 +307,6 @@ def _frozen(experiment: Experiment[C], config: C, directory: Path) -> C:
     return experiment.freeze_auto(config, read_run(directory).get("resolved", {}))
 
 
-@dataclass(frozen=True)
-class _Data:
-    """What is known of a run's data, and what change of them was accepted."""
-
-    found: Fingerprints
-    lines: tuple[str, ...] = ()
-    change: str | None = None
-
-
-def _open_data(
-    experiment: Experiment[C], config: C, begun: Path | None, accept: bool
-) -> tuple[Sources, _Data]:
-    """Open the data of a run; refuse other than those that it began with, if it has."""
-    sources = experiment.sources(config)
-    found = data_fingerprints(sources)
-    change = None
-    if begun is not None:
-        change = accept_data(begun, read_run(begun), found, accept=accept)
-    return sources, _Data(found, tuple(describe_data(sources)), change)
-
-
 def _no_checkpoint(directory: Path) -> InputError:
     return InputError(
         f"a run must have a checkpoint to read; {directory} has none: train it first"
@@ -363,7 +335,7 @@ class _Run(Generic[S]):
     state: S
     interrupt: Interrupt
     processes: Processes
-    data: _Data
+    data: RunData
     step: int = 0
     evaluation: dict[str, float] = field(default_factory=dict)
     evaluated_at: int | None = None
