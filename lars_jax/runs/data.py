@@ -1,6 +1,7 @@
 """What a run remembers of its data, and what becomes of a run whose data are others."""
 
 import gzip
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -59,23 +60,22 @@ def open_data(
     Raises:
         InputError: processes see different data, or the data have changed.
     """
-    sources = experiment.sources(config)
-    found, change = data_fingerprints(sources), None
+    sources: Sources = {}
+    found: dict[str, Fingerprint] = {}
+    error = None
+    try:
+        sources = experiment.sources(config)
+        found = {split: identify(source) for split, source in sources.items()}
+    except InputError as problem:
+        error = problem
+    if jax.process_count() > 1:
+        _require_equal(found, error)
+    if error is not None:
+        raise error
+    change = None
     if begun is not None:
         change = accept_data(begun, read_run(begun), found, accept=accept)
     return sources, RunData(found, tuple(describe_data(sources)), change)
-
-
-def data_fingerprints(sources: Sources) -> dict[str, Fingerprint]:
-    """Return what the splits of a run are known by, the same ones on all processes.
-
-    Raises:
-        InputError: the processes see different data.
-    """
-    found = {split: identify(source) for split, source in sources.items()}
-    if jax.process_count() > 1:
-        _require_equal(found)
-    return found
 
 
 def summaries(found: Fingerprints) -> dict[str, Any]:
@@ -176,42 +176,43 @@ def data_change(
 
 def _listed(directory: Path) -> dict[str, Fingerprint]:
     try:
-        saved = json.loads(gzip.decompress((directory / FILE).read_bytes()))
-        return {split: Fingerprint.from_json(one) for split, one in saved.items()}
+        return _from_json(json.loads(gzip.decompress((directory / FILE).read_bytes())))
     # Without the list a change is refused all the same, and only not named.
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
-def _require_equal(found: Fingerprints) -> None:
-    """Raise the same error on all processes unless all see the same data."""
-    text = json.dumps({split: one.to_json() for split, one in found.items()})
-    mine = np.frombuffer(_digest(found).encode(), np.uint8)
+def _require_equal(found: Fingerprints, error: InputError | None) -> None:
+    """Raise the same error on all processes unless all have come to the same."""
+    data = {split: one.to_json() for split, one in found.items()}
+    packed = gzip.compress(json.dumps([data, error and str(error)]).encode(), mtime=0)
+    mine = np.frombuffer(hashlib.sha256(packed).digest(), np.uint8)
     digests = [bytes(row) for row in multihost_utils.process_allgather(mine)]
-    usual = Counter(digests).most_common(1)[0][0]
-    if all(digest == usual for digest in digests):
+    usual = digests.index(Counter(digests).most_common(1)[0][0])
+    odd = [k for k, digest in enumerate(digests) if digest != digests[usual]]
+    if not odd:
         return
     # Rarely needed, and then worth its size: what is other in which file.
-    packed = gzip.compress(text.encode())
     sizes = multihost_utils.process_allgather(np.int32(len(packed)))
-    padded = np.zeros(max(sizes), np.uint8)
-    padded[: len(packed)] = np.frombuffer(packed, np.uint8)
+    padded = np.frombuffer(packed.ljust(max(sizes), b"\0"), np.uint8)
     rows = multihost_utils.process_allgather(padded)
-    odd = next(i for i, digest in enumerate(digests) if digest != usual)
-    expected, other = (
-        json.loads(gzip.decompress(bytes(rows[i][: sizes[i]])))
-        for i in (digests.index(usual), odd)
+    (expected, failed), (other, failed_there) = (
+        json.loads(gzip.decompress(bytes(rows[k][: sizes[k]]))) for k in (usual, odd[0])
     )
-    words = [
-        f"{split}: {Fingerprint.from_json(expected[split]).difference(one)}"
-        for split, saved in other.items()
-        if (one := Fingerprint.from_json(saved)).digest != expected[split]["digest"]
-    ]
+    if failed_there or failed:
+        words = [f"{failed_there or f'they can be read, and there: {failed}'}"]
+    else:
+        known, there = map(_from_json, (expected, other))
+        words = [
+            f"{split}: {known[split].difference(one)}"
+            for split, one in there.items()
+            if one.digest != known[split].digest
+        ]
     raise InputError(
-        f"all processes must see the same data; on process {odd}, other than on "
-        f"process {digests.index(usual)}, {'; '.join(words)}: give them one copy"
+        f"all processes must see the same data; on process {odd[0]}, other than on "
+        f"process {usual}, {'; '.join(words)}: give them one copy"
     )
 
 
-def _digest(found: Fingerprints) -> str:
-    return "".join(found[split].digest for split in sorted(found))
+def _from_json(saved: Any) -> dict[str, Fingerprint]:
+    return {split: Fingerprint.from_json(one) for split, one in saved.items()}

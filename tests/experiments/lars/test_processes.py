@@ -96,12 +96,21 @@ def test_process_whose_peer_is_killed_ends_and_another_goes_on_alone(alone, tmp_
     assert_near(directory, alone)
 
 
-def test_process_that_sees_other_data_is_named_before_the_first_step(tmp_path):
+@pytest.mark.parametrize("kind", ["a file gone", "all gone"])
+def test_process_that_sees_other_data_is_named_before_the_first_step(tmp_path, kind):
     for home in ("one", "other"):
         for split in ("train", "test"):
             write_digits(tmp_path / home / "data", split, 40)
-    gone = min((tmp_path / "other" / "data" / "train" / "3").iterdir())
-    gone.unlink()
+    place = tmp_path / "other" / "data" / "train"
+    if kind == "all gone":
+        place.rename(tmp_path / "elsewhere")
+        found = (
+            f"a folder data set must be PATH/SPLIT/CLASS/image; got no folder {place}"
+        )
+    else:
+        gone = min((place / "3").iterdir())
+        gone.unlink()
+        found = f"train: 3/{gone.name} is missing"
     address = ["--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", "2"]
     words = ["train", "smoke", "--dataset", "folder:~/data", "--global-batch", "16"]
     words += ["--run-dir", str(tmp_path / "run"), *address]
@@ -116,6 +125,5 @@ def test_process_that_sees_other_data_is_named_before_the_first_step(tmp_path):
     ]
     said = [process.communicate(timeout=240)[1] for process in started]
     assert [process.returncode for process in started] == [2, 2], said
-    found = f"on process 1, other than on process 0, train: 3/{gone.name} is missing"
-    assert found in said[0]
+    assert f"on process 1, other than on process 0, {found}" in said[0]
     assert not (tmp_path / "run").exists()

@@ -1,7 +1,9 @@
 """Two small finished runs that tests look at and break copies of."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import pytest
 
 from experiments.mgan.experiment import MGAN, main
@@ -9,29 +11,41 @@ from lars_jax.runs.train import Restored, restore
 from tests.experiments.mgan.support import DIGITS, RING
 
 
-@pytest.fixture(scope="session")
-def ring_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="package", autouse=True)
+def quick_compilations() -> Iterator[None]:
+    """Compile without optimisation: what is compiled here runs for a moment."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="package")
+def ring_run(
+    quick_compilations: None, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Return the directory of a finished game in the plane; never write to it."""
     directory = tmp_path_factory.mktemp("mgan") / "ring"
     assert main([*RING, "--run-dir", str(directory)]) == 0
     return directory
 
 
-@pytest.fixture(scope="session")
-def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="package")
+def digits_run(
+    quick_compilations: None, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Return the directory of a finished game of images; never write to it."""
     directory = tmp_path_factory.mktemp("mgan") / "digits"
     assert main([*DIGITS, "--run-dir", str(directory)]) == 0
     return directory
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ring_end(ring_run: Path) -> Restored:
     """Return the last checkpoint of the game in the plane, with its program."""
     return restore(MGAN, ring_run)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def digits_end(digits_run: Path) -> Restored:
     """Return the last checkpoint of the game of images, with its program."""
     return restore(MGAN, digits_run)
