@@ -72,20 +72,22 @@ class BatchNorm(nn.Module):
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
         var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
         if not train:
-            y = _normalise(x, mean.value, var.value, self.epsilon, scale, bias)
-            return y.astype(self.dtype)
+            y = _standardise(x, mean.value, var.value, self.epsilon)
+            return _affine(y, scale, bias).astype(self.dtype)
 
         groups = _grouped(x, self.span, self.axis_name)
         runs = _runs_of_devices(groups.shape[:2], self.span, self.axis_name)
         group_mean, group_var = _statistics(groups, mean.value, self.axis_name, runs)
-        y = _normalise(groups, group_mean, group_var, self.epsilon, scale, bias)
+        y = _standardise(groups, group_mean, group_var, self.epsilon).reshape(x.shape)
         if not self.is_initializing():
             # Devices that all share one group have nothing left to put together.
             apart = None if len(runs) == 1 else self.axis_name
             batch_mean, batch_var = _population(group_mean, group_var, apart)
             mean.value = _running(mean.value, batch_mean)
             var.value = _running(var.value, batch_var)
-        return y.astype(self.dtype).reshape(x.shape)
+        # Not on the groups: where one lies on several devices, the gradients of scale
+        # and bias would be exchanged once for it and once for the batch.
+        return _affine(y, scale, bias).astype(self.dtype)
 
 
 def batch_statistics(
@@ -288,18 +290,16 @@ def _running(old: jax.Array, new: jax.Array) -> jax.Array:
     return BATCH_NORM_MOMENTUM * old + (1 - BATCH_NORM_MOMENTUM) * new
 
 
-def _normalise(
-    x: jax.Array,
-    mean: jax.Array,
-    var: jax.Array,
-    epsilon: float,
-    scale: jax.Array,
-    bias: jax.Array,
+def _standardise(
+    x: jax.Array, mean: jax.Array, var: jax.Array, epsilon: float
 ) -> jax.Array:
-    """Return scale * (x - mean) / sqrt(var + epsilon) + bias, in float32."""
+    """Return (x - mean) / sqrt(var + epsilon) in float32, over all middle axes."""
     axes = tuple(range(mean.ndim - 1, x.ndim - 1))
     inverse = jax.lax.rsqrt(var + epsilon)
     centred = x.astype(jnp.float32) - jnp.expand_dims(mean, axes)
-    y = centred * jnp.expand_dims(inverse, axes)
+    return centred * jnp.expand_dims(inverse, axes)
+
+
+def _affine(y: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
     broadcast = (1,) * (y.ndim - 1) + (-1,)
     return y * scale.reshape(broadcast) + bias.reshape(broadcast)
