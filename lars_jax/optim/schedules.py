@@ -47,6 +47,9 @@ def warmup_polynomial(
     Returns:
         A function from the step, an integer, to a float32 scalar.
 
+    Raises:
+        ValueError: another `decay_from`.
+
     Reference:
         Algorithm 1 and Section 3 of https://arxiv.org/abs/1708.03888
 
@@ -54,6 +57,10 @@ def warmup_polynomial(
     >>> [round(float(schedule(step)), 3) for step in (0, 5, 10, 50, 100)]
     [0.0, 1.0, 1.62, 0.5, 0.0]
     """
+    if decay_from not in ("start", "warmup"):
+        raise ValueError(
+            f"decay_from must be 'start' or 'warmup'; got {decay_from!r}: name one"
+        )
 
     def schedule(count: ArrayLike) -> jax.Array:
         step = jnp.asarray(count, jnp.float32)

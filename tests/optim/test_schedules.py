@@ -48,3 +48,8 @@ def test_every_number_may_be_traced():
 
     assert float(rate(2.0, 100.0, 10.0, 5)) == pytest.approx(1.0)
     assert float(rate(4.0, 100.0, 0.0, jnp.int32(50))) == pytest.approx(1.0)
+
+
+def test_decay_from_elsewhere_is_refused():
+    with pytest.raises(ValueError, match="must be 'start' or 'warmup'; got 'warm-up'"):
+        warmup_polynomial(1.0, 10, decay_from="warm-up")  # pyright: ignore[reportArgumentType]
