@@ -1,6 +1,7 @@
 """A comparison reports what the rows of its runs say, and trains nothing twice."""
 
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,32 @@ def test_runs_of_another_length_are_refused(copy, tiny_presets, capsys):
     words = ["compare", "slow", "--seeds", "1", "--steps", "20", "--run-dir", str(copy)]
     assert experiment.main(words) == 2
     assert "steps: 10 -> 20" in capsys.readouterr().err
+
+
+def test_comparison_that_was_stopped_goes_on(compared, copy, monkeypatch):
+    (copy / "table.md").unlink()
+    shutil.rmtree(copy / "fast")
+    original, signals = AheadOfTime.__call__, iter([signal.SIGTERM])
+
+    def stop(self, *arguments):
+        found = original(self, *arguments)
+        # Once: a second one would end the process at once.
+        for number in signals:
+            signal.raise_signal(number)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AheadOfTime, "__call__", stop)
+        assert compare(experiment.MGAN, PRESETS, 1, copy) == (143, "")
+    assert not (copy / "table.md").exists()
+    status, table = compare(experiment.MGAN, PRESETS, 1, copy)
+    assert status == 0
+    assert rows(copy / "fast" / "0") == rows(compared[0] / "fast" / "0")
+    attempts = rows(copy / "fast" / "0", "attempts.jsonl")
+    assert [row["step"] for row in attempts] == [0, 5]
+    # All but the seconds, which are those of other runs.
+    ours, theirs = (
+        [line.rsplit("|", 2)[0] for line in text.splitlines()]
+        for text in (table, compared[1])
+    )
+    assert ours == theirs
