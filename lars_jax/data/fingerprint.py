@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from lars_jax.errors import InputError
+from lars_jax.files import replacing
 
 T = TypeVar("T")
 
@@ -182,8 +183,8 @@ def _each(
             return [look(base + name) for name in names[start : start + CHUNK]]
         except OSError as error:
             raise InputError(
-                f"A file of a data set must be readable; {error.filename} is not "
-                f"({error.strerror}): restore or delete it."
+                f"a file of a data set must be readable; {error.filename} is not "
+                f"({error.strerror}): restore or delete it"
             ) from error
 
     with ThreadPoolExecutor() as pool:
@@ -221,9 +222,8 @@ def _remembered(cache: Path) -> dict[str, list[Any]]:
 
 
 def _remember(cache: Path, entries: dict[str, list[Any]]) -> None:
-    temporary = cache.with_name(f"{cache.name}.{os.getpid()}.tmp")
     # Without a cache all is read again, which is right and only slower.
     with contextlib.suppress(OSError):
         cache.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(entries), encoding="utf-8")
-        temporary.replace(cache)
+        with replacing(cache) as temporary:
+            temporary.write_text(json.dumps(entries), encoding="utf-8")

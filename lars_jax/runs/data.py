@@ -20,6 +20,7 @@ from lars_jax.files import replacing
 from lars_jax.runs.directory import read_run
 from lars_jax.runs.experiment import Experiment, Sources
 from lars_jax.runs.files import warn
+from lars_jax.train.processes import is_first
 from lars_jax.train.record import read_json, write_json
 
 Fingerprints = Mapping[str, Fingerprint]
@@ -133,7 +134,7 @@ def accept_data(
         InputError: they have changed, and that is not accepted.
     """
     if "data" not in record:
-        if found:
+        if found and is_first():
             warn(
                 "this run was begun before runs remembered their data; nothing tells "
                 "whether they are still the same"
