@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
-import jax
 import pytest
 
 from experiments.lars import program
@@ -14,14 +13,6 @@ from tests.experiments.lars.support import tiny
 SMOKE = ["train", "smoke", "--devices", "1", "--global-batch", "16"]
 SMOKE += ["--eval-every", "0.02"]
 """Four steps, evaluated after every second."""
-
-
-@pytest.fixture(scope="package", autouse=True)
-def quick_compilations() -> Iterator[None]:
-    """Compile without optimisation: what is compiled here runs for a moment."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="package")

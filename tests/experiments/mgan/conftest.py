@@ -1,22 +1,12 @@
 """Two small finished runs that tests look at and break copies of."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import jax
 import pytest
 
 from experiments.mgan.experiment import MGAN, main
 from lars_jax.runs.train import Restored, restore
 from tests.experiments.mgan.support import DIGITS, RING
-
-
-@pytest.fixture(scope="package", autouse=True)
-def quick_compilations() -> Iterator[None]:
-    """Compile without optimisation: what is compiled here runs for a moment."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="package")
