@@ -17,6 +17,7 @@ from lars_jax.runs import (
     BelowOne,
     Cadence,
     Experiment,
+    PathText,
     Positive,
     Preset,
     Program,
@@ -52,7 +53,7 @@ class Config:
     """Steps between checkpoints; the last step is always saved."""
     keep_every: Positive | None = None
     """Steps between checkpoints kept for good; None: only the last two and best."""
-    init_from: str | None = None
+    init_from: PathText | None = None
     """File that `export` wrote, to begin with; None: drawn from the seed."""
     seed: Seed = 0
     """Seed of the first x."""

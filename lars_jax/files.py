@@ -1,14 +1,54 @@
-"""A file is whole or absent: it is written beside its name and then renamed."""
+"""Files: where a path that was typed leads, and how one is written whole or not."""
 
 import contextlib
 import os
+import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+
+from lars_jax.errors import InputError, naming
+
+# A `Path` has made one slash of two.
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+
+
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path as it was typed, `~` its home directory.
+
+    Raises:
+        InputError: it is a URL, or the home of nobody here.
+
+    >>> local_path("~/runs/a") == Path.home() / "runs" / "a"
+    True
+    >>> local_path("gs://bucket/run")
+    Traceback (most recent call last):
+    lars_jax.errors.InputError: a path must be one of this machine's file systems; \
+got gs://bucket/run: mount it, or copy from and to there
+    """
+    text = os.fspath(path)
+    if _URL.match(text):
+        raise InputError(
+            f"a path must be one of this machine's file systems; got {text}: mount it, "
+            "or copy from and to there"
+        )
+    if "\0" in text:
+        raise InputError(f"a path must have no zero byte; got {text!r}: correct it")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise InputError(
+            f"~ must be the home of somebody on this machine; got {text}: write the "
+            "path out"
+        ) from error
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary name beside a file, whose place it takes if all goes well.
+
+    Raises:
+        FileError: the system refuses to have it written.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "note.txt"
@@ -18,9 +58,23 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     ((4, False), 'kept')
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # As short as its own name may be too long to add to.
+    short = f".{zlib.crc32(os.fsencode(path.name)):08x}.{os.getpid()}.tmp{path.suffix}"
+    temporary = path.with_name(short)
+    with naming(path, "written"):
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and those above it, where they are not there.
+
+    Raises:
+        FileError: the system refuses.
+    """
+    with naming(path, "written"):
+        path.mkdir(parents=True, exist_ok=True)

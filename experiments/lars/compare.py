@@ -23,6 +23,7 @@ from experiments.lars.config import Config, Grid, OptimizerConfig, OptimizerName
 from experiments.lars.trainer import Trainer
 from lars_jax.data import load_source
 from lars_jax.errors import InputError
+from lars_jax.files import make_directory, replacing
 from lars_jax.optim import VARIANTS
 from lars_jax.report import accuracy_by_batch_figure
 from lars_jax.runs import check_ranges
@@ -47,7 +48,7 @@ def compare(config: Config, grid: Grid, directory: Path) -> str:
         InputError: an empty grid, or a cell that cannot run.
     """
     _check_grid(config, grid, directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     record = {"config": asdict(config), "grid": asdict(grid)}
     write_json(directory / "config.json", record | {"environment": environment()})
     cells = [(name, batch) for name in grid.optimizers for batch in grid.batches]
@@ -65,7 +66,8 @@ def compare(config: Config, grid: Grid, directory: Path) -> str:
     table = markdown(rows)
     write_text(directory / "table.md", table)
     figure = accuracy_by_batch_figure(rows)
-    figure.savefig(directory / "accuracy.svg")
+    with replacing(directory / "accuracy.svg") as temporary:
+        figure.savefig(temporary)
     return table
 
 

@@ -11,8 +11,10 @@ from annotated_types import Ge
 
 from lars_jax.runs import (
     BelowOne,
+    DatasetName,
     NonNegative,
     NonNegativeFloat,
+    PathText,
     Positive,
     PositiveFloat,
     Seed,
@@ -54,10 +56,10 @@ VariantName = Literal[
 class DataConfig:
     """What the network is shown."""
 
-    dataset: str = "digits"
+    dataset: DatasetName = "digits"
     """`digits` (embedded), any TFDS name such as `cifar10`, or `folder:PATH`."""
 
-    data_dir: str | None = None
+    data_dir: PathText | None = None
     """Where prepared TFDS data sets lie; else $TFDS_DATA_DIR, else TFDS's default."""
 
     train_split: str = "train"
@@ -196,7 +198,7 @@ class Config:
     label_smoothing: BelowOne = 0.0
     """Share of the target spread evenly over all classes."""
 
-    init_from: str | None = None
+    init_from: PathText | None = None
     """File of weights that `export` wrote, to begin with; None: drawn from the seed."""
 
     seed: Seed = 0

@@ -12,7 +12,7 @@ from experiments.lars.check import check
 from experiments.lars.config import Config, Grid
 from experiments.lars.microbatches import freeze_auto
 from experiments.lars.presets import PRESETS
-from lars_jax.runs import Experiment, Program, Sources, Verb, cli, default_directory
+from lars_jax.runs import Experiment, Program, Sources, Verb, cli, run_directory
 
 # What trains, draws or compiles is imported by the verb that needs it: help and lists
 # come at once.
@@ -61,8 +61,8 @@ def _compare(experiment: Experiment[Config], words: list[str]) -> int:
     from experiments.lars.compare import compare
 
     preset, asked = cli.parse_preset(experiment, Compare, "compare", words)
-    directory = asked.run_dir or default_directory(f"compare-{preset.name}")
-    print(compare(asked.config, asked.grid, directory))
+    with run_directory(asked.run_dir, f"compare-{preset.name}") as directory:
+        print(compare(asked.config, asked.grid, directory))
     return 0
 
 

@@ -10,6 +10,7 @@ from experiments.lars.config import OptimizerConfig, rule_name
 from experiments.lars.inputs import Inputs
 from lars_jax.data import center_crop, read_batch
 from lars_jax.errors import InputError
+from lars_jax.files import replacing
 from lars_jax.report import Mistakes, write_report
 from lars_jax.runs import read_run
 from lars_jax.train.record import read_lines
@@ -34,17 +35,16 @@ def save_mistakes(
         source, data = inputs.evaluation.source, inputs.config.data
         read = read_batch(source, wrong.tolist(), resize=data.resize)
         images = center_crop(read.image, data.image_size)
-    temporary = directory / ".mistakes.tmp.npz"
-    np.savez_compressed(
-        temporary,
-        image=images,
-        label=labels[wrong].astype(np.int32),
-        prediction=predictions[wrong].astype(np.int32),
-        confidence=confidence[wrong].astype(np.float32),
-        index=wrong.astype(np.int32),
-        class_names=np.array(inputs.class_names),
-    )
-    temporary.replace(directory / "mistakes.npz")
+    with replacing(directory / "mistakes.npz") as temporary:
+        np.savez_compressed(
+            temporary,
+            image=images,
+            label=labels[wrong].astype(np.int32),
+            prediction=predictions[wrong].astype(np.int32),
+            confidence=confidence[wrong].astype(np.float32),
+            index=wrong.astype(np.int32),
+            class_names=np.array(inputs.class_names),
+        )
 
 
 def load_mistakes(directory: Path) -> Mistakes | None:

@@ -164,7 +164,6 @@ def _play(
         # What is there is this game, or else it is refused.
         can_resume(config, place, "if_any", placement=experiment.placement)
         return 0
-    place.parent.mkdir(parents=True, exist_ok=True)
     return train(experiment, config, place, name=name, resume="if_any").status
 
 

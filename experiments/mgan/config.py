@@ -7,8 +7,11 @@ from annotated_types import Interval
 
 from lars_jax.runs import (
     BelowOne,
+    DatasetName,
     NonNegative,
     NonNegativeFloat,
+    PathAfter,
+    PathText,
     Positive,
     PositiveFloat,
     Seed,
@@ -24,7 +27,7 @@ PLANE = ("ring", "grid")
 class DataConfig:
     """What the generators are to imitate."""
 
-    dataset: str = "ring"
+    dataset: DatasetName = "ring"
     """`ring` or `grid` of Gaussians; images: `digits`, a TFDS name, `folder:PATH`."""
 
     modes: Positive = 8
@@ -39,7 +42,7 @@ class DataConfig:
     shares: Literal["even", "rising"] = "even"
     """Shares of the Gaussians: all the same, or 1, 2, 3 ... in proportion."""
 
-    data_dir: str | None = None
+    data_dir: PathText | None = None
     """Where prepared TFDS data sets lie; else $TFDS_DATA_DIR, else TFDS's default."""
 
     split: str = "train"
@@ -181,7 +184,7 @@ class Config:
     init_from: str | None = None
     """File of generators that `export` wrote, to begin with; None: from the seed."""
 
-    features: str | None = None
+    features: Annotated[str, PathAfter(r"(\w+:)?")] | None = None
     """FILE of Inception weights, or NETWORK:FILE of a classifier; judges images."""
 
 

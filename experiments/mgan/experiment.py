@@ -19,7 +19,7 @@ from lars_jax.runs import (
     Verb,
     check_ranges,
     cli,
-    default_directory,
+    run_directory,
 )
 from lars_jax.train.config import replace_fields
 
@@ -136,13 +136,13 @@ def _compare(experiment: Experiment[Config], words: list[str]) -> int:
     from experiments.mgan.compare import compare
 
     asked = cli.parse(Compare, words, prog=f"{experiment.command} compare")
-    directory = asked.run_dir or default_directory("compare")
     changes = {} if asked.steps is None else {"steps": asked.steps}
     presets = {
         name: replace_fields(get_preset(name).config, **changes)
         for name in asked.presets
     }
-    status, table = compare(experiment, presets, asked.seeds, directory)
+    with run_directory(asked.run_dir, "compare") as directory:
+        status, table = compare(experiment, presets, asked.seeds, directory)
     print(table, end="")
     return status
 

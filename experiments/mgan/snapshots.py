@@ -10,6 +10,7 @@ from experiments.mgan.game import GameState
 from experiments.mgan.inputs import to_bytes
 from experiments.mgan.trainer import Trainer
 from lars_jax.errors import InputError
+from lars_jax.files import make_directory
 from lars_jax.train.weights import load_arrays, save_weights
 
 POINTS = 512
@@ -53,7 +54,7 @@ def take_snapshot(trainer: Trainer, state: GameState) -> Snapshot:
 def save_snapshot(directory: Path, snapshot: Snapshot) -> None:
     """Write a snapshot among those of a run, whole or not at all."""
     place = directory / "samples"
-    place.mkdir(exist_ok=True)
+    make_directory(place)
     save_weights(place / f"{snapshot.step:09d}.npz", snapshot._asdict())
 
 

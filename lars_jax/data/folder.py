@@ -11,6 +11,7 @@ from lars_jax.data.decode import decode_image
 from lars_jax.data.fingerprint import Fingerprint, digest_files
 from lars_jax.data.source import Example
 from lars_jax.errors import InputError
+from lars_jax.files import local_path
 
 SUFFIXES = frozenset(
     {
@@ -113,7 +114,7 @@ def folder_source(
     Traceback (most recent call last):
     lars_jax.errors.InputError: a folder data set must be PATH/SPLIT/CLASS/image; ...
     """
-    root = Path(path).expanduser()
+    root = local_path(path)
     passed_over: Counter[str] = Counter()
     images = _images(root, split, passed_over)
     classes = {_class(name) for name in images}

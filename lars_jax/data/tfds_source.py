@@ -17,6 +17,7 @@ from lars_jax.data.decode import decode_image
 from lars_jax.data.fingerprint import Fingerprint, digest_files
 from lars_jax.data.source import Example
 from lars_jax.errors import InputError
+from lars_jax.files import local_path
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+(\.\d+)*))?")
 
@@ -141,8 +142,8 @@ def find_prepared(dataset: str, data_dir: str | Path | None = None) -> Path:
             "A data set is digits, folder:PATH or a TFDS name such as cifar10 or "
             f"cifar100:3.0.2, got {dataset!r}; correct it."
         )
-    root = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
-    root = root.expanduser()
+    root = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    root = local_path(root)
     home = root / match["name"]
     if match["config"]:
         home = home / match["config"]

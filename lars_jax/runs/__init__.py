@@ -14,19 +14,23 @@ from lars_jax.runs.checks import (
     check_ranges,
     out_of_range,
 )
-from lars_jax.runs.directory import Resume, can_resume, default_directory, read_run
+from lars_jax.runs.directory import Resume, can_resume, read_run, run_directory
 from lars_jax.runs.experiment import Cadence, Experiment, Program, Sources, Verb
 from lars_jax.runs.files import Files
+from lars_jax.runs.paths import DatasetName, PathAfter, PathText
 from lars_jax.runs.presets import Preset, find_preset
 from lars_jax.runs.stages import Stage, run_stages
 
 __all__ = [
     "BelowOne",
     "Cadence",
+    "DatasetName",
     "Experiment",
     "Files",
     "NonNegative",
     "NonNegativeFloat",
+    "PathAfter",
+    "PathText",
     "Positive",
     "PositiveFloat",
     "Preset",
@@ -38,9 +42,9 @@ __all__ = [
     "Verb",
     "can_resume",
     "check_ranges",
-    "default_directory",
     "find_preset",
     "out_of_range",
     "read_run",
+    "run_directory",
     "run_stages",
 ]

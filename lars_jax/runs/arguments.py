@@ -1,12 +1,15 @@
 """The words of a command: a preset, typed fields, and what is wrong in them."""
 
 import contextlib
+import dataclasses
 import io
 import re
 from collections.abc import Container, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from lars_jax.errors import InputError
+from lars_jax.files import local_path
 
 T = TypeVar("T")
 
@@ -72,7 +75,7 @@ def parse(
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed):
-            return tyro.cli(
+            found = tyro.cli(
                 kind,
                 config=(tyro.conf.OmitArgPrefixes,),
                 args=words,
@@ -83,7 +86,20 @@ def parse(
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise InputError(_one_line(printed.getvalue())) from None
+        line = _one_line(printed.getvalue())
+        if any("," in word for word in words):
+            line += "; values of one flag are separated by spaces"
+        raise InputError(line) from None
+    return _with_local_paths(found)
+
+
+def _with_local_paths(found: Any) -> Any:
+    paths = {
+        field.name: local_path(value)
+        for field in dataclasses.fields(found)
+        if isinstance(value := getattr(found, field.name), Path)
+    }
+    return dataclasses.replace(found, **paths)
 
 
 def _one_line(box: str) -> str:

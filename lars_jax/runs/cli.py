@@ -11,7 +11,7 @@ import tyro
 
 from lars_jax.errors import InputError
 from lars_jax.runs.arguments import parse, split_preset
-from lars_jax.runs.directory import Resume, default_directory
+from lars_jax.runs.directory import Resume, run_directory
 from lars_jax.runs.ending import report_error, run_among
 from lars_jax.runs.experiment import Experiment, Verb
 from lars_jax.runs.presets import Preset, find_preset, heading, overview
@@ -196,16 +196,17 @@ def _train(experiment: Experiment[Any], words: list[str]) -> int:
     processes = join(find_cluster(os.environ, method=asked.processes, **told))
 
     def run() -> int:
-        return train(
-            experiment,
-            asked.config,
-            asked.run_dir or default_directory(preset.name),
-            name=preset.name,
-            resume=asked.resumes,
-            processes=processes,
-            grace=asked.grace,
-            accept_data_change=asked.accept_data_change,
-        ).status
+        with run_directory(asked.run_dir, preset.name) as directory:
+            return train(
+                experiment,
+                asked.config,
+                directory,
+                name=preset.name,
+                resume=asked.resumes,
+                processes=processes,
+                grace=asked.grace,
+                accept_data_change=asked.accept_data_change,
+            ).status
 
     return run() if processes.alone else run_among(processes, run)
 

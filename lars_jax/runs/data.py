@@ -179,7 +179,7 @@ def _listed(directory: Path) -> dict[str, Fingerprint]:
     try:
         return _from_json(json.loads(gzip.decompress((directory / FILE).read_bytes())))
     # Without the list a change is refused all the same, and only not named.
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
+    except Exception:
         return {}
 
 

@@ -1,11 +1,15 @@
 """The directory of a run: its name, whose it is, and whether a run goes on there."""
 
+import contextlib
 import datetime
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from lars_jax.errors import InputError
+from lars_jax.errors import InputError, naming
+from lars_jax.files import local_path, make_directory
+from lars_jax.runs.paths import absolute_paths
 from lars_jax.train.config import difference, from_json, to_json
 from lars_jax.train.processes import on_first
 from lars_jax.train.record import environment, read_json, write_json
@@ -14,14 +18,44 @@ Resume = Literal["no", "yes", "if_any"]
 """Whether to go on with the run in a directory; `if_any`: if there is one."""
 
 
-def default_directory(name: str) -> Path:
-    """Return a dated directory under `runs/` for a preset.
+@contextlib.contextmanager
+def run_directory(asked: Path | None, name: str) -> Iterator[Path]:
+    """Yield the directory that was asked for, or a new one of its own under `runs/`.
 
-    >>> default_directory("digits").parent.name
-    'runs'
+    Args:
+        asked: None: a dated one, which goes away again if nothing is written there.
+        name: what a new one is called besides its date.
     """
+    if asked is not None:
+        yield asked
+        return
+    directory = Path(on_first(lambda: str(_make_dated(name))))
+    try:
+        yield directory
+    finally:
+        # Only where it is empty.
+        with contextlib.suppress(OSError):
+            directory.rmdir()
+            directory.parent.rmdir()
+
+
+def _make_dated(name: str) -> Path:
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / on_first(lambda: f"{now}-{name}")
+    for number in itertools.count(1):
+        suffix = "" if number == 1 else f"-{number}"
+        directory = Path("runs") / f"{now}-{name}{suffix}"
+        # Another run that starts in the same second may have that name.
+        with naming(directory, "written"), contextlib.suppress(FileExistsError):
+            directory.mkdir(parents=True)
+            return directory
+    raise AssertionError("there is always another number")
+
+
+def holds_run(directory: Path) -> bool:
+    """Return whether a directory, which need not exist, has a run's `config.json`."""
+    path = directory / "config.json"
+    with naming(path, "read"):
+        return path.exists()
 
 
 def can_resume(
@@ -45,8 +79,7 @@ def can_resume(
     >>> can_resume(config, Path("nowhere"), "if_any", placement=())
     False
     """
-    path = directory / "config.json"
-    if not path.exists():
+    if not holds_run(directory):
         if resume == "yes":
             raise InputError(
                 f"--resume needs a run to go on with; {directory} has no config.json: "
@@ -54,7 +87,9 @@ def can_resume(
             )
         return False
     # Through the dataclass, so that a field which is newer than the run is no change.
-    found = to_json(from_json(type(config), read_run(directory)["config"]))
+    found = from_json(type(config), read_run(directory)["config"])
+    # Of a run of before, relative paths lead where they do from here.
+    found = to_json(absolute_paths(found))
     # Those that may change are taken from the run.
     asked = to_json(config) | {name: found[name] for name in placement if name in found}
     changes = difference(found, asked)
@@ -78,10 +113,9 @@ def create_run_directory(directory: Path, record: Mapping[str, Any]) -> None:
         directory: the run directory.
         record: preset, digest and configuration, to which the environment is added.
     """
-    path = directory / "config.json"
-    if not path.exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        write_json(path, {**record, "environment": environment()})
+    if not holds_run(directory):
+        make_directory(directory)
+        write_json(directory / "config.json", {**record, "environment": environment()})
 
 
 def read_run(directory: Path) -> dict[str, Any]:
@@ -90,7 +124,13 @@ def read_run(directory: Path) -> dict[str, Any]:
     Raises:
         InputError: there is no such file, or it is not that of a run.
     """
+    directory = local_path(directory)
     path = directory / "config.json"
+    if not holds_run(directory):
+        raise InputError(
+            f"a run directory has a config.json; {directory} has none: name one that "
+            "`train` has written"
+        )
     record = read_json(path)
     needed = {"preset", "config", "environment"}
     whole = isinstance(record, dict) and needed <= record.keys()

@@ -8,7 +8,6 @@
 143  stopped by SIGTERM, saved
 """
 
-import errno
 import os
 import signal
 import sys
@@ -16,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
-from lars_jax.errors import InputError
+from lars_jax.errors import FileError, InputError
 from lars_jax.train import NonFiniteError
 from lars_jax.train.processes import Processes
 
@@ -35,24 +34,12 @@ def report_error(error: BaseException) -> int | None:
         # The reader, `head` perhaps, has seen enough; Python must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    if isinstance(error, OSError) and error.errno in _PLAIN_ERRORS:
-        place = error.filename or "the run"
-        return _complain(_PLAIN_ERRORS[error.errno].format(place))
+    if isinstance(error, OSError) and error.errno is not None:
+        return _complain(str(FileError(error.filename or "a file", "used", error)))
     if isinstance(error, KeyboardInterrupt):
         print("stopped without saving", file=sys.stderr)
         return 130
     return None
-
-
-_PLAIN_ERRORS = {
-    errno.ENOSPC: "the disk is full; could not write {}: free some space, then add "
-    "--resume to go on from the last checkpoint",
-    errno.EACCES: "{} may not be written: choose another --run-dir",
-    errno.EPERM: "{} may not be written: choose another --run-dir",
-    errno.EROFS: "{} is on a read-only file system: choose another --run-dir",
-    errno.ENOTDIR: "{} must be a directory: choose another --run-dir",
-    errno.EEXIST: "{} must be a directory: choose another --run-dir",
-}
 
 
 def run_among(processes: Processes, run: Callable[[], int]) -> NoReturn:

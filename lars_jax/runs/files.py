@@ -10,6 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from lars_jax.errors import naming
 from lars_jax.train.record import append_row, cut_rows, read_lines
 
 SECONDS = 10.0
@@ -83,8 +84,10 @@ class RunFiles(Files):
         self.empty = not any(read_lines(self._metrics))
         # Rather than by the thread of a `SummaryWriter`: it is faster for a few scalars
         # a step, and a full disk is an error of the call that met it.
-        self._events = EventsWriter(str(directory / "events"))
-        stack.callback(self._events.close)
+        self._events_file = directory / "events"
+        with self._naming_events():
+            self._events = EventsWriter(str(self._events_file))
+        stack.callback(self._close_events)
         if start is not None:
             # Of later steps TensorBoard then forgets what was written before.
             self._write_event(step=start + 1, session_log={"status": "START"})
@@ -115,7 +118,8 @@ class RunFiles(Files):
             step=row["step"], wall_time=time.time(), summary={"value": values}
         )
         if "eval/count" in row:
-            self._events.flush()
+            with self._naming_events():
+                self._events.flush()
 
     def layers(self, row: Mapping[str, Any]) -> None:
         """Record norms, trust ratio and rate of every layer."""
@@ -141,7 +145,15 @@ class RunFiles(Files):
         from tensorboardX.proto import event_pb2
 
         # Protobuf makes its classes on import, so type checkers know none of them.
-        self._events.write_event(vars(event_pb2)["Event"](**content))
+        with self._naming_events():
+            self._events.write_event(vars(event_pb2)["Event"](**content))
+
+    def _close_events(self) -> None:
+        with self._naming_events():
+            self._events.close()
+
+    def _naming_events(self) -> contextlib.AbstractContextManager[None]:
+        return naming(self._events_file, "written")
 
     def _close_bar(self) -> None:
         with _WITHOUT_READER:

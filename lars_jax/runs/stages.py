@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from lars_jax.errors import InputError
+from lars_jax.errors import InputError, naming
+from lars_jax.files import make_directory
 from lars_jax.train import Interrupt
 from lars_jax.train.config import digest, to_json
 from lars_jax.train.record import checksums, lock, read_json, write_json
@@ -90,7 +91,7 @@ def run_stages(
         if stage.name in needed:
             needed |= set(stage.needs)
     interrupt = interrupt or Interrupt()
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     ran = []
     with lock(directory):
         for stage in stages:
@@ -124,12 +125,13 @@ def _run(
 ) -> None:
     final, partial = directory / stage.name, directory / f"{stage.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
+    make_directory(partial)
     inputs = {name: directory / name for name in stage.needs}
     stage.run(config, inputs, partial, interrupt)
     write_json(partial / MANIFEST, manifest | {"outputs": checksums(partial)})
     shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
+    with naming(final, "written"):
+        partial.rename(final)
 
 
 def _expected(stage: Stage[C], config: C, directory: Path) -> dict[str, Any] | None:

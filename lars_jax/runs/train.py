@@ -10,6 +10,7 @@ checkpoints/     the last two states, the best, and those kept for good
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,17 +20,20 @@ from typing import Any, Generic, TypeVar
 
 import jax
 
-from lars_jax.errors import InputError
+from lars_jax.errors import FileError, InputError, naming
+from lars_jax.files import local_path
 from lars_jax.runs.data import Fingerprints, RunData, digests, open_data, write_data
 from lars_jax.runs.directory import (
     Resume,
     can_resume,
     create_run_directory,
+    holds_run,
     read_run,
 )
 from lars_jax.runs.ending import TERMINATED
 from lars_jax.runs.experiment import Experiment, Program
 from lars_jax.runs.files import Files, RunFiles, warn
+from lars_jax.runs.paths import absolute_paths
 from lars_jax.train import Hook, Interrupt, Interrupted, every
 from lars_jax.train.checkpoint import Checkpoints
 from lars_jax.train.config import digest, from_json, replace_fields, to_json
@@ -81,6 +85,7 @@ def train(
         InputError: the configuration cannot run, the directory holds another run, or
             the data have changed.
     """
+    directory, config = local_path(directory), absolute_paths(config)
     experiment.check(config)
     processes = processes or Processes()
     with Interrupt(grace=grace, alone=processes.alone) as interrupt:
@@ -160,12 +165,14 @@ def restore(
         InputError: the directory holds no run or no checkpoint, or the data have
             changed.
     """
-    config = experiment.check(
-        replace_fields(load_config(experiment, directory), **changes)
-    )
+    directory = local_path(directory)
+    config = replace_fields(load_config(experiment, directory), **changes)
+    config = experiment.check(absolute_paths(config))
     # Before data are read: without a checkpoint there is nothing to do with them.
-    if not any((directory / "checkpoints").glob("[0-9]*")):
-        raise _no_checkpoint(directory)
+    checkpoints = directory / "checkpoints"
+    with naming(checkpoints, "read"):
+        if not checkpoints.is_dir() or not os.listdir(checkpoints):
+            raise _no_checkpoint(directory)
     config = experiment.to_evaluate(_frozen(experiment, config, directory))
     devices = getattr(config, "devices", None)
     if devices is not None and devices > jax.device_count():
@@ -180,6 +187,8 @@ def restore(
             raise _no_checkpoint(directory)
         try:
             state = checkpoints.restore(step, program.like())
+        except FileError:
+            raise
         except InputError as error:
             # Of another optimizer, or of another version of it, than today's.
             unneeded = program.unneeded
@@ -289,6 +298,8 @@ def restore_newest(
         try:
             found = step, checkpoints.restore(step, like)
             break
+        except FileError:
+            raise  # It may be whole all the same.
         except InputError as error:
             broken[step] = error
     if found is None and broken:
@@ -302,7 +313,7 @@ def restore_newest(
 
 def _frozen(experiment: Experiment[C], config: C, directory: Path) -> C:
     """Return a configuration with what its run, if begun, has chosen for itself."""
-    if not (directory / "config.json").exists():
+    if not holds_run(directory):
         return config
     return experiment.freeze_auto(config, read_run(directory).get("resolved", {}))
 

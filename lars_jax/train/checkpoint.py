@@ -8,11 +8,12 @@ every file has a checksum, and Orbax is given none that differs.
 """
 
 import contextlib
-import errno
 import json
 import logging
 import os
+import re
 import shutil
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -26,7 +27,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from lars_jax.errors import InputError
+from lars_jax.errors import FileError, InputError, naming
 from lars_jax.train.processes import is_first, on_first
 from lars_jax.train.record import checksums
 
@@ -41,6 +42,16 @@ CONTENTS = "contents.json"
 
 Not one of Orbax's items, so that one process can read it while others do not.
 """
+
+
+_unraisable = sys.unraisablehook
+
+
+def _hush(unraisable: Any) -> None:
+    # Writes that come back after another of their save has failed find its loop closed,
+    # and would each print a traceback beside the one line that says what failed.
+    if str(unraisable.exc_value) != "Event loop is closed":
+        _unraisable(unraisable)
 
 
 class Checkpoints:
@@ -70,6 +81,7 @@ class Checkpoints:
     ):
         # Orbax logs every save, and errors with their traceback that it raises as well.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
+        sys.unraisablehook = _hush
         self._best = best
         self._about = dict(about)
         policies: list[preservation_policy.PreservationPolicy] = [
@@ -87,7 +99,8 @@ class Checkpoints:
         )
         self._directory = directory.absolute()
         self._unnamed: dict[int, dict[str, Any]] = {}
-        self._manager = ocp.CheckpointManager(self._directory, options=options)
+        with self._disk_errors():
+            self._manager = ocp.CheckpointManager(self._directory, options=options)
 
     def steps(self) -> list[int]:
         """Return the steps that have a complete checkpoint, in order."""
@@ -112,7 +125,8 @@ class Checkpoints:
     def drop(self, step: int) -> None:
         """Remove the checkpoint of a step, so that it can be saved anew."""
         self.wait()
-        self._manager.delete(step)
+        with self._disk_errors():
+            self._manager.delete(step)
 
     def save(self, step: int, state: Any, metrics: Mapping[str, float]) -> None:
         """Start to save the state after `step`; returns before it is on disk.
@@ -180,7 +194,8 @@ class Checkpoints:
 
         def move() -> None:
             shutil.rmtree(target, ignore_errors=True)
-            self._path(step).rename(target)
+            with naming(target, "written"):
+                self._path(step).rename(target)
 
         # All wait for the first to say that it has been done.
         on_first(move)
@@ -199,15 +214,16 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _disk_errors(self) -> Iterator[None]:
-        """Raise the `OSError` of a full disk, which Orbax words as a ValueError."""
-        try:
-            yield
-        except ValueError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            raise OSError(
-                errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._directory)
-            ) from error
+        """Name what the system refuses, which TensorStore words as a ValueError."""
+        with naming(self._directory, "written"):
+            try:
+                yield
+            except ValueError as error:
+                found = re.search(r"os_error_code='(\d+)'", str(error))
+                if isinstance(error, InputError) or found is None:
+                    raise
+                code = int(found[1])
+                raise OSError(code, os.strerror(code)) from error
 
     def _write_contents(self) -> None:
         """Write the contents, just before Orbax gives a checkpoint its name.
@@ -257,12 +273,17 @@ class Checkpoints:
     def _contents(self, step: int) -> dict[str, Any]:
         path = self._path(step) / CONTENTS
         try:
-            signed = json.loads(path.read_text())
+            if not path.is_file():
+                raise ValueError("there is no such file")
+            with naming(path, "read"):
+                signed = json.loads(path.read_bytes())
             text = signed["contents"]
             if zlib.crc32(text.encode()) != signed["crc32"]:
                 raise ValueError("its checksum is that of another text")
             contents = json.loads(text)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except FileError:
+            raise  # It may be whole all the same.
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"a checkpoint must be whole; {self._path(step)} is not ({CONTENTS}: "
                 f"{type(error).__name__}: {error})"

@@ -166,12 +166,14 @@ _ABANDONED = "lars_jax.train.interrupt"
 
 
 def end(status: int) -> NoReturn:
-    """End the process with an exit status, whatever `Interrupt.run` has left behind.
+    """End the process with an exit status, whatever threads are still at work.
 
-    Python would wait for nothing that such a thread does, but the compiler's threads do
-    not survive the end of the interpreter around them.
+    Python would not wait for those of `Interrupt.run`, but the compiler's threads do
+    not survive the end of the interpreter around them. It would wait for those of a
+    save that failed, which wait for one another for five minutes.
     """
-    if any(thread.name == _ABANDONED for thread in threading.enumerate()):
+    others = [t for t in threading.enumerate() if t is not threading.main_thread()]
+    if any(t.name == _ABANDONED or (status and not t.daemon) for t in others):
         end_now(status)
     sys.exit(status)
 

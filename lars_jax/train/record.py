@@ -6,22 +6,24 @@ can be read after it.
 """
 
 import contextlib
+import errno
 import fcntl
 import importlib.metadata
 import json
 import os
 import platform
 import subprocess
+import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jax
 import numpy as np
 
-from lars_jax.errors import InputError
+from lars_jax.errors import FileError, InputError, naming
 from lars_jax.files import replacing
 
 PACKAGES = ("jax", "jaxlib", "optax", "flax", "orbax-checkpoint", "numpy")
@@ -64,13 +66,10 @@ def read_json(path: Path) -> Any:
     Raises:
         InputError: it cannot be read or is not JSON.
     """
+    with naming(path, "read"):
+        content = path.read_bytes()
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"{path} must be readable; {error.strerror}: name a run directory that "
-            "`train` has written"
-        ) from error
+        return json.loads(content)
     except ValueError as error:
         raise InputError(
             f"{path} must hold JSON; {error}: restore it or start a new run"
@@ -89,7 +88,7 @@ def checksums(directory: Path, pattern: str = "**/*") -> dict[str, int]:
     found = {}
     for path in filter(Path.is_file, sorted(directory.glob(pattern))):
         value = 0
-        with path.open("rb") as file:
+        with naming(path, "read"), path.open("rb") as file:
             while block := file.read(2**20):
                 value = zlib.crc32(block, value)
         found[path.relative_to(directory).as_posix()] = value
@@ -100,23 +99,44 @@ def checksums(directory: Path, pattern: str = "**/*") -> dict[str, int]:
 def lock(directory: Path) -> Iterator[None]:
     """Hold a directory for this process alone, for as long as the block runs.
 
+    Where the file system has no locks, a line says that nothing is held.
+
     Raises:
-        InputError: another process holds it.
+        InputError: another process holds it, or the system refuses.
     """
-    with (directory / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"a run directory is written by one process at a time; another is at "
-                f"work in {directory}: wait for it, or name another --run-dir"
-            ) from error
+    path = directory / ".lock"
+    with naming(path, "written"):
+        file = path.open("w")
+    with file:
+        _lock(file, path)
         yield
+
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+"""What file systems without locks answer, as Lustre and NFS do as some mount them."""
+
+
+def _lock(file: IO[str], path: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(
+            f"a run directory is written by one process at a time; another is at work "
+            f"in {path.parent}: wait for it, or name another --run-dir"
+        ) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise FileError(path, "locked", error) from error
+        print(
+            f"{path.parent} is on a file system without locks ({error.strerror}): see "
+            "to it that nothing else writes there",
+            file=sys.stderr,
+        )
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
     """Add a row to a file of JSON lines, which it makes if absent."""
-    with path.open("a", encoding="utf-8") as file:
+    with naming(path, "written"), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 
 
@@ -136,21 +156,27 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     A last line that a crash cut short is left out; an absent file has no rows.
 
     Raises:
-        InputError: a line before the last is not JSON.
+        InputError: it cannot be read, or a line before the last is no JSON object.
     """
-    if not path.exists():
-        return
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        with naming(path, "read"):
+            lines = path.read_bytes().splitlines()
+    except FileError as error:
+        if error.errno == errno.ENOENT:
+            return
+        raise
     for number, line in enumerate(lines, start=1):
-        try:
-            yield json.loads(line)
-        except ValueError as error:
+        row = None
+        with contextlib.suppress(ValueError):
+            row = json.loads(line)
+        if not isinstance(row, dict):
             if number == len(lines):
                 return
             raise InputError(
                 f"{path} must hold a JSON object a line; line {number} does not: "
                 "remove that line"
-            ) from error
+            )
+        yield row
 
 
 def plain(metrics: Mapping[str, Any]) -> dict[str, Any]:

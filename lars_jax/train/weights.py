@@ -13,8 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from lars_jax.errors import InputError
-from lars_jax.files import replacing
+from lars_jax.errors import FileError, InputError, naming
+from lars_jax.files import local_path, replacing
 
 SUFFIXES = (".npz", ".safetensors")
 """Kinds of files, by their names."""
@@ -23,9 +23,13 @@ MOST_NAMES = 5
 """Names that a message lists."""
 
 
-def check_place(path: Path) -> None:
-    """Raise `InputError` unless a file may be written there, and of a known kind."""
-    _check_kind(path)
+def check_place(path: Path) -> Path:
+    """Return where a file of weights is to be written, `~` its home directory.
+
+    Raises:
+        InputError: it may not be written there, or is of an unknown kind.
+    """
+    path = _checked(path)
     if not path.parent.is_dir():
         raise InputError(
             f"a file of weights needs a directory to lie in; {path.parent} is none: "
@@ -35,6 +39,7 @@ def check_place(path: Path) -> None:
         raise InputError(
             f"weights are kept in a file; {path} is a directory: name another"
         )
+    return path
 
 
 def save_weights(path: Path, tree: Any, about: Mapping[str, str] | None = None) -> None:
@@ -57,7 +62,7 @@ def save_weights(path: Path, tree: Any, about: Mapping[str, str] | None = None) 
     >>> load_weights(path, {"params": {"fc": np.zeros(2, np.float32)}})
     {'params': {'fc': array([3., 4.], dtype=float32)}}
     """
-    check_place(path)
+    path = check_place(path)
     named = dict(zip(_names(tree), jax.tree.leaves(jax.device_get(tree)), strict=True))
     # Safetensors has no strides; Any, as a name may be one of NumPy's own arguments.
     arrays: dict[str, Any] = {k: np.asarray(v, order="C") for k, v in named.items()}
@@ -73,9 +78,10 @@ def save_weights(path: Path, tree: Any, about: Mapping[str, str] | None = None) 
         if path.suffix == ".npz":
             np.savez(temporary, **arrays)
         else:
-            from safetensors.numpy import save_file
+            from safetensors.numpy import save
 
-            save_file(arrays, temporary, dict(about) if about else None)
+            # Its own way to a file words what the system refuses as errors of its own.
+            temporary.write_bytes(save(arrays, dict(about) if about else None))
 
 
 def load_weights(path: Path, like: Any) -> Any:
@@ -122,20 +128,18 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     >>> load_arrays(path)
     {'fc.bias': array([3., 4.])}
     """
-    _check_kind(path)
+    path = _checked(path)
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     try:
-        with path.open("rb") as file:
+        with naming(path, "read"), path.open("rb") as file:
             if path.suffix == ".safetensors":
                 return load(file.read())
             with np.load(file, allow_pickle=False) as arrays:
                 return dict(arrays)
-    except FileNotFoundError:
-        raise InputError(
-            f"a file of weights must exist; {path} does not: name another"
-        ) from None
+    except FileError:
+        raise
     except (*_BROKEN, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
@@ -144,15 +148,17 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _check_kind(path: Path) -> None:
+def _checked(path: Path) -> Path:
+    path = local_path(path)
     if path.suffix not in SUFFIXES:
         raise InputError(
             f"weights are kept in files named *{' or *'.join(SUFFIXES)}; got {path}: "
             "rename it"
         )
+    return path
 
 
-_BROKEN = (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error)
+_BROKEN = (ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error)
 
 
 def _names(tree: Any) -> list[str]:

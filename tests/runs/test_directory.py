@@ -1,5 +1,6 @@
 """A run directory holds one run, which goes on only where it was asked to."""
 
+import contextlib
 import platform
 import re
 from dataclasses import dataclass, replace
@@ -10,8 +11,8 @@ from lars_jax import InputError
 from lars_jax.runs.directory import (
     can_resume,
     create_run_directory,
-    default_directory,
     read_run,
+    run_directory,
 )
 from lars_jax.train.config import to_json
 from lars_jax.train.record import write_json
@@ -51,9 +52,26 @@ def created(tmp_path):
     return directory
 
 
-def test_directory_has_a_date_and_a_name():
-    found = default_directory("smoke").as_posix()
-    assert re.fullmatch(r"runs/\d{8}-\d{6}-smoke", found)
+def test_directory_of_its_own_has_a_date_and_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with run_directory(None, "smoke") as found:
+        assert re.fullmatch(r"runs/\d{8}-\d{6}-smoke", found.as_posix())
+        (found / "config.json").touch()
+    assert found.is_dir()
+
+
+def test_directories_of_one_second_have_names_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with contextlib.ExitStack() as stack:
+        found = {stack.enter_context(run_directory(None, "a")) for _ in range(5)}
+        assert len(found) == 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_directory_that_was_asked_for_is_not_made(tmp_path):
+    with run_directory(tmp_path / "run", "smoke") as found:
+        assert found == tmp_path / "run"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_created_directory_is_read_back_with_its_environment(created):
@@ -101,7 +119,7 @@ def test_placement_is_that_of_the_top_alone(created):
 
 
 def test_directory_without_a_run_cannot_be_read(tmp_path):
-    with pytest.raises(InputError, match="must be readable"):
+    with pytest.raises(InputError, match="has none: name one"):
         read_run(tmp_path)
 
 

@@ -373,7 +373,7 @@ def test_checkpoints_that_are_all_damaged_stop_a_resume_and_lose_nothing(
 def test_run_directory_below_a_file_is_refused(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main([*RUN, "--run-dir", str(tmp_path / "file" / "run")]) == 2
-    assert "must be a directory" in capsys.readouterr().err
+    assert "run could not be written (Not a directory)" in capsys.readouterr().err
 
 
 def test_run_directory_that_may_not_be_written(tmp_path, capsys, monkeypatch):
@@ -384,4 +384,4 @@ def test_run_directory_that_may_not_be_written(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(Path, "mkdir", refuse)
     assert main([*RUN, "--run-dir", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err
-    assert "may not be written: choose another --run-dir" in said
+    assert "run could not be written (denied): correct the path or" in said
