@@ -5,6 +5,8 @@ import errno
 import fcntl
 import io
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,25 @@ KINDS = {
     "rename": [(os, "rename"), (os, "replace")],
     "flock": [(fcntl, "flock")],
 }
+
+
+CALLS = [(kind, n) for kind in ("open", "write", "rename") for n in range(24)]
+# A save that may make no directory leaves threads that would keep the tests waiting.
+CALLS += [("mkdir", 0), ("mkdir", 1), ("flock", 0)]
+
+ALONE = """
+import sys
+import pytest
+from experiments.toy import main
+from lars_jax.train.interrupt import end
+from tests.runs.test_system_errors import SHORT, Refusing
+
+number, code, directory = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+with pytest.MonkeyPatch.context() as patch:
+    Refusing(directory, "mkdir", number, code).install(patch)
+    status = main([*SHORT, "--run-dir", directory])
+end(status)
+"""
 
 
 class Refusing:
@@ -91,15 +112,14 @@ def whole(tmp_path_factory):
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
-    kind=st.sampled_from(sorted(KINDS)),
-    number=st.integers(0, 30),
+    call=st.sampled_from(CALLS),
     code=st.sampled_from(ERRORS),
 )
 def test_refused_call_is_a_line_and_the_run_goes_on(
-    whole, tmp_path_factory, capsys, kind, number, code
+    whole, tmp_path_factory, capsys, call, code
 ):
     directory = tmp_path_factory.mktemp("refused") / "run"
-    system = Refusing(directory, kind, number, code)
+    system = Refusing(directory, *call, code)
     capsys.readouterr()
     with pytest.MonkeyPatch.context() as patch:
         system.install(patch)
@@ -111,6 +131,19 @@ def test_refused_call_is_a_line_and_the_run_goes_on(
         assert str(directory) in said.splitlines()[-1]
         assert "could not be " in said.splitlines()[-1]
     assert "Traceback" not in said
+    assert main([*SHORT, "--run-dir", str(directory), "--resume-if-any"]) == 0
+    assert last_state(directory) == whole
+
+
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_save_that_may_make_no_directory_ends_at_once(whole, tmp_path, number):
+    directory = tmp_path / "run"
+    words = [sys.executable, "-c", ALONE, str(number), str(errno.EDQUOT), directory]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    line = f"error: {directory}/checkpoints could not be written (Disk quota exceeded)"
+    assert line in ended.stderr
+    assert "Traceback" not in ended.stderr
     assert main([*SHORT, "--run-dir", str(directory), "--resume-if-any"]) == 0
     assert last_state(directory) == whole
 
