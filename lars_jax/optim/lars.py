@@ -23,7 +23,7 @@ from lars_jax.optim.variants import Variant, resolve_variant
 def lars(
     learning_rate: optax.ScalarOrSchedule,
     weight_decay: optax.ScalarOrSchedule = 0.0,
-    weight_decay_mask: Mask = True,
+    weight_decay_mask: Mask = None,
     trust_coefficient: Scalar = 0.001,
     eps: Scalar = 0.0,
     trust_ratio_mask: Mask = True,
@@ -51,7 +51,9 @@ def lars(
             useful gamma is of order 1 to 30, not the 0.1 of SGD.
         weight_decay: beta, a number or a schedule of the step.
         weight_decay_mask: leaves that decay: a bool, a tree (prefix) of bools, or a
-            function of the parameters such as `path_mask` and `exclude` return.
+            function of the parameters such as `path_mask` and `exclude` return. What is
+            given rules alone. None, as `optax.lars` may be told, leaves it to the
+            variant: all leaves, or under "mlperf_scaled" and "byol" the adapted ones.
         trust_coefficient: eta.
         eps: added to the denominator of lambda, beside the variant's own; the paper has
             none.

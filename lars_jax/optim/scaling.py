@@ -72,7 +72,7 @@ def scale_by_lars(
     weight_decay: optax.ScalarOrSchedule = 0.0,
     eps: Scalar = 0.0,
     *,
-    weight_decay_mask: Mask = True,
+    weight_decay_mask: Mask = None,
     trust_ratio_mask: Mask = True,
     variant: str | Variant = "paper",
     learning_rate: optax.ScalarOrSchedule = 1.0,
@@ -168,6 +168,9 @@ def layerwise(
     require_number("weight_decay", weight_decay)
     require_number("eps", eps)
     choices = resolve_variant(variant)
+    if selection.weight_decay_mask is None and not choices.decay_excluded:
+        adapted = selection.trust_ratio_mask
+        selection = replace(selection, weight_decay_mask=adapted)
 
     def init(params: Params) -> Any:
         _require_floats(params)

@@ -128,8 +128,7 @@ class Rule:
     def decays(self, leaf: Leaf) -> bool:
         """Return whether the leaf decays; a weight decay of plain 0 costs nothing."""
         none = isinstance(self.weight_decay, int | float) and self.weight_decay == 0
-        kept = leaf.adapted or self.choices.decay_excluded
-        return leaf.decayed and kept and not none
+        return leaf.decayed and not none
 
     def decayed_gradient(self, leaf: Leaf) -> jax.Array:
         """Return g + beta w in the wider dtype, or g of a leaf that does not decay."""

@@ -54,7 +54,8 @@ class Variant:
     """`step`: beta w is part of the step; `norm`: it is in the denominator only."""
 
     decay_excluded: bool = True
-    """Whether leaves outside `trust_ratio_mask` still decay."""
+    """Whether leaves outside `trust_ratio_mask` decay where no `weight_decay_mask` is
+    given."""
 
     eps: float = 0.0
     """Added to the denominator, beside the `eps` of the call."""
