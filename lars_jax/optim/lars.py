@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import optax
 
-from lars_jax.optim.layers import require_static
 from lars_jax.optim.masks import Mask, exclude_vectors
-from lars_jax.optim.momentum import Scalar, trace
-from lars_jax.optim.scaling import Inner, layerwise, require_number
+from lars_jax.optim.momentum import trace
+from lars_jax.optim.numbers import Scalar, require_number
+from lars_jax.optim.scaling import Inner, layerwise
 from lars_jax.optim.trust import Selection
 from lars_jax.optim.variants import Variant, resolve_variant
 
@@ -93,8 +93,6 @@ def lars(
     >>> print(optax.apply_updates(w, updates))
     [2.9928572 3.9714286]
     """
-    require_static(nesterov=nesterov, accumulator_dtype=accumulator_dtype)
-    require_number("momentum", 0.0 if momentum is None else momentum, below=1.0)
     choices = resolve_variant(variant)
     return layerwise(
         Selection(
@@ -174,9 +172,11 @@ def _velocity(
     accumulator_dtype: Any | None,
 ) -> Inner | None:
     """Return the momentum where the variant has it in the step, None without."""
+    decay = 0.0 if momentum is None else momentum
+    require_number("momentum", decay, below=1)
+    link = trace(decay, nesterov=nesterov, accumulator_dtype=accumulator_dtype)
     if momentum is None:
         return None
-    link = trace(momentum, nesterov=nesterov, accumulator_dtype=accumulator_dtype)
     measured = choices.denominator == "momentum"
     place = "gradient" if measured else _PLACES[choices.rates]
     return Inner(place, link.init, lambda u, state, _: link.update(u, state))

@@ -22,13 +22,13 @@ from lars_jax.optim.layers import (
     resolve_stacked_axes,
 )
 from lars_jax.optim.masks import Mask, resolve_mask
-from lars_jax.optim.momentum import Scalar
 from lars_jax.optim.norms import (
     at_least_float32,
     norms,
     sums_of_squares,
     unstack,
 )
+from lars_jax.optim.numbers import Scalar
 from lars_jax.optim.variants import Variant
 
 LARGEST_RATIO = 2.0**96

@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Literal, get_args
 
+from lars_jax.optim.numbers import require_bool, require_number
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -67,10 +69,9 @@ class Variant:
                 raise ValueError(
                     f"{field.name} must be one of {list(choices)}; got {value!r}"
                 )
-            if field.type is bool and not isinstance(value, bool):
-                raise ValueError(f"{field.name} must be True or False; got {value!r}")
-        if not 0 <= self.eps < float("inf"):
-            raise ValueError(f"eps must be finite, at least 0; got {self.eps!r}")
+            if field.type is bool:
+                require_bool(field.name, value)
+        require_number("eps", self.eps)
         if self.denominator == "momentum" and self.rates != "outside":
             raise ValueError(
                 "a ratio measured on the momentum can only stand outside of it; got "
