@@ -30,7 +30,8 @@ def trace(
             None: that of the parameter.
 
     Raises:
-        ValueError: a decay outside [0, 1), an `accumulator_dtype` of integers or none.
+        ValueError: a decay outside [0, 1); `accumulator_dtype` is no dtype, or one of
+            integers.
 
     Returns:
         A transformation with an `optax.TraceState`; the sum is formed in the wider of

@@ -18,7 +18,7 @@ def require_number(
     positive: bool = False,
     schedule: bool = False,
 ) -> None:
-    """Refuse what is no number from zero on, nor a function where one may be.
+    """Refuse what is no number from zero on, functions too unless `schedule` is set.
 
     Arrays of JAX may be traced: only their shape and dtype are looked at.
     """
@@ -31,7 +31,7 @@ def require_number(
         least = "above 0" if positive else "at least 0"
         bound = "" if below == float("inf") else f" and below {below}"
         other = ", or a schedule" if schedule else ""
-        way = "through optax.inject_hyperparams" if callable(value) else "such a number"
+        way = "it through optax.inject_hyperparams" if callable(value) else "one"
         raise ValueError(
             f"{name} must be a finite number, {least}{bound}{other}; got "
             f"{_shown(value)}: pass {way}"
@@ -60,11 +60,11 @@ def at_step(name: str, value: Any, count: jax.Array) -> Any:
 
 
 def _is_real(value: Any) -> bool:
-    number = isinstance(value, int | float | np.number | np.ndarray | jax.Array)
+    kinds = int | float | np.number | np.ndarray | jax.Array
+    if not isinstance(value, kinds) or np.ndim(value):
+        return False
     dtype = getattr(value, "dtype", type(value))
-    kinds = (np.integer, np.floating)
-    real = number and any(jnp.issubdtype(dtype, kind) for kind in kinds)
-    return real and np.ndim(value) == 0
+    return any(jnp.issubdtype(dtype, kind) for kind in (np.integer, np.floating))
 
 
 def _shown(value: Any) -> str:

@@ -116,9 +116,9 @@ def scale_by_lars(
 
     Raises:
         ValueError: `update` was called without `params`, or with gradients of other
-            shapes; a leaf is of integers; an unknown variant; a number that is negative
-            or none; an axis that a leaf does not have; an array for one of
-            `STATIC_ARGUMENTS`; a schedule that returns no scalar.
+            shapes; a leaf is of integers; an unknown variant; what is no number from
+            zero on, or a schedule that returns no scalar; an axis that a leaf does not
+            have; an array for one of `STATIC_ARGUMENTS`.
 
     Reference:
         You, Gitman, Ginsburg: Large Batch Training of Convolutional Networks, 2017,

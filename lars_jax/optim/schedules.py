@@ -48,9 +48,9 @@ def warmup_polynomial(
         A function from the step, an integer, to a float32 scalar.
 
     Raises:
-        ValueError: another `decay_from`, or a number that is negative, not finite or
-            none; no step at all, or a warm-up of all steps. Arrays of JAX may be
-            traced, and pass.
+        ValueError: another `decay_from`; what is no finite number from zero on, no
+            step at all, a warm-up of all steps. The values of JAX's arrays, which may
+            be traced, are not looked at.
 
     Reference:
         Algorithm 1 and Section 3 of https://arxiv.org/abs/1708.03888
