@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import optax
 
 from lars_jax.optim.masks import Mask
-from lars_jax.optim.momentum import Scalar
-from lars_jax.optim.scaling import Inner, layerwise, require_number
+from lars_jax.optim.numbers import Scalar, require_number
+from lars_jax.optim.scaling import Inner, layerwise
 from lars_jax.optim.trust import Selection
 from lars_jax.optim.variants import Variant
 
@@ -73,8 +73,8 @@ def lamb(
     >>> print(updates.round(4))
     [-0.3536 -0.3536]
     """
-    require_number("b1", b1, below=1.0)
-    require_number("b2", b2, below=1.0)
+    require_number("b1", b1, below=1)
+    require_number("b2", b2, below=1)
     require_number("eps", eps)
     return layerwise(
         Selection(

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import optax
 
-from lars_jax.optim.layers import require_static
 from lars_jax.optim.masks import Mask, exclude_vectors
-from lars_jax.optim.momentum import Scalar, trace
-from lars_jax.optim.scaling import Inner, layerwise, require_number
+from lars_jax.optim.momentum import trace
+from lars_jax.optim.numbers import Scalar, require_number
+from lars_jax.optim.scaling import Inner, layerwise
 from lars_jax.optim.trust import Selection
 from lars_jax.optim.variants import Variant, resolve_variant
 
@@ -23,7 +23,7 @@ from lars_jax.optim.variants import Variant, resolve_variant
 def lars(
     learning_rate: optax.ScalarOrSchedule,
     weight_decay: optax.ScalarOrSchedule = 0.0,
-    weight_decay_mask: Mask = True,
+    weight_decay_mask: Mask = None,
     trust_coefficient: Scalar = 0.001,
     eps: Scalar = 0.0,
     trust_ratio_mask: Mask = True,
@@ -51,7 +51,9 @@ def lars(
             useful gamma is of order 1 to 30, not the 0.1 of SGD.
         weight_decay: beta, a number or a schedule of the step.
         weight_decay_mask: leaves that decay: a bool, a tree (prefix) of bools, or a
-            function of the parameters such as `path_mask` and `exclude` return.
+            function of the parameters such as `path_mask` and `exclude` return. What is
+            given rules alone. None, as `optax.lars` may be told, leaves it to the
+            variant: all leaves, or under "mlperf_scaled" and "byol" the adapted ones.
         trust_coefficient: eta.
         eps: added to the denominator of lambda, beside the variant's own; the paper has
             none.
@@ -91,8 +93,6 @@ def lars(
     >>> print(optax.apply_updates(w, updates))
     [2.9928572 3.9714286]
     """
-    require_static(nesterov=nesterov, accumulator_dtype=accumulator_dtype)
-    require_number("momentum", 0.0 if momentum is None else momentum, below=1.0)
     choices = resolve_variant(variant)
     return layerwise(
         Selection(
@@ -172,9 +172,11 @@ def _velocity(
     accumulator_dtype: Any | None,
 ) -> Inner | None:
     """Return the momentum where the variant has it in the step, None without."""
+    decay = 0.0 if momentum is None else momentum
+    require_number("momentum", decay, below=1)
+    link = trace(decay, nesterov=nesterov, accumulator_dtype=accumulator_dtype)
     if momentum is None:
         return None
-    link = trace(momentum, nesterov=nesterov, accumulator_dtype=accumulator_dtype)
     measured = choices.denominator == "momentum"
     place = "gradient" if measured else _PLACES[choices.rates]
     return Inner(place, link.init, lambda u, state, _: link.update(u, state))

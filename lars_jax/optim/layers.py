@@ -211,12 +211,15 @@ def resolve_stacked_axes(axes: Any, params: Params) -> list[int | None]:
         leaf_names(params), jax.tree.leaves(params), each, strict=True
     ):
         rank = jnp.ndim(leaf)
-        if axis is not None and not -rank <= axis < rank:
+        # True and 0.0 are in a range, too.
+        odd = isinstance(axis, bool | float) or axis not in range(-rank, rank)
+        if axis is not None and odd:
             raise ValueError(
-                f"a stacked axis must be an axis of its leaf; got {axis} for {name!r} "
-                f"of shape {jnp.shape(leaf)}: give None for leaves that are one layer"
+                f"a stacked axis must be an axis of its leaf; got {axis!r} for "
+                f"{name!r} of shape {jnp.shape(leaf)}: give None for leaves that are "
+                "one layer"
             )
-        found.append(None if axis is None else axis % rank)
+        found.append(None if axis is None else int(axis) % rank)
     return found
 
 
@@ -238,6 +241,11 @@ def resolve_mesh_axes(
             entries = [entry for i, entry in enumerate(spec) if i != stacked]
         names = [x if isinstance(x, tuple) else (x,) for x in entries if x is not None]
         found.append(sum(names, ()))
+        if not all(isinstance(name, str) for name in found[-1]):
+            raise ValueError(
+                f"axis_names must be names of mesh axes; got {spec!r}: pass those of "
+                "shard_map or pmap"
+            )
     return found
 
 

@@ -1,5 +1,6 @@
 """Momentum whose buffer keeps the dtype that it was given at the start."""
 
+import contextlib
 from typing import Any
 
 import jax
@@ -7,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-Scalar = float | jax.Array
-"""A number, which may be traced."""
+from lars_jax.optim.layers import require_static
+from lars_jax.optim.numbers import Scalar, require_bool, require_number
 
 
 def trace(
@@ -29,7 +30,8 @@ def trace(
             None: that of the parameter.
 
     Raises:
-        ValueError: an `accumulator_dtype` of integers.
+        ValueError: a decay outside [0, 1); `accumulator_dtype` is no dtype, or one of
+            integers.
 
     Returns:
         A transformation with an `optax.TraceState`; the sum is formed in the wider of
@@ -43,12 +45,10 @@ def trace(
     >>> print(u, state.trace.dtype)
     [1.5] bfloat16
     """
-    given = None if accumulator_dtype is None else jnp.dtype(accumulator_dtype)
-    if given is not None and not jnp.issubdtype(given, jnp.inexact):
-        raise ValueError(
-            f"accumulator_dtype must be floating or complex; got {given}: momentum "
-            "would lose its fractions"
-        )
+    require_static(nesterov=nesterov, accumulator_dtype=accumulator_dtype)
+    require_number("decay", decay, below=1)
+    require_bool("nesterov", nesterov)
+    given = None if accumulator_dtype is None else _floating(accumulator_dtype)
 
     def init(params: Any) -> optax.TraceState:
         # Like the parameter, so as to lie where it lies on a mesh.
@@ -86,3 +86,14 @@ def trace(
         return moved, optax.TraceState(buffers)
 
     return optax.GradientTransformation(init, update)
+
+
+def _floating(accumulator_dtype: Any) -> np.dtype:
+    with contextlib.suppress(TypeError):
+        dtype = jnp.dtype(accumulator_dtype)
+        if jnp.issubdtype(dtype, jnp.inexact):
+            return dtype
+    raise ValueError(
+        "accumulator_dtype must be a floating or complex dtype; got "
+        f"{accumulator_dtype!r}: momentum would lose its fractions"
+    )

@@ -18,7 +18,7 @@ from lars_jax.optim.layers import (
     require_static,
 )
 from lars_jax.optim.masks import Mask
-from lars_jax.optim.momentum import Scalar
+from lars_jax.optim.numbers import Scalar, at_step, require_bool, require_number
 from lars_jax.optim.trust import Leaf, Rule, Selection, measure
 from lars_jax.optim.variants import Variant, resolve_variant
 
@@ -72,7 +72,7 @@ def scale_by_lars(
     weight_decay: optax.ScalarOrSchedule = 0.0,
     eps: Scalar = 0.0,
     *,
-    weight_decay_mask: Mask = True,
+    weight_decay_mask: Mask = None,
     trust_ratio_mask: Mask = True,
     variant: str | Variant = "paper",
     learning_rate: optax.ScalarOrSchedule = 1.0,
@@ -116,8 +116,9 @@ def scale_by_lars(
 
     Raises:
         ValueError: `update` was called without `params`, or with gradients of other
-            shapes; a leaf is of integers; an unknown variant; a negative number; an
-            axis that a leaf does not have; an array for one of `STATIC_ARGUMENTS`.
+            shapes; a leaf is of integers; an unknown variant; what is no number from
+            zero on, or a schedule that returns no scalar; an axis that a leaf does not
+            have; an array for one of `STATIC_ARGUMENTS`.
 
     Reference:
         You, Gitman, Ginsburg: Large Batch Training of Convolutional Networks, 2017,
@@ -163,11 +164,15 @@ def layerwise(
     momentum or Adam at a place within.
     """
     require_static(telemetry=telemetry)
-    require_number("learning_rate", learning_rate)
+    require_bool("telemetry", telemetry)
+    require_number("learning_rate", learning_rate, schedule=True)
     require_number("trust_coefficient", trust_coefficient)
-    require_number("weight_decay", weight_decay)
+    require_number("weight_decay", weight_decay, schedule=True)
     require_number("eps", eps)
     choices = resolve_variant(variant)
+    if selection.weight_decay_mask is None and not choices.decay_excluded:
+        adapted = selection.trust_ratio_mask
+        selection = replace(selection, weight_decay_mask=adapted)
 
     def init(params: Params) -> Any:
         _require_floats(params)
@@ -188,8 +193,8 @@ def layerwise(
         _check(state, params)
         count, *known, buffers = state
         structure = jax.tree.structure(params)
-        gamma: Any = learning_rate(count) if callable(learning_rate) else learning_rate
-        beta: Any = weight_decay(count) if callable(weight_decay) else weight_decay
+        gamma = at_step("learning_rate", learning_rate, count)
+        beta = at_step("weight_decay", weight_decay, count)
         rule = Rule(choices, trust_coefficient, beta, eps, gamma)
 
         def passed(place: str, values: list[Any]) -> list[Any]:
@@ -224,19 +229,6 @@ def layerwise(
         return structure.unflatten(moved), ScaleByLarsState._make(after)
 
     return optax.GradientTransformationExtraArgs(init, update)
-
-
-def require_number(name: str, value: Any, *, below: float = float("inf")) -> None:
-    """Refuse what is no number from zero on; traced values are not looked at."""
-    if callable(value) or isinstance(value, jax.Array | np.ndarray):
-        return
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not number or not 0 <= value < below:
-        bound = "" if below == float("inf") else f" and below {below:g}"
-        raise ValueError(
-            f"{name} must be a finite number, at least 0{bound}; got {value!r}: pass "
-            "such a number"
-        )
 
 
 def _check(state: Any, params: Params | None) -> None:

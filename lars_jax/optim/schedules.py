@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from lars_jax.optim.momentum import Scalar
+from lars_jax.optim.numbers import Scalar, require_number
 
 
 def warmup_polynomial(
@@ -48,7 +48,9 @@ def warmup_polynomial(
         A function from the step, an integer, to a float32 scalar.
 
     Raises:
-        ValueError: another `decay_from`.
+        ValueError: another `decay_from`; what is no finite number from zero on, no
+            step at all, a warm-up of all steps. The values of JAX's arrays, which may
+            be traced, are not looked at.
 
     Reference:
         Algorithm 1 and Section 3 of https://arxiv.org/abs/1708.03888
@@ -61,6 +63,12 @@ def warmup_polynomial(
         raise ValueError(
             f"decay_from must be 'start' or 'warmup'; got {decay_from!r}: name one"
         )
+    numbers = {"peak": peak, "power": power, "start": start, "end": end}
+    for name, value in numbers.items():
+        require_number(name, value)
+    require_number("total_steps", total_steps, positive=True)
+    bound = float("inf") if isinstance(total_steps, jax.Array) else total_steps
+    require_number("warmup_steps", warmup_steps, below=bound)
 
     def schedule(count: ArrayLike) -> jax.Array:
         step = jnp.asarray(count, jnp.float32)

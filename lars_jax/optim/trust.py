@@ -22,13 +22,13 @@ from lars_jax.optim.layers import (
     resolve_stacked_axes,
 )
 from lars_jax.optim.masks import Mask, resolve_mask
-from lars_jax.optim.momentum import Scalar
 from lars_jax.optim.norms import (
     at_least_float32,
     norms,
     sums_of_squares,
     unstack,
 )
+from lars_jax.optim.numbers import Scalar
 from lars_jax.optim.variants import Variant
 
 LARGEST_RATIO = 2.0**96
@@ -128,8 +128,7 @@ class Rule:
     def decays(self, leaf: Leaf) -> bool:
         """Return whether the leaf decays; a weight decay of plain 0 costs nothing."""
         none = isinstance(self.weight_decay, int | float) and self.weight_decay == 0
-        kept = leaf.adapted or self.choices.decay_excluded
-        return leaf.decayed and kept and not none
+        return leaf.decayed and not none
 
     def decayed_gradient(self, leaf: Leaf) -> jax.Array:
         """Return g + beta w in the wider dtype, or g of a leaf that does not decay."""

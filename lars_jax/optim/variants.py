@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Literal, get_args
 
+from lars_jax.optim.numbers import require_bool, require_number
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -54,7 +56,8 @@ class Variant:
     """`step`: beta w is part of the step; `norm`: it is in the denominator only."""
 
     decay_excluded: bool = True
-    """Whether leaves outside `trust_ratio_mask` still decay."""
+    """Whether leaves outside `trust_ratio_mask` decay where no `weight_decay_mask` is
+    given."""
 
     eps: float = 0.0
     """Added to the denominator, beside the `eps` of the call."""
@@ -66,10 +69,9 @@ class Variant:
                 raise ValueError(
                     f"{field.name} must be one of {list(choices)}; got {value!r}"
                 )
-            if field.type is bool and not isinstance(value, bool):
-                raise ValueError(f"{field.name} must be True or False; got {value!r}")
-        if not 0 <= self.eps < float("inf"):
-            raise ValueError(f"eps must be finite, at least 0; got {self.eps!r}")
+            if field.type is bool:
+                require_bool(field.name, value)
+        require_number("eps", self.eps)
         if self.denominator == "momentum" and self.rates != "outside":
             raise ValueError(
                 "a ratio measured on the momentum can only stand outside of it; got "

@@ -99,16 +99,11 @@ def larc_apex_scale(w, v, g, at):
 
 
 def mlperf_scaled(w, v, g, at):
-    """MLPerf's "scaled momentum", arXiv 1909.09756.
-
-    A skipped leaf is neither adapted nor decayed.
-    """
+    """MLPerf's "scaled momentum", arXiv 1909.09756."""
     measured, local = norm(g), 1.0
-    if at.adapted:
-        if norm(w) > 0 and measured > 0:
-            local = at.eta * norm(w) / (measured + at.beta * norm(w))
-        g = g + at.beta * w
-    moved, v = accumulate(v, g, at)
+    if at.adapted and norm(w) > 0 and measured > 0:
+        local = at.eta * norm(w) / (measured + at.beta * norm(w))
+    moved, v = accumulate(v, g + at.beta * w, at)
     return Taken(at.rate * local * moved, v, measured, at.rate * local)
 
 
@@ -137,9 +132,8 @@ def simclr_popular(w, v, g, at):
 
 
 def byol(w, v, g, at):
-    """BYOL's chain of decay, LARS with momentum, and rate; both filters the same."""
-    if at.adapted:
-        g = g + at.beta * w
+    """BYOL's chain of decay, LARS with momentum, and rate, each with its own filter."""
+    g = g + at.beta * w
     measured, ratio = norm(g), 1.0
     if at.adapted and norm(w) > 0 and measured > 0:
         ratio = at.eta * norm(w) / measured

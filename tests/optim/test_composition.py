@@ -566,6 +566,9 @@ class Module:
     bias: jax.Array | None
     name: str = "module"
 
+    def __call__(self, *_: Any) -> Any:
+        raise AssertionError("what can be called and has leaves is a tree")
+
 
 def kernel_and_bias():
     params, gradients = some_params()["conv"], some_gradients()["conv"]
@@ -599,6 +602,30 @@ def test_masks_read_paths_of_attributes(make):
     found, _ = tx.update(make(*gradients), tx.init(make(*params)), make(*params))
     np.testing.assert_allclose(found.bias, -gradients[1])
     assert jnp.abs(found.kernel).max() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("argument", "values"),
+    [
+        ("weight_decay_mask", (True, False)),
+        ("trust_ratio_mask", (True, False)),
+        ("stacked_axes", (0, None)),
+        ("axis_names", (None, ())),
+        ("layer_groups", ("one", "one")),
+    ],
+)
+@pytest.mark.parametrize("factory", [lars, lamb, scale_by_lars])
+def test_module_is_a_tree_for_an_argument_and_a_function_is_called(
+    factory, argument, values
+):
+    def step(make, given):
+        tx = factory(0.1, weight_decay=0.5, **{argument: given})
+        params, gradients = (make(*leaves) for leaves in kernel_and_bias())
+        return jax.tree.leaves(tx.update(gradients, tx.init(params), params)[0])
+
+    expected = step(Layer, Layer(*values))
+    assert_close(step(Module, Module(*values)), expected)
+    assert_close(step(Module, lambda _: Module(*values)), expected)
 
 
 @every_factory

@@ -4,6 +4,8 @@
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false
 # pyright: reportCallIssue=false, reportIndexIssue=false
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lars_jax import lamb, lars, scale_by_lars
+from lars_jax import Variant, lamb, lars, lars_mlperf, scale_by_lars
+from lars_jax.optim import record_norms, trace
 
 
 def test_denominator_adds_the_norms_and_not_the_vectors():
@@ -91,7 +94,11 @@ def test_decay_of_complex_weights_keeps_its_imaginary_part():
         ({"eps": -1e-8}, "eps"),
         ({"momentum": 1.0}, "at least 0 and below 1"),
         ({"momentum": True}, "got True"),
-        ({"accumulator_dtype": jnp.int32}, "floating or complex; got int32"),
+        ({"accumulator_dtype": "int32"}, "floating or complex dtype; got 'int32'"),
+        ({"accumulator_dtype": "flaot32"}, "accumulator_dtype .* got 'flaot32'"),
+        ({"nesterov": "yes"}, "nesterov must be True or False; got 'yes'"),
+        ({"telemetry": 0}, "telemetry must be True or False; got 0"),
+        ({"variant": None}, "variant must be one of .*; got None"),
     ],
 )
 def test_argument_out_of_range_is_refused(arguments, words):
@@ -99,10 +106,64 @@ def test_argument_out_of_range_is_refused(arguments, words):
         lars(**{"learning_rate": 0.1} | arguments)
 
 
-def test_decay_of_a_moment_is_below_one():
-    for name in ("b1", "b2"):
-        with pytest.raises(ValueError, match=f"{name} must .* below 1; got 1.0"):
-            lamb(0.1, **{name: 1.0})
+NO_NUMBERS = [
+    *(-1, -0.5, float("nan"), float("inf"), 1j, True, None, "0.1", [0.1, 0.2]),
+    *(np.float32(-1), np.array(-1.0), np.array("x"), np.ones(2), np.True_),
+    *(jnp.ones(1), jnp.array(True), jnp.array(1j)),
+]
+BELOW_ONE = {(lars, "momentum"), (lamb, "b1"), (lamb, "b2"), (trace, "decay")}
+SCHEDULED = {
+    (factory, name)
+    for factory in (lars, lars_mlperf, lamb, scale_by_lars, record_norms)
+    for name in ("learning_rate", "weight_decay")
+} - {(record_norms, "weight_decay")}
+NUMBERS = BELOW_ONE | SCHEDULED
+NUMBERS |= {
+    *((lars, "trust_coefficient"), (lars, "eps"), (lamb, "eps"), (Variant, "eps")),
+    *((scale_by_lars, "trust_coefficient"), (scale_by_lars, "eps")),
+}
+each_number = pytest.mark.parametrize(
+    ("factory", "name"),
+    sorted(NUMBERS, key=str),
+    ids=lambda x: getattr(x, "__name__", x),
+)
+
+
+def make(factory, **arguments):
+    parameters = inspect.signature(factory).parameters.values()
+    required = [own.name for own in parameters if own.default is own.empty]
+    return factory(**dict.fromkeys(required, 0.1) | arguments)
+
+
+@each_number
+def test_what_is_no_number_is_refused_by_name_in_a_line(factory, name):
+    refused = NO_NUMBERS.copy()
+    if (factory, name) in BELOW_ONE:
+        refused += [1, 1.0, np.array(1.5)]
+    if (factory, name) not in SCHEDULED:
+        refused.append(lambda count: 0.1)
+    if name == "momentum":  # Without a buffer.
+        refused.remove(None)
+    line = rf"\A{name} must be .*; got .*: pass .*\Z"
+    for value in refused:
+        with pytest.raises(ValueError, match=line):
+            make(factory, **{name: value})
+
+
+@each_number
+def test_any_scalar_is_a_number_and_a_traced_one_is_not_looked_at(factory, name):
+    for value in (0, 0.5, np.float16(0.5), np.int64(0), np.array(0.5), jnp.bfloat16(0)):
+        make(factory, **{name: value})
+    jax.eval_shape(lambda value: make(factory, **{name: value}) and None, 7.0)
+
+
+@pytest.mark.parametrize("found", [jnp.ones(3), np.ones(1), "0.1", None, 1j, True])
+@pytest.mark.parametrize(("factory", "name"), sorted(SCHEDULED, key=str))
+def test_schedule_must_return_a_scalar(factory, name, found):
+    w = jnp.ones(3)
+    tx = make(factory, **{name: lambda count: found})
+    with pytest.raises(ValueError, match=f"schedule of {name} must return one real"):
+        tx.update(w, tx.init(w), w)
 
 
 def test_buffer_of_complex_weights_is_complex_whatever_was_asked_for():

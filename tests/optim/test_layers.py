@@ -174,6 +174,19 @@ def test_axis_that_a_leaf_does_not_have_is_refused_by_name(axis, params, words):
         scale_by_lars(stacked_axes=axis).init(params)
 
 
+@pytest.mark.parametrize("axis", [True, 0.0, "0", {"a": True, "b": None}])
+def test_axis_that_is_no_integer_is_refused(axis):
+    with pytest.raises(ValueError, match="got .* for 'a' of shape .2, 3."):
+        scale_by_lars(stacked_axes=axis).init({"a": jnp.ones((2, 3)), "b": jnp.ones(1)})
+
+
+@pytest.mark.parametrize("axes", [3, True, {"a": 0}, jax.P(1)])
+def test_mesh_axis_that_has_no_name_is_refused(axes):
+    tx, params = scale_by_lars(axis_names=axes), {"a": jnp.ones(2)}
+    with pytest.raises(ValueError, match="axis_names must be names .*; got "):
+        tx.update(params, tx.init(params), params)
+
+
 def test_leaf_without_slices_moves_by_nothing():
     params = {"none": jnp.zeros((0, 3)), "some": jnp.ones((2, 3))}
     tx = lars(0.1, stacked_axes=0)

@@ -1,7 +1,10 @@
 """The schedule of Algorithm 1 and the warm-up before it, by hand."""
 
+# pyright: reportArgumentType=false
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from lars_jax.optim import warmup_polynomial
@@ -50,6 +53,26 @@ def test_every_number_may_be_traced():
     assert float(rate(4.0, 100.0, 0.0, jnp.int32(50))) == pytest.approx(1.0)
 
 
+NO_NUMBERS = (-1, float("nan"), float("inf"), True, None, "1", [1.0], np.ones(2))
+
+
+@pytest.mark.parametrize(
+    "name", ["peak", "total_steps", "warmup_steps", "power", "start", "end"]
+)
+def test_what_is_no_number_is_refused_by_name(name):
+    for value in (*NO_NUMBERS, jnp.ones(2), lambda step: 1.0):
+        with pytest.raises(ValueError, match=f"{name} must be a finite number.*; got "):
+            warmup_polynomial(**{"peak": 1.0, "total_steps": 10} | {name: value})
+
+
+def test_there_is_a_step_and_one_after_warmup():
+    with pytest.raises(ValueError, match="total_steps .* above 0; got 0"):
+        warmup_polynomial(1.0, 0)
+    with pytest.raises(ValueError, match="warmup_steps .* and below 10; got 10:"):
+        warmup_polynomial(1.0, np.int64(10), 10)
+    assert float(warmup_polynomial(1.0, jnp.array(4), 4)(2)) == 0.5
+
+
 def test_decay_from_elsewhere_is_refused():
     with pytest.raises(ValueError, match="must be 'start' or 'warmup'; got 'warm-up'"):
-        warmup_polynomial(1.0, 10, decay_from="warm-up")  # pyright: ignore[reportArgumentType]
+        warmup_polynomial(1.0, 10, decay_from="warm-up")

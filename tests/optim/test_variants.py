@@ -13,7 +13,7 @@ import numpy as np
 import optax
 import pytest
 
-from lars_jax.optim import VARIANTS, Variant, lars, lars_mlperf, layer_norms
+from lars_jax.optim import VARIANTS, Variant, lars, lars_mlperf, layer_norms, path_mask
 from tests.optim.oracle import IMPLEMENTATIONS, Oracle
 from tests.optim.variant_cases import (
     CASES,
@@ -166,6 +166,37 @@ def test_excluded_leaves_decay_or_not_in_every_form(rates):
         tx = lars(0.5, 0.25, trust_ratio_mask=False, variant=variant)
         moved, _ = tx.update(g, tx.init(w), w)
         np.testing.assert_allclose(moved, -0.5 * (g + 0.25 * decay_excluded * w))
+
+
+@pytest.mark.parametrize(
+    ("mask", "undecayed"),
+    [
+        (None, None),
+        (True, ""),
+        ({"fc": True}, ""),
+        ({"fc": {"kernel": False, "bias": True}}, "kernel"),
+        (path_mask("bias$"), "kernel"),
+        (lambda params: False, "kernel bias"),
+    ],
+)
+@each_variant
+def test_decay_mask_that_is_given_rules_alone(variant, mask, undecayed):
+    if undecayed is None:
+        undecayed = "bias" if variant in ("mlperf_scaled", "byol") else ""
+    weights = {"kernel": np.array([3.0, 4.0]), "bias": np.array([2.0, 1.0])}
+    oracle = Oracle(
+        variant, weights, beta=0.5, unadapted={"bias"}, undecayed=undecayed.split()
+    )
+    adapted = {"fc": {"kernel": True, "bias": False}}
+    tx = lars(0.1, 0.5, mask, trust_ratio_mask=adapted, variant=variant)
+    params = {"fc": jax.tree.map(jnp.float32, weights)}
+    gradients = {"kernel": np.array([-1.0, 0.0]), "bias": np.array([0.0, 1.0])}
+    state = tx.init(params)
+    for _ in range(2):
+        found, state = tx.update({"fc": gradients}, state, params)
+        params = optax.apply_updates(params, found)
+        for name, taken in oracle.step(0.1, gradients).items():
+            np.testing.assert_allclose(found["fc"][name], -taken.moved, rtol=1e-5)
 
 
 def test_rate_of_zero_does_not_bind_a_clip():
