@@ -38,7 +38,7 @@ command again (`train` with --resume)
         super().__init__(
             f"{path} could not be {doing} ({why}): {remedy.format(again=again)}"
         )
-        self.errno = error.errno
+        self.doing, self.errno = doing, error.errno
 
 
 _ROOM = "free some space, then run {again}"

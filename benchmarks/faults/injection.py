@@ -93,12 +93,13 @@ SUBJECTS: dict[Name, Subject] = {
         LARS,
         # Evaluates and saves every 4 steps, and evaluates in 6 batches.
         short=[*_LARS, "--steps", "12", "--eval-every", "0.09"]
-        + ["--checkpoint-every", "0.09", "--eval-batch", "60"],
+        + ["--checkpoint-every", "0.09", "--eval-batch", "60", "--warmup-epochs", "0"],
         long=[*_LARS, "--eval-every", "2", "--checkpoint-every", "0.2"]
         + ["--log-every", "3", "--steps", "600"],
         steps=(3, 60),
         shared=["train", "digits", "--global-batch", "32", "--steps", "40"]
-        + ["--bn-span", "8", "--checkpoint-every", "0.2", "--eval-every", "0.5"],
+        + ["--bn-span", "8", "--checkpoint-every", "0.2", "--eval-every", "0.5"]
+        + ["--warmup-epochs", "0"],
         at=(5, 35),
         events={"compilation": 3, "training": 12, "data wait": 12, "evaluation": 3},
         disk=(300, 500, 700, 1000, 1400, 1800, 2200, 2600),

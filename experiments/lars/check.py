@@ -56,6 +56,26 @@ def check(config: Config) -> Config:
     return config
 
 
+def check_warmup(config: Config, total: int, steps_per_epoch: float) -> None:
+    """Refuse a warm-up that takes the whole run.
+
+    Args:
+        config: the run.
+        total: its steps.
+        steps_per_epoch: in one pass over the training examples.
+
+    Raises:
+        InputError: nothing of the run is left after it.
+    """
+    epochs = config.optimizer.warmup_epochs
+    if epochs * steps_per_epoch >= total:
+        raise InputError(
+            f"warmup_epochs must end before the run; got {epochs:g}, which take "
+            f"{epochs * steps_per_epoch:.4g} of {total} steps: lower --warmup-epochs, "
+            "or raise --steps or --epochs"
+        )
+
+
 def check_data(config: Config, examples: int) -> None:
     """Refuse a batch larger than the data.
 

@@ -26,7 +26,7 @@ from lars_jax.errors import InputError
 from lars_jax.files import make_directory, replacing
 from lars_jax.optim import VARIANTS
 from lars_jax.report import accuracy_by_batch_figure
-from lars_jax.runs import check_ranges
+from lars_jax.runs import check_ranges, out_of_range
 from lars_jax.train import NonFiniteError
 from lars_jax.train.config import replace_fields
 from lars_jax.train.record import append_row, environment, write_json, write_text
@@ -213,6 +213,12 @@ def _check_grid(config: Config, grid: Grid, directory: Path) -> None:
         )
     data = config.data
     source = load_source(data.dataset, data.train_split, data_dir=data.data_dir)
+    if grid.tuning_holdout >= len(source):
+        raise out_of_range(
+            "tuning_holdout",
+            f"below the {len(source):,} training examples",
+            grid.tuning_holdout,
+        )
     for name, batch in itertools.product(grid.optimizers, grid.batches):
         cell = check(cell_config(config, name, batch))
         check_data(cell, len(source) - grid.tuning_holdout)

@@ -28,6 +28,7 @@ from lars_jax.data import (
     known_statistics,
     load_source,
     read_batch,
+    require_one_size,
     to_arrays,
 )
 from lars_jax.errors import InputError
@@ -190,6 +191,11 @@ def load_inputs(
         train, evaluation = hold_out(train, data.holdout)
     else:
         evaluation = sources["test"]
+    if len(train.class_names) < 2:
+        raise InputError(
+            f"classification needs two classes at least; {data.dataset} has only "
+            f"{', '.join(train.class_names)}: add one, or correct the path"
+        )
     check_data(config, len(train))
     for source in (train, evaluation):
         height, width = np.shape(source[0][0])[:2]
@@ -201,6 +207,11 @@ def load_inputs(
                 f"images of {height}x{width}: lower --image-size or set --resize"
             )
     placed = _place(config, parallel, train), _place(config, parallel, evaluation)
+    boxes = data.augmentation == "random_resized_crop"
+    for split in placed[boxes:]:
+        # What is streamed would be met too late; boxes are cut out of any size.
+        if not split.arrays and data.resize is None:
+            require_one_size(split.source)
     facts = _facts(config, train, placed[0])
     return Inputs(config, parallel, facts, train.class_names, *placed)
 

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.lars.check import check_warmup
 from experiments.lars.config import Config, rule_name
 from experiments.lars.inputs import Inputs, load_inputs, open_sources
 from experiments.lars.microbatches import (
@@ -106,9 +107,11 @@ class Trainer(Program[TrainState]):
         """Return the state at step 0, for this configuration or one of its kin.
 
         Raises:
-            InputError: `init_from` is no file of weights of this network.
+            InputError: `init_from` is no file of weights of this network, or nothing
+                of the run is left after its warm-up.
         """
         config = self.config if config is None else config
+        check_warmup(config, self.inputs.total_steps, self.inputs.steps_per_epoch)
         state = self._drawn(config)
         if config.init_from is None:
             return state

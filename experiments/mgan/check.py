@@ -5,7 +5,7 @@ import math
 from experiments.mgan.config import Config, in_plane
 from experiments.mgan.mixture import make_mixture
 from lars_jax.errors import InputError
-from lars_jax.runs import check_ranges
+from lars_jax.runs import check_ranges, out_of_range
 
 LEAST_IMAGES = 6
 """Images that a gallery takes: one, and the five nearest to it."""
@@ -109,6 +109,10 @@ def _check_game(config: Config) -> None:
             f"{config.data.dataset}: choose --game mgan"
         )
     optimizer = config.optimizer
+    if optimizer.warmup_steps >= config.steps:
+        raise out_of_range(
+            "warmup_steps", f"below the {config.steps} steps", optimizer.warmup_steps
+        )
     rule = optimizer.optimizer
     both = {rule, optimizer.generator_optimizer or rule}
     if optimizer.weight_decay and both == {"adam"}:

@@ -1,6 +1,11 @@
 """Labelled images: sources, order, batches on the host, augmentation on the device."""
 
-from lars_jax.data.arrays import ImageArrays, read_batch, to_arrays
+from lars_jax.data.arrays import (
+    ImageArrays,
+    read_batch,
+    require_one_size,
+    to_arrays,
+)
 from lars_jax.data.augment import augment, center_crop, example_keys, normalize
 from lars_jax.data.digits import digits_source
 from lars_jax.data.fingerprint import Fingerprint
@@ -59,6 +64,7 @@ __all__ = [
     "load_source",
     "normalize",
     "read_batch",
+    "require_one_size",
     "tfds_source",
     "to_arrays",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lars_jax.data.decode import resize_image
-from lars_jax.data.source import ArraySource, Source, read_examples
+from lars_jax.data.source import ArraySource, Source, image_size, read_examples
 from lars_jax.errors import InputError
 
 # Large enough that the cost of a call vanishes, small enough to spread over threads.
@@ -116,10 +116,32 @@ def read_batch(
     return ImageArrays(np.stack(images), np.array(labels, np.int32))
 
 
+def require_one_size(source: Source, *, threads: int | None = None) -> None:
+    """Raise `InputError` unless all images have one size, told by their headers alone.
+
+    Args:
+        source: the data set, with at least one example.
+        threads: readers at work at a time; None: one per core.
+    """
+    expected = image_size(source, 0)
+
+    def look(start: int) -> None:
+        for index in range(start, min(start + _CHUNK, len(source))):
+            require_equal_shape(source, expected, image_size(source, index))
+
+    with ThreadPoolExecutor(threads or usable_cores()) as pool:
+        looks = [pool.submit(look, start) for start in range(0, len(source), _CHUNK)]
+        try:
+            for one in looks:
+                one.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
 def require_equal_shape(
     source: Source, expected: tuple[int, ...], shape: tuple[int, ...]
 ) -> None:
-    """Raise `InputError` if two images of a source, [H, W, C], fit into no array."""
+    """Raise `InputError` if two images of a source fit into no array."""
     if shape != expected:
         sizes = ("x".join(map(str, lengths)) for lengths in (expected, shape))
         raise InputError(

@@ -70,7 +70,31 @@ def decode_image(data: bytes | BinaryIO, *, channels: int, where: str) -> np.nda
     return pixels[..., None] if channels == 1 else pixels
 
 
+def image_size(data: bytes | BinaryIO, *, where: str) -> tuple[int, int]:
+    """Return height and width that an image will have, from its header alone.
+
+    Args:
+        data: the contents of an image file, or the open file.
+        where: what to call the image in an error.
+
+    Raises:
+        InputError: as `decode_image`.
+
+    >>> from PIL import Image
+    >>> file = io.BytesIO()
+    >>> Image.new("L", (3, 2)).save(file, "PNG")
+    >>> image_size(file.getvalue(), where="a test")
+    (2, 3)
+    """
+    with _opened(data, where) as image:
+        width, height = image.size
+        turned = _orientation(image) in _ACROSS
+        return (width, height) if turned else (height, width)
+
+
 _ORIENTATION = 0x0112
+_ACROSS = (5, 6, 7, 8)
+"""Values of that tag with which rows become columns."""
 
 
 @contextlib.contextmanager

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lars_jax.data.decode import decode_image
+from lars_jax.data.decode import decode_image, image_size
 from lars_jax.data.fingerprint import Fingerprint, digest_files
 from lars_jax.data.source import Example
-from lars_jax.errors import InputError
+from lars_jax.errors import InputError, naming
 from lars_jax.files import local_path
 
 SUFFIXES = frozenset(
@@ -72,14 +72,15 @@ class FolderSource:
 
     def __getitem__(self, index: int, /) -> Example:
         file = self.root / self.split / self.names[index]
-        try:
+        with naming(file, "read"):
             data = file.read_bytes()
-        except OSError as error:
-            raise InputError(
-                f"An image must be readable; {file} is not ({error.strerror}): "
-                "replace or delete it."
-            ) from error
         return decode_image(data, channels=3, where=str(file)), self.labels[index]
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        """Return height and width of an image, from its header."""
+        path = self.root / self.split / self.names[index]
+        with naming(path, "read"), path.open("rb") as file:
+            return image_size(file, where=str(path))
 
     def fingerprint(self) -> Fingerprint:
         """Return what the split is known by: classes, paths, sizes and contents."""

@@ -24,7 +24,8 @@ class Source(Protocol):
     A source that can read many examples at less than the sum of their cost also has
     `__getitems__(indices) -> list[Example]`; `read_examples` uses it where it exists.
     One that can tell whether it is the same as before has `fingerprint() ->
-    Fingerprint`, and one that has something to say to its user a `notes` of lines.
+    Fingerprint`, one that can tell the height and width of an image without decoding it
+    `image_size(index)`, and one that has something to say to its user `notes`, lines.
     """
 
     @property
@@ -123,6 +124,10 @@ class Subset:
     def __getitems__(self, indices: Sequence[int], /) -> list[Example]:
         return read_examples(self.source, [int(i) for i in self.indices[list(indices)]])
 
+    def image_size(self, index: int) -> tuple[int, int]:
+        """Return height and width of an image."""
+        return image_size(self.source, int(self.indices[index]))
+
     def fingerprint(self) -> Fingerprint:
         """Return what the whole source is known by."""
         return identify(self.source)
@@ -216,6 +221,20 @@ def identify(source: Source) -> Fingerprint:
     """
     own = getattr(source, "fingerprint", None)
     return own() if own else Fingerprint(len(source), source.class_names, {})
+
+
+def image_size(source: Source, index: int) -> tuple[int, int]:
+    """Return height and width of an image, without decoding it where the source can.
+
+    >>> from lars_jax.data.digits import digits_source
+    >>> image_size(digits_source("test"), 0)
+    (8, 8)
+    """
+    own = getattr(source, "image_size", None)
+    if own:
+        return own(index)
+    height, width, _ = source[index][0].shape
+    return height, width
 
 
 def read_examples(source: Source, indices: Sequence[int]) -> list[Example]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lars_jax.data.decode import decode_image
+from lars_jax.data.decode import decode_image, image_size
 from lars_jax.data.fingerprint import Fingerprint, digest_files
 from lars_jax.data.source import Example
 from lars_jax.errors import InputError
@@ -35,6 +35,7 @@ class TfdsSource:
         channels: 1 or 3.
         folder: where the shards lie.
         shards: names of the files that the split is read from.
+        size: height and width of all images, None where they are not known.
     """
 
     name: str
@@ -45,21 +46,41 @@ class TfdsSource:
     channels: int
     folder: Path
     shards: tuple[str, ...]
+    size: tuple[int, int] | None
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, index: int, /) -> Example:
-        return self._decode(index, self.records[index])
+        return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int], /) -> list[Example]:
-        records = self.records.__getitems__(list(indices))
+        records = self._records(indices)
         return [self._decode(i, r) for i, r in zip(indices, records, strict=True)]
 
     def fingerprint(self) -> Fingerprint:
         """Return what the split is known by: its name, its shards and its classes."""
         parts = digest_files(self.folder, self.shards) | {self.name: "split"}
         return Fingerprint(len(self), self.class_names, parts)
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        """Return height and width of an image, known of all or from its header."""
+        if self.size is not None:
+            return self.size
+        where = f"example {index} of {self.name}"
+        return image_size(self._records([index])[0][self.image_key], where=where)
+
+    def _records(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        try:
+            return self.records.__getitems__(list(indices))
+        # Readers of damaged shards raise several kinds, and name no file.
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise InputError(
+                f"A record must be readable; of examples {indices[0]} to {indices[-1]} "
+                f"of {self.name} in {self.folder} one is not ({reason}): copy or "
+                "prepare it again."
+            ) from error
 
     def _decode(self, index: int, record: dict[str, Any]) -> Example:
         where = f"example {index} of {self.name}"
@@ -113,6 +134,7 @@ def tfds_source(
         channels=1 if image.shape[-1] == 1 else 3,
         folder=folder,
         shards=tuple(sorted({Path(shard.filename).name for shard in shards})),
+        size=None if None in image.shape[:2] else image.shape[:2],
     )
 
 

@@ -34,7 +34,7 @@ from lars_jax.runs.ending import TERMINATED
 from lars_jax.runs.experiment import Experiment, Program
 from lars_jax.runs.files import Files, RunFiles, warn
 from lars_jax.runs.paths import absolute_paths
-from lars_jax.train import Hook, Interrupt, Interrupted, every
+from lars_jax.train import DataError, Hook, Interrupt, Interrupted, every
 from lars_jax.train.checkpoint import Checkpoints
 from lars_jax.train.config import digest, from_json, replace_fields, to_json
 from lars_jax.train.processes import Processes, on_first
@@ -389,10 +389,28 @@ class _Run(Generic[S]):
                 self._finish()
         except Interrupted:
             stopped = True
+        except InputError as error:
+            if isinstance(error, FileError) and error.doing != "read":
+                raise
+            raise self._saved_before(error) from error
         if stopped:
             self.interrupt.honoured()
             self._stop()
         return not stopped
+
+    def _saved_before(self, error: InputError) -> InputError:
+        """Return the error of data that ended the run, once its state is saved."""
+        if not self.processes.alone:
+            return error  # The others are in a step that this one cannot join.
+        if isinstance(error, DataError):
+            self.state, self.step = error.state, error.step
+        self.save(self.step, self.state)
+        self.checkpoints.wait()
+        return InputError(
+            f"{str(error).rstrip('.')}; the run is saved at step {self.step} of "
+            f"{self.cadence.total}: with --resume it goes on, and with "
+            "--accept-data-change too where the data are to be others"
+        )
 
     def evaluate(self, step: int, state: S) -> None:
         """Evaluate a state, and record what is found."""

@@ -6,7 +6,7 @@ there, so this package costs no more than JAX and Optax.
 
 from lars_jax.train.evaluate import evaluate
 from lars_jax.train.interrupt import Interrupt, Interrupted
-from lars_jax.train.loop import Hook, NonFiniteError, every, fit
+from lars_jax.train.loop import DataError, Hook, NonFiniteError, every, fit
 from lars_jax.train.parallel import DataParallel, data_mesh
 from lars_jax.train.sharding import (
     StateSharding,
@@ -19,6 +19,7 @@ from lars_jax.train.stop import any_process
 from lars_jax.train.update import LossFn, update
 
 __all__ = [
+    "DataError",
     "DataParallel",
     "Hook",
     "Interrupt",

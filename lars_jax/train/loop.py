@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from lars_jax.errors import InputError
 from lars_jax.train.interrupt import Interrupted
 from lars_jax.train.stop import StopFlag
 
@@ -29,6 +30,19 @@ HostMetrics = dict[str, Any]
 
 class NonFiniteError(ArithmeticError):
     """A loss or a gradient became NaN or infinite."""
+
+
+class DataError(InputError):
+    """The data cannot be read on, and where the run was then.
+
+    Attributes:
+        state: after the last step that had its data.
+        step: the number of that step.
+    """
+
+    def __init__(self, error: InputError, state: Any, step: int):
+        super().__init__(str(error))
+        self.state, self.step = state, step
 
 
 @dataclass(frozen=True)
@@ -97,6 +111,7 @@ def fit(
         The state and the number of steps completed, below `steps` if stopped early.
 
     Raises:
+        DataError: the batches raised `InputError`.
         NonFiniteError: naming the first step that was not finite, or the last of the
             call that it was in, and its leaves.
 
@@ -122,6 +137,9 @@ def fit(
             state, metrics = step_fn(state, batch)
         except Interrupted:
             break
+        except InputError as error:
+            drain(0)
+            raise DataError(error, state, step) from error
         step += stride
         in_flight.append((step, metrics))
         drain(ahead)

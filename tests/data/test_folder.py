@@ -242,7 +242,7 @@ def test_file_that_vanished_is_refused_with_its_path(tmp_path):
     write_digits(tmp_path, count=1)
     source = folder_source(tmp_path, "train")
     source.files[0].unlink()
-    with pytest.raises(InputError, match=r"0000\.png is not \(No such file"):
+    with pytest.raises(InputError, match=r"0000\.png could not be read \(No such file"):
         source[0]
 
 

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.usefixtures("tiny_network")
 RUN = [
     *("train", "digits", "--devices", "1", "--global-batch", "32", "--steps", "12"),
     *("--eval-every", "0.09", "--checkpoint-every", "0.09", "--eval-batch", "60"),
+    *("--warmup-epochs", "0"),
 ]
 """Evaluates and saves every 4 steps, and evaluates in 6 batches."""
 
@@ -66,6 +67,7 @@ def test_signal_in_a_phase_saves_and_loses_nothing(
 
 
 ELASTIC = ["train", "digits", "--global-batch", "64", "--steps", "16"]
+ELASTIC += ["--warmup-epochs", "0"]
 ELASTIC += ["--optimizer", "sgd", "--learning-rate", "0.05", "--bn-span", "8"]
 """SGD, which unlike LARS does not forgive a gradient of another size."""
 

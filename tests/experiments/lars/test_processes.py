@@ -17,7 +17,7 @@ from tests.whole_runs import one_device, rows
 RUN = [
     *("train", "digits", "--global-batch", "32", "--steps", "40", "--bn-span", "8"),
     *("--optimizer", "sgd", "--learning-rate", "0.02", "--eval-every", "0.5"),
-    *("--checkpoint-every", "0.2"),
+    *("--checkpoint-every", "0.2", "--warmup-epochs", "0"),
 ]
 """SGD, which unlike LARS does not forgive a gradient of another size."""
 

@@ -156,7 +156,10 @@ COMMANDS = {
         ["samples", NOWHERE, "a.npz", "--samples", "0"],
         "samples must be a whole number above 0; got 0: set --samples",
     ),
-    "samples of nothing": (["samples", NOWHERE, "a.npz"], "config.json must be"),
+    "samples of nothing": (
+        ["samples", NOWHERE, "a.npz"],
+        f"{NOWHERE} has none: name one",
+    ),
     "features of grey images": (
         [*DIGITS, "--features", "resnet8:a.npz"],
         "features are taken of images in colour; got 1 channel in digits",

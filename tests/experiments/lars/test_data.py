@@ -1,0 +1,159 @@
+"""Data that cannot be trained on are met before the first step, or the run is saved."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.lars import inputs, trainer
+from experiments.lars.config import Config
+from experiments.lars.experiment import LARS, main
+from experiments.lars.inputs import open_sources
+from lars_jax.data import batch_samples
+from lars_jax.train.config import replace_fields
+from tests.data.support import encoded
+from tests.whole_runs import last_leaves, rows
+
+pytestmark = pytest.mark.usefixtures("tiny_network")
+
+
+@pytest.fixture(autouse=True)
+def seldom_measured(monkeypatch):
+    """Measure the channels on one example, as of a large data set on a few."""
+    monkeypatch.setattr(inputs, "STATISTICS_EXAMPLES", 1)
+
+
+def write(root, size=lambda k: (8, 8), classes=("cat", "dog"), count=16):
+    """Write noise of the sizes that the images of a class have by their number."""
+    random = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for name in classes:
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for k in range(count):
+                pixels = random.integers(0, 255, (*size(k), 3)).astype(np.uint8)
+                (folder / f"{k:02}.png").write_bytes(encoded(pixels))
+
+
+def words(root, run, **flags):
+    flags = {
+        "--dataset": f"folder:{root}",
+        "--run-dir": run,
+        "--placement": "host",
+        "--devices": 1,
+        "--global-batch": 8,
+        "--epochs": 3,
+        "--warmup-epochs": 0,
+        "--eval-batch": 8,
+    } | {f"--{name.replace('_', '-')}": value for name, value in flags.items()}
+    return ["train", "digits", *(str(w) for pair in flags.items() for w in pair)]
+
+
+def one_line(capsys):
+    """Return the last line of standard error."""
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert said.count("error: ") == 1
+    return said.splitlines()[-1]
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("augmentation", ["crop", "random_resized_crop"])
+def test_sizes_are_compared_before_the_first_step(
+    tmp_path, capsys, split, augmentation
+):
+    write(tmp_path / "data")
+    odd = encoded(np.zeros((12, 14, 3), np.uint8))
+    (tmp_path / "data" / split / "dog" / "15.png").write_bytes(odd)
+    run = tmp_path / "run"
+    status = main(words(tmp_path / "data", run, augmentation=augmentation))
+    if split == "train" and augmentation == "random_resized_crop":
+        assert status == 0  # Boxes are cut out of any size.
+        return
+    assert status == 2
+    assert "8x8 and 12x14; set --resize" in one_line(capsys)
+    assert not run.exists()
+
+
+def test_unequal_sizes_train_where_they_are_resized(tmp_path):
+    write(tmp_path / "data", lambda k: (8 + k % 5, 8 + k % 3))
+    run = tmp_path / "run"
+    assert main(words(tmp_path / "data", run, resize=8)) == 0
+
+
+def test_a_turned_picture_has_the_size_that_it_is_seen_with(tmp_path):
+    write(tmp_path / "data", lambda k: (8, 10))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encoded(np.zeros((10, 8, 3), np.uint8), "JPEG", exif=exif)
+    (tmp_path / "data" / "train" / "dog" / "99.jpg").write_bytes(turned)
+    assert main(words(tmp_path / "data", tmp_path / "run")) == 0
+
+
+@pytest.mark.parametrize("classes", [("cat",), ()])
+def test_one_class_is_nothing_to_tell_apart(tmp_path, capsys, classes):
+    write(tmp_path / "data", classes=classes)
+    (tmp_path / "data" / "train").mkdir(parents=True, exist_ok=True)
+    assert main(words(tmp_path / "data", tmp_path / "run")) == 2
+    line = one_line(capsys)
+    assert "needs two classes at least" in line or "has no images" in line
+    assert not (tmp_path / "run").exists()
+
+
+def damage(root, run, split, place):
+    """Cut an image short: of the given step of training, or of a place in the split."""
+    config = replace_fields(Config(), dataset=f"folder:{root}", global_batch=8)
+    source = open_sources(config)[split]
+    if split == "train":
+        place = max(batch_samples(config.seed, place, len(source), 8)[0])
+    path = source.files[place]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:60])
+    return path, whole
+
+
+@pytest.mark.parametrize(
+    ("split", "place", "saved"), [("train", 0, 0), ("train", 2, 2), ("test", 30, 12)]
+)
+def test_data_that_end_a_run_late_are_named_once_it_is_saved(
+    tmp_path, capsys, split, place, saved
+):
+    root, run, straight = tmp_path / "data", tmp_path / "run", tmp_path / "straight"
+    write(root)
+    assert main(words(root, straight)) == 0
+    path, whole = damage(root, run, split, place)
+    capsys.readouterr()
+    assert main(words(root, run)) == 2
+    line = one_line(capsys)
+    assert f"{path} is not" in line
+    assert f"saved at step {saved} of 12: with --resume it goes on" in line
+    # Still the same: still refused, and still saved.
+    assert main([*words(root, run), "--resume"]) == 2
+    assert f"saved at step {saved} of 12" in one_line(capsys)
+    path.write_bytes(whole)
+    assert main([*words(root, run), "--resume"]) == 2
+    assert f"{path.parent.name}/{path.name} has another content" in one_line(capsys)
+    assert main([*words(root, run), "--resume", "--accept-data-change"]) == 0
+    assert last_leaves(LARS, run) == last_leaves(LARS, straight)
+    assert rows(run) == rows(straight)
+
+
+def test_file_that_goes_away_meanwhile_may_come_back(tmp_path, capsys, monkeypatch):
+    root, run = tmp_path / "data", tmp_path / "run"
+    write(root)
+    path, whole = damage(root, run, "train", 2)
+    path.write_bytes(whole)
+    load = trainer.load_inputs
+
+    def loaded(*arguments):
+        found = load(*arguments)
+        path.unlink()
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "load_inputs", loaded)
+        assert main(words(root, run)) == 2
+    line = one_line(capsys)
+    assert f"{path} could not be read (No such file or directory)" in line
+    assert "the run is saved at step 2 of 12" in line
+    path.write_bytes(whole)
+    assert main([*words(root, run), "--resume"]) == 0
