@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.common.processes import Local
 from lars_jax.runs import Experiment
-from lars_jax.runs.train import restore
+from lars_jax.runs.restore import restore
 from lars_jax.train.record import read_lines
 
 TIMINGS = ("images_per_second", "data_wait")

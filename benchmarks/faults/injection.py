@@ -37,7 +37,7 @@ from experiments.lars.experiment import LARS
 from experiments.mgan.experiment import MGAN
 from experiments.toy import TOY
 from lars_jax.runs import Experiment, cli
-from lars_jax.runs.train import restore
+from lars_jax.runs.restore import restore
 from lars_jax.train.checkpoint import CONTENTS
 from lars_jax.train.record import read_lines
 

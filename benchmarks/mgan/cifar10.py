@@ -26,7 +26,8 @@ from experiments.mgan.inputs import load_inputs
 from experiments.mgan.presets import get_preset
 from experiments.mgan.snapshots import read_arrays
 from lars_jax.data import load_source, to_arrays
-from lars_jax.runs.train import evaluate, train
+from lars_jax.runs.restore import evaluate
+from lars_jax.runs.train import train
 from lars_jax.train.config import replace_fields
 from lars_jax.train.record import environment, read_json, read_lines
 

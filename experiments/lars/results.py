@@ -13,6 +13,7 @@ from lars_jax.errors import InputError
 from lars_jax.files import replacing
 from lars_jax.report import Mistakes, write_report
 from lars_jax.runs import read_run
+from lars_jax.runs.data import data_rows
 from lars_jax.train.record import read_lines
 
 MOST_MISTAKES = 40
@@ -85,7 +86,7 @@ def write_run_report(directory: Path) -> Path:
         metrics=rows,
         layers=list(read_lines(directory / "layers.jsonl")),
         mistakes=load_mistakes(directory),
-        environment=record["environment"],
+        environment=record["environment"] | data_rows(directory),
     )
     return path
 

@@ -23,6 +23,10 @@ PLANE = ("ring", "grid")
 """Data sets that are drawn, in the plane; all others are images."""
 
 
+FeaturesText = Annotated[str, PathAfter(r"(\w+:)?")]
+"""FILE of Inception weights, or NETWORK:FILE of a classifier."""
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """What the generators are to imitate."""
@@ -184,7 +188,7 @@ class Config:
     init_from: str | None = None
     """File of generators that `export` wrote, to begin with; None: from the seed."""
 
-    features: Annotated[str, PathAfter(r"(\w+:)?")] | None = None
+    features: FeaturesText | None = None
     """FILE of Inception weights, or NETWORK:FILE of a classifier; judges images."""
 
 

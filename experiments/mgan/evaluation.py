@@ -58,6 +58,15 @@ def evaluate(
     return found
 
 
+def features_file(spec: str) -> Path:
+    """Return where the weights lie of the network that images are measured by.
+
+    >>> features_file("resnet20:weights.npz").name
+    'weights.npz'
+    """
+    return Path(spec.partition(":")[2] or spec)
+
+
 def open_extractor(spec: str, dataset: str) -> Extractor:
     """Return the network that images are measured by.
 
@@ -69,9 +78,10 @@ def open_extractor(spec: str, dataset: str) -> Extractor:
     Raises:
         InputError: no such network or file, or a data set without a classifier.
     """
-    network, colon, path = spec.partition(":")
+    network, colon, _ = spec.partition(":")
+    path = features_file(spec)
     if not colon:
-        return inception_extractor(Path(spec))
+        return inception_extractor(path)
     statistics = known_statistics(dataset)
     if statistics is None or len(statistics.mean) != 3:
         raise InputError(
@@ -79,7 +89,7 @@ def open_extractor(spec: str, dataset: str) -> Extractor:
             f"{dataset}: leave --features out, or give a FILE of Inception weights"
         )
     mean, std = statistics
-    return classifier_extractor(Path(path), network, mean=mean, std=std)
+    return classifier_extractor(path, network, mean=mean, std=std)
 
 
 def _image_measure(trainer: Trainer, spec: str) -> tuple[Measure, str]:

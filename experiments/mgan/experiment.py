@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import tyro
 
 from experiments.mgan.check import check
-from experiments.mgan.config import Config
+from experiments.mgan.config import Config, FeaturesText
 from experiments.mgan.presets import PRESETS, get_preset
 from lars_jax.errors import InputError
 from lars_jax.runs import (
@@ -41,7 +41,7 @@ class Evaluate(cli.Evaluate):
 
     eval_samples: Annotated[Positive | None, tyro.conf.arg(name="samples")] = None
     """Samples of the mixture to draw; None: as many as in training."""
-    features: str | None = None
+    features: FeaturesText | None = None
     """FILE of Inception weights, or NETWORK:FILE of a classifier; measures images."""
 
 
@@ -85,6 +85,14 @@ def _sources(config: Config) -> Sources:
     return open_sources(config)
 
 
+def _files(config: Config) -> dict[str, Path]:
+    from experiments.mgan.evaluation import features_file
+
+    return (
+        {} if config.features is None else {"features": features_file(config.features)}
+    )
+
+
 def _build(config: Config, sources: Sources) -> Program[Any]:
     from experiments.mgan.run import GameProgram
 
@@ -105,7 +113,7 @@ def _show(config: Config) -> Iterator[str]:
 
 def _samples(experiment: Experiment[Config], words: list[str]) -> int:
     from experiments.mgan.inputs import to_bytes
-    from lars_jax.runs.train import restore
+    from lars_jax.runs.restore import restore
     from lars_jax.train.weights import save_weights
 
     asked = cli.parse(Draw, words, prog=f"{experiment.command} samples")
@@ -157,6 +165,7 @@ MGAN = Experiment(
     default="ring",
     check=check,
     sources=_sources,
+    files=_files,
     build=_build,
     report=_report,
     show=_show,

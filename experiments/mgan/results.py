@@ -20,6 +20,7 @@ from lars_jax.report import (
     write_report,
 )
 from lars_jax.runs import read_run
+from lars_jax.runs.data import data_rows
 from lars_jax.train.config import from_json
 from lars_jax.train.record import read_lines, write_text
 
@@ -71,7 +72,7 @@ def write_game_page(directory: Path) -> Path:
         metrics=rows,
         pictures=list(pictures.values()),
         config=record["config"],
-        environment=record["environment"],
+        environment=record["environment"] | data_rows(directory),
     )
     return path
 

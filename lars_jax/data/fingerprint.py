@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from lars_jax.errors import InputError
-from lars_jax.files import replacing
+from lars_jax.errors import FileError
+from lars_jax.files import make_directory, replacing
 
 T = TypeVar("T")
 
@@ -182,10 +182,7 @@ def _each(
         try:
             return [look(base + name) for name in names[start : start + CHUNK]]
         except OSError as error:
-            raise InputError(
-                f"a file of a data set must be readable; {error.filename} is not "
-                f"({error.strerror}): restore or delete it"
-            ) from error
+            raise FileError(error.filename or root, "read", error) from error
 
     with ThreadPoolExecutor() as pool:
         chunks = pool.map(chunk, range(0, len(names), CHUNK))
@@ -223,7 +220,7 @@ def _remembered(cache: Path) -> dict[str, list[Any]]:
 
 def _remember(cache: Path, entries: dict[str, list[Any]]) -> None:
     # Without a cache all is read again, which is right and only slower.
-    with contextlib.suppress(OSError):
-        cache.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileError):
+        make_directory(cache.parent)
         with replacing(cache) as temporary:
             temporary.write_text(json.dumps(entries), encoding="utf-8")

@@ -212,7 +212,7 @@ def _train(experiment: Experiment[Any], words: list[str]) -> int:
 
 
 def _evaluate(experiment: Experiment[Any], words: list[str]) -> int:
-    from lars_jax.runs.train import restore
+    from lars_jax.runs.restore import restore
     from lars_jax.train import Interrupt
 
     kind = experiment.evaluate_flags or Evaluate
@@ -236,7 +236,7 @@ def _evaluate(experiment: Experiment[Any], words: list[str]) -> int:
 
 
 def _export(experiment: Experiment[Any], words: list[str]) -> int:
-    from lars_jax.runs.train import export
+    from lars_jax.runs.restore import export
 
     asked = parse(Export, words, prog=f"{experiment.command} export")
     step = export(
@@ -251,10 +251,12 @@ def _export(experiment: Experiment[Any], words: list[str]) -> int:
 
 
 def _report(experiment: Experiment[Any], words: list[str]) -> int:
-    from lars_jax.runs.train import load_config
+    from lars_jax.runs.data import warn_of_change
+    from lars_jax.runs.restore import load_config
 
     asked = parse(Report, words, prog=f"{experiment.command} report")
     load_config(experiment, asked.run_dir)  # What is no run of this is refused.
+    warn_of_change(experiment, asked.run_dir)
     assert experiment.report is not None, "there is no such verb without it"
     print(experiment.report(asked.run_dir))
     return 0

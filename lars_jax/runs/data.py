@@ -1,5 +1,6 @@
 """What a run remembers of its data, and what becomes of a run whose data are others."""
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -13,15 +14,17 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from lars_jax.data.fingerprint import Fingerprint
+from lars_jax.data.fingerprint import Fingerprint, digest_files
 from lars_jax.data.source import identify
 from lars_jax.errors import InputError
 from lars_jax.files import replacing
 from lars_jax.runs.directory import read_run
 from lars_jax.runs.experiment import Experiment, Sources
 from lars_jax.runs.files import warn
+from lars_jax.runs.paths import absolute_paths
+from lars_jax.train.config import from_json
 from lars_jax.train.processes import is_first
-from lars_jax.train.record import read_json, write_json
+from lars_jax.train.record import read_json, read_lines, write_json
 
 Fingerprints = Mapping[str, Fingerprint]
 
@@ -67,6 +70,9 @@ def open_data(
     try:
         sources = experiment.sources(config)
         found = {split: identify(source) for split, source in sources.items()}
+        for name, path in experiment.files(config).items():
+            parts = digest_files(path.parent, [path.name])
+            found[name] = Fingerprint(1, (), parts)
     except InputError as problem:
         error = problem
     if jax.process_count() > 1:
@@ -75,8 +81,51 @@ def open_data(
         raise error
     change = None
     if begun is not None:
-        change = accept_data(begun, read_run(begun), found, accept=accept)
+        record = _comparable(experiment, config, read_run(begun))
+        change = accept_data(begun, record, found, accept=accept)
     return sources, RunData(found, tuple(describe_data(sources)), change)
+
+
+def warn_of_change(experiment: Experiment[Any], directory: Path) -> None:
+    """Say in a line whether the data of a run, where they can be had, have changed."""
+    record = read_run(directory)
+    if "data" not in record:
+        return
+    config = absolute_paths(from_json(experiment.config, record["config"]))
+    with contextlib.suppress(InputError):  # They need not be on this machine.
+        found = open_data(experiment, config, None, accept=False)[1].found
+        if change := data_change(directory, record, found):
+            warn(f"the data are no more those that {directory} is of: {change}")
+
+
+def data_rows(directory: Path) -> dict[str, str]:
+    """Return what a report says of the data of a run, by what each is called."""
+    rows = {}
+    for split, one in read_run(directory).get("data", {}).items():
+        classes = f", {len(one['class_names'])} classes" if one["class_names"] else ""
+        rows[f"data: {split}"] = (
+            f"{one['examples']:,} examples{classes}, digest {one['digest'][:12]}"
+        )
+    for attempt in read_lines(directory / "attempts.jsonl"):
+        if change := attempt.get("data_change"):
+            rows[f"data changed at step {attempt['step']:,}"] = change
+    return rows
+
+
+def _comparable(
+    experiment: Experiment[Any], config: Any, record: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Return a run's record without files in whose place others are asked for."""
+    if "data" not in record:
+        return record
+    before = absolute_paths(from_json(experiment.config, record["config"]))
+    known, asked = experiment.files(before), experiment.files(config)
+    data = {
+        name: one
+        for name, one in record["data"].items()
+        if known.get(name) == asked.get(name)
+    }
+    return {**record, "data": data}
 
 
 def summaries(found: Fingerprints) -> dict[str, Any]:
@@ -165,7 +214,6 @@ def data_change(
     known = record["data"]
     splits = [split for split in known if split not in found]
     words = [f"{split}: it is not read any more" for split in splits]
-    words += [f"{split}: it was not read" for split in found if split not in known]
     listed = _listed(directory)
     for split in sorted(known.keys() & found.keys()):
         if known[split]["digest"] != found[split].digest:

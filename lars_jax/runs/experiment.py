@@ -177,6 +177,8 @@ class Experiment(Generic[C]):
         check: returns a configuration if it can run, else raises `InputError`.
         sources: opens the data of a configuration, by split. A run remembers what they
             were, and goes on with no others.
+        files: other files that the numbers of a configuration depend on, by what they
+            are to it; they are remembered like its data.
         build: makes the program of a configuration and its data.
         report: writes the report of a run directory, finished or not, and returns it.
         show: yields the lines of `show`.
@@ -197,6 +199,7 @@ class Experiment(Generic[C]):
     check: Callable[[C], C]
     build: Callable[[C, Sources], Program[Any]]
     sources: Callable[[C], Sources] = lambda config: {}
+    files: Callable[[C], Mapping[str, Path]] = lambda config: {}
     report: Callable[[Path], Path] | None = None
     show: Callable[[C], Iterable[str]] | None = None
     placement: tuple[str, ...] = ("devices",)

@@ -1,4 +1,4 @@
-"""One run in one directory: train, stop, go on, evaluate, export.
+"""One run in one directory: train, stop, go on.
 
 config.json      the configuration, and the environment it first ran in
 attempts.jsonl   a row for each start and restart: where from, and on what
@@ -9,43 +9,37 @@ checkpoints/     the last two states, the best, and those kept for good
 """
 
 import contextlib
-import json
-import os
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
-import jax
-
-from lars_jax.errors import FileError, InputError, naming
+from lars_jax.errors import FileError, InputError
 from lars_jax.files import local_path
-from lars_jax.runs.data import Fingerprints, RunData, digests, open_data, write_data
+from lars_jax.runs.data import RunData, digests, open_data, write_data
 from lars_jax.runs.directory import (
     Resume,
     can_resume,
     create_run_directory,
-    holds_run,
-    read_run,
 )
 from lars_jax.runs.ending import TERMINATED
 from lars_jax.runs.experiment import Experiment, Program
 from lars_jax.runs.files import Files, RunFiles, warn
 from lars_jax.runs.paths import absolute_paths
+from lars_jax.runs.restore import (
+    EVALUATION,
+    as_begun,
+    open_checkpoints,
+    own_names,
+    restore_newest,
+)
 from lars_jax.train import DataError, Hook, Interrupt, Interrupted, every
-from lars_jax.train.checkpoint import Checkpoints
-from lars_jax.train.config import digest, from_json, replace_fields, to_json
+from lars_jax.train.config import digest, to_json
 from lars_jax.train.processes import Processes, on_first
 from lars_jax.train.record import append_row, environment, lock
-from lars_jax.train.weights import check_place, save_weights
 
 C = TypeVar("C")
 S = TypeVar("S")
-
-EVALUATION = "eval/"
-"""What the names of an evaluation begin with among metrics."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +90,7 @@ def train(
         )
 
         def prepare() -> tuple[RunData, Program[Any], Any]:
-            frozen = _frozen(experiment, config, directory)
+            frozen = as_begun(experiment, config, directory)
             # Before they are placed, which processes with other data cannot do.
             sources, data = open_data(
                 experiment, frozen, directory if resumes else None, accept_data_change
@@ -129,207 +123,6 @@ def train(
         # One of several processes stops for a signal that another has heard.
         status = interrupt.exit_status or (0 if finished else TERMINATED)
         return Outcome(status, run.step, run.evaluation if finished else {})
-
-
-@dataclass(frozen=True)
-class Restored(Generic[C]):
-    """A checkpoint of a run, with the `Program` of its experiment and its data."""
-
-    config: C
-    program: Any
-    step: int
-    state: Any
-    data: Fingerprints
-
-
-def restore(
-    experiment: Experiment[C],
-    directory: Path,
-    which: str = "last",
-    *,
-    accept_data_change: bool = False,
-    **changes: Any,
-) -> Restored[C]:
-    """Return the last or the best state that a run has kept.
-
-    Where its optimizer's part fits no more, it is zeros, and a line says so.
-
-    Args:
-        experiment: what was trained.
-        directory: of the run.
-        which: `last` or `best`.
-        accept_data_change: read it though the data are not those that it began with.
-        **changes: fields of the configuration that matter to evaluation alone.
-
-    Raises:
-        InputError: the directory holds no run or no checkpoint, or the data have
-            changed.
-    """
-    directory = local_path(directory)
-    config = replace_fields(load_config(experiment, directory), **changes)
-    config = experiment.check(absolute_paths(config))
-    # Before data are read: without a checkpoint there is nothing to do with them.
-    checkpoints = directory / "checkpoints"
-    with naming(checkpoints, "read"):
-        if not checkpoints.is_dir() or not os.listdir(checkpoints):
-            raise _no_checkpoint(directory)
-    config = experiment.to_evaluate(_frozen(experiment, config, directory))
-    devices = getattr(config, "devices", None)
-    if devices is not None and devices > jax.device_count():
-        # Where there are fewer devices than it was trained on, those there are serve.
-        config = replace_fields(config, devices=None)
-    sources, data = open_data(experiment, config, directory, accept_data_change)
-    program = experiment.build(config, sources)
-    checkpoints = open_checkpoints(directory, program)
-    try:
-        step = checkpoints.best_step() if which == "best" else checkpoints.last_step()
-        if step is None:
-            raise _no_checkpoint(directory)
-        try:
-            state = checkpoints.restore(step, program.like())
-        except FileError:
-            raise
-        except InputError as error:
-            # Of another optimizer, or of another version of it, than today's.
-            unneeded = program.unneeded
-            state = checkpoints.restore(step, program.like(), without=unneeded)
-            warn(f"{error}; read without its {unneeded}, which only training needs")
-    finally:
-        checkpoints.close()
-    return Restored(config, program, step, state, data.found)
-
-
-def evaluate(
-    experiment: Experiment[C], directory: Path, which: str = "last", **changes: Any
-) -> dict[str, float]:
-    """Evaluate the last or the best checkpoint of a run; the arguments of `restore`.
-
-    Returns:
-        The numbers by name, and the `step`.
-    """
-    found = restore(experiment, directory, which, **changes)
-    return {"step": float(found.step)} | found.program.evaluate(
-        found.state, Interrupt()
-    )
-
-
-def export(
-    experiment: Experiment[C],
-    directory: Path,
-    path: Path,
-    which: str = "last",
-    *,
-    accept_data_change: bool = False,
-) -> int:
-    """Write the weights of a checkpoint to a plain file and return its step.
-
-    A `.safetensors` file says in its metadata, as JSON, which classes the labels of
-    each split stand for and what digest its data have.
-
-    Raises:
-        InputError: the directory holds no run or no checkpoint, or the file is of
-            another kind.
-    """
-    check_place(path)
-    found = restore(experiment, directory, which, accept_data_change=accept_data_change)
-    about = {
-        "step": str(found.step),
-        "class_names": json.dumps(
-            {split: one.class_names for split, one in found.data.items()}
-        ),
-        "data": json.dumps(digests(found.data)),
-    }
-    save_weights(path, found.program.weights(found.state), about)
-    return found.step
-
-
-def load_config(experiment: Experiment[C], directory: Path) -> C:
-    """Return the configuration of the run in a directory.
-
-    Raises:
-        InputError: there is none, or it is of another experiment or version.
-    """
-    return from_json(experiment.config, read_run(directory)["config"])
-
-
-def open_checkpoints(
-    directory: Path,
-    program: Program[Any],
-    about: Mapping[str, Any] = MappingProxyType({}),
-) -> Checkpoints:
-    """Return the checkpoints of a run: the last two, the best, and those kept.
-
-    Args:
-        directory: of the run.
-        program: whose states they are.
-        about: what those to come say of themselves.
-    """
-
-    def score(metrics: Mapping[str, float]) -> float | None:
-        return program.score(_evaluation(metrics))
-
-    return Checkpoints(
-        directory / "checkpoints",
-        best=score,
-        keep_every=program.cadence.keep,
-        about=about,
-    )
-
-
-def restore_newest(
-    checkpoints: Checkpoints, like: Any, *, verbose: bool = True
-) -> tuple[int, Any] | None:
-    """Return step and state of the newest checkpoint that is whole; set newer aside.
-
-    Args:
-        checkpoints: of the run.
-        like: a state of the same structure; see `Checkpoints.restore`.
-        verbose: whether to say on standard error which were set aside, and why.
-
-    Returns:
-        None where there is no checkpoint at all.
-
-    Raises:
-        InputError: there are checkpoints, and none is whole.
-    """
-    broken: dict[int, InputError] = {}
-    found = None
-    for step in reversed(checkpoints.steps()):
-        try:
-            found = step, checkpoints.restore(step, like)
-            break
-        except FileError:
-            raise  # It may be whole all the same.
-        except InputError as error:
-            broken[step] = error
-    if found is None and broken:
-        raise next(iter(broken.values()))
-    for step, error in broken.items():
-        place = checkpoints.set_aside(step)
-        if verbose:
-            warn(f"{error}; moved it to {place}")
-    return found
-
-
-def _frozen(experiment: Experiment[C], config: C, directory: Path) -> C:
-    """Return a configuration with what its run, if begun, has chosen for itself."""
-    if not holds_run(directory):
-        return config
-    return experiment.freeze_auto(config, read_run(directory).get("resolved", {}))
-
-
-def _no_checkpoint(directory: Path) -> InputError:
-    return InputError(
-        f"a run must have a checkpoint to read; {directory} has none: train it first"
-    )
-
-
-def _evaluation(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name.removeprefix(EVALUATION): value
-        for name, value in metrics.items()
-        if name.startswith(EVALUATION)
-    }
 
 
 @dataclass
@@ -451,7 +244,7 @@ class _Run(Generic[S]):
     def _finish(self) -> None:
         if not self.evaluation:
             # The run had finished before.
-            self.evaluation = _evaluation(self.checkpoints.metrics(self.step))
+            self.evaluation = own_names(self.checkpoints.metrics(self.step))
         if not self.evaluation:
             self.evaluate(self.step, self.state)
         self.program.on_finish(self.state, self.files, self.interrupt)

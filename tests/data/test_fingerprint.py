@@ -135,7 +135,7 @@ def test_cache_that_cannot_be_written_is_done_without(folder, monkeypatch, tmp_p
 
 
 def test_file_that_vanishes_is_refused_by_its_path(tmp_path):
-    with pytest.raises(InputError, match=r"gone\.png is not \(No such file"):
+    with pytest.raises(InputError, match=r"gone\.png could not be read \(No such"):
         digest_files(tmp_path, ["gone.png"])
 
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from experiments.toy import TOY
-from lars_jax.runs.train import restore
+from lars_jax.runs.restore import restore
 
 RUN = ["train", "--devices", "1", "--steps", "40", "--eval-every", "10"]
 """Forty steps, evaluated and saved after every tenth."""

@@ -9,11 +9,13 @@ from safetensors import safe_open
 
 from experiments.toy import TOY
 from lars_jax.data import ArraySource, Fingerprint
+from lars_jax.errors import InputError
 from lars_jax.runs.cli import main
 from lars_jax.runs.data import (
     FILE,
     MOST_LISTED,
     data_change,
+    data_rows,
     describe_data,
     write_data,
 )
@@ -51,10 +53,10 @@ def test_change_is_noticed_without_the_list_of_files(tmp_path, content):
     assert data_change(tmp_path, known, {"train": LESS}) == "train: another digest"
 
 
-def test_splits_that_come_and_go_are_named(tmp_path):
+def test_split_that_is_not_read_any_more_is_named(tmp_path):
     known = record(tmp_path, train=TRAIN, test=TEST)
     found = data_change(tmp_path, known, {"train": TRAIN, "extra": TEST})
-    assert found == "test: it is not read any more; extra: it was not read"
+    assert found == "test: it is not read any more"
 
 
 def test_same_record_is_written_byte_for_byte(tmp_path):
@@ -145,3 +147,55 @@ def test_long_lists_of_classes_are_cut_in_the_middle():
     (line,) = describe_data({"train": source(names=names)})
     assert line.count(",") == MOST_LISTED
     assert line.endswith("99 class99")
+
+
+def depending_on(path):
+    """Return the toy as if its numbers depended on a file."""
+    return replace(reading(source()), files=lambda config: {"weights": path})
+
+
+def test_file_that_numbers_depend_on_is_remembered_too(tmp_path, capsys):
+    file, words = tmp_path / "w.npz", ["train", "--devices", "1", "--steps", "20"]
+    words += ["--run-dir", str(tmp_path / "run")]
+    file.write_bytes(b"one")
+    assert main(depending_on(file), words) == 0
+    file.write_bytes(b"two")
+    capsys.readouterr()
+    for refused in (["eval", str(tmp_path / "run")], [*words, "--resume"]):
+        assert main(depending_on(file), refused) == 2
+        assert "weights: w.npz has another content" in capsys.readouterr().err
+    file.unlink()
+    assert main(depending_on(file), ["eval", str(tmp_path / "run")]) == 2
+    assert f"{file} could not be read" in capsys.readouterr().err
+
+
+def test_report_tells_that_data_have_changed_since(tmp_path, capsys):
+    run = tmp_path / "run"
+    words = ["train", "--devices", "1", "--steps", "20", "--run-dir", str(run)]
+    assert main(reading(source()), words) == 0
+    capsys.readouterr()
+    assert main(reading(source()), ["report", str(run)]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(reading(source(pixel=1)), ["report", str(run)]) == 0
+    said = f"the data are no more those that {run} is of: train: images has another"
+    assert said in capsys.readouterr().err
+    # Nor need they be there at all.
+    gone = replace(TOY, sources=lambda config: open_nothing())
+    assert main(gone, ["report", str(run)]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def open_nothing():
+    raise InputError("there are no data")
+
+
+def test_report_has_the_data_of_a_run_and_what_became_of_them(tmp_path):
+    words = ["train", "--devices", "1", "--steps", "20", "--run-dir", str(tmp_path)]
+    assert main(reading(source()), words) == 0
+    resumed = [*words, "--resume", "--accept-data-change"]
+    assert main(reading(source(pixel=1)), resumed) == 0
+    digest = source(pixel=1).fingerprint().digest[:12]
+    assert data_rows(tmp_path) == {
+        "data: train": f"2 examples, 2 classes, digest {digest}",
+        "data changed at step 20": "train: images has another content",
+    }

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lars_jax.errors import InputError
-from lars_jax.runs.train import restore_newest
+from lars_jax.runs.restore import restore_newest
 from lars_jax.train.checkpoint import Checkpoints
 
 

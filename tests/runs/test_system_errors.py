@@ -119,7 +119,7 @@ def test_refused_call_is_a_line_and_the_run_goes_on(
     whole, tmp_path_factory, capsys, call, code
 ):
     directory = tmp_path_factory.mktemp("refused") / "run"
-    system = Refusing(directory, *call, code)
+    system = Refusing(directory, call[0], call[1], code)
     capsys.readouterr()
     with pytest.MonkeyPatch.context() as patch:
         system.install(patch)

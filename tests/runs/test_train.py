@@ -15,7 +15,8 @@ import pytest
 from experiments.toy import SIZE, TOY, Config, Toy, main
 from lars_jax import InputError, TrainState, lars
 from lars_jax.runs import Experiment
-from lars_jax.runs.train import evaluate, export, load_config, restore, train
+from lars_jax.runs.restore import evaluate, export, load_config, restore
+from lars_jax.runs.train import train
 from lars_jax.train.record import lock, read_json
 from tests.runs.support import RUN, kept, last_state
 from tests.whole_runs import rows

@@ -10,7 +10,7 @@ from experiments.lars.experiment import LARS
 from experiments.lars.trainer import Trainer
 from lars_jax.models import BatchNorm, Network, from_linen
 from lars_jax.models.layers import Dropout
-from lars_jax.runs.train import restore
+from lars_jax.runs.restore import restore
 
 
 class Tiny(nn.Module):

@@ -18,7 +18,7 @@ from experiments.lars.presets import get_preset
 from experiments.lars.shapes import Setting, assumed_facts
 from experiments.lars.trainer import Trainer
 from lars_jax.runs import read_run
-from lars_jax.runs.train import restore
+from lars_jax.runs.restore import restore
 from lars_jax.train import DataParallel, data_mesh
 from lars_jax.train.config import replace_fields
 from lars_jax.train.parallel import Backend

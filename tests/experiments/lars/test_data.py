@@ -5,11 +5,8 @@ import pytest
 from PIL import Image
 
 from experiments.lars import inputs, trainer
-from experiments.lars.config import Config
 from experiments.lars.experiment import LARS, main
-from experiments.lars.inputs import open_sources
-from lars_jax.data import batch_samples
-from lars_jax.train.config import replace_fields
+from lars_jax.data import batch_samples, folder_source
 from tests.data.support import encoded
 from tests.whole_runs import last_leaves, rows
 
@@ -99,12 +96,11 @@ def test_one_class_is_nothing_to_tell_apart(tmp_path, capsys, classes):
     assert not (tmp_path / "run").exists()
 
 
-def damage(root, run, split, place):
+def damage(root, split, place):
     """Cut an image short: of the given step of training, or of a place in the split."""
-    config = replace_fields(Config(), dataset=f"folder:{root}", global_batch=8)
-    source = open_sources(config)[split]
+    source = folder_source(root, split)
     if split == "train":
-        place = max(batch_samples(config.seed, place, len(source), 8)[0])
+        place = max(batch_samples(0, place, len(source), 8)[0])
     path = source.files[place]
     whole = path.read_bytes()
     path.write_bytes(whole[:60])
@@ -120,7 +116,7 @@ def test_data_that_end_a_run_late_are_named_once_it_is_saved(
     root, run, straight = tmp_path / "data", tmp_path / "run", tmp_path / "straight"
     write(root)
     assert main(words(root, straight)) == 0
-    path, whole = damage(root, run, split, place)
+    path, whole = damage(root, split, place)
     capsys.readouterr()
     assert main(words(root, run)) == 2
     line = one_line(capsys)
@@ -140,7 +136,7 @@ def test_data_that_end_a_run_late_are_named_once_it_is_saved(
 def test_file_that_goes_away_meanwhile_may_come_back(tmp_path, capsys, monkeypatch):
     root, run = tmp_path / "data", tmp_path / "run"
     write(root)
-    path, whole = damage(root, run, "train", 2)
+    path, whole = damage(root, "train", 2)
     path.write_bytes(whole)
     load = trainer.load_inputs
 

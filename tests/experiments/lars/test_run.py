@@ -15,7 +15,7 @@ from experiments.lars.config import Config
 from experiments.lars.experiment import LARS, main
 from experiments.lars.presets import PRESETS, get_preset
 from experiments.lars.trainer import Trainer, layer_interval
-from lars_jax.runs.train import load_config
+from lars_jax.runs.restore import load_config
 from lars_jax.train.config import replace_fields
 from lars_jax.train.record import read_json
 from tests.experiments.lars.conftest import SMOKE

@@ -11,7 +11,7 @@ import pytest
 from experiments.lars.experiment import LARS, main
 from experiments.lars.presets import get_preset
 from experiments.lars.trainer import Trainer
-from lars_jax.runs.train import load_config, restore
+from lars_jax.runs.restore import load_config, restore
 from lars_jax.train.config import replace_fields
 from lars_jax.train.record import read_json, read_lines
 

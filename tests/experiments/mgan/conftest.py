@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from experiments.mgan.experiment import MGAN, main
-from lars_jax.runs.train import Restored, restore
+from lars_jax.runs.restore import Restored, restore
 from tests.experiments.mgan.support import DIGITS, RING
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.mgan.experiment import MGAN
 from experiments.mgan.game import GameState
-from lars_jax.runs.train import restore
+from lars_jax.runs.restore import restore
 from lars_jax.train.record import read_lines
 
 RING = [

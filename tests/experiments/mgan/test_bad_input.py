@@ -161,7 +161,7 @@ COMMANDS = {
         f"{NOWHERE} has none: name one",
     ),
     "features of grey images": (
-        [*DIGITS, "--features", "resnet8:a.npz"],
+        [*DIGITS, "--features", f"resnet8:{__file__}"],
         "features are taken of images in colour; got 1 channel in digits",
     ),
     "compare nothing": (["compare"], "got 0 presets, 5 seeds"),
