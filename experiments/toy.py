@@ -30,7 +30,7 @@ from lars_jax.train import DataParallel, Hook, Interrupt, data_mesh, fit
 from lars_jax.train.ahead import AheadOfTime
 from lars_jax.train.config import replace_fields
 from lars_jax.train.interrupt import end
-from lars_jax.train.record import read_lines, write_text
+from lars_jax.train.record import read_rows, write_text
 from lars_jax.train.weights import load_weights
 
 SIZE = 8
@@ -163,7 +163,7 @@ class Toy(Program[State]):
 
 def write_report(directory: Path) -> Path:
     """Write the report of a run, finished or not."""
-    found = [row for row in read_lines(directory / "metrics.jsonl") if "loss" in row]
+    found = [row for row in read_rows(directory / "metrics.jsonl") if "loss" in row]
     path = directory / "report.txt"
     write_text(path, "".join(f"{row['step']:6} {row['loss']:.3e}\n" for row in found))
     return path

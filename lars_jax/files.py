@@ -11,6 +11,7 @@ from lars_jax.errors import InputError, naming
 
 # A `Path` has made one slash of two.
 _URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+_TEXT = re.compile("[^\0\ud800-\udfff]*")
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:
@@ -27,13 +28,17 @@ def local_path(path: str | os.PathLike[str]) -> Path:
 got gs://bucket/run: mount it, or copy from and to there
     """
     text = os.fspath(path)
-    if _URL.match(text):
+    if url := _URL.match(text):
+        rest = text[url.end() :].lstrip("/")
         raise InputError(
-            f"a path must be one of this machine's file systems; got {text}: mount it, "
-            "or copy from and to there"
+            f"a path must be one of this machine's file systems; got {url[0]}/{rest}: "
+            "mount it, or copy from and to there"
         )
-    if "\0" in text:
-        raise InputError(f"a path must have no zero byte; got {text!r}: correct it")
+    if not text or not _TEXT.fullmatch(text):
+        raise InputError(
+            f"a path must be of UTF-8, not empty, without a zero byte; got {text!a}: "
+            "correct it, or rename what it names"
+        )
     try:
         return Path(text).expanduser()
     except RuntimeError as error:

@@ -7,7 +7,9 @@ once on the test split. A rate is traced, so a cell compiles once however many r
 tries.
 """
 
+import functools
 import itertools
+import json
 import math
 import sys
 from collections.abc import Iterator
@@ -18,47 +20,59 @@ from typing import Any, get_args
 import numpy as np
 from tqdm import tqdm
 
-from experiments.lars.check import check, check_data
+from experiments.lars.check import check
 from experiments.lars.config import Config, Grid, OptimizerConfig, OptimizerName
 from experiments.lars.trainer import Trainer
 from lars_jax.data import load_source
 from lars_jax.errors import InputError
-from lars_jax.files import make_directory, replacing
+from lars_jax.files import local_path, make_directory, replacing
 from lars_jax.optim import VARIANTS
 from lars_jax.report import accuracy_by_batch_figure
 from lars_jax.runs import check_ranges, out_of_range
 from lars_jax.train import NonFiniteError
-from lars_jax.train.config import replace_fields
-from lars_jax.train.record import append_row, environment, write_json, write_text
+from lars_jax.train.config import difference, flatten, replace_fields, to_json
+from lars_jax.train.record import (
+    append_row,
+    environment,
+    lock,
+    read_json,
+    read_lines,
+    write_json,
+    write_text,
+)
+
+RESULTS = "results.jsonl"
+"""A row for each run of a comparison."""
 
 CENTRES = {"lars": 4.0, "sgd": 0.1, "nesterov": 0.2, "lamb": 0.03}
 """Middle of the rates tried at a batch of 256, for LARS at eta = 0.001."""
 
 
 def compare(config: Config, grid: Grid, directory: Path) -> str:
-    """Run the grid, write its rows, table and plot, and return the table.
+    """Run what is missing of the grid, write its table and plot, return the table.
 
     Args:
         config: what all cells share.
         grid: what they do not.
         directory: gets `results.jsonl` (a row a run), `config.json`, `table.md` and
-            `accuracy.svg`.
+            `accuracy.svg`; a comparison that was stopped there goes on.
 
     Raises:
-        InputError: an empty grid, or a cell that cannot run.
+        InputError: an empty grid, a cell that cannot run, or a directory that holds
+            something else.
     """
-    _check_grid(config, grid, directory)
-    make_directory(directory)
-    record = {"config": asdict(config), "grid": asdict(grid)}
-    write_json(directory / "config.json", record | {"environment": environment()})
+    directory = local_path(directory)
+    _check_grid(config, grid)
     cells = [(name, batch) for name in grid.optimizers for batch in grid.batches]
+    known = _begin(config, grid, cells[0], directory)
     rows = []
     runs_in_all = len(cells) * (grid.trials + grid.seeds)
-    with tqdm(total=runs_in_all, unit="run") as progress:
+    with lock(directory), tqdm(total=runs_in_all, unit="run") as progress:
         for name, batch in cells:
             runs = []
-            for run in _run_cell(cell_config(config, name, batch), name, grid):
-                append_row(directory / "results.jsonl", run)
+            for run in _run_cell(cell_config(config, name, batch), name, grid, known):
+                if run not in known:
+                    append_row(directory / RESULTS, run)
                 runs.append(run)
                 progress.update()
             rows.append(_summarise(runs))
@@ -69,6 +83,27 @@ def compare(config: Config, grid: Grid, directory: Path) -> str:
     with replacing(directory / "accuracy.svg") as temporary:
         figure.savefig(temporary)
     return table
+
+
+def refuse_tuned(config: Config, preset: Config) -> None:
+    """Refuse fields that were changed though every cell of a grid has its own.
+
+    Raises:
+        InputError: one of them differs from the preset.
+    """
+    tuned = {
+        "optimizer.learning_rate": "leave it out: every cell tunes its own",
+        "optimizer.optimizer": "name them after --optimizers",
+        "global_batch": "name them after --batches",
+    }
+    before, after = flatten(to_json(preset)), flatten(to_json(config))
+    for name, way in tuned.items():
+        if before[name] != after[name]:
+            flag = "--" + name.rpartition(".")[2].replace("_", "-")
+            raise InputError(
+                f"compare has its own {name} in each cell; got {flag} {after[name]}: "
+                f"{way}"
+            )
 
 
 def cell_config(config: Config, name: str, batch: int) -> Config:
@@ -153,32 +188,71 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _run_cell(config: Config, name: str, grid: Grid) -> Iterator[dict[str, Any]]:
+def _begin(
+    config: Config, grid: Grid, cell: tuple[str, int], directory: Path
+) -> list[dict[str, Any]]:
+    """Return the runs that a directory has already, if it is of this comparison."""
+    asked = json.loads(json.dumps({"config": asdict(config), "grid": asdict(grid)}))
+    path, results = directory / "config.json", directory / RESULTS
+    if not path.exists() and not results.exists():
+        # What is wrong with data or weights is met before anything is written.
+        Trainer.create(cell_config(config, *cell)).init()
+        make_directory(directory)
+        write_json(path, asked | {"environment": environment()})
+        return []
+    found = read_json(path)
+    found = found if isinstance(found, dict) else {}
+    changes = difference({name: found.get(name, {}) for name in asked}, asked)
+    if changes:
+        raise InputError(
+            f"a comparison needs a directory of its own; {directory} holds another "
+            f"({changes[0]}): name another --run-dir"
+        )
+    known = list(read_lines(results))
+    # Without what a crash cut short.
+    write_text(results, "".join(json.dumps(run) + "\n" for run in known))
+    return known
+
+
+def _run_cell(
+    config: Config, name: str, grid: Grid, known: list[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
     """Yield a row for each trial and each seed of one optimizer at one batch size."""
-    cell = {"optimizer": name, "global_batch": config.global_batch}
-    tuning = Trainer.create(replace_fields(config, holdout=grid.tuning_holdout))
+
+    @functools.cache
+    def trainer(phase: str) -> Trainer:
+        holdout = grid.tuning_holdout if phase == "tune" else 0
+        return Trainer.create(replace_fields(config, holdout=holdout))
+
+    def run(phase: str, rate: float, seed: int) -> dict[str, Any]:
+        own = {"phase": phase, "optimizer": name, "global_batch": config.global_batch}
+        own |= {"rate": rate, "seed": seed}
+        for row in known:
+            if own.items() <= row.items():
+                return row
+        accuracy, loss = _train(trainer(phase), learning_rate=rate, seed=seed)
+        return own | {"accuracy": accuracy, "loss": loss}
+
     scores = {}
     for rate in learning_rates(config, grid.trials, grid.rate_span):
-        scores[rate] = _score(tuning, learning_rate=rate)
-        run = {"rate": rate, "seed": config.seed, "accuracy": scores[rate][0]}
-        yield {"phase": "tune", **cell, **run}
+        row = run("tune", rate, config.seed)
+        # Of equal accuracy the lower loss is better; older rows have none.
+        scores[rate] = row["accuracy"], -row.get("loss", math.inf)
+        yield row
     best = max(scores, key=lambda rate: scores[rate])
-    final = Trainer.create(config)
     for seed in range(grid.seeds):
-        accuracy, _ = _score(final, learning_rate=best, seed=seed)
-        run = {"rate": best, "seed": seed, "accuracy": accuracy}
-        yield {"phase": "test", **cell, **run}
+        yield run("test", best, seed)
 
 
-def _score(trainer: Trainer, **numbers: Any) -> tuple[float, float]:
-    """Train once and return accuracy and negative loss; divergence scores nothing."""
+def _train(trainer: Trainer, **numbers: Any) -> tuple[float, float]:
+    """Train once and return accuracy and loss; divergence scores nothing."""
     config = replace_fields(trainer.config, **numbers)
     try:
         state, _ = trainer.fit(trainer.init(config), seed=config.seed)
     except NonFiniteError:
-        return 0.0, -math.inf
+        return 0.0, math.inf
     found = trainer.evaluate(state)
-    return found["accuracy"], -found["loss"]
+    return found["accuracy"], found["loss"]
 
 
 def _summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -191,12 +265,22 @@ def _summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _check_grid(config: Config, grid: Grid, directory: Path) -> None:
+def _check_grid(config: Config, grid: Grid) -> None:
     check_ranges(grid)
+    if config.data.holdout:
+        raise InputError(
+            "compare tests on the test split and tunes on --tuning-holdout examples; "
+            f"got holdout {config.data.holdout}: leave --holdout out"
+        )
     for name in ("optimizers", "batches"):
         values = getattr(grid, name)
         if not values or len(set(values)) < len(values):
-            raise InputError(f"compare needs {name}, each once; got {values}")
+            raise InputError(
+                f"compare needs {name}, each once; got {values}: name them after "
+                f"--{name}, separated by spaces"
+            )
+    if min(grid.batches) < 1:
+        raise out_of_range("batches", "whole numbers above 0", grid.batches)
     rules: dict[OptimizerConfig, str] = {}
     for name in grid.optimizers:
         rule = cell_config(config, name, grid.batches[0]).optimizer
@@ -219,11 +303,11 @@ def _check_grid(config: Config, grid: Grid, directory: Path) -> None:
             f"below the {len(source):,} training examples",
             grid.tuning_holdout,
         )
-    for name, batch in itertools.product(grid.optimizers, grid.batches):
-        cell = check(cell_config(config, name, batch))
-        check_data(cell, len(source) - grid.tuning_holdout)
-    if (directory / "config.json").exists():
+    left = len(source) - grid.tuning_holdout
+    if max(grid.batches) > left:
         raise InputError(
-            f"a comparison needs a directory of its own; {directory} holds a run: name "
-            "another --run-dir"
+            f"batches must not exceed the examples left to train on; got "
+            f"{max(grid.batches)} of {left}: lower --batches or --tuning-holdout"
         )
+    for name, batch in itertools.product(grid.optimizers, grid.batches):
+        check(cell_config(config, name, batch))

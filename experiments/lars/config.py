@@ -7,16 +7,16 @@ frozen dataclass. Every field carries its meaning, which `--help` prints.
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge
+from annotated_types import Interval
 
 from lars_jax.runs import (
     BelowOne,
     DatasetName,
+    Moderate,
     NonNegative,
     NonNegativeFloat,
     PathText,
     Positive,
-    PositiveFloat,
     Seed,
 )
 
@@ -186,10 +186,10 @@ class Config:
     microbatches: Positive | Literal["auto"] = "auto"
     """Parts of a batch, accumulated one by one; auto: as few as fit a device."""
 
-    device_memory: PositiveFloat | None = None
+    device_memory: Moderate | None = None
     """Memory of a device in GiB, for microbatches auto; None: what it has."""
 
-    epochs: PositiveFloat = 40.0
+    epochs: Moderate = 40.0
     """Length of the run, in passes over the training examples."""
 
     steps: Positive | None = None
@@ -216,16 +216,16 @@ class Config:
     log_every: Positive = 1
     """Updates between rows of metrics."""
 
-    eval_every: PositiveFloat = 5.0
+    eval_every: Moderate = 5.0
     """Epochs between evaluations; the last step is always evaluated."""
 
     eval_batch: Positive = 1024
     """Examples per evaluation batch."""
 
-    checkpoint_every: PositiveFloat = 5.0
+    checkpoint_every: Moderate = 5.0
     """Epochs between checkpoints; the last step is always saved."""
 
-    keep_every: PositiveFloat | None = None
+    keep_every: Moderate | None = None
     """Epochs between checkpoints kept for good; None: only the last two and best."""
 
     @property
@@ -249,13 +249,13 @@ class Grid:
     seeds: Positive = 3
     """Runs of each cell at its best rate, evaluated on the test split."""
 
-    trials: Positive = 5
+    trials: Annotated[int, Interval(gt=0, le=1000)] = 5
     """Learning rates tried for each cell, on held-out training examples."""
 
     tuning_holdout: Positive = 200
     """Training examples held out for tuning."""
 
-    rate_span: Annotated[float, Ge(1)] = 16.0
+    rate_span: Annotated[float, Interval(ge=1, le=1e6)] = 16.0
     """Ratio of the highest rate tried to the lowest, spaced evenly in the logarithm."""
 
 

@@ -30,7 +30,7 @@ class Compare:
     config: Annotated[Config, tyro.conf.arg(name="")]
     grid: Annotated[Grid, tyro.conf.arg(name="")] = Grid()
     run_dir: Path | None = None
-    """Where the table and the plot are written."""
+    """Where the table and the plot are written; a comparison that is there goes on."""
 
 
 def _sources(config: Config) -> Sources:
@@ -58,9 +58,10 @@ def _show(config: Config) -> Iterator[str]:
 
 
 def _compare(experiment: Experiment[Config], words: list[str]) -> int:
-    from experiments.lars.compare import compare
+    from experiments.lars.compare import compare, refuse_tuned
 
     preset, asked = cli.parse_preset(experiment, Compare, "compare", words)
+    refuse_tuned(asked.config, preset.config)
     with run_directory(asked.run_dir, f"compare-{preset.name}") as directory:
         print(compare(asked.config, asked.grid, directory))
     return 0

@@ -197,19 +197,19 @@ def load_inputs(
             f"{', '.join(train.class_names)}: add one, or correct the path"
         )
     check_data(config, len(train))
+    boxes = data.augmentation == "random_resized_crop"
     for source in (train, evaluation):
         height, width = np.shape(source[0][0])[:2]
         smallest = min(height, width) if data.resize is None else data.resize
-        # Evaluation crops without padding.
-        if data.augmentation != "random_resized_crop" and data.image_size > smallest:
+        # Evaluation crops without padding; boxes are cut out of any size.
+        if data.image_size > smallest and not (boxes and source is train):
             raise InputError(
                 f"image_size must not exceed the images; got {data.image_size} for "
                 f"images of {height}x{width}: lower --image-size or set --resize"
             )
     placed = _place(config, parallel, train), _place(config, parallel, evaluation)
-    boxes = data.augmentation == "random_resized_crop"
     for split in placed[boxes:]:
-        # What is streamed would be met too late; boxes are cut out of any size.
+        # Of what is streamed a size would be met too late.
         if not split.arrays and data.resize is None:
             require_one_size(split.source)
     facts = _facts(config, train, placed[0])

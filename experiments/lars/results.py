@@ -1,6 +1,6 @@
 """What a finished run shows: its mistakes and its report."""
 
-import zipfile
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,12 @@ import numpy as np
 from experiments.lars.config import OptimizerConfig, rule_name
 from experiments.lars.inputs import Inputs
 from lars_jax.data import center_crop, read_batch
-from lars_jax.errors import InputError
 from lars_jax.files import replacing
 from lars_jax.report import Mistakes, write_report
 from lars_jax.runs import read_run
 from lars_jax.runs.data import data_rows
-from lars_jax.train.record import read_lines
+from lars_jax.train.record import read_rows
+from lars_jax.train.weights import read_arrays
 
 MOST_MISTAKES = 40
 """Mistakes kept for the contact sheet, the most confident first."""
@@ -57,15 +57,10 @@ def load_mistakes(directory: Path) -> Mistakes | None:
     path = directory / "mistakes.npz"
     if not path.exists():
         return None
-    try:
-        with np.load(path) as data:
-            arrays = dict(data)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path} must be an npz file; {error}: remove it to report without it"
-        ) from error
-    names = tuple(str(name) for name in arrays.pop("class_names"))
-    return Mistakes(**arrays, class_names=names)
+    names = [field.name for field in dataclasses.fields(Mistakes)]
+    arrays = read_arrays(path, names)
+    class_names = tuple(map(str, arrays.pop("class_names")))
+    return Mistakes(**arrays, class_names=class_names)
 
 
 def write_run_report(directory: Path) -> Path:
@@ -75,7 +70,7 @@ def write_run_report(directory: Path) -> Path:
         InputError: the directory holds no run.
     """
     record = read_run(directory)
-    rows = list(read_lines(directory / "metrics.jsonl"))
+    rows = list(read_rows(directory / "metrics.jsonl"))
     path = directory / "report.html"
     write_report(
         path,
@@ -84,7 +79,7 @@ def write_run_report(directory: Path) -> Path:
         summary=_summary(rows, record),
         config=record["config"],
         metrics=rows,
-        layers=list(read_lines(directory / "layers.jsonl")),
+        layers=[r for r in read_rows(directory / "layers.jsonl") if "layers" in r],
         mistakes=load_mistakes(directory),
         environment=record["environment"] | data_rows(directory),
     )

@@ -20,7 +20,7 @@ from lars_jax.report import Series, distance_figure, evolution_figure
 from lars_jax.runs import Experiment, can_resume
 from lars_jax.runs.train import train
 from lars_jax.train.config import replace_fields
-from lars_jax.train.record import read_json, read_lines, write_json, write_text
+from lars_jax.train.record import read_json, read_rows, write_json, write_text
 
 COLUMNS = {
     "modes": "modes",
@@ -50,8 +50,9 @@ def compare(
 
     Args:
         experiment: MGAN's record.
-        presets: configurations by name, all on the same data in the plane.
-        seeds: runs of each, with seeds 0, 1, 2 ...
+        presets: configurations by name, all on the same data in the plane, at least
+            one.
+        seeds: runs of each, with seeds 0, 1, 2 ..., at least one.
         directory: where runs are, or will be, and `compare.json`, `table.md`,
             `evolution.svg` and a figure for each distance.
 
@@ -59,9 +60,9 @@ def compare(
         The exit status, 0 where all runs ended, and the table.
 
     Raises:
-        InputError: no presets or seeds, or presets on different data.
+        InputError: presets on different data.
     """
-    _check(presets, seeds)
+    _check(presets)
     rows = []
     for seed in range(seeds):
         for name, config in presets.items():
@@ -85,7 +86,7 @@ def read_result(place: Path, name: str, seed: int) -> dict[str, Any]:
         name: of its preset.
         seed: its own.
     """
-    rows = list(read_lines(place / "metrics.jsonl"))
+    rows = list(read_rows(place / "metrics.jsonl"))
     evaluated = [row for row in rows if "eval/count" in row]
     floors = next((row for row in rows if "floor/wasserstein" in row), {})
     curves = {
@@ -138,12 +139,7 @@ def _cell(values: list[float]) -> str:
     return f"{statistics.fmean(values):.3f} ± {spread:.3f}"
 
 
-def _check(presets: Mapping[str, Config], seeds: int) -> None:
-    if not presets or seeds < 1:
-        raise InputError(
-            f"a comparison needs presets and seeds; got {len(presets)} presets, "
-            f"{seeds} seeds: name them"
-        )
+def _check(presets: Mapping[str, Config]) -> None:
     configs = [check(config) for config in presets.values()]
     if not in_plane(configs[0]) or any(c.data != configs[0].data for c in configs):
         raise InputError(
@@ -156,7 +152,7 @@ def _play(
     experiment: Experiment[Config], config: Config, place: Path, name: str
 ) -> int:
     """Train what is not finished yet, and return the exit status."""
-    rows = read_lines(place / "metrics.jsonl")
+    rows = read_rows(place / "metrics.jsonl")
     ended = (place / "report.html").exists() and any(
         row["step"] == config.steps and "eval/count" in row for row in rows
     )

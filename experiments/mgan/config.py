@@ -8,12 +8,12 @@ from annotated_types import Interval
 from lars_jax.runs import (
     BelowOne,
     DatasetName,
+    Moderate,
     NonNegative,
     NonNegativeFloat,
     PathAfter,
     PathText,
     Positive,
-    PositiveFloat,
     Seed,
 )
 
@@ -23,7 +23,7 @@ PLANE = ("ring", "grid")
 """Data sets that are drawn, in the plane; all others are images."""
 
 
-FeaturesText = Annotated[str, PathAfter(r"(\w+:)?")]
+FeaturesText = Annotated[str, PathAfter(r"(\w+:(?!//))?")]
 """FILE of Inception weights, or NETWORK:FILE of a classifier."""
 
 
@@ -37,10 +37,10 @@ class DataConfig:
     modes: Positive = 8
     """Gaussians of a ring or a grid."""
 
-    extent: PositiveFloat = 2.0
+    extent: Moderate = 2.0
     """Radius of the ring, or half the side of the grid."""
 
-    variance: PositiveFloat = 0.02
+    variance: Moderate = 0.02
     """Variance of each Gaussian along either axis."""
 
     shares: Literal["even", "rising"] = "even"

@@ -17,7 +17,6 @@ from lars_jax.runs import (
     Program,
     Sources,
     Verb,
-    check_ranges,
     cli,
     run_directory,
 )
@@ -71,9 +70,9 @@ class Compare:
         tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="PRESET ...")
     ]
     """Presets to compare, on the same data."""
-    seeds: int = 5
+    seeds: Positive = 5
     """Runs of each preset, with seeds 0, 1, 2 ..."""
-    steps: int | None = None
+    steps: Positive | None = None
     """Length of every run; None: as the presets say."""
     run_dir: Path | None = None
     """Where runs, table and figures are written; runs that are there go on."""
@@ -117,7 +116,6 @@ def _samples(experiment: Experiment[Config], words: list[str]) -> int:
     from lars_jax.train.weights import save_weights
 
     asked = cli.parse(Draw, words, prog=f"{experiment.command} samples")
-    check_ranges(asked)
     file, count = asked.file, asked.samples
     if file.suffix != ".npz" or not file.parent.is_dir() or file.is_dir():
         raise InputError(
@@ -144,6 +142,11 @@ def _compare(experiment: Experiment[Config], words: list[str]) -> int:
     from experiments.mgan.compare import compare
 
     asked = cli.parse(Compare, words, prog=f"{experiment.command} compare")
+    if not asked.presets or len(set(asked.presets)) < len(asked.presets):
+        raise InputError(
+            "a comparison needs presets, each once; got "
+            f"{' '.join(asked.presets) or 'none'}: name them after the verb"
+        )
     changes = {} if asked.steps is None else {"steps": asked.steps}
     presets = {
         name: replace_fields(get_preset(name).config, **changes)

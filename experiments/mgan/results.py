@@ -9,7 +9,7 @@ import numpy as np
 from experiments.mgan.config import Config, DataConfig, in_plane
 from experiments.mgan.gallery import GALLERY, Gallery
 from experiments.mgan.mixture import make_mixture
-from experiments.mgan.snapshots import POINTS, Snapshot, load_snapshots, read_arrays
+from experiments.mgan.snapshots import POINTS, Snapshot, load_snapshots
 from lars_jax.report import (
     Panel,
     Picture,
@@ -22,7 +22,8 @@ from lars_jax.report import (
 from lars_jax.runs import read_run
 from lars_jax.runs.data import data_rows
 from lars_jax.train.config import from_json
-from lars_jax.train.record import read_lines, write_text
+from lars_jax.train.record import read_rows, write_text
+from lars_jax.train.weights import read_arrays
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +40,7 @@ def write_game_page(directory: Path) -> Path:
     """
     record = read_run(directory)
     config = from_json(Config, record["config"])
-    rows = list(read_lines(directory / "metrics.jsonl"))
+    rows = list(read_rows(directory / "metrics.jsonl"))
     steps = max((row["step"] for row in rows), default=0)
     snapshots = load_snapshots(directory, steps)
     summary = {

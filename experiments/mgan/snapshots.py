@@ -1,6 +1,5 @@
 """Samples that a game leaves on its way, a file for each evaluation."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ from experiments.mgan.inputs import to_bytes
 from experiments.mgan.trainer import Trainer
 from lars_jax.errors import InputError
 from lars_jax.files import make_directory
-from lars_jax.train.weights import load_arrays, save_weights
+from lars_jax.train.weights import read_arrays, save_weights
 
 POINTS = 512
 """Samples of a picture in the plane, as in Figure 2c of the paper."""
@@ -73,26 +72,11 @@ def load_snapshots(directory: Path, until: int | None = None) -> list[Snapshot]:
     # Not those under a temporary name, which a process that was killed may leave.
     for path in sorted((directory / "samples").glob("[0-9]*.npz")):
         step, values, generator = read_arrays(path, Snapshot._fields).values()
+        if np.ndim(step):
+            raise InputError(
+                f"{path} must have one step; it has {step.size}: remove it to report "
+                "without it"
+            )
         if until is None or step <= until:
             found.append(Snapshot(int(step), values, generator))
     return found
-
-
-def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the arrays of a file of a run, in the order of names.
-
-    Raises:
-        InputError: it cannot be read, or has none of a name.
-    """
-    try:
-        arrays = load_arrays(path)
-        absent = [name for name in names if name not in arrays]
-        if not absent:
-            return {name: arrays[name] for name in names}
-        told = f"it has no {', no '.join(absent)}"
-    except InputError as error:
-        told = str(error.__cause__ or error)
-    raise InputError(
-        f"{path} must be an npz file of this run; {told}: remove it to report without "
-        "it"
-    )

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import math
 import warnings
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ BACKGROUND = (255, 255, 255)
 # It warns of damaged tags and large images, of which nothing is to be done, and threads
 # that decode cannot each have filters of their own.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 # Pillow reads these and would clip them to 255 instead of scaling them.
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
@@ -39,7 +41,8 @@ def decode_image(data: bytes | BinaryIO, *, channels: int, where: str) -> np.nda
     """Decode an image file to 8-bit grey or RGB, the way it is meant to be seen.
 
     It is turned as the orientation tag of its camera says, and what is transparent is
-    laid on white. Of an animation the first picture counts.
+    laid on white. Of an animation the first picture counts, of 16 bits of a colour the
+    upper eight.
 
     Args:
         data: the contents of an image file, or the open file.
@@ -50,8 +53,8 @@ def decode_image(data: bytes | BinaryIO, *, channels: int, where: str) -> np.nda
         uint8 [H, W, channels], read-only.
 
     Raises:
-        InputError: not a readable image, more than 8 bits a channel, or more pixels
-            than Pillow takes for safe, 179 million.
+        InputError: not a readable image, more than 8 bits of grey, or more pixels than
+            Pillow takes for safe, 179 million.
 
     >>> from PIL import Image
     >>> file = io.BytesIO()

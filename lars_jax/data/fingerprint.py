@@ -160,7 +160,7 @@ def digest_files(root: Path, names: Sequence[str]) -> dict[str, str]:
     changed = [name for name in names if known.get(name, [None])[:-1] != found[name]]
     contents = {name: known[name][-1] for name in names if name in known}
     contents |= _each(root, changed, _content)
-    if changed or len(known) > len(names):
+    if cache is not None and (changed or len(known) > len(names)):
         settled = time.time_ns() - UNSETTLED_SECONDS * 10**9
         entries = {
             name: [*found[name], contents[name]]
@@ -204,13 +204,17 @@ def _content(path: str) -> str:
     return content.hexdigest()
 
 
-def _cache_file(root: Path) -> Path:
-    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+def _cache_file(root: Path) -> Path | None:
+    home = Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache"))
+    if not home.is_absolute():
+        return None  # A user without a home, as containers have them.
     name = hashlib.blake2b(os.fsencode(root.resolve()), digest_size=16).hexdigest()
     return home / "lars_jax" / "contents" / f"{name}.json"
 
 
-def _remembered(cache: Path) -> dict[str, list[Any]]:
+def _remembered(cache: Path | None) -> dict[str, list[Any]]:
+    if cache is None:
+        return {}
     try:
         entries = json.loads(cache.read_text("utf-8"))
         return {name: entry for name, entry in entries.items() if len(entry) == 4}

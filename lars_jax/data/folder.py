@@ -138,7 +138,7 @@ def _images(root: Path, split: str, passed_over: Counter[str]) -> list[str]:
     """Return the paths of a split's images, from its folder on."""
     chosen = root / split
     try:
-        if not split or not chosen.is_dir():
+        if split in ("", ".", "..") or not chosen.is_dir():
             have = ", ".join(_folders(root, Counter())) if root.is_dir() else ""
             raise InputError(
                 f"{_RULE}; got no folder {chosen} ({root} has {have or 'nothing'}): "
@@ -167,15 +167,11 @@ def _images(root: Path, split: str, passed_over: Counter[str]) -> list[str]:
 def _folders(path: Path, passed_over: Counter[str]) -> list[str]:
     with os.scandir(path) as entries:
         listed = sorted(entries, key=lambda entry: entry.name)
-    folders = [entry.name for entry in listed if _is_folder(entry)]
-    passed_over["file outside class folders"] += sum(
-        not entry.is_dir() and not _hidden(entry) for entry in listed
-    )
+    seen = [entry for entry in listed if not _hidden(entry)]
+    folders = [entry.name for entry in seen if entry.is_dir()]
+    passed_over["file outside class folders"] += len(seen) - len(folders)
+    passed_over["hidden"] += len(listed) - len(seen)
     return folders
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir() and not _hidden(entry)
 
 
 def _hidden(entry: os.DirEntry[str]) -> bool:

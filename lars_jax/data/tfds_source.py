@@ -117,7 +117,14 @@ def tfds_source(
     # Half a second, and no other source needs it.
     import tensorflow_datasets as tfds
 
-    builder: Any = tfds.builder_from_directory(folder)
+    try:
+        builder: Any = tfds.builder_from_directory(folder)
+    # Damaged descriptions raise many kinds.
+    except Exception as error:
+        raise InputError(
+            f"A prepared data set has readable descriptions, {folder} has not "
+            f"({' '.join(str(error).split())[:200]}); prepare it again."
+        ) from error
     shards = _complete_shards(builder, dataset, split)
     image_key, label_key = _keys(builder, dataset)
     # Pillow decodes what TFDS would decode by OpenCV where that happens to be

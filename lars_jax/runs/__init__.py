@@ -6,6 +6,7 @@ is `lars_jax.runs.cli`; neither tyro nor Orbax is imported before it is needed.
 
 from lars_jax.runs.checks import (
     BelowOne,
+    Moderate,
     NonNegative,
     NonNegativeFloat,
     Positive,
@@ -27,6 +28,7 @@ __all__ = [
     "DatasetName",
     "Experiment",
     "Files",
+    "Moderate",
     "NonNegative",
     "NonNegativeFloat",
     "PathAfter",

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from lars_jax.errors import InputError
 from lars_jax.files import local_path
+from lars_jax.runs.checks import check_ranges
 
 T = TypeVar("T")
 
@@ -71,6 +72,12 @@ def parse(
     # Who only reads or writes a run need not wait for it.
     import tyro
 
+    for before, word in zip(["", *words], words, strict=False):
+        if not word or word.startswith("--") and word.endswith("="):
+            raise InputError(
+                f"a value must not be empty; got none for {before or word.rstrip('=')}:"
+                " leave it out, or look where it comes from"
+            )
     extra: dict[str, Any] = {} if default is None else {"default": default}
     printed = io.StringIO()
     try:
@@ -87,10 +94,12 @@ def parse(
         if not stop.code:
             raise
         line = _one_line(printed.getvalue())
-        if any("," in word for word in words):
+        if "valid parse for arguments" in line or re.search(r"choice '[^']+,", line):
             line += "; values of one flag are separated by spaces"
         raise InputError(line) from None
-    return _with_local_paths(found)
+    found = _with_local_paths(found)
+    check_ranges(found)
+    return found
 
 
 def _with_local_paths(found: Any) -> Any:
@@ -107,4 +116,10 @@ def _one_line(box: str) -> str:
     rows = [row.strip(" │") for row in box.splitlines() if row[:1] not in "╭╰"]
     parts = re.split(r"\s+[─-]{5,}\s+", " ".join(rows))
     words = [" ".join(part.split()) for part in parts]
-    return "; ".join(part for part in words if not part.startswith("Argument helptext"))
+    line = "; ".join(part for part in words if not part.startswith("Argument helptext"))
+    # Of several types that a value may have, each with its own reason.
+    return re.sub(
+        r"no type matching (\S+) could .* from (\[.*?\])\. Got.*?(?=;|$)",
+        r"\2 is none of \1",
+        line,
+    )

@@ -15,17 +15,22 @@ from annotated_types import BaseMetadata, Ge, Gt, Interval
 from lars_jax.errors import InputError
 from lars_jax.train.config import describe, fits, options
 
-Positive = Annotated[int, Gt(0)]
-"""A whole number above 0."""
+INT32 = 2**31
+"""Where a device counts no further."""
+
+Positive = Annotated[int, Interval(gt=0, lt=INT32)]
+"""A whole number above 0 that a device can count to."""
 PositiveFloat = Annotated[float, Gt(0)]
 """A number above 0."""
-NonNegative = Annotated[int, Ge(0)]
-"""A whole number from 0 on."""
+NonNegative = Annotated[int, Interval(ge=0, lt=INT32)]
+"""A whole number from 0 on that a device can count to."""
 NonNegativeFloat = Annotated[float, Ge(0)]
 """A number from 0 on."""
+Moderate = Annotated[float, Interval(gt=0, le=1e6)]
+"""A number above 0 that may be multiplied by another: epochs, GiB, seconds."""
 BelowOne = Annotated[float, Interval(ge=0, lt=1)]
 """A number in [0, 1), such as a momentum."""
-Seed = Annotated[int, Interval(ge=0, lt=2**31)]
+Seed = Annotated[int, Interval(ge=0, lt=INT32)]
 """A seed: a whole number in [0, 2^31)."""
 
 
@@ -49,11 +54,11 @@ def check_ranges(config: Any) -> None:
     """
     hints = typing.get_type_hints(type(config), include_extras=True)
     for field in dataclasses.fields(config):
-        value, hint = getattr(config, field.name), hints[field.name]
+        value, hint = getattr(config, field.name), _plain(hints[field.name])
         if dataclasses.is_dataclass(value):
             check_ranges(value)
         elif not any(_allows(option, value) for option in options(hint)):
-            rule = " or ".join(map(_rule, options(hint)))
+            rule = " or ".join(_rule(option, value) for option in options(hint))
             raise out_of_range(field.name, rule, value)
 
 
@@ -65,6 +70,12 @@ def out_of_range(name: str, rule: str, value: Any) -> InputError:
     """
     flag = "--" + name.replace("_", "-")
     return InputError(f"{name} must be {rule}; got {value}: set {flag} to such a value")
+
+
+def _plain(hint: Any) -> Any:
+    """Return an annotation without what it says to the command line of a union."""
+    inner = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
+    return inner if len(options(inner)) > 1 else hint
 
 
 _BOUNDS = {
@@ -82,9 +93,15 @@ def _allows(option: Any, value: Any) -> bool:
     )
 
 
-def _rule(option: Any) -> str:
+def _rule(option: Any, value: Any) -> str:
     kind, bounds = _split(option)
-    words = " and ".join(f"{_BOUNDS[sign][1]} {limit:,}" for sign, limit in bounds)
+    large = isinstance(value, int) and value >= INT32
+    words = " and ".join(
+        f"{_BOUNDS[sign][1]} {limit:,}"
+        for sign, limit in bounds
+        # Nobody asks how far one can count until it is not far enough.
+        if limit != INT32 or large
+    )
     return f"{describe(kind)} {words}".strip()
 
 

@@ -11,9 +11,11 @@ import tyro
 
 from lars_jax.errors import InputError
 from lars_jax.runs.arguments import parse, split_preset
+from lars_jax.runs.checks import Moderate
 from lars_jax.runs.directory import Resume, run_directory
 from lars_jax.runs.ending import report_error, run_among
 from lars_jax.runs.experiment import Experiment, Verb
+from lars_jax.runs.paths import absolute_paths
 from lars_jax.runs.presets import Preset, find_preset, heading, overview
 from lars_jax.train.cluster import Method, find_cluster
 from lars_jax.train.processes import join
@@ -38,7 +40,7 @@ class Train(Generic[C]):
     """Go on if --run-dir holds a run, else begin: one command to start and restart."""
     accept_data_change: bool = False
     """Go on though the run began with other data; its record says so."""
-    grace: float = 25.0
+    grace: Moderate = 25.0
     """Seconds after a signal in which a step must end, or the process ends unsaved."""
     processes: Method = "auto"
     """Where to look for the other processes of the run; none: it is alone."""
@@ -112,6 +114,10 @@ def main(experiment: Experiment[Any], words: Sequence[str] | None = None) -> int
         experiment: whose verbs.
         words: verb and arguments; those of this process where None.
     """
+    for name in ("stdout", "stderr"):
+        # Closed by whoever called; a run goes on though nobody listens.
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     words = list(sys.argv[1:] if words is None else words)
     verbs = _verbs(experiment)
     try:
@@ -191,6 +197,14 @@ def _train(experiment: Experiment[Any], words: list[str]) -> int:
 
     kind = Train[experiment.config]
     preset, asked = parse_preset(experiment, kind, "train", words)
+    if asked.resume and asked.resume_if_any:
+        raise InputError(
+            "--resume needs a run and --resume-if-any does not; got both: leave one out"
+        )
+    if asked.run_dir is None and asked.resumes != "no":
+        raise InputError(
+            "--resume needs a run to go on with; got no --run-dir: name its directory"
+        )
     names = ("coordinator", "num_processes", "process_id")
     told = {name: getattr(asked, name) for name in names}
     processes = join(find_cluster(os.environ, method=asked.processes, **told))
@@ -272,6 +286,6 @@ def _show(experiment: Experiment[Any], words: list[str]) -> int:
     kind = Show[experiment.config]
     preset, asked = parse_preset(experiment, kind, "show", words)
     assert experiment.show is not None, "there is no such verb without it"
-    lines = experiment.show(experiment.check(asked.config))
+    lines = experiment.show(experiment.check(absolute_paths(asked.config)))
     print("\n".join([*heading(preset), *lines]))
     return 0

@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import hashlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -83,7 +84,8 @@ def open_data(
     if begun is not None:
         record = _comparable(experiment, config, read_run(begun))
         change = accept_data(begun, record, found, accept=accept)
-    return sources, RunData(found, tuple(describe_data(sources)), change)
+    lines = (*describe_data(sources), *_same_splits(found))
+    return sources, RunData(found, lines, change)
 
 
 def warn_of_change(experiment: Experiment[Any], directory: Path) -> None:
@@ -148,6 +150,12 @@ def describe_data(sources: Sources) -> Iterator[str]:
             yield f"classes: {', '.join(listed)}"
     for source in sources.values():
         yield from getattr(source, "notes", ())
+
+
+def _same_splits(found: Fingerprints) -> Iterator[str]:
+    for one, other in itertools.combinations(found, 2):
+        if found[one].digest == found[other].digest:
+            yield f"{one} and {other} are the same data"
 
 
 def digests(found: Fingerprints) -> dict[str, str]:

@@ -132,11 +132,21 @@ def read_run(directory: Path) -> dict[str, Any]:
             "`train` has written"
         )
     record = read_json(path)
-    needed = {"preset", "config", "environment"}
-    whole = isinstance(record, dict) and needed <= record.keys()
-    if not whole or not isinstance(record["config"], dict):
+    if not _is_record(record):
         raise InputError(
             f"{path} must hold the configuration of a run; it does not: name a "
             "directory that `train` has written"
         )
     return record
+
+
+def _is_record(record: Any) -> bool:
+    needed = {"preset", "config", "environment"}
+    if not isinstance(record, dict) or not needed <= record.keys():
+        return False
+    data = record.get("data", {})
+    sections = [record["config"], record.get("resolved", {}), data]
+    return all(isinstance(section, dict) for section in sections) and all(
+        isinstance(one, dict) and {"examples", "class_names", "digest"} <= one.keys()
+        for one in data.values()
+    )

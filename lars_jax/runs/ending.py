@@ -8,6 +8,7 @@
 143  stopped by SIGTERM, saved
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -35,7 +36,16 @@ def report_error(error: BaseException) -> int | None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     if isinstance(error, OSError) and error.errno is not None:
-        return _complain(str(FileError(error.filename or "a file", "used", error)))
+        place = error.filename or "standard output or a file"
+        return _complain(str(FileError(place, "used", error)))
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)[:200]:
+        why = " ".join(str(error).split())[:200] or "out of memory"
+        return _complain(
+            f"memory must hold state, batch and data; it does not ({why}): lower the "
+            "batch or the network, or use more devices"
+        )
+    if str(error).startswith("Unable to initialize backend"):
+        return _complain(" ".join(str(error).split()))
     if isinstance(error, KeyboardInterrupt):
         print("stopped without saving", file=sys.stderr)
         return 130
@@ -55,5 +65,8 @@ def run_among(processes: Processes, run: Callable[[], int]) -> NoReturn:
 
 
 def _complain(line: str) -> int:
-    print(f"error: {line}", file=sys.stderr)
+    # Of names that came from outside, a line ends no message and a bell does not ring.
+    plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    with contextlib.suppress(OSError):
+        print(f"error: {plain}", file=sys.stderr)
     return 2

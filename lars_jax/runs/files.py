@@ -11,14 +11,14 @@ from typing import Any
 from tqdm import tqdm
 
 from lars_jax.errors import naming
-from lars_jax.train.record import append_row, cut_rows, read_lines
+from lars_jax.train.record import append_row, cut_rows, read_rows
 
 SECONDS = 10.0
 """Least time between two lines of progress where there is no terminal for a bar."""
 
 _BAR = "{percentage:3.0f}%|{bar:20}| {n}/{total} {postfix} ETA {remaining}"
 # Where nobody reads any more a run goes on: it is worth more than its progress.
-_WITHOUT_READER = contextlib.suppress(BrokenPipeError)
+_WITHOUT_READER = contextlib.suppress(OSError)
 
 
 class Files:
@@ -81,7 +81,7 @@ class RunFiles(Files):
         if start is not None:
             cut_rows(self._metrics, start)
             cut_rows(self._layers, start)
-        self.empty = not any(read_lines(self._metrics))
+        self.empty = not any(read_rows(self._metrics))
         # Rather than by the thread of a `SummaryWriter`: it is faster for a few scalars
         # a step, and a full disk is an error of the call that met it.
         self._events_file = directory / "events"
@@ -162,4 +162,5 @@ class RunFiles(Files):
 
 def warn(line: str) -> None:
     """Print a line where no files are open yet."""
-    print(line, file=sys.stderr, flush=True)
+    with _WITHOUT_READER:
+        print(line, file=sys.stderr, flush=True)

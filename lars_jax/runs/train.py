@@ -113,7 +113,7 @@ def train(
 
         def begin() -> None:
             create_run_directory(directory, record)
-            if not resumes or data.change:
+            if not resumes:
                 write_data(directory, data.found)
 
         on_first(begin)
@@ -162,6 +162,9 @@ class _Run(Generic[S]):
             stack.callback(self.checkpoints.close)
             if resumes:
                 self._restore()
+            if writes and self.data.change:
+                # Only now: a checkpoint that other data do not fit stays with its own.
+                write_data(self.directory, self.data.found)
             if writes:
                 self.files = RunFiles(
                     self.directory,
@@ -286,6 +289,8 @@ class _Run(Generic[S]):
             self.checkpoints, self.state, verbose=self.processes.writes
         )
         if found is None:
+            if self.processes.writes:
+                warn(f"{self.directory} has no checkpoint yet: it begins anew")
             self.state = self.program.init()
         else:
             self.step, self.state = found

@@ -8,6 +8,7 @@ every file has a checksum, and Orbax is given none that differs.
 """
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -44,6 +45,7 @@ Not one of Orbax's items, so that one process can read it while others do not.
 """
 
 
+_WAY_OUT = "train --resume sets it aside and goes on from an older one"
 _unraisable = sys.unraisablehook
 
 
@@ -100,6 +102,8 @@ class Checkpoints:
         self._directory = directory.absolute()
         self._unnamed: dict[int, dict[str, Any]] = {}
         with self._disk_errors():
+            if self._directory.exists() and not self._directory.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
             self._manager = ocp.CheckpointManager(self._directory, options=options)
 
     def steps(self) -> list[int]:
@@ -139,6 +143,7 @@ class Checkpoints:
         if is_first():
             self._unnamed[step] = {
                 "format": FORMATS[-1],
+                "step": step,
                 "metrics": dict(metrics),
                 "about": self._about,
                 "leaves": {name: {"shape": x} for name, x in _describe(state).items()},
@@ -180,7 +185,7 @@ class Checkpoints:
             reason = " ".join(str(error).split()).split(". See full")[0][:200]
             raise InputError(
                 f"a checkpoint must be whole; {self._path(step)} is not "
-                f"({type(error).__name__}: {reason})"
+                f"({type(error).__name__}: {reason}): {_WAY_OUT}"
             ) from error
         return found if without is None else _filled(abstract, found)
 
@@ -247,7 +252,7 @@ class Checkpoints:
         if broken:
             raise InputError(
                 f"a checkpoint must be whole; of {path} {len(broken)} of {len(saved)} "
-                f"files are not as they were written, such as {broken[0]}"
+                f"files are not as they were written, such as {broken[0]}: {_WAY_OUT}"
             )
         # Compared first: Orbax would cast another dtype without a word, and answer
         # another shape with a page of tracebacks.
@@ -260,7 +265,8 @@ class Checkpoints:
         if differing:
             raise InputError(
                 f"a checkpoint must be of the same model; {path} differs in "
-                f"{len(differing)} of {len(names)} leaves, such as {differing[0]}"
+                f"{len(differing)} of {len(names)} leaves, such as {differing[0]}: "
+                "take the data and the version that it was saved with"
             )
 
     def _path(self, step: int) -> Path:
@@ -286,8 +292,13 @@ class Checkpoints:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"a checkpoint must be whole; {self._path(step)} is not ({CONTENTS}: "
-                f"{type(error).__name__}: {error})"
+                f"{type(error).__name__}: {error}): {_WAY_OUT}"
             ) from error
+        if contents.get("step", step) != step:
+            raise InputError(
+                f"a checkpoint must have the name of its step; {self._path(step)} is "
+                f"of step {contents['step']}: rename it"
+            )
         if contents.get("format") not in FORMATS:
             raise InputError(
                 f"a checkpoint must have format {' or '.join(map(str, FORMATS))}; "

@@ -1,5 +1,6 @@
 """Frozen dataclasses to JSON and back, and what differs between two of them."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -43,7 +44,7 @@ def fits(kind: Any, value: Any) -> bool:
         return value in typing.get_args(kind)
     if kind in (int, float):
         number = isinstance(value, int if kind is int else int | float)
-        return number and not isinstance(value, bool) and math.isfinite(value)
+        return number and not isinstance(value, bool) and abs(value) < math.inf
     return kind is Any or isinstance(value, typing.get_origin(kind) or kind)
 
 
@@ -97,7 +98,8 @@ def from_json(kind: type[C], data: Mapping[str, Any]) -> C:
     if unknown or missing:
         raise InputError(
             f"a saved {kind.__name__} must have exactly its fields; unknown: "
-            f"{unknown}, missing: {missing}: it was written by another version"
+            f"{unknown}, missing: {missing}: it was written by another experiment or "
+            "version"
         )
     return kind(**{name: _convert(name, hints[name], data[name]) for name in data})
 
@@ -187,5 +189,7 @@ def _convert(name: str, hint: Any, value: Any) -> Any:
             f"{name} must be {rule}; got {value!r}: correct the saved configuration or "
             "start a new run"
         )
-    whole = float in kinds and int not in kinds and type(value) is int
-    return float(value) if whole else value
+    if float in kinds and int not in kinds and type(value) is int:
+        with contextlib.suppress(OverflowError):
+            return float(value)
+    return value

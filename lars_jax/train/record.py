@@ -70,7 +70,7 @@ def read_json(path: Path) -> Any:
         content = path.read_bytes()
     try:
         return json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"{path} must hold JSON; {error}: restore it or start a new run"
         ) from error
@@ -146,8 +146,32 @@ def cut_rows(path: Path, last: int) -> None:
     For a run that goes on from an earlier checkpoint, and will write them again.
     """
     if path.exists():
-        kept = [row for row in read_lines(path) if row["step"] <= last]
+        kept = [row for row in read_rows(path) if row["step"] <= last]
         write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of metrics or layers: each has a step, and numbers beside it.
+
+    Raises:
+        InputError: as `read_lines`, or a row has something else.
+    """
+    for number, row in enumerate(read_lines(path), start=1):
+        layers = row.get("layers", {})
+        tables = [{**row, "layers": 0}]
+        tables += layers.values() if isinstance(layers, dict) else [layers]
+        if not isinstance(row.get("step"), int) or not all(map(_is_numbers, tables)):
+            raise InputError(
+                f"{path} must hold rows of a step and its numbers; row {number} does "
+                "not: remove that row"
+            )
+        yield row
+
+
+def _is_numbers(table: Any) -> bool:
+    return isinstance(table, dict) and all(
+        isinstance(value, int | float) for value in table.values()
+    )
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -167,7 +191,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         raise
     for number, line in enumerate(lines, start=1):
         row = None
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             row = json.loads(line)
         if not isinstance(row, dict):
             if number == len(lines):

@@ -6,7 +6,7 @@ arrays and nothing else, and are read by NumPy or by safetensors.
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,26 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
             f"a file of weights must be whole; {path} is not "
             f"({type(error).__name__}: {reason})"
         ) from error
+
+
+def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the arrays of a file of a run, in the order of names.
+
+    Raises:
+        InputError: it cannot be read, or has none of a name.
+    """
+    try:
+        arrays = load_arrays(path)
+        absent = [name for name in names if name not in arrays]
+        if not absent:
+            return {name: arrays[name] for name in names}
+        told = f"it has no {', no '.join(absent)}"
+    except InputError as error:
+        told = str(error.__cause__ or error)
+    raise InputError(
+        f"{path} must be an npz file of this run; {told}: remove it to report without "
+        "it"
+    )
 
 
 def _checked(path: Path) -> Path:

@@ -147,7 +147,7 @@ def test_what_was_passed_over_is_counted_by_reason(tmp_path):
     (line,) = folder_source(tmp_path, "train").notes
     assert line == (
         f"folder:{tmp_path}/train: passed over: 2 .heic, 1 class folder without "
-        "images, 1 file outside class folders, 1 hidden, 1 without a suffix"
+        "images, 1 file outside class folders, 2 hidden, 1 without a suffix"
     )
 
 

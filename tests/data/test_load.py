@@ -12,7 +12,7 @@ def test_prefix_chooses_a_folder(tmp_path):
     assert source.name == f"folder:{tmp_path}/train"
 
 
-@pytest.mark.parametrize("dataset", ["folder:", "folder:/no/such/place"])
+@pytest.mark.parametrize("dataset", ["folder:/no", "folder:/no/such/place"])
 def test_folder_that_is_not_there_is_refused(dataset):
     with pytest.raises(InputError, match="must be PATH/SPLIT/CLASS/image"):
         load_source(dataset, "train")

@@ -92,7 +92,10 @@ def test_help_of_train_has_every_field_with_its_default(capsys):
     [
         (["train", "--rate", "1"], "rate must be a finite number of at least 0 and"),
         (["train", "--rate", "nan"], "rate must be a finite number"),
-        (["train", "--steps", "0"], "steps must be a whole number above 0; got 0"),
+        (
+            ["train", "--steps", "0"],
+            "steps must be a whole number above 0; got 0",
+        ),
         (["train", "--seed", "-1"], "seed must be a whole number of at least 0"),
         (["train", "--devices", "999"], "devices must be between 1 and"),
         (["train", "--keep-every", "15"], "keep_every must be a multiple of"),

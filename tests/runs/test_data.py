@@ -3,11 +3,12 @@
 import json
 from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors import safe_open
 
-from experiments.toy import TOY
+from experiments.toy import TOY, Toy
 from lars_jax.data import ArraySource, Fingerprint
 from lars_jax.errors import InputError
 from lars_jax.runs.cli import main
@@ -199,3 +200,26 @@ def test_report_has_the_data_of_a_run_and_what_became_of_them(tmp_path):
         "data: train": f"2 examples, 2 classes, digest {digest}",
         "data changed at step 20": "train: images has another content",
     }
+
+
+def test_change_that_the_checkpoint_does_not_fit_is_not_remembered(tmp_path, capsys):
+    words = ["train", "--devices", "1", "--steps", "20", "--run-dir", str(tmp_path)]
+    assert main(reading(source()), words) == 0
+    before = {name: (tmp_path / name).read_bytes() for name in ("config.json", FILE)}
+
+    class Other(Toy):
+        def like(self):
+            return {"x": jnp.zeros(3)}
+
+    other = replace(reading(source(pixel=1)), build=Other)
+    assert main(other, [*words, "--resume", "--accept-data-change"]) == 2
+    assert "a checkpoint must be of the same model" in capsys.readouterr().err
+    for name, content in before.items():
+        assert (tmp_path / name).read_bytes() == content
+
+
+def test_two_splits_of_the_same_data_are_told(tmp_path, capsys):
+    twice = replace(TOY, sources=lambda config: {"train": source(), "test": source()})
+    words = ["train", "--devices", "1", "--steps", "20", "--run-dir", str(tmp_path)]
+    assert main(twice, words) == 0
+    assert "\ntrain and test are the same data\n" in capsys.readouterr().err

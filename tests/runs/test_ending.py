@@ -25,8 +25,8 @@ from lars_jax.train.processes import Processes
         (
             PermissionError(errno.EACCES, "denied"),
             2,
-            "error: a file could not be used (denied): correct the path or its "
-            "permissions, or name another place\n",
+            "error: standard output or a file could not be used (denied): correct the "
+            "path or its permissions, or name another place\n",
         ),
     ],
     ids=["input", "Ctrl-C", "full disk", "no permission"],

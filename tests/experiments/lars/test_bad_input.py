@@ -40,7 +40,10 @@ RANGES = {
     **dict.fromkeys(("holdout", "crop_padding"), (-1, "a whole number of at least 0")),
     "seed": (-1, "a whole number of at least 0"),
     "microbatches": (0, "a whole number above 0 or auto"),
-    "bn_span": (0, "a whole number above 0 or one of per_device, global"),
+    "bn_span": (
+        0,
+        "a whole number above 0 or one of per_device, global",
+    ),
     "optimizer": ("adam", "one of lars, sgd, nesterov, lamb"),
     "variant": ("lards", "one of paper, optax"),
     "state_sharding": ("zero3", "one of none, zero1, fsdp"),
@@ -165,7 +168,10 @@ def test_configuration_has_to_fit_devices_and_data(changes, says, monkeypatch):
 
 
 GRIDS = {
-    "nothing": ({"seeds": 0}, "seeds must be a whole number above 0; got 0"),
+    "nothing": (
+        {"seeds": 0},
+        "seeds must be a whole number above 0; got 0",
+    ),
     "fewer than no trials": ({"trials": -1}, "trials must be a whole number"),
     "over no span": ({"rate_span": 0.5}, "rate_span must be a finite number of at"),
     "one batch twice": ({"batches": (64, 64)}, "each once"),

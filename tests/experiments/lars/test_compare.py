@@ -51,6 +51,9 @@ def test_the_rate_that_tuned_best_is_the_one_tested(compared):
         assert [row["seed"] for row in own[2:]] == [0, 1]
 
 
+CELL = Config(), "lars", 256
+
+
 class Trained:
     """Stands in for a trainer: what a run gives depends on its rate alone."""
 
@@ -59,7 +62,8 @@ class Trained:
     def __init__(self, config):
         self.config = config
 
-    def init(self, config):
+    def init(self, config=None):
+        config = config or self.config
         return config.optimizer.learning_rate
 
     def fit(self, state, seed):
@@ -74,7 +78,7 @@ class Trained:
 def test_of_equal_accuracies_the_lower_loss_wins_and_divergence_loses(monkeypatch):
     monkeypatch.setattr(compare.Trainer, "create", Trained)
     grid = Grid(("lars",), (256,), 1, 5, 100, 16.0)
-    runs = list(compare._run_cell(Config(), "lars", grid))
+    runs = list(compare._run_cell(Config(), "lars", grid, []))
     assert [run["accuracy"] for run in runs[:5]] == [0.9, 0.9, 0.9, 0.8, 0.0]
     assert runs[5]["rate"] == 2.0
 
@@ -98,9 +102,37 @@ def test_plot_and_settings_are_kept(compared):
 
 
 @pytest.mark.slow
-def test_same_directory_is_not_used_twice(compared, capsys):
+def test_another_comparison_has_a_directory_of_its_own(compared, capsys):
     assert main(["compare", "smoke", "--run-dir", str(compared)]) == 2
     assert "directory of its own" in capsys.readouterr().err
+
+
+def test_comparison_that_was_stopped_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(compare.Trainer, "create", Trained)
+    monkeypatch.setattr(compare.Trainer, "init", lambda self, config=None: None)
+    grid = Grid(("lars",), (256,), 2, 3, 100, 4.0)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    rates = {rate: (0.9, rate) for rate in learning_rates(cell_config(*CELL), 3, 4.0)}
+    monkeypatch.setattr(Trained, "results", rates)
+    table = compare.compare(Config(), grid, whole)
+    append = compare.append_row
+
+    def append_twice(path, row):
+        append(path, row)
+        if row["rate"] == 4.0:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compare, "append_row", append_twice)
+        with pytest.raises(KeyboardInterrupt):
+            compare.compare(Config(), grid, stopped)
+    kept = (stopped / "results.jsonl").read_text()
+    # As a crash would cut the next one short.
+    (stopped / "results.jsonl").write_text(kept + '{"phase": "te')
+    assert compare.compare(Config(), grid, stopped) == table
+    found = (stopped / "results.jsonl").read_text()
+    assert found == (whole / "results.jsonl").read_text()
+    assert found.startswith(kept)
 
 
 def test_rates_of_a_cell_are_spaced_evenly_around_its_centre():

@@ -16,9 +16,9 @@ from experiments.mgan.config import Config
 from experiments.mgan.experiment import main
 from experiments.mgan.inputs import load_inputs
 from experiments.mgan.presets import get_preset
-from experiments.mgan.snapshots import read_arrays
 from lars_jax.errors import InputError
 from lars_jax.train.config import replace_fields
+from lars_jax.train.weights import read_arrays
 from tests.experiments.mgan.support import DIGITS, contents
 
 NOWHERE = "/nonexistent-directory"
@@ -164,8 +164,11 @@ COMMANDS = {
         [*DIGITS, "--features", f"resnet8:{__file__}"],
         "features are taken of images in colour; got 1 channel in digits",
     ),
-    "compare nothing": (["compare"], "got 0 presets, 5 seeds"),
-    "compare no seeds": (["compare", "ring", "--seeds", "0"], "1 presets, 0 seeds"),
+    "compare nothing": (["compare"], "needs presets, each once; got none"),
+    "compare no seeds": (
+        ["compare", "ring", "--seeds", "0"],
+        "seeds must be a whole number",
+    ),
     "compare an unknown preset": (["compare", "ring", "rung"], "'rung'"),
     "compare on different data": (
         ["compare", "ring", "grid_25"],
