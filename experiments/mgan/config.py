@@ -19,6 +19,9 @@ from lars_jax.runs import (
 
 OptimizerName = Literal["adam", "lars", "lamb"]
 
+Count = Annotated[int, Interval(gt=0, le=100_000)]
+"""A number of units or players, whose products are still numbers of bytes."""
+
 PLANE = ("ring", "grid")
 """Data sets that are drawn, in the plane; all others are images."""
 
@@ -63,7 +66,7 @@ class NetworkConfig:
     network: Literal["plane", "dcgan"] = "plane"
     """Dense layers for points in the plane, or convolutions for images."""
 
-    width: Positive = 128
+    width: Count = 128
     """Units of a dense layer; channels of the discriminator's first convolution."""
 
     stages: Positive = 3
@@ -72,7 +75,7 @@ class NetworkConfig:
     noise: Literal["normal", "uniform"] = "normal"
     """Distribution of the noise: N(0, I), or uniform over [-1, 1]."""
 
-    noise_size: Positive = 256
+    noise_size: Count = 256
     """Numbers of noise that a generator is given."""
 
     init_deviation: NonNegativeFloat = 0.02
@@ -86,7 +89,7 @@ class GameConfig:
     game: Literal["mgan", "d2gan", "unrolled"] = "mgan"
     """MGAN (with one generator a plain GAN), D2GAN, or an Unrolled GAN."""
 
-    generators: Positive = 8
+    generators: Count = 8
     """Number of generators K."""
 
     diversity: NonNegativeFloat = 0.125

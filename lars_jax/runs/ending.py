@@ -10,6 +10,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import traceback
@@ -38,7 +39,7 @@ def report_error(error: BaseException) -> int | None:
     if isinstance(error, OSError) and error.errno is not None:
         place = error.filename or "standard output or a file"
         return _complain(str(FileError(place, "used", error)))
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)[:200]:
+    if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
         why = " ".join(str(error).split())[:200] or "out of memory"
         return _complain(
             f"memory must hold state, batch and data; it does not ({why}): lower the "
@@ -50,6 +51,9 @@ def report_error(error: BaseException) -> int | None:
         print("stopped without saving", file=sys.stderr)
         return 130
     return None
+
+
+_OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|[Oo]ut of memory")
 
 
 def run_among(processes: Processes, run: Callable[[], int]) -> NoReturn:

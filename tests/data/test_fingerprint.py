@@ -168,3 +168,14 @@ def test_difference_is_said_exactly_where_there_is_one(one, two, names, others):
     b = Fingerprint(len(two), tuple(others), two)
     assert (a.difference(b) is None) == (a == b)
     assert Fingerprint.from_json(a.to_json()) == a
+
+
+@pytest.mark.parametrize("home", ["~nobody-here/cache", "relative"])
+def test_user_without_a_home_has_no_cache(tmp_path, monkeypatch, home):
+    (tmp_path / "a").write_bytes(b"one")
+    known = digest_files(tmp_path, ["a"])
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("XDG_CACHE_HOME", home)
+    assert digest_files(tmp_path, ["a"]) == known
+    assert os.listdir() == []

@@ -266,3 +266,19 @@ def test_images_of_unequal_size_are_refused_unless_resized(tmp_path):
     with pytest.raises(InputError, match="has 8x8x3 and 9x8x3; set --resize"):
         to_arrays(source)
     assert to_arrays(source, resize=8).image.shape == (4, 8, 8, 3)
+
+
+@pytest.mark.parametrize("name", [".hid", "...", "..cat", ". cat"])
+def test_hidden_class_is_said_to_be_passed_over(tmp_path, name):
+    put(tmp_path / "train" / "dog" / "a.png")
+    put(tmp_path / "train" / name / "a.png")
+    source = folder_source(tmp_path, "train")
+    assert source.class_names == ("dog",)
+    assert source.notes == (f"folder:{tmp_path}/train: passed over: 1 hidden",)
+
+
+@pytest.mark.parametrize("split", ["", ".", ".."])
+def test_split_is_a_folder_of_its_own(tmp_path, split):
+    put(tmp_path / "data" / "train" / "dog" / "a.png")
+    with pytest.raises(InputError, match="correct the path or the split"):
+        folder_source(tmp_path / "data", split)

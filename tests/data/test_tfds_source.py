@@ -1,10 +1,17 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from lars_jax.data import find_prepared, load_source, read_batch, to_arrays
+from lars_jax.data import (
+    find_prepared,
+    load_source,
+    read_batch,
+    tfds_source,
+    to_arrays,
+)
 from lars_jax.errors import InputError
 from tests.data.support import prepared_directory, write_digits
 
@@ -179,3 +186,43 @@ def test_cifar10_test_split_has_its_published_classes_and_counts():
     assert np.bincount(arrays.label).tolist() == [1000] * 10
     assert source.class_names[0] == "airplane"
     assert source.class_names[9] == "truck"
+
+
+DESCRIPTIONS = {
+    "no features": ("features.json", None),
+    "features of nothing": ("features.json", "{"),
+    "no version": ("dataset_info.json", '{"fileFormat": "array_record"}'),
+}
+
+
+@pytest.mark.parametrize(("name", "text"), DESCRIPTIONS.values(), ids=DESCRIPTIONS)
+def test_incomplete_description_is_refused(prepared, tmp_path, name, text):
+    root = shutil.copytree(prepared[0], tmp_path / "copy")
+    (path,) = root.glob(f"tiny_digits/*/{name}")
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(InputError, match="prepare it again") as caught:
+        load_source("tiny_digits", "train", data_dir=root)
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_records_are_named_wherever_the_damage_is(prepared, tmp_path):
+    root = shutil.copytree(prepared[0], tmp_path / "copy")
+    (shard,) = root.glob("tiny_digits/*/*array_record*")
+    whole, random = shard.read_bytes(), np.random.default_rng(0)
+    refused = []
+    for _ in range(60):
+        content = bytearray(whole)
+        content[random.integers(len(whole) // 8)] ^= 1 << random.integers(8)
+        shard.write_bytes(content)
+        try:
+            to_arrays(load_source("tiny_digits", "train", data_dir=root))
+        except InputError as error:
+            refused.append(str(error))
+    assert len(refused) > 10
+    assert "\n" not in "".join(refused)
+
+
+def test_size_of_an_image_is_known_without_reading_it(prepared):
+    source = tfds_source("tiny_digits", "train", data_dir=prepared[0])
+    assert source.image_size(3) == (8, 8)
+    assert replace(source, size=None).image_size(3) == (8, 8)

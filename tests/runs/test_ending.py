@@ -28,8 +28,26 @@ from lars_jax.train.processes import Processes
             "error: standard output or a file could not be used (denied): correct the "
             "path or its permissions, or name another place\n",
         ),
+        (
+            MemoryError(),
+            2,
+            "error: memory must hold state, batch and data; it does not (out of "
+            "memory): lower the batch or the network, or use more devices\n",
+        ),
+        (
+            RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes."),
+            2,
+            "error: memory must hold state, batch and data; it does not "
+            "(RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.): lower the batch "
+            "or the network, or use more devices\n",
+        ),
+        (
+            InputError("got a\nb\a\udcff"),
+            2,
+            "error: got a\\nb\\x07\\udcff\n",
+        ),
     ],
-    ids=["input", "Ctrl-C", "full disk", "no permission"],
+    ids=["input", "Ctrl-C", "full disk", "no permission", "memory", "device", "name"],
 )
 def test_error_that_is_known_is_told(error, status, line, capsys):
     assert report_error(error) == status

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import io
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -155,3 +156,20 @@ def test_file_system_without_locks_is_told_and_used(tmp_path, capsys, code):
         assert main([*SHORT, "--run-dir", str(tmp_path / "run")]) == 0
     said = capsys.readouterr().err
     assert f"{tmp_path / 'run'} is on a file system without locks" in said
+
+
+@pytest.mark.parametrize("streams", ["2>&-", ">&- 2>&-", "2>/dev/full", "<&- >&-"])
+def test_run_goes_on_though_nobody_can_listen(whole, tmp_path, streams):
+    words = [sys.executable, "-m", "experiments.toy", *SHORT]
+    line = f"{shlex.join(words)} --run-dir {tmp_path}/run {streams}"
+    assert subprocess.run(line, shell=True, timeout=60).returncode == 0
+    assert last_state(tmp_path / "run") == whole
+
+
+def test_full_output_is_named(tmp_path):
+    line = f"{sys.executable} -m experiments.toy list > /dev/full"
+    ended = subprocess.run(line, shell=True, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 2
+    said = "error: standard output or a file could not be used (No space left on device"
+    assert ended.stderr.startswith(said)
+    assert ended.stderr.count("\n") == 1

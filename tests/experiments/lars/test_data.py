@@ -153,3 +153,38 @@ def test_file_that_goes_away_meanwhile_may_come_back(tmp_path, capsys, monkeypat
     assert "the run is saved at step 2 of 12" in line
     path.write_bytes(whole)
     assert main([*words(root, run), "--resume"]) == 0
+
+
+def test_boxes_do_not_hide_that_evaluation_crops_more_than_there_is(tmp_path, capsys):
+    write(tmp_path / "data")
+    flags = {"augmentation": "random_resized_crop", "image_size": 12}
+    assert main(words(tmp_path / "data", tmp_path / "run", **flags)) == 2
+    assert "image_size must not exceed the images; got 12 for" in one_line(capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_class_that_went_away_may_come_back(tmp_path, capsys):
+    root, run = tmp_path / "data", tmp_path / "run"
+    write(root, classes=("cat", "dog", "eel"))
+    assert main(words(root, run)) == 0
+    for split in ("train", "test"):
+        (root / split / "eel").rename(tmp_path / split)
+    capsys.readouterr()
+    assert main([*words(root, run), "--resume", "--accept-data-change"]) == 2
+    assert "a checkpoint must be of the same model" in one_line(capsys)
+    for split in ("train", "test"):
+        (tmp_path / split).rename(root / split / "eel")
+    assert main(["eval", str(run)]) == 0
+    assert main([*words(root, run), "--resume"]) == 0
+
+
+def test_eval_of_a_mistakes_file_that_was_damaged(tmp_path, capsys):
+    write(tmp_path / "data")
+    run = tmp_path / "run"
+    assert main(words(tmp_path / "data", run)) == 0
+    np.savez(tmp_path / "others.npz", nothing=np.zeros(3))
+    for content in (b"", b"PK", (tmp_path / "others.npz").read_bytes()):
+        (run / "mistakes.npz").write_bytes(content)
+        capsys.readouterr()
+        assert main(["report", str(run)]) == 2
+        assert "mistakes.npz must be an npz file of this run" in one_line(capsys)
