@@ -110,7 +110,7 @@ def data_rows(directory: Path) -> dict[str, str]:
         )
     for attempt in read_lines(directory / "attempts.jsonl"):
         if change := attempt.get("data_change"):
-            rows[f"data changed at step {attempt['step']:,}"] = change
+            rows[f"data changed at step {attempt.get('step')}"] = change
     return rows
 
 
