@@ -1,0 +1,1 @@
+"""Features from unlabelled video by transitive invariance, arXiv 1708.02901."""

@@ -1,0 +1,260 @@
+"""The typed configuration of the whole pipeline; nothing else configures anything.
+
+Each section belongs to one stage, whose manifest has its digest: a stage runs again
+where its own section, or a stage before it, has changed.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Interval
+
+from lars_jax.runs import (
+    BelowOne,
+    NonNegative,
+    NonNegativeFloat,
+    PathAfter,
+    Positive,
+    PositiveFloat,
+    Seed,
+)
+
+Share = Annotated[float, Interval(ge=0, le=1)]
+"""A share of a whole."""
+
+Videos = Annotated[str, PathAfter("folder:")]
+"""`demo`, clips that are rendered; or `folder:PATH`, with videos at any depth."""
+
+
+@dataclass(frozen=True)
+class VideoConfig:
+    """Where raw video comes from."""
+
+    videos: Videos = "demo"
+    """`demo` (rendered from embedded pixels), `folder:PATH` of videos at any depth."""
+
+    clips: Positive = 24
+    """Clips that the demo renders."""
+
+    clip_frames: Positive = 90
+    """Frames of each clip that the demo renders."""
+
+
+@dataclass(frozen=True)
+class MiningConfig:
+    """Moving objects: which frames are looked at, and what of them is kept."""
+
+    stride: Positive = 10
+    """Frames between two that are looked at."""
+
+    frame_height: Positive = 448
+    """Height that a frame is resized to, in pixels."""
+
+    frame_width: Positive = 600
+    """Width that a frame is resized to, in pixels."""
+
+    window: Positive = 227
+    """Side of the box around what moves most, in pixels of the resized frame."""
+
+    moving: PositiveFloat = 0.5
+    """Flow beyond the camera's from which a point moves, in pixels a frame."""
+
+    least_moving: Share = 0.25
+    """Share of moving points below which a frame shows noise."""
+
+    most_moving: Share = 0.75
+    """Share of moving points above which the camera moves, or the scene changes."""
+
+    cut: Share = 0.5
+    """Least overlap of the colour histograms of two frames without a cut between."""
+
+    tracks: Positive = 100
+    """Most tracks that are begun in a video."""
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Each box followed over time: the other end is the same object, seen otherwise."""
+
+    track_frames: Positive = 30
+    """Frames from a box to its tracked end; 15 in the paper's ablation."""
+
+    crop: Positive = 96
+    """Side of the crops that are kept, in pixels."""
+
+    quality: Annotated[int, Interval(ge=1, le=100)] = 95
+    """JPEG quality of the crops."""
+
+
+@dataclass(frozen=True)
+class ContextConfig:
+    """Context prediction: which of the eight neighbours is the other patch?"""
+
+    patch: Positive = 96
+    """Side of a patch, in pixels."""
+
+    gap: NonNegative = 48
+    """Pixels between neighbouring patches."""
+
+    jitter: NonNegative = 7
+    """Most pixels that a patch is moved by, in each direction."""
+
+    least_pixels: Positive = 150_000
+    """Pixels of the smallest size that a photograph is resized to."""
+
+    most_pixels: Positive = 450_000
+    """Pixels of the largest size that a photograph is resized to."""
+
+    blur: Share = 0.33
+    """Share of patches that are scaled down and back, which hides chromatic noise."""
+
+    context_batch: Positive = 256
+    """Pairs of patches in a batch."""
+
+    context_steps: Positive = 1_000_000
+    """Updates of the context network."""
+
+    context_optimizer: Literal["lars", "sgd", "adam"] = "sgd"
+    """Rule of the context network."""
+
+    context_rate: NonNegativeFloat = 1e-3
+    """Peak learning rate of the context network."""
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """What crops are compared by before anything is learned from video."""
+
+    features: Literal["context", "hog"] = "context"
+    """pool5 of the context network, or histograms of oriented gradients (ablation)."""
+
+    components: Positive | None = None
+    """Principal components that are kept of a feature; None: all of it."""
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """Parents, which are k-means clusters, and the child clusters within them."""
+
+    parents: Positive = 5000
+    """Clusters K of k-means."""
+
+    least_members: Positive = 100
+    """Members below which a parent is dropped."""
+
+    neighbours: Positive = 10
+    """Nearest neighbours that each sample has in its parent."""
+
+    clique: Annotated[int, Interval(ge=2, le=6)] = 4
+    """Samples of a child cluster, each among the neighbours of all others."""
+
+    overlap: Literal["all", "greedy"] = "all"
+    """All child clusters, or disjoint ones, the closest first."""
+
+    apart: Literal["track", "video", "nothing"] = "video"
+    """Samples of the same track, or video, are no neighbours of one another."""
+
+    exact_below: Positive = 50_000
+    """Members up to which neighbours are exact; beyond, an inverted file finds them."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network of context prediction and of the triplets, VGG16."""
+
+    width: Annotated[float, Interval(gt=0, le=1)] = 1.0
+    """Share of VGG16's channels and of the units of its heads."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of activations and products; parameters stay float32."""
+
+
+@dataclass(frozen=True)
+class TripletConfig:
+    """The ranking of pairs: what belongs together is closer than what does not."""
+
+    embedding: Positive = 1024
+    """Units of the last layer, whose cosine is compared."""
+
+    hidden: Positive = 4096
+    """Units of the layer before it."""
+
+    last_relu: bool = True
+    """Whether a ReLU ends the network."""
+
+    margin: NonNegativeFloat = 0.5
+    """Margin m by which a negative must be farther than a positive."""
+
+    transitive_share: Share = 7 / 9
+    """Share of transitive pairs in a batch; the others are intra pairs."""
+
+    inter: bool = False
+    """Take inter pairs among the transitive ones."""
+
+    negatives: Literal["random", "hardest", "all"] = "random"
+    """Negatives of a pair: one of the batch at random, the hardest, or all."""
+
+    hardest_share: Annotated[float, Interval(gt=0, le=1)] = 0.5
+    """Share of the batch that counts as hardest negatives."""
+
+    other_parents: bool = True
+    """Negatives are of other parents only."""
+
+    global_batch: Positive = 100
+    """Images in a batch, two of each pair."""
+
+    steps: Positive = 200_000
+    """Updates of the triplet network."""
+
+    optimizer: Literal["sgd", "lars", "lamb", "adam"] = "sgd"
+    """Rule of the triplet network."""
+
+    learning_rate: NonNegativeFloat = 1e-3
+    """Peak learning rate."""
+
+    warmup_steps: NonNegative = 0
+    """Steps of linear warm-up."""
+
+    momentum: BelowOne = 0.9
+    """Momentum."""
+
+    weight_decay: NonNegativeFloat = 5e-4
+    """Weight decay beta."""
+
+    init: Literal["context", "random"] = "context"
+    """Convolutions of the context network, or drawn from the seed."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What the features are tried on."""
+
+    photographs: Annotated[str, PathAfter("(eth80|folder):")] = "none"
+    """`none`, `eth80:FILE`, or `folder:PATH` of labelled photographs by class."""
+
+    nearest: Positive = 5
+    """Neighbours k of the k-NN classifier."""
+
+    held_out: Annotated[float, Interval(gt=0, lt=1)] = 0.3
+    """Share of the objects, or images, of each class that are tested on."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run of the pipeline, complete: the same config and code, the same files."""
+
+    video: VideoConfig = VideoConfig()
+    mining: MiningConfig = MiningConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    context: ContextConfig = ContextConfig()
+    features: FeatureConfig = FeatureConfig()
+    clusters: ClusterConfig = ClusterConfig()
+    model: ModelConfig = ModelConfig()
+    triplet: TripletConfig = TripletConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    seed: Seed = 0
+    """Seed of everything that is drawn."""
+
+    devices: Positive | None = None
+    """Number of devices to use; None: all."""
