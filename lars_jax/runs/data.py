@@ -18,7 +18,7 @@ from jax.experimental import multihost_utils
 from lars_jax.data.fingerprint import Fingerprint, digest_files
 from lars_jax.data.source import identify
 from lars_jax.errors import InputError
-from lars_jax.files import replacing
+from lars_jax.files import make_directory, replacing
 from lars_jax.runs.directory import read_run
 from lars_jax.runs.experiment import Experiment, Sources
 from lars_jax.runs.files import warn
@@ -163,12 +163,17 @@ def digests(found: Fingerprints) -> dict[str, str]:
     return {split: one.digest for split, one in found.items()}
 
 
-def write_data(directory: Path, found: Fingerprints) -> None:
-    """Write down the data of a run that begins, or that is to go on with others."""
+def write_parts(directory: Path, found: Fingerprints) -> None:
+    """Write the digests of all parts, before the record that sums them up."""
     text = json.dumps({split: one.to_json() for split, one in found.items()})
-    # First, so that a record never lacks the list that it sums up.
+    make_directory(directory)
     with replacing(directory / FILE) as file:
         file.write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def write_data(directory: Path, found: Fingerprints) -> None:
+    """Write down the data that a run goes on with, though it began with others."""
+    write_parts(directory, found)
     path = directory / "config.json"
     write_json(path, {**read_json(path), "data": summaries(found)})
 

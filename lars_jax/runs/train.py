@@ -16,7 +16,14 @@ from typing import Any, Generic, TypeVar
 
 from lars_jax.errors import FileError, InputError
 from lars_jax.files import local_path
-from lars_jax.runs.data import RunData, digests, open_data, write_data
+from lars_jax.runs.data import (
+    RunData,
+    digests,
+    open_data,
+    summaries,
+    write_data,
+    write_parts,
+)
 from lars_jax.runs.directory import (
     Resume,
     can_resume,
@@ -109,12 +116,13 @@ def train(
             "digest": digest(config),
             "config": to_json(config),
             "resolved": program.resolved(),
+            "data": summaries(data.found),
         }
 
         def begin() -> None:
-            create_run_directory(directory, record)
             if not resumes:
-                write_data(directory, data.found)
+                write_parts(directory, data.found)
+                create_run_directory(directory, record)
 
         on_first(begin)
         run = _Run(experiment, program, directory, state, interrupt, processes, data)
