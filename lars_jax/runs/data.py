@@ -25,7 +25,7 @@ from lars_jax.runs.files import warn
 from lars_jax.runs.paths import absolute_paths
 from lars_jax.train.config import from_json
 from lars_jax.train.processes import is_first
-from lars_jax.train.record import read_json, read_lines, write_json
+from lars_jax.train.record import read_lines, write_json
 
 Fingerprints = Mapping[str, Fingerprint]
 
@@ -171,11 +171,10 @@ def write_parts(directory: Path, found: Fingerprints) -> None:
         file.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
-def write_data(directory: Path, found: Fingerprints) -> None:
-    """Write down the data that a run goes on with, though it began with others."""
+def write_data(directory: Path, record: Mapping[str, Any], found: Fingerprints) -> None:
+    """Write down the data that a run goes on with, in its record."""
     write_parts(directory, found)
-    path = directory / "config.json"
-    write_json(path, {**read_json(path), "data": summaries(found)})
+    write_json(directory / "config.json", {**record, "data": summaries(found)})
 
 
 def accept_data(
