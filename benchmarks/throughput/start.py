@@ -23,7 +23,6 @@ from experiments.lars.presets import get_preset
 from lars_jax.data import folder_source, identify
 from lars_jax.data.fingerprint import UNSETTLED_SECONDS
 from lars_jax.runs.data import open_data, write_data
-from lars_jax.train.record import write_json
 
 COMMAND = "python -m benchmarks.throughput.start"
 
@@ -48,11 +47,10 @@ def main(files: int = 100_000, rounds: int = 5) -> None:
 
     LARS.sources(config)  # What a run imports and reads for its data in any case.
     with tempfile.TemporaryDirectory() as place:
-        write_json(Path(place) / "config.json", {})
 
         def check_digits() -> None:
             found = open_data(LARS, config, None, accept=False)[1].found
-            write_data(Path(place), found)
+            write_data(Path(place), {}, found)
 
         timed("digits", check_digits)
         root = Path(place) / "data"

@@ -11,6 +11,7 @@ from annotated_types import Interval
 
 from lars_jax.runs import (
     BelowOne,
+    DataDirectory,
     DatasetName,
     Moderate,
     NonNegative,
@@ -59,7 +60,7 @@ class DataConfig:
     dataset: DatasetName = "digits"
     """`digits` (embedded), any TFDS name such as `cifar10`, or `folder:PATH`."""
 
-    data_dir: PathText | None = None
+    data_dir: DataDirectory | None = None
     """Where prepared TFDS data sets lie; else $TFDS_DATA_DIR, else TFDS's default."""
 
     train_split: str = "train"

@@ -7,12 +7,12 @@ from annotated_types import Interval
 
 from lars_jax.runs import (
     BelowOne,
+    DataDirectory,
     DatasetName,
     Moderate,
     NonNegative,
     NonNegativeFloat,
     PathAfter,
-    PathText,
     Positive,
     Seed,
 )
@@ -49,7 +49,7 @@ class DataConfig:
     shares: Literal["even", "rising"] = "even"
     """Shares of the Gaussians: all the same, or 1, 2, 3 ... in proportion."""
 
-    data_dir: PathText | None = None
+    data_dir: DataDirectory | None = None
     """Where prepared TFDS data sets lie; else $TFDS_DATA_DIR, else TFDS's default."""
 
     split: str = "train"

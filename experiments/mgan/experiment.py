@@ -45,7 +45,7 @@ class Evaluate(cli.Evaluate):
 
 
 @dataclass(frozen=True)
-class Draw:
+class Draw(cli.Kept):
     """Draw samples of a checkpoint into an .npz file: `values`, `generator`."""
 
     run_dir: cli.RunDirectory
@@ -54,12 +54,8 @@ class Draw:
     """File to write, named *.npz."""
     samples: Positive = 10_000
     """Samples of the mixture."""
-    checkpoint: cli.Checkpoint = "last"
-    """The last state of the run, or the one nearest to the data."""
     average: bool = True
     """Samples of the averaged generators, or of those that play."""
-    accept_data_change: bool = False
-    """Take the data as they are, though the run began with others."""
 
 
 @dataclass(frozen=True)
@@ -122,12 +118,7 @@ def _samples(experiment: Experiment[Config], words: list[str]) -> int:
             "samples must be written to a file *.npz in a directory that is there; got "
             f"{file}: name another"
         )
-    found = restore(
-        experiment,
-        asked.run_dir,
-        asked.checkpoint,
-        accept_data_change=asked.accept_data_change,
-    )
+    found = restore(experiment, asked.run_dir, asked.checkpoint, **asked.options)
     values, generator = found.program.sample(
         found.state, count, averaged=asked.average, use=DRAW_USE
     )

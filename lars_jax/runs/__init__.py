@@ -18,13 +18,14 @@ from lars_jax.runs.checks import (
 from lars_jax.runs.directory import Resume, can_resume, read_run, run_directory
 from lars_jax.runs.experiment import Cadence, Experiment, Program, Sources, Verb
 from lars_jax.runs.files import Files
-from lars_jax.runs.paths import DatasetName, PathAfter, PathText
+from lars_jax.runs.paths import DataDirectory, DatasetName, PathAfter, PathText
 from lars_jax.runs.presets import Preset, find_preset
 from lars_jax.runs.stages import Stage, run_stages
 
 __all__ = [
     "BelowOne",
     "Cadence",
+    "DataDirectory",
     "DatasetName",
     "Experiment",
     "Files",

@@ -59,30 +59,40 @@ class Train(Generic[C]):
         return "yes" if self.resume else "no"
 
 
-@dataclass(frozen=True)
-class Evaluate:
-    """Evaluate a checkpoint of a run."""
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What a command that reads a run is told of it."""
 
-    run_dir: RunDirectory
-    """Directory that `train` wrote."""
     checkpoint: Checkpoint = "last"
     """The last state of the run, or the one that evaluated best."""
     accept_data_change: bool = False
     """Take the data as they are, though the run began with others."""
+    data_at: Path | None = None
+    """Where its data lie now: a folder of images, or of TFDS's data sets."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `lars_jax.runs.restore.restore` is told."""
+        names = ("accept_data_change", "data_at")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
-class Export:
+class Evaluate(Kept):
+    """Evaluate a checkpoint of a run."""
+
+    run_dir: RunDirectory
+    """Directory that `train` wrote."""
+
+
+@dataclass(frozen=True)
+class Export(Kept):
     """Write the weights of a run to a plain file, which --init-from reads."""
 
     run_dir: RunDirectory
     """Directory that `train` wrote."""
     file: File
     """File to write, named *.npz or *.safetensors."""
-    checkpoint: Checkpoint = "last"
-    """The last state of the run, or the one that evaluated best."""
-    accept_data_change: bool = False
-    """Take the data as they are, though the run began with others."""
 
 
 @dataclass(frozen=True)
@@ -235,13 +245,8 @@ def _evaluate(experiment: Experiment[Any], words: list[str]) -> int:
     own -= {field.name for field in fields(Evaluate)}
     changes = {name: getattr(asked, name) for name in own}
     given = {name: value for name, value in changes.items() if value is not None}
-    found = restore(
-        experiment,
-        asked.run_dir,
-        asked.checkpoint,
-        accept_data_change=asked.accept_data_change,
-        **given,
-    )
+    options = asked.options | given
+    found = restore(experiment, asked.run_dir, asked.checkpoint, **options)
     for line in found.program.describe_evaluation():
         print(line)
     evaluation = found.program.evaluate(found.state, Interrupt())
@@ -253,13 +258,8 @@ def _export(experiment: Experiment[Any], words: list[str]) -> int:
     from lars_jax.runs.restore import export
 
     asked = parse(Export, words, prog=f"{experiment.command} export")
-    step = export(
-        experiment,
-        asked.run_dir,
-        asked.file,
-        asked.checkpoint,
-        accept_data_change=asked.accept_data_change,
-    )
+    place, which = asked.file, asked.checkpoint
+    step = export(experiment, asked.run_dir, place, which, **asked.options)
     print(f"weights after step {step}: {asked.file}")
     return 0
 

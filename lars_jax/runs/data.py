@@ -18,14 +18,14 @@ from jax.experimental import multihost_utils
 from lars_jax.data.fingerprint import Fingerprint, digest_files
 from lars_jax.data.source import identify
 from lars_jax.errors import InputError
-from lars_jax.files import replacing
+from lars_jax.files import make_directory, replacing
 from lars_jax.runs.directory import read_run
 from lars_jax.runs.experiment import Experiment, Sources
 from lars_jax.runs.files import warn
 from lars_jax.runs.paths import absolute_paths
 from lars_jax.train.config import from_json
 from lars_jax.train.processes import is_first
-from lars_jax.train.record import read_json, read_lines, write_json
+from lars_jax.train.record import read_lines, write_json
 
 Fingerprints = Mapping[str, Fingerprint]
 
@@ -163,14 +163,18 @@ def digests(found: Fingerprints) -> dict[str, str]:
     return {split: one.digest for split, one in found.items()}
 
 
-def write_data(directory: Path, found: Fingerprints) -> None:
-    """Write down the data of a run that begins, or that is to go on with others."""
+def write_parts(directory: Path, found: Fingerprints) -> None:
+    """Write the digests of all parts, before the record that sums them up."""
     text = json.dumps({split: one.to_json() for split, one in found.items()})
-    # First, so that a record never lacks the list that it sums up.
+    make_directory(directory)
     with replacing(directory / FILE) as file:
         file.write_bytes(gzip.compress(text.encode(), mtime=0))
-    path = directory / "config.json"
-    write_json(path, {**read_json(path), "data": summaries(found)})
+
+
+def write_data(directory: Path, record: Mapping[str, Any], found: Fingerprints) -> None:
+    """Write down the data that a run goes on with, in its record."""
+    write_parts(directory, found)
+    write_json(directory / "config.json", {**record, "data": summaries(found)})
 
 
 def accept_data(

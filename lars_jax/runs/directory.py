@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from lars_jax.errors import InputError, naming
 from lars_jax.files import local_path, make_directory
-from lars_jax.runs.paths import absolute_paths
+from lars_jax.runs.paths import absolute_paths, with_data_at
 from lars_jax.train.config import difference, from_json, to_json
 from lars_jax.train.processes import on_first
 from lars_jax.train.record import environment, read_json, write_json
@@ -88,10 +88,12 @@ def can_resume(
         return False
     # Through the dataclass, so that a field which is newer than the run is no change.
     found = from_json(type(config), read_run(directory)["config"])
-    # Of a run of before, relative paths lead where they do from here.
-    found = to_json(absolute_paths(found))
+    # Of a run of before, relative paths lead where they do from here; and data, which
+    # are known by their digest, may have been moved.
+    found = to_json(with_data_at(absolute_paths(found), ""))
     # Those that may change are taken from the run.
-    asked = to_json(config) | {name: found[name] for name in placement if name in found}
+    asked = to_json(with_data_at(config, ""))
+    asked |= {name: found[name] for name in placement if name in found}
     changes = difference(found, asked)
     if changes:
         raise InputError(

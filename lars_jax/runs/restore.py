@@ -16,7 +16,7 @@ from lars_jax.runs.data import Fingerprints, digests, open_data
 from lars_jax.runs.directory import holds_run, read_run
 from lars_jax.runs.experiment import Experiment, Program
 from lars_jax.runs.files import warn
-from lars_jax.runs.paths import absolute_paths
+from lars_jax.runs.paths import absolute_paths, with_data_at
 from lars_jax.train import Interrupt
 from lars_jax.train.checkpoint import Checkpoints
 from lars_jax.train.config import from_json, replace_fields
@@ -45,6 +45,7 @@ def restore(
     which: str = "last",
     *,
     accept_data_change: bool = False,
+    data_at: Path | None = None,
     **changes: Any,
 ) -> Restored[C]:
     """Return the last or the best state that a run has kept.
@@ -56,6 +57,8 @@ def restore(
         directory: of the run.
         which: `last` or `best`.
         accept_data_change: read it though the data are not those that it began with.
+        data_at: where they lie now, if not where they did: a folder of images, or of
+            data sets that TFDS has prepared.
         **changes: fields of the configuration that matter to evaluation alone.
 
     Raises:
@@ -64,6 +67,8 @@ def restore(
     """
     directory = local_path(directory)
     config = replace_fields(load_config(experiment, directory), **changes)
+    if data_at is not None:
+        config = with_data_at(config, data_at)
     config = experiment.check(absolute_paths(config))
     # Before data are read: without a checkpoint there is nothing to do with them.
     checkpoints = directory / "checkpoints"
@@ -115,20 +120,19 @@ def export(
     directory: Path,
     path: Path,
     which: str = "last",
-    *,
-    accept_data_change: bool = False,
+    **options: Any,
 ) -> int:
-    """Write the weights of a checkpoint to a plain file and return its step.
+    """Write the weights of a checkpoint to a plain file; the options of `restore`.
 
-    A `.safetensors` file says in its metadata, as JSON, which classes the labels of
-    each split stand for and what digest its data have.
+    It returns the step. A `.safetensors` file says in its metadata, as JSON, which
+    classes the labels of each split stand for and what digest its data have.
 
     Raises:
         InputError: the directory holds no run or no checkpoint, or the file is of
             another kind.
     """
     check_place(path)
-    found = restore(experiment, directory, which, accept_data_change=accept_data_change)
+    found = restore(experiment, directory, which, **options)
     about = {
         "step": str(found.step),
         "class_names": json.dumps(

@@ -4,7 +4,8 @@ Each stage writes into a directory of its own, `DIRECTORY/NAME`. It is current a
 as its manifest says so: the digest of the settings that it depends on, the digests of
 what the stages before it left, and the checksum of every file that it left itself. It
 works in `DIRECTORY/NAME.partial`, which takes its name at the end at once, so what was
-killed half-way is never taken for a result and starts clean.
+killed half-way is never taken for a result. It starts clean, or, where the stage can do
+so, goes on as long as settings and inputs are still the same.
 """
 
 import shutil
@@ -23,6 +24,9 @@ C = TypeVar("C")
 
 MANIFEST = "manifest.json"
 
+LOG = "log"
+"""Directory of a stage that says how it went: times are no result, and not digested."""
+
 Work = Callable[[C, Mapping[str, Path], Path, Interrupt], None]
 """From the configuration, the directories of the stages that it needs by name, and an
 empty directory to fill; it lets a signal end its waits as `Interrupt` says."""
@@ -37,12 +41,15 @@ class Stage(Generic[C]):
         run: the work.
         needs: names of the stages whose files it reads.
         settings: names of the fields at the top of the configuration that matter to it.
+        resumes: whether its work goes on from what it finds in its directory, which is
+            then kept where it was killed.
     """
 
     name: str
     run: Work[C]
     needs: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+    resumes: bool = False
 
 
 def run_stages(
@@ -124,11 +131,14 @@ def _run(
     interrupt: Interrupt,
 ) -> None:
     final, partial = directory / stage.name, directory / f"{stage.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    make_directory(partial)
+    if not stage.resumes or _read(partial / MANIFEST) != manifest:
+        shutil.rmtree(partial, ignore_errors=True)
+        make_directory(partial)
+    if stage.resumes:
+        write_json(partial / MANIFEST, manifest)
     inputs = {name: directory / name for name in stage.needs}
     stage.run(config, inputs, partial, interrupt)
-    write_json(partial / MANIFEST, manifest | {"outputs": checksums(partial)})
+    write_json(partial / MANIFEST, manifest | {"outputs": _outputs(partial)})
     shutil.rmtree(final, ignore_errors=True)
     with naming(final, "written"):
         partial.rename(final)
@@ -153,9 +163,15 @@ def _expected(stage: Stage[C], config: C, directory: Path) -> dict[str, Any] | N
 def _is_current(place: Path, manifest: dict[str, Any]) -> bool:
     if not (place / MANIFEST).exists():
         return False
-    outputs = checksums(place)
-    del outputs[MANIFEST]
-    return _read(place / MANIFEST) == manifest | {"outputs": outputs}
+    return _read(place / MANIFEST) == manifest | {"outputs": _outputs(place)}
+
+
+def _outputs(place: Path) -> dict[str, int]:
+    return {
+        name: value
+        for name, value in checksums(place).items()
+        if name != MANIFEST and not name.startswith(f"{LOG}/")
+    }
 
 
 def _read(path: Path) -> dict[str, Any]:

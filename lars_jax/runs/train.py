@@ -10,17 +10,26 @@ checkpoints/     the last two states, the best, and those kept for good
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from lars_jax.errors import FileError, InputError
 from lars_jax.files import local_path
-from lars_jax.runs.data import RunData, digests, open_data, write_data
+from lars_jax.runs.data import (
+    RunData,
+    digests,
+    open_data,
+    summaries,
+    write_data,
+    write_parts,
+)
 from lars_jax.runs.directory import (
     Resume,
     can_resume,
     create_run_directory,
+    read_run,
 )
 from lars_jax.runs.ending import TERMINATED
 from lars_jax.runs.experiment import Experiment, Program
@@ -34,7 +43,7 @@ from lars_jax.runs.restore import (
     restore_newest,
 )
 from lars_jax.train import DataError, Hook, Interrupt, Interrupted, every
-from lars_jax.train.config import digest, to_json
+from lars_jax.train.config import digest, from_json, to_json
 from lars_jax.train.processes import Processes, on_first
 from lars_jax.train.record import append_row, environment, lock
 
@@ -109,15 +118,26 @@ def train(
             "digest": digest(config),
             "config": to_json(config),
             "resolved": program.resolved(),
+            "data": summaries(data.found),
         }
 
         def begin() -> None:
-            create_run_directory(directory, record)
             if not resumes:
-                write_data(directory, data.found)
+                write_parts(directory, data.found)
+                create_run_directory(directory, record)
+
+        def remember() -> None:
+            known = read_run(directory)
+            before = to_json(from_json(experiment.config, known["config"]))
+            after = to_json(config)
+            after |= {k: before[k] for k in experiment.placement if k in before}
+            if data.change or before != after:
+                write_data(directory, {**known, "config": after}, data.found)
 
         on_first(begin)
-        run = _Run(experiment, program, directory, state, interrupt, processes, data)
+        run = _Run(
+            experiment, program, directory, state, interrupt, processes, data, remember
+        )
         with run.opened(resumes):
             finished = run.run()
         # One of several processes stops for a signal that another has heard.
@@ -140,6 +160,7 @@ class _Run(Generic[S]):
     interrupt: Interrupt
     processes: Processes
     data: RunData
+    remember: Callable[[], None]
     step: int = 0
     evaluation: dict[str, float] = field(default_factory=dict)
     evaluated_at: int | None = None
@@ -162,9 +183,9 @@ class _Run(Generic[S]):
             stack.callback(self.checkpoints.close)
             if resumes:
                 self._restore()
-            if writes and self.data.change:
+            if writes and resumes:
                 # Only now: a checkpoint that other data do not fit stays with its own.
-                write_data(self.directory, self.data.found)
+                self.remember()
             if writes:
                 self.files = RunFiles(
                     self.directory,

@@ -29,8 +29,7 @@ LESS = Fingerprint(1, ("cat", "dog"), {"cat/1.png": "a"})
 
 
 def record(directory, **found):
-    write_json(directory / "config.json", {})
-    write_data(directory, found)
+    write_data(directory, {}, found)
     return read_json(directory / "config.json")
 
 

@@ -1,14 +1,24 @@
 """A path is written down so that it leads there from anywhere."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from experiments.toy import main
+from experiments.toy import TOY, main
+from experiments.toy import Config as ToyConfig
 from lars_jax import InputError
-from lars_jax.runs import DatasetName, PathText, read_run
+from lars_jax.data import folder_source
+from lars_jax.runs import (
+    DataDirectory,
+    DatasetName,
+    PathText,
+    Preset,
+    cli,
+    read_run,
+)
 from lars_jax.runs.paths import absolute_paths
+from tests.data.support import write_digits
 from tests.runs.support import RUN
 
 
@@ -98,3 +108,56 @@ def test_run_directory_with_a_name_too_long_is_refused(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "could not be read (File name too long): correct the path or" in said
     assert said.count("\n") == 1
+
+
+@dataclass(frozen=True)
+class Moving(ToyConfig):
+    """The toy's configuration, with data in a folder."""
+
+    dataset: DatasetName = "folder:nowhere"
+    data_dir: DataDirectory | None = None
+
+
+def read_folder(config):
+    return {"train": folder_source(config.dataset.removeprefix("folder:"), "train")}
+
+
+MOVING = replace(
+    TOY,
+    config=Moving,
+    sources=read_folder,
+    presets={"slow": Preset("slow", Moving(), "arithmetic", "", "")},
+)
+
+
+def test_data_that_were_moved_are_found_again(tmp_path, capsys):
+    write_digits(tmp_path / "here", count=8)
+    words = [*RUN, "--run-dir", str(tmp_path / "run")]
+    here, there = (f"folder:{tmp_path}/{name}" for name in ("here", "there"))
+    assert cli.main(MOVING, [*words, "--dataset", here]) == 0
+    (tmp_path / "here").rename(tmp_path / "there")
+    run = str(tmp_path / "run")
+    for kept in (["eval", run], ["export", run, str(tmp_path / "w.npz")]):
+        assert cli.main(MOVING, kept) == 2
+        assert "got no folder" in capsys.readouterr().err
+        assert cli.main(MOVING, [*kept, "--data-at", f"{tmp_path}/there"]) == 0
+    resumed = [*words, "--resume", "--dataset"]
+    assert cli.main(MOVING, [*resumed, here]) == 2
+    assert cli.main(MOVING, [*resumed, there]) == 0
+    # From now on they are there.
+    assert read_run(tmp_path / "run")["config"]["dataset"] == there
+    assert cli.main(MOVING, ["eval", str(tmp_path / "run")]) == 0
+
+
+def test_other_data_in_another_place_are_refused(tmp_path, capsys):
+    write_digits(tmp_path / "here", count=8)
+    write_digits(tmp_path / "there", count=9)
+    words = [*RUN, "--run-dir", str(tmp_path / "run"), "--dataset"]
+    assert cli.main(MOVING, [*words, f"folder:{tmp_path}/here"]) == 0
+    capsys.readouterr()
+    words = [*words, f"folder:{tmp_path}/there"]
+    assert cli.main(MOVING, [*words, "--resume"]) == 2
+    assert "0008.png is new: put them back" in capsys.readouterr().err
+    kept = ["eval", str(tmp_path / "run"), "--data-at", str(tmp_path / "there")]
+    assert cli.main(MOVING, kept) == 2
+    assert cli.main(MOVING, [*words[:-1], "folder:elsewhere", "--resume"]) == 2

@@ -179,3 +179,41 @@ def test_manifest_says_what_a_stage_was_made_of(done):
     assert manifest.keys() == {"stage", "settings", "inputs", "outputs"}
     assert manifest["inputs"].keys() == {"write"}
     assert manifest["outputs"].keys() == {"product"}
+
+
+def count_up(config, inputs, output, interrupt):
+    """Make three files, one after another, and die once the first is there."""
+    for number in range(3):
+        path = output / str(number)
+        if path.exists():
+            continue
+        path.write_text(str(config.number))
+        if number == 0:
+            raise MemoryError
+
+
+COUNTED = [Stage("count", count_up, settings=("number",), resumes=True)]
+
+
+def test_stage_that_can_goes_on_where_it_was_killed(tmp_path):
+    with pytest.raises(MemoryError):
+        ran(tmp_path, stages=COUNTED)
+    first = (tmp_path / "count.partial" / "0").stat().st_mtime_ns
+    assert ran(tmp_path, stages=COUNTED) == ["count"]
+    assert (tmp_path / "count" / "0").stat().st_mtime_ns == first
+    assert ran(tmp_path, stages=COUNTED) == []
+
+
+def test_changed_settings_do_not_go_on_with_the_files_of_others(tmp_path):
+    for number in (3, 4):
+        with pytest.raises(MemoryError):
+            ran(tmp_path, Config(number=number), COUNTED)
+    assert ran(tmp_path, Config(number=4), COUNTED) == ["count"]
+    found = {(tmp_path / "count" / str(n)).read_text() for n in range(3)}
+    assert found == {"4"}
+
+
+def test_how_a_stage_went_is_no_result(done):
+    (done / "write" / "log").mkdir()
+    (done / "write" / "log" / "times").write_text("3 s")
+    assert ran(done) == []
