@@ -9,7 +9,7 @@ from lars_jax.models.alexnet import alexnet
 from lars_jax.models.inception import inception
 from lars_jax.models.inception_images import inception_images
 from lars_jax.models.inception_weights import inception_weights
-from lars_jax.models.network import Network, from_linen
+from lars_jax.models.network import Network, chain, from_linen
 from lars_jax.models.norm import (
     BATCH_NORM_MOMENTUM,
     BatchNorm,
@@ -18,6 +18,13 @@ from lars_jax.models.norm import (
     merge_statistics,
 )
 from lars_jax.models.resnet import DEPTHS, resnet, resnet_features
+from lars_jax.models.vgg import (
+    VGG16_CONVS,
+    VGG16_LAYERS,
+    fold_batch_norm,
+    vgg16,
+    vgg_head,
+)
 
 NETWORKS = ("alexnet", "alexnet_bn", *(f"resnet{depth}" for depth in DEPTHS))
 """Names that `build` knows."""
@@ -25,11 +32,15 @@ NETWORKS = ("alexnet", "alexnet_bn", *(f"resnet{depth}" for depth in DEPTHS))
 __all__ = [
     "BATCH_NORM_MOMENTUM",
     "NETWORKS",
+    "VGG16_CONVS",
+    "VGG16_LAYERS",
     "BatchNorm",
     "Network",
     "alexnet",
     "batch_statistics",
     "build",
+    "chain",
+    "fold_batch_norm",
     "from_linen",
     "inception",
     "inception_images",
@@ -38,6 +49,8 @@ __all__ = [
     "merge_statistics",
     "resnet",
     "resnet_features",
+    "vgg16",
+    "vgg_head",
 ]
 
 

@@ -1,4 +1,4 @@
-"""Layers and initialisers that AlexNet and ResNet are made of."""
+"""Layers and initialisers that the networks are made of."""
 
 from typing import Any
 
@@ -22,13 +22,18 @@ HE_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 """Equation 14 of the same, the backward form, which keeps the scale of gradients."""
 
 
-def is_small(images: jax.Array) -> bool:
-    """Tell whether these images [B, H, W, C] choose the small form of a network."""
+def require_images(images: jax.Array) -> None:
+    """Raise `InputError` unless these are floating-point images [B, H, W, C]."""
     if images.ndim != 4 or not jnp.issubdtype(images.dtype, jnp.floating):
         raise InputError(
             "a network takes floating-point images [batch, height, width, channels]; "
             f"got {images.dtype} {list(images.shape)}: normalise or reshape them first"
         )
+
+
+def is_small(images: jax.Array) -> bool:
+    """Tell whether these images [B, H, W, C] choose the small form of a network."""
+    require_images(images)
     return max(images.shape[1:3]) <= SMALL_IMAGE
 
 

@@ -129,3 +129,64 @@ def from_linen(module: nn.Module) -> Network:
         return outputs, updated
 
     return Network(init, apply)
+
+
+def chain(**parts: Network) -> Network:
+    """Return a network that feeds what one part puts out to the next.
+
+    Args:
+        **parts: networks by name, in order; the names are the first of their
+            parameters' paths, and of their states'.
+
+    Raises:
+        InputError: no parts.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from flax import linen as nn
+    >>> class Double(nn.Module):
+    ...     @nn.compact
+    ...     def __call__(self, inputs, *, train):
+    ...         return self.param("w", nn.initializers.constant(2.0), (1,)) * inputs
+    >>> network = chain(low=from_linen(Double()), high=from_linen(Double()))
+    >>> params, state = network.init(jax.random.key(0), jnp.ones(1))
+    >>> print(network.apply(params, state, jnp.array([5.0]))[0], sorted(params), state)
+    [20.] ['high', 'low'] {}
+    """
+    if not parts:
+        raise InputError("a chain must have parts; got none: name at least one network")
+
+    def init(key: jax.Array, inputs: Inputs) -> tuple[Params, ModelState]:
+        params, model_state = {}, {}
+        shape: Any = inputs
+        for i, (name, part) in enumerate(parts.items()):
+            params[name], state = part.init(jax.random.fold_in(key, i), shape)
+            shape, _ = jax.eval_shape(part.apply, params[name], state, shape)
+            if state:
+                model_state[name] = state
+        return params, model_state
+
+    def apply(
+        params: Params,
+        model_state: ModelState,
+        inputs: jax.Array,
+        *,
+        train: bool = False,
+        key: jax.Array | None = None,
+        examples: jax.Array | None = None,
+    ) -> tuple[jax.Array, ModelState]:
+        after, x = {}, inputs
+        for i, (name, part) in enumerate(parts.items()):
+            own = None if key is None else jax.random.fold_in(key, i)
+            x, state = part.apply(
+                params[name],
+                model_state.get(name, {}),
+                x,
+                train=train,
+                key=own,
+                examples=examples,
+            )
+            if state:
+                after[name] = state
+        return x, after
+
+    return Network(init, apply)

@@ -38,6 +38,7 @@ class BatchNorm(nn.Module):
         epsilon: added to the variance.
         dtype: dtype of the result; statistics are always computed in float32.
         scale_init: initialiser of the scale, float32 [C]; the bias starts at 0.
+        affine: whether there are a scale and a bias; without, y is standardised.
 
     Raises:
         InputError: when called, if `span` does not fit the batch or its devices.
@@ -62,18 +63,22 @@ class BatchNorm(nn.Module):
     epsilon: float = 1e-5
     dtype: Any = jnp.float32
     scale_init: nn.initializers.Initializer = nn.initializers.ones
+    affine: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Return `x` [B, ..., C] normalised, in `dtype`."""
         shape = (x.shape[-1],)
-        scale = self.param("scale", self.scale_init, shape, jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+        affine: tuple[jax.Array, ...] = ()
+        if self.affine:
+            scale = self.param("scale", self.scale_init, shape, jnp.float32)
+            bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+            affine = scale, bias
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
         var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
         if not train:
             y = _standardise(x, mean.value, var.value, self.epsilon)
-            return _affine(y, scale, bias).astype(self.dtype)
+            return _affine(y, *affine).astype(self.dtype)
 
         groups = _grouped(x, self.span, self.axis_name)
         runs = _runs_of_devices(groups.shape[:2], self.span, self.axis_name)
@@ -87,7 +92,7 @@ class BatchNorm(nn.Module):
             var.value = _running(var.value, batch_var)
         # Not on the groups: where one lies on several devices, the gradients of scale
         # and bias would be exchanged once for it and once for the batch.
-        return _affine(y, scale, bias).astype(self.dtype)
+        return _affine(y, *affine).astype(self.dtype)
 
 
 def batch_statistics(
@@ -300,6 +305,10 @@ def _standardise(
     return centred * jnp.expand_dims(inverse, axes)
 
 
-def _affine(y: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+def _affine(y: jax.Array, *scale_and_bias: jax.Array) -> jax.Array:
+    """Return y * scale + bias, or y where there is neither."""
+    if not scale_and_bias:
+        return y
+    scale, bias = scale_and_bias
     broadcast = (1,) * (y.ndim - 1) + (-1,)
     return y * scale.reshape(broadcast) + bias.reshape(broadcast)
