@@ -221,6 +221,9 @@ class TripletConfig:
     weight_decay: NonNegativeFloat = 5e-4
     """Weight decay beta."""
 
+    crop_padding: NonNegative = 4
+    """Zero pixels added on each side before a random crop; images are mirrored, too."""
+
     init: Literal["context", "random"] = "context"
     """Convolutions of the context network, or drawn from the seed."""
 

@@ -1,0 +1,135 @@
+"""Batches of pairs: transitive and intra ones in fixed shares, by seed and step."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from experiments.transitive.config import TripletConfig
+from experiments.transitive.pairs import INTER, INTRA, TRANSITIVE
+from lars_jax.data import Source, batch_samples, read_batch
+from lars_jax.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class PairData:
+    """What a triplet network is trained on.
+
+    Attributes:
+        source: images of one size, a place for each.
+        image: int [nodes], the place of each node's image.
+        nodes: int64 [P, 2], the nodes of each pair.
+        kind: uint8 [P], of which kind each pair is.
+        parent: int32 [nodes], the parent cluster of each node, -1 for none.
+    """
+
+    source: Source
+    image: np.ndarray
+    nodes: np.ndarray
+    kind: np.ndarray
+    parent: np.ndarray
+
+    def of_kind(self, *kinds: int) -> np.ndarray:
+        """Return the places of the pairs of some kinds."""
+        return np.flatnonzero(np.isin(self.kind, kinds))
+
+
+@dataclass(frozen=True, eq=False)
+class Sampler:
+    """The pairs of each batch, a function of the seed and the step alone.
+
+    Pairs are dealt out as from a deck: of each kind all come once before one comes
+    again. The intra pairs of a batch follow its transitive ones, and as every pair is
+    compared with the whole batch their order means nothing.
+
+    Attributes:
+        data: the pairs.
+        pools: places of the pairs of each kind that is taken.
+        counts: how many of each are in a batch.
+    """
+
+    data: PairData
+    pools: tuple[np.ndarray, ...]
+    counts: tuple[int, ...]
+
+    @classmethod
+    def create(cls, data: PairData, config: TripletConfig) -> "Sampler":
+        """Return the sampler of a configuration.
+
+        Raises:
+            InputError: a batch of an odd number of images, or none of a kind.
+        """
+        if config.global_batch % 2:
+            raise InputError(
+                "global_batch counts images, two of each pair; got "
+                f"{config.global_batch}: choose an even number"
+            )
+        pairs = config.global_batch // 2
+        transitive = round(pairs * config.transitive_share)
+        kinds = (TRANSITIVE, INTER) if config.inter else (TRANSITIVE,)
+        wanted = ((kinds, transitive), ((INTRA,), pairs - transitive))
+        pools, counts = [], []
+        for names, count in wanted:
+            pool = data.of_kind(*names)
+            if count and not len(pool):
+                what = "intra" if INTRA in names else "transitive"
+                raise InputError(
+                    f"a batch needs {count} {what} pairs; there are none: set "
+                    "--transitive-share so that it needs none, or mine more video"
+                )
+            if count:
+                pools.append(pool)
+                counts.append(count)
+        return cls(data, tuple(pools), tuple(counts))
+
+    def pairs(self, seed: int, step: int) -> np.ndarray:
+        """Return the places of the pairs of a batch, int64 [P]."""
+        return np.concatenate(
+            [
+                pool[batch_samples(seed + k, step, len(pool), count)[0]]
+                for k, (pool, count) in enumerate(
+                    zip(self.pools, self.counts, strict=True)
+                )
+            ]
+        )
+
+    def batch(self, seed: int, step: int) -> dict[str, np.ndarray]:
+        """Return the nodes of a batch and the parent of each pair.
+
+        Both ends of a pair have the parent of its seeds; where they differ, as the ends
+        of an intra pair of photographs may, the first counts.
+        """
+        nodes = self.data.nodes[self.pairs(seed, step)]
+        parent = self.data.parent[nodes]
+        return {"node": nodes.astype(np.int32), "parent": parent[:, 0]}
+
+    def with_images(
+        self, seed: int, start: int, stop: int, rows: np.ndarray
+    ) -> Iterator[dict[str, Any]]:
+        """Yield batches with their images, the next read while one is in use.
+
+        Args:
+            seed: of the run.
+            start: first step.
+            stop: the step after the last.
+            rows: places of the pairs in each batch that are wanted here.
+        """
+
+        def load(step: int) -> dict[str, np.ndarray]:
+            batch = {
+                name: rows_of[rows] for name, rows_of in self.batch(seed, step).items()
+            }
+            places = self.data.image[batch["node"]].ravel().tolist()
+            image = read_batch(self.data.source, places).image
+            pairs = batch["node"].shape
+            return batch | {"image": image.reshape(*pairs, *image.shape[1:])}
+
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(load, start) if start < stop else None
+            for step in range(start, stop):
+                assert coming is not None, "it is asked for a step ahead"
+                batch = coming.result()
+                coming = pool.submit(load, step + 1) if step + 1 < stop else None
+                yield batch

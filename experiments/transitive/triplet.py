@@ -1,0 +1,301 @@
+"""The triplet network in training, as the shell runs it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.transitive.batches import PairData, Sampler
+from experiments.transitive.config import Config, TripletConfig
+from experiments.transitive.networks import prepare, triplet_network
+from experiments.transitive.ranking import ranking_loss, swap_ends
+from lars_jax.data import augment, example_keys, to_arrays
+from lars_jax.optim import (
+    FIELDS,
+    lamb,
+    lars,
+    layer_norms,
+    leaf_names,
+    record_norms,
+    warmup_polynomial,
+)
+from lars_jax.runs import Cadence, Program
+from lars_jax.train import DataParallel, Hook, Interrupt, TrainState, data_mesh, fit
+from lars_jax.train import evaluate as summed
+from lars_jax.train import update as take_step
+from lars_jax.train.ahead import AheadOfTime
+from lars_jax.train.record import plain
+from lars_jax.train.weights import load_weights
+
+DEVICE_LIMIT = 2**30
+"""Bytes of images up to which all of them are kept on the device."""
+
+EVALUATED = 20
+"""Batches that an evaluation looks at, drawn by a seed of their own."""
+
+EVALUATION_SEED = 2**31
+"""Is added to the seed of a run for the batches of an evaluation."""
+
+ROWS = 10
+"""Evaluations and checkpoints of a run."""
+
+NEVER = Interrupt()
+"""No signal comes."""
+
+
+class TripletProgram(Program[TrainState]):
+    """Training on pairs.
+
+    Args:
+        config: of the pipeline.
+        data: its pairs.
+        trunk: file of weights of the convolutions to begin with; None: drawn.
+    """
+
+    def __init__(self, config: Config, data: PairData, trunk: Path | None = None):
+        self.config, self.data, self.trunk = config, data, trunk
+        self.sampler = Sampler.create(data, config.triplet)
+        self.parallel = DataParallel(data_mesh(config.devices))
+        self.parallel.check_divides(config.triplet.global_batch // 2)
+        self.network = triplet_network(config.model, config.triplet)
+        first = np.asarray(data.source[int(data.image[0])][0])
+        self.image = jax.ShapeDtypeStruct(first.shape, first.dtype)
+        self.resident = len(data.source) * first.size <= DEVICE_LIMIT
+        step = partial(_train_step, config.triplet, self.network, self._tx)
+        self.train_step = AheadOfTime(self.parallel.compile(step))
+        measure = partial(_eval_step, config.triplet, self.network)
+        self.eval_step = AheadOfTime(self.parallel.compile_pure(measure))
+
+    @cached_property
+    def shared(self) -> dict[str, Any]:
+        """What every step is given besides state and batch."""
+        shared: dict[str, Any] = {"key": jax.random.key(self.config.seed)}
+        if self.resident:
+            shared["image"] = to_arrays(self.data.source).image
+            shared["place"] = self.data.image.astype(np.int32)
+        return self.parallel.replicate(shared)
+
+    @property
+    def cadence(self) -> Cadence:
+        """When it evaluates, saves and ends."""
+        steps = self.config.triplet.steps
+        every = max(1, steps // ROWS)
+        return Cadence(steps, every, every)
+
+    def init(self) -> TrainState:
+        """Return the state before the first step."""
+        state = jax.jit(self._drawn, out_shardings=self.parallel.replicated)()
+        if self.trunk is None:
+            return state
+        weights = load_weights(self.trunk, state.params["trunk"])
+        params = state.params | {"trunk": weights}
+        return state._replace(params=self.parallel.replicate(params))
+
+    def like(self) -> TrainState:
+        """Return the shapes and shardings of a state."""
+        place = self.parallel.replicated
+        shapes = jax.eval_shape(self._drawn)
+        return jax.tree.map(lambda leaf: leaf.update(sharding=place), shapes)
+
+    def fit(
+        self,
+        state: TrainState,
+        *,
+        start: int = 0,
+        on_metrics: Callable[[int, dict[str, Any]], None] = lambda step, row: None,
+        hooks: Sequence[Hook] = (),
+        interrupt: Interrupt = NEVER,
+    ) -> tuple[TrainState, int]:
+        """Train from step `start` on; return the last state and its step."""
+        steps = self.config.triplet.steps
+        batches = self._batches(self.config.seed, start, steps, interrupt)
+        return fit(
+            lambda state, batch: self._call(self.train_step, interrupt, state, batch),
+            state,
+            batches,
+            steps=steps,
+            start=start,
+            examples_per_step=self.config.triplet.global_batch,
+            on_metrics=on_metrics,
+            log_every=max(1, steps // 200),
+            hooks=hooks,
+            leaf_names=leaf_names(state.params),
+            should_stop=lambda: interrupt.requested,
+        )
+
+    def evaluate(
+        self, state: TrainState, interrupt: Interrupt = NEVER
+    ) -> dict[str, float]:
+        """Return loss and distances over pairs in an order of their own.
+
+        Raises:
+            Interrupted: a signal came.
+        """
+        seed = (self.config.seed + EVALUATION_SEED) % 2**32
+        batches = self._batches(seed, 0, EVALUATED, interrupt)
+        return summed(
+            lambda batch: self._call(self.eval_step, interrupt, state, batch),
+            batches,
+            expected=EVALUATED * self.config.triplet.global_batch // 2,
+            should_stop=lambda: interrupt.requested,
+        )
+
+    def weights(self, state: TrainState) -> Any:
+        """Return the weights of convolutions and head."""
+        return state.params
+
+    def describe(self, state: TrainState) -> Iterator[str]:
+        """Yield a line that says what is about to run."""
+        triplet = self.config.triplet
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+        yield (
+            f"triplets: {parameters:,} parameters; {len(self.data.nodes):,} pairs of "
+            f"{len(self.data.image):,} images; {triplet.optimizer}, batch "
+            f"{triplet.global_batch}, {triplet.negatives} negatives, "
+            f"{triplet.steps:,} steps on {self.parallel.num_devices} x "
+            f"{jax.devices()[0].device_kind}"
+        )
+
+    def row(self, step: int, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Return a row of metrics."""
+        del step
+        return plain(metrics)
+
+    def layers(self, step: int, metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return norms, trust ratio and rate of every layer, now and then."""
+        if step % self.cadence.evaluate and step != 1:
+            return None
+        names = leaf_names(self.like().params)
+        return {
+            name: dict(zip(FIELDS, values.tolist(), strict=True))
+            for name, values in zip(names, metrics["layer_norms"], strict=True)
+        }
+
+    def score(self, evaluation: Mapping[str, Any]) -> float | None:
+        """Return the negative loss."""
+        return -evaluation["loss"] if "loss" in evaluation else None
+
+    @property
+    def _tx(self) -> optax.GradientTransformation:
+        return make_optimizer(self.config.triplet)
+
+    def _drawn(self) -> TrainState:
+        shape = jax.ShapeDtypeStruct((1, *self.image.shape), jnp.float32)
+        params, model_state = self.network.init(jax.random.key(self.config.seed), shape)
+        return TrainState.create(params, model_state, self._tx)
+
+    def _batches(
+        self, seed: int, start: int, stop: int, interrupt: Interrupt
+    ) -> Iterator[Any]:
+        rows = self.parallel.local_rows(self.config.triplet.global_batch // 2)
+        if self.resident:
+            found = (self.sampler.batch(seed, step) for step in range(start, stop))
+            batches = ({k: v[rows] for k, v in batch.items()} for batch in found)
+        else:
+            batches = self.sampler.with_images(seed, start, stop, rows)
+        return map(self.parallel.shard_batch, interrupt.each(batches))
+
+    def _call(
+        self, step: AheadOfTime, interrupt: Interrupt, state: TrainState, batch: Any
+    ) -> Any:
+        if not step.compiled:
+            interrupt.run(partial(step.compile, state, batch, self.shared))
+        return step(state, batch, self.shared)
+
+
+def make_optimizer(config: TripletConfig) -> optax.GradientTransformation:
+    """Return the rule of a configuration, its rate falling to zero along a line.
+
+    The paper gives a rate and no schedule; its ancestor divides the rate by ten now
+    and then, which a line passes by.
+
+    >>> config = TripletConfig(learning_rate=0.5, steps=10, weight_decay=0.0)
+    >>> tx = make_optimizer(config)
+    >>> w = jnp.ones(2)
+    >>> print(tx.update(w, tx.init(w), w)[0])
+    [-0.5 -0.5]
+    """
+    rate = warmup_polynomial(
+        config.learning_rate, config.steps, config.warmup_steps, power=1.0
+    )
+    decay, momentum = config.weight_decay, config.momentum
+    if config.optimizer == "lars":
+        return lars(rate, decay, momentum=momentum)
+    if config.optimizer in ("lamb", "adam"):
+        # Adam is LAMB with every trust ratio one.
+        adapted = config.optimizer == "lamb"
+        return lamb(rate, b1=momentum, weight_decay=decay, trust_ratio_mask=adapted)
+    return optax.chain(
+        record_norms(rate),
+        optax.add_decayed_weights(decay),
+        optax.sgd(rate, momentum or None),
+    )
+
+
+def _train_step(
+    config: TripletConfig,
+    network: Any,
+    tx: optax.GradientTransformation,
+    state: TrainState,
+    batch: dict[str, jax.Array],
+    shared: dict[str, jax.Array],
+) -> Any:
+    key = jax.random.fold_in(shared["key"], state.step)
+    swap, vary, draw = jax.random.split(key, 3)
+
+    def loss_fn(params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
+        images, nodes = swap_ends(swap, _images(batch, shared)), batch["node"]
+        pairs, ends, size, *_ = images.shape
+        flat = images.reshape(pairs * ends, *images.shape[2:])
+        keys = example_keys(vary, nodes.ravel(), jnp.arange(pairs * ends))
+        flat = augment(flat, keys, size=size, padding=config.crop_padding, flip=True)
+        features, model_state = network.apply(
+            params, model_state, prepare(flat), train=True
+        )
+        loss, metrics = _loss(config, features, batch["parent"], draw)
+        return loss, (model_state, metrics)
+
+    state, metrics = take_step(loss_fn, tx, state, batch, key)
+    return state, metrics | {"layer_norms": layer_norms(state.opt_state)}
+
+
+def _eval_step(
+    config: TripletConfig,
+    network: Any,
+    state: TrainState,
+    batch: dict[str, jax.Array],
+    shared: dict[str, jax.Array],
+) -> dict[str, jax.Array]:
+    images = _images(batch, shared)
+    pairs, ends = images.shape[:2]
+    flat = prepare(images.reshape(pairs * ends, *images.shape[2:]))
+    features, _ = network.apply(state.params, state.model_state, flat)
+    key = jax.random.fold_in(shared["key"], batch["node"][0, 0])
+    loss, metrics = _loss(config, features, batch["parent"], key)
+    sums = {name: pairs * value for name, value in (metrics | {"loss": loss}).items()}
+    return sums | {"count": jnp.asarray(pairs)}
+
+
+def _loss(
+    config: TripletConfig, features: jax.Array, parents: jax.Array, key: jax.Array
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    return ranking_loss(
+        features.reshape(len(parents), 2, -1),
+        parents,
+        margin=config.margin,
+        negatives=config.negatives,
+        key=key,
+        hardest_share=config.hardest_share,
+        other_parents=config.other_parents,
+    )
+
+
+def _images(batch: dict[str, jax.Array], shared: dict[str, jax.Array]) -> jax.Array:
+    if "image" in batch:
+        return batch["image"]
+    return shared["image"][shared["place"][batch["node"]]]
