@@ -55,35 +55,40 @@ EVALUATIONS = 20
 CHECKPOINT_EVERY = 1000
 """Steps between checkpoints, or those between evaluations where these are fewer."""
 
+HELD_OUT = 0.1
+"""Share of the photographs that are held out where none are given to evaluate by."""
+
 ROWS = 1000
 """Rows of metrics that a run leaves at most."""
 
 Batch = dict[str, jax.Array]
 
 
-def split_photographs(source: Source, share: float = 0.1) -> Sources:
-    """Return photographs to train on and such to evaluate by, at least one of each.
+def split_photographs(sources: Sources) -> tuple[Source, Source]:
+    """Return the photographs to train on and those to evaluate by.
 
     Args:
-        source: N photographs, at least 2.
-        share: of them that are held out, above 0 and below 1.
+        sources: `train` and `test`; without `test`, a tenth of `train` is held out, the
+            same for every seed.
 
     Raises:
-        InputError: fewer than two photographs.
+        InputError: no photographs in one of the two.
 
     >>> from lars_jax.data import digits_source
-    >>> sources = split_photographs(digits_source("test"))
-    >>> {name: len(source) for name, source in sources.items()}
-    {'train': 324, 'test': 36}
+    >>> train, test = split_photographs({"train": digits_source("test")})
+    >>> len(train), len(test)
+    (324, 36)
     """
-    if len(source) < 2:
+    train, test = sources.get("train"), sources.get("test")
+    if train is not None and test is None and len(train) > 1:
+        return hold_out(train, max(1, round(HELD_OUT * len(train))))
+    if not train or not test:
+        counts = ", ".join(f"{len(source)} {name}" for name, source in sources.items())
         raise InputError(
-            "context prediction needs photographs to train on and to evaluate by; got "
-            f"{len(source)} from {source.name}: add some"
+            "context prediction needs photographs to train on and others to evaluate "
+            f"by; got {counts or 'none'}: add some, two at least"
         )
-    count = min(max(1, round(share * len(source))), len(source) - 1)
-    train, test = hold_out(source, count)
-    return {"train": train, "test": test}
+    return train, test
 
 
 def context_optimizer(config: ContextConfig) -> optax.GradientTransformation:
@@ -112,14 +117,15 @@ def context_optimizer(config: ContextConfig) -> optax.GradientTransformation:
 
 
 class ContextProgram(Program[TrainState]):
-    """A context network with its photographs, `train` and `test` among the sources.
+    """A context network with its photographs.
 
     Its weights, which `export` writes, are the convolutions with batch normalisation
     folded into them: parameters of `lars_jax.models.vgg16`.
 
     Args:
         config: the pipeline's; only `context`, `model`, `seed` and `devices` matter.
-        sources: photographs of any sizes; what they are labelled as does not matter.
+        sources: photographs of any sizes, as `split_photographs` takes them; what they
+            are labelled as does not matter.
 
     Raises:
         InputError: a configuration that `check_context` refuses, a batch that does not
@@ -129,7 +135,7 @@ class ContextProgram(Program[TrainState]):
     def __init__(self, config: Config, sources: Sources):
         check_context(config.context)
         self.config = config
-        self.train, self.test = (_photographs(sources, n) for n in ("train", "test"))
+        self.train, self.test = split_photographs(sources)
         self.parallel = DataParallel(data_mesh(config.devices))
         self.parallel.check_divides(config.context.context_batch)
         self.network = context_network(config.model)
@@ -286,15 +292,6 @@ class ContextProgram(Program[TrainState]):
             "accuracy": jnp.sum(right & mask),
             "count": jnp.sum(mask),
         }
-
-
-def _photographs(sources: Sources, name: str) -> Source:
-    if name not in sources or not len(sources[name]):
-        raise InputError(
-            "context prediction needs photographs to train on and to evaluate by; got "
-            f"none named {name}: split them with `split_photographs`"
-        )
-    return sources[name]
 
 
 def _call(step: AheadOfTime, interrupt: Interrupt, *arguments: Any) -> Any:

@@ -14,7 +14,7 @@ from experiments.transitive.context_program import (
     context_optimizer,
     split_photographs,
 )
-from lars_jax.data import ArraySource
+from lars_jax.data import hold_out
 from lars_jax.errors import InputError
 from lars_jax.models import vgg16
 from lars_jax.runs import Cadence
@@ -34,7 +34,8 @@ CONFIG = Config(
 
 @functools.cache
 def program():
-    return ContextProgram(CONFIG, split_photographs(photographs(6), 0.4))
+    train, test = hold_out(photographs(6), 2)
+    return ContextProgram(CONFIG, {"train": train, "test": test})
 
 
 def trained(state, start=0, stop_after=None):
@@ -98,8 +99,8 @@ def test_shapes_and_places_are_those_of_the_state():
 
 
 def test_seed_alone_draws_the_weights():
-    again = ContextProgram(CONFIG, split_photographs(photographs(9))).init()
-    other = ContextProgram(replace(CONFIG, seed=6), split_photographs(photographs(9)))
+    again = ContextProgram(CONFIG, {"train": photographs(9)}).init()
+    other = ContextProgram(replace(CONFIG, seed=6), {"train": photographs(9)})
     first = host(program().init().params)
     assert jax.tree.all(jax.tree.map(np.array_equal, first, host(again.params)))
     kernels = (first, host(other.init().params))
@@ -118,7 +119,7 @@ def test_seed_alone_draws_the_weights():
 def test_cadence_follows_the_length_of_the_run(steps, expected):
     context = replace(CONFIG.context, context_steps=steps)
     config = replace(CONFIG, context=context)
-    found = ContextProgram(config, split_photographs(photographs(6)))
+    found = ContextProgram(config, {"train": photographs(6)})
     assert found.cadence == expected
 
 
@@ -152,15 +153,36 @@ def test_full_size_is_a_step_that_type_checks():
     assert jax.tree.structure(after) == jax.tree.structure(state)
 
 
-def test_data_or_devices_that_do_not_fit_are_refused():
-    source = photographs(3)
-    with pytest.raises(InputError, match="got none named test"):
-        ContextProgram(CONFIG, {"train": source})
+def test_photographs_are_held_out_where_none_are_given():
+    source, other = photographs(30), photographs(4)
+    train, test = split_photographs({"train": source})
+    assert (len(train), len(test)) == (27, 3)
+    assert split_photographs({"train": source, "test": other}) == (source, other)
+    assert [len(part) for part in split_photographs({"train": photographs(2)})] == [
+        1,
+        1,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        ({}, "got none"),
+        ({"train": 1}, "got 1 train"),
+        ({"train": 3, "test": 0}, "got 3 train, 0 test"),
+        ({"test": 3}, "got 3 test"),
+    ],
+)
+def test_too_few_photographs_are_refused(sizes, told):
+    sources = {name: photographs(size) for name, size in sizes.items()}
+    with pytest.raises(InputError, match=told):
+        ContextProgram(CONFIG, sources)
+
+
+def test_batch_that_does_not_fit_is_refused():
+    sources = {"train": photographs(3)}
     with pytest.raises(InputError, match="got 16 examples on 3 devices"):
-        ContextProgram(replace(CONFIG, devices=3), split_photographs(source))
-    one = ArraySource("one", ("a",), source.image[:1], source.label[:1])
-    with pytest.raises(InputError, match="got 1 from one"):
-        split_photographs(one)
+        ContextProgram(replace(CONFIG, devices=3), sources)
     odd = replace(CONFIG, context=replace(CONFIG.context, context_batch=7))
     with pytest.raises(InputError, match="must be even"):
-        ContextProgram(odd, split_photographs(source))
+        ContextProgram(odd, sources)
