@@ -1,7 +1,7 @@
 """The ranking of pairs: what belongs together is closer than what does not.
 
-Section 5 of the paper, whose equations have no numbers. A batch is pairs of images that belong
-together; the negatives of a pair are images of the batch whose parent cluster is
+Section 5 of the paper, whose equations have no numbers. A batch is pairs of images that
+belong together; the negatives of a pair are images of the batch whose parent cluster is
 another one. Beyond the paper, which takes one negative at random, a pair may have the
 hardest share of them, or all.
 

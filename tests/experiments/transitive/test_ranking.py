@@ -191,12 +191,12 @@ def test_gradients_are_the_closed_form_finite_differences_and_orthogonal():
 def test_gradients_of_a_batch_are_finite_differences(negatives):
     features = np.random.default_rng(2).normal(size=(4, 2, 3))
     with jax.enable_x64(True):
-        parents, key = jnp.array([0, 0, 1, 2]), jax.random.key(5)
+        parents = jnp.array([0, 0, 1, 2])
 
         @jax.jit
         def loss(x):
-            chosen = {"key": key, "hardest_share": 0.4, "negatives": negatives}
-            return ranking_loss(x, parents, margin=0.5, **chosen)[0]
+            chosen = {"key": jax.random.key(5), "hardest_share": 0.4}
+            return ranking_loss(x, parents, negatives=negatives, **chosen)[0]
 
         gradient = jax.grad(loss)(jnp.asarray(features))
         for place in np.ndindex(features.shape):
