@@ -1,0 +1,1 @@
+"""What the stages of the transitive pipeline cost, in time and in memory."""
