@@ -71,10 +71,10 @@ def test_speed_of_a_run_leaves_out_compilation():
 
 @pytest.mark.slow
 def test_a_run_that_has_ended_is_not_trained_again(tmp_path):
-    found = presets.run("digits", 0, tmp_path, steps=2)
-    assert (found["steps"], found["resumed"]) == (2, False)
-    assert presets.run("digits", 0, tmp_path, steps=2) == found
+    found = presets.run("digits", 0, tmp_path, steps=12)
+    assert (found["steps"], found["resumed"]) == (12, False)
+    assert presets.run("digits", 0, tmp_path, steps=12) == found
     (tmp_path / "result.json").unlink()
-    again = presets.run("digits", 0, tmp_path, steps=2)
+    again = presets.run("digits", 0, tmp_path, steps=12)
     assert again["resumed"]
     assert again["accuracy"] == found["accuracy"]

@@ -108,7 +108,7 @@ def whole(tmp_path_factory):
 # Orbax leaves loops and TensorBoard files open where the system fails them.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

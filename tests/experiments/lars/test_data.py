@@ -1,5 +1,7 @@
 """Data that cannot be trained on are met before the first step, or the run is saved."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,10 +15,11 @@ from tests.whole_runs import last_leaves, rows
 pytestmark = pytest.mark.usefixtures("tiny_network")
 
 
-@pytest.fixture(autouse=True)
-def seldom_measured(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def seldom_measured():
     """Measure the channels on one example, as of a large data set on a few."""
-    monkeypatch.setattr(inputs, "STATISTICS_EXAMPLES", 1)
+    with mock.patch.object(inputs, "STATISTICS_EXAMPLES", 1):
+        yield
 
 
 def write(root, size=lambda k: (8, 8), classes=("cat", "dog"), count=16):
@@ -107,15 +110,23 @@ def damage(root, split, place):
     return path, whole
 
 
+@pytest.fixture(scope="module")
+def straight(tiny_network, seldom_measured, tmp_path_factory):
+    """Return the directory of a run that nothing happened to."""
+    place = tmp_path_factory.mktemp("straight")
+    write(place / "data")
+    assert main(words(place / "data", place / "run")) == 0
+    return place / "run"
+
+
 @pytest.mark.parametrize(
-    ("split", "place", "saved"), [("train", 0, 0), ("train", 2, 2), ("test", 30, 12)]
+    ("split", "place", "saved"), [("train", 2, 2), ("test", 30, 12)]
 )
 def test_data_that_end_a_run_late_are_named_once_it_is_saved(
-    tmp_path, capsys, split, place, saved
+    straight, tmp_path, capsys, split, place, saved
 ):
-    root, run, straight = tmp_path / "data", tmp_path / "run", tmp_path / "straight"
+    root, run = tmp_path / "data", tmp_path / "run"
     write(root)
-    assert main(words(root, straight)) == 0
     path, whole = damage(root, split, place)
     capsys.readouterr()
     assert main(words(root, run)) == 2
