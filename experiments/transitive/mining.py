@@ -11,6 +11,7 @@ its patent, and the flow of DIS (Kroeger et al. 2016) in place of Farneback's.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from os import PathLike
+from typing import Literal
 
 import numpy as np
 
@@ -115,25 +116,32 @@ def _sample(flow: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def best_window(
-    points: np.ndarray, height: int, width: int, window: int
+    points: np.ndarray,
+    height: int,
+    width: int,
+    window: int,
+    ties: Literal["first", "middle"] = "first",
 ) -> tuple[int, int]:
     """Return left and top of the square that holds most points.
 
     Every place in the frame is tried, exactly, by differences of a summed-area table
-    (Crow 1984). Of several the first in raster order counts. A point belongs to the
-    pixel floor(x), floor(y).
+    (Crow 1984). A point belongs to the pixel floor(x), floor(y). An object smaller than
+    the square lies wholly in many of them; in the first at its lower right edge.
 
     Args:
         points: [P, 2], x and y in pixels; at least one within the frame.
         height: of the frame.
         width: of the frame.
         window: side of the square, at most either.
+        ties: of several the first in raster order, or the one closest to their mean.
 
     Raises:
         InputError: the square is larger than the frame.
 
     >>> best_window(np.array([[50, 20], [52, 24], [5, 5]]), 100, 100, 10)
     (43, 15)
+    >>> best_window(np.array([[50, 20], [52, 24], [5, 5]]), 100, 100, 10, "middle")
+    (46, 17)
     """
     require_window(height, width, window)
     counts = np.zeros((height + 1, width + 1), np.int64)
@@ -147,7 +155,12 @@ def best_window(
         - table[window:, :-window]
         + table[:-window, :-window]
     )
-    top, left = np.unravel_index(sums.argmax(), sums.shape)
+    best = np.argwhere(sums == sums.max())
+    if ties == "middle":
+        # In whole numbers: their number times the distance from the mean.
+        away = np.abs(len(best) * best - best.sum(axis=0)).sum(axis=1)
+        best = best[away.argmin() :]
+    top, left = best[0]
     return int(left), int(top)
 
 
@@ -189,7 +202,7 @@ def mine_pair(
         return _row(number, STILL, **row)
     if share > config.most_moving:
         return _row(number, MOVING, **row)
-    place = best_window(motion.points[moves], height, width, config.window)
+    place = best_window(motion.points[moves], height, width, config.window, config.ties)
     return _row(number, KEPT, place=place, **row)
 
 

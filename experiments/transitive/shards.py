@@ -106,6 +106,11 @@ class Crops:
         """Rows of `INDEX`, read where they are used."""
         return load_array(self.directory / "index.npy", mapped=True)
 
+    @cached_property
+    def videos(self) -> dict[int, str]:
+        """Path of each video by its number."""
+        return {r["number"]: r["video"] for r in read_records(self.directory)}
+
     @property
     def name(self) -> str:
         """What the crops are called."""

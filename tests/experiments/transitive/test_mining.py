@@ -119,6 +119,26 @@ def test_window_is_that_of_brute_force(points, window):
     assert best_window(np.array(points), 10, 15, window) == expected
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.lists(PLACES, min_size=1, max_size=9), st.integers(1, 10))
+def test_middle_window_holds_as_many_points_as_the_first(points, window):
+    def held(place):
+        return sum(
+            0 <= int(x) - place[0] < window and 0 <= int(y) - place[1] < window
+            for x, y in points
+        )
+
+    array = np.array(points)
+    middle = best_window(array, 10, 15, window, "middle")
+    assert held(middle) == held(best_window(array, 10, 15, window))
+
+
+def test_object_smaller_than_the_window_is_in_the_middle_of_it():
+    points = np.array([[40, 50], [60, 50], [50, 45], [50, 55]])
+    assert best_window(points, 100, 100, 41, "middle") == (30, 30)
+    assert best_window(points, 100, 100, 41) == (20, 15)
+
+
 def test_window_larger_than_the_frame_is_refused():
     with pytest.raises(InputError, match="got 11 for 10 x 20: set --window"):
         best_window(np.array([[1, 1]]), 10, 20, 11)
