@@ -65,6 +65,9 @@ class MiningConfig:
     most_moving: Share = 0.75
     """Share of moving points above which the camera moves, or the scene changes."""
 
+    ties: Literal["first", "middle"] = "first"
+    """Of several best boxes the first in raster order, or the one amid them."""
+
     cut: Share = 0.5
     """Least overlap of the colour histograms of two frames without a cut between."""
 

@@ -1,0 +1,200 @@
+"""The same work on each of many files, in several processes, until a signal ends it."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from multiprocessing.synchronize import Event
+from typing import Protocol, TypeVar
+
+from tqdm import tqdm
+
+from lars_jax.errors import FileError, InputError
+from lars_jax.train import Interrupt, Interrupted
+
+J = TypeVar("J", contravariant=True)
+R = TypeVar("R", covariant=True)
+
+Check = Callable[[], None]
+"""Is called often during long work, and raises to end it."""
+
+SECONDS = 10.0
+"""Least time between two lines of progress where there is no terminal for a bar."""
+
+
+class Work(Protocol[J, R]):
+    """What is done for a job; a function of a module, for other processes to find."""
+
+    def __call__(self, job: J, check: Check, /) -> R:
+        """Return the result of a job."""
+        ...
+
+
+def default_processes() -> int:
+    """Return the number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run_jobs(
+    work: Work[J, R],
+    jobs: Sequence[J],
+    *,
+    processes: int,
+    interrupt: Interrupt,
+    crashed: Callable[[J], R],
+    title: str,
+    amount: Callable[[R], int] = lambda result: 1,
+    unit: str = "frame",
+) -> list[R]:
+    """Return the result of every job, in the order of the jobs.
+
+    Args:
+        work: the function; for more than one process jobs and results are pickled.
+        jobs: its arguments.
+        processes: how many work at a time; 1: this one, which a crash then ends.
+        interrupt: ends the work on a signal.
+        crashed: the result of a job that ended its process, as damaged files may.
+        title: what the bar says.
+        amount: how much of `unit` a result stands for in the rate that is shown.
+        unit: what the rate counts.
+
+    Raises:
+        Interrupted: a signal came; jobs that were on their way have been ended.
+        Exception: what `work` raises.
+
+    >>> def double(job, check):
+    ...     return 2 * job
+    >>> run_jobs(double, [1, 2], processes=1, interrupt=Interrupt(), title="double",
+    ...     crashed=lambda job: 0)
+    [2, 4]
+    """
+    found: dict[int, R] = {}
+    with _Progress(len(jobs), title, unit) as progress:
+        if processes == 1:
+            results = ((k, work(job, interrupt.check)) for k, job in enumerate(jobs))
+        else:
+            results = _in_processes(work, jobs, processes, interrupt, crashed)
+        with closing(results):
+            for number, result in results:
+                interrupt.check()
+                found[number] = result
+                progress.add(amount(result))
+    return [found[number] for number in range(len(jobs))]
+
+
+def _in_processes(
+    work: Work[J, R],
+    jobs: Sequence[J],
+    processes: int,
+    interrupt: Interrupt,
+    crashed: Callable[[J], R],
+) -> Generator[tuple[int, R], None, None]:
+    remaining = dict(enumerate(jobs))
+    try:
+        for number, result in _among(work, remaining, processes, interrupt):
+            del remaining[number]
+            yield number, result
+    except BrokenProcessPool:
+        # Which of them ended its process nobody knows: each gets one of its own.
+        for number, job in remaining.items():
+            try:
+                yield from _among(work, {number: job}, 1, interrupt)
+            except BrokenProcessPool:
+                yield number, crashed(job)
+
+
+def _among(
+    work: Work[J, R], jobs: dict[int, J], processes: int, interrupt: Interrupt
+) -> Generator[tuple[int, R], None, None]:
+    # Started anew rather than forked: the threads of JAX do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    with ProcessPoolExecutor(
+        max(1, min(processes, len(jobs))), context, _begin, (stop,)
+    ) as pool:
+        futures: dict[Future[R], int] = {
+            pool.submit(_do, work, job): number for number, job in list(jobs.items())
+        }
+        try:
+            for future in interrupt.each(as_completed(futures)):
+                yield futures[future], future.result()
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+_stop: Event | None = None
+
+
+def _begin(stop: Event) -> None:
+    """Make this process ready: whoever started it hears signals, and ends it."""
+    global _stop
+    _stop = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        # Killed, it says no goodbye, and this process would wait for jobs for ever.
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _do(work: Work[J, R], job: J) -> R:
+    try:
+        return work(job, _check)
+    except FileError as error:
+        # Its three arguments do not survive the way to another process.
+        raise InputError(str(error)) from error
+
+
+def _check() -> None:
+    if _stop is not None and _stop.is_set():
+        raise Interrupted
+
+
+class _Progress:
+    """A bar on a terminal, and a line every ten seconds elsewhere."""
+
+    def __init__(self, total: int, title: str, unit: str):
+        self._title, self._unit = title, unit
+        self._amount = self._done = 0
+        self._began = self._spoke = time.monotonic()
+        self._bar = tqdm(
+            total=total,
+            desc=title,
+            file=sys.stderr,
+            unit="video",
+            disable=None,  # But on a terminal.
+            dynamic_ncols=True,
+        )
+
+    def add(self, amount: int) -> None:
+        self._amount += amount
+        self._done += 1
+        self._bar.update()
+        now = time.monotonic()
+        rate = f"{self._amount / max(now - self._began, 1e-9):.1f} {self._unit}s/s"
+        self._bar.set_postfix_str(rate, refresh=False)
+        if self._bar.disable and now - self._spoke >= SECONDS:
+            self._spoke = now
+            left = (now - self._began) / self._done * (self._bar.total - self._done)
+            text = f"{self._title}: {self._done}/{self._bar.total} {rate}"
+            print(f"{text} ETA {left:.0f} s", file=sys.stderr, flush=True)
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
