@@ -90,6 +90,17 @@ class TrackingConfig:
 
 
 @dataclass(frozen=True)
+class FrameConfig:
+    """Frames of the videos that serve as photographs for context prediction."""
+
+    frame_stride: Positive = 15
+    """Frames between two that are taken."""
+
+    most_frames: Positive = 10
+    """Most frames that are taken of a video."""
+
+
+@dataclass(frozen=True)
 class ContextConfig:
     """Context prediction: which of the eight neighbours is the other patch?"""
 
@@ -252,6 +263,7 @@ class Config:
     video: VideoConfig = VideoConfig()
     mining: MiningConfig = MiningConfig()
     tracking: TrackingConfig = TrackingConfig()
+    frames: FrameConfig = FrameConfig()
     context: ContextConfig = ContextConfig()
     features: FeatureConfig = FeatureConfig()
     clusters: ClusterConfig = ClusterConfig()

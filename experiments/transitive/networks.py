@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.transitive.config import ModelConfig, TripletConfig
+from experiments.transitive.context_network import clean_patches
 from lars_jax.data import known_statistics, normalize
 from lars_jax.models import Network, chain, vgg16, vgg_head
 
@@ -36,15 +37,22 @@ def triplet_network(model: ModelConfig, triplet: TripletConfig) -> Network:
     )
 
 
-def prepare(images: jax.Array) -> jax.Array:
-    """Return bytes [..., S, S, 3] as networks are shown them.
+def prepare(images: jax.Array, init: str = "random") -> jax.Array:
+    """Return bytes [B, S, S, 3] as a network is shown them.
 
-    They are normalised by the statistics of photographs, as the mean image that the
-    paper's code subtracts is not published.
+    One that begins with the convolutions of context prediction is shown what those
+    were; another what is normalised by the statistics of photographs, as the mean image
+    that the code of the paper's ancestor subtracts is not published.
+
+    Args:
+        images: the bytes.
+        init: `context` or `random`, as of `TripletConfig`.
 
     >>> print(prepare(jnp.full((1, 1, 1, 3), 124, jnp.uint8)).round(1)[0, 0, 0, 0])
     0.0
     """
+    if init == "context":
+        return clean_patches(images)
     statistics = known_statistics("imagenet2012")
     assert statistics is not None, "they are known"
     return normalize(images, *statistics)

@@ -255,7 +255,7 @@ def _train_step(
         keys = example_keys(vary, nodes.ravel(), jnp.arange(pairs * ends))
         flat = augment(flat, keys, size=size, padding=config.crop_padding, flip=True)
         features, model_state = network.apply(
-            params, model_state, prepare(flat), train=True
+            params, model_state, prepare(flat, config.init), train=True
         )
         loss, metrics = _loss(config, features, batch["parent"], draw)
         return loss, (model_state, metrics)
@@ -273,7 +273,8 @@ def _eval_step(
 ) -> dict[str, jax.Array]:
     images = _images(batch, shared)
     pairs, ends = images.shape[:2]
-    flat = prepare(images.reshape(pairs * ends, *images.shape[2:]))
+    flat = images.reshape(pairs * ends, *images.shape[2:])
+    flat = prepare(flat, config.init)
     features, _ = network.apply(state.params, state.model_state, flat)
     key = jax.random.fold_in(shared["key"], batch["node"][0, 0])
     loss, metrics = _loss(config, features, batch["parent"], key)

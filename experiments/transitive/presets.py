@@ -1,0 +1,53 @@
+"""Configurations by name."""
+
+from experiments.transitive.config import Config
+from lars_jax.runs import Preset
+from lars_jax.train.config import replace_fields
+
+DEMO = replace_fields(
+    Config(),
+    clips=24,
+    clip_frames=90,
+    stride=6,
+    frame_height=240,
+    frame_width=320,
+    window=120,
+    least_moving=0.02,
+    ties="middle",
+    track_frames=20,
+    crop=32,
+    features="hog",
+    parents=6,
+    least_members=8,
+    neighbours=6,
+    clique=3,
+    width=1 / 8,
+    steps=200,
+    global_batch=64,
+    optimizer="adam",
+    learning_rate=1e-3,
+    weight_decay=0.0,
+    init="random",
+)
+"""Small enough for two cores and five minutes."""
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            "demo",
+            DEMO,
+            "the pipeline, on clips that are rendered",
+            "a report",
+            "arXiv 1708.02901, sections 3 to 5",
+        ),
+        Preset(
+            "paper",
+            replace_fields(Config(), videos="folder:videos"),
+            "the paper's sizes",
+            "not run: it needs 100,000 videos",
+            "arXiv 1708.02901, section 5",
+        ),
+    )
+}
+"""Presets by name."""
