@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
+from multiprocessing.context import BaseContext
 from multiprocessing.synchronize import Event
 from typing import Protocol, TypeVar
 
@@ -114,8 +115,7 @@ def _in_processes(
 def _among(
     work: Work[J, R], jobs: dict[int, J], processes: int, interrupt: Interrupt
 ) -> Generator[tuple[int, R], None, None]:
-    # Started anew rather than forked: the threads of JAX do not survive a fork.
-    context = multiprocessing.get_context("spawn")
+    context = _context()
     stop = context.Event()
     with ProcessPoolExecutor(
         max(1, min(processes, len(jobs))), context, _begin, (stop,)
@@ -130,6 +130,16 @@ def _among(
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def _context() -> BaseContext:
+    """Return how processes start: not forked from this one, which has threads."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    # What takes long to import is imported once for all of them.
+    context.set_forkserver_preload(["lars_jax.train"])
+    return context
 
 
 _stop: Event | None = None

@@ -213,7 +213,7 @@ def sleep_long(job, check):
 def test_signal_ends_other_processes(tmp_path):
     with Interrupt() as interrupt:
         # Late enough for both to be at work, mostly.
-        timer = threading.Timer(4.0, os.kill, [os.getpid(), signal.SIGTERM])
+        timer = threading.Timer(2.0, os.kill, [os.getpid(), signal.SIGTERM])
         timer.start()
         began = time.monotonic()
         with pytest.raises(Interrupted):
