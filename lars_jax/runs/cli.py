@@ -183,20 +183,25 @@ def _verbs(experiment: Experiment[Any]) -> dict[str, Verb]:
         "list": Verb("", "the presets and what each reproduces", _list),
         "show": Verb(fields_, "settings and sizes, without running", _show),
     }
+    if experiment.build is None:
+        for name in ("train", "eval", "export"):
+            del verbs[name]
     if experiment.report is None:
         del verbs["report"]
     if experiment.show is None:
         del verbs["show"]
-    return verbs | dict(experiment.verbs)
+    own = dict(experiment.verbs)
+    return verbs | own if experiment.build else own | verbs
 
 
 def _usage(experiment: Experiment[Any], verbs: Mapping[str, Verb]) -> str:
     rows = [(f"{name} {verb.usage}", verb.summary) for name, verb in verbs.items()]
     width = max(len(words) for words, _ in rows)
     lines = "\n".join(f"  {words:{width}}  {summary}" for words, summary in rows)
+    first = next(iter(verbs))
     return (
         f"usage: {experiment.command} VERB ...\n\n{experiment.summary}\n\nverbs:\n"
-        f"{lines}\n\nEvery verb takes --help. `{experiment.command} train --help` "
+        f"{lines}\n\nEvery verb takes --help. `{experiment.command} {first} --help` "
         "lists\nevery field of a configuration with its type, default and meaning.\n"
     )
 

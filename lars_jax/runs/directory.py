@@ -116,8 +116,13 @@ def create_run_directory(directory: Path, record: Mapping[str, Any]) -> None:
         record: preset, digest and configuration, to which the environment is added.
     """
     if not holds_run(directory):
-        make_directory(directory)
-        write_json(directory / "config.json", {**record, "environment": environment()})
+        write_record(directory, record)
+
+
+def write_record(directory: Path, record: Mapping[str, Any]) -> None:
+    """Write `config.json`, whether or not there is one, with the environment."""
+    make_directory(directory)
+    write_json(directory / "config.json", {**record, "environment": environment()})
 
 
 def read_run(directory: Path) -> dict[str, Any]:

@@ -179,7 +179,8 @@ class Experiment(Generic[C]):
             were, and goes on with no others.
         files: other files that the numbers of a configuration depend on, by what they
             are to it; they are remembered like its data.
-        build: makes the program of a configuration and its data.
+        build: makes the program of a configuration and its data; None: nothing is
+            trained but by its own verbs.
         report: writes the report of a run directory, finished or not, and returns it.
         show: yields the lines of `show`.
         placement: fields that may change when a run goes on: they say where it runs.
@@ -197,7 +198,7 @@ class Experiment(Generic[C]):
     presets: Mapping[str, Preset[C]]
     default: str
     check: Callable[[C], C]
-    build: Callable[[C, Sources], Program[Any]]
+    build: Callable[[C, Sources], Program[Any]] | None
     sources: Callable[[C], Sources] = lambda config: {}
     files: Callable[[C], Mapping[str, Path]] = lambda config: {}
     report: Callable[[Path], Path] | None = None
@@ -207,6 +208,11 @@ class Experiment(Generic[C]):
     to_evaluate: Callable[[C], C] = lambda config: config
     evaluate_flags: type | None = None
     verbs: Mapping[str, "Verb"] = dataclasses.field(default_factory=dict)
+
+    def made(self, config: C, sources: Sources) -> Program[Any]:
+        """Return the program of a configuration and its data."""
+        assert self.build is not None, "it has no verbs that would ask for it"
+        return self.build(config, sources)
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def restore(
         # Where there are fewer devices than it was trained on, those there are serve.
         config = replace_fields(config, devices=None)
     sources, data = open_data(experiment, config, directory, accept_data_change)
-    program = experiment.build(config, sources)
+    program = experiment.made(config, sources)
     checkpoints = open_checkpoints(directory, program)
     try:
         step = checkpoints.best_step() if which == "best" else checkpoints.last_step()

@@ -104,7 +104,7 @@ def train(
             sources, data = open_data(
                 experiment, frozen, directory if resumes else None, accept_data_change
             )
-            program = experiment.build(frozen, sources)
+            program = experiment.made(frozen, sources)
             return data, program, program.like() if resumes else program.init()
 
         try:

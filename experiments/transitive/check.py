@@ -1,0 +1,51 @@
+"""Refuse a configuration that cannot run, before anything is read or written."""
+
+from experiments.transitive.config import Config
+from experiments.transitive.context import check_context
+from experiments.transitive.stages import uses_context
+from lars_jax.errors import InputError
+from lars_jax.runs import check_ranges, out_of_range
+
+LEAST_CROP = 32
+"""Pixels that are left of by five halvings."""
+
+
+def check(config: Config) -> Config:
+    """Return the configuration if it can run.
+
+    Raises:
+        InputError: the first rule that it breaks, with the field, its value and a way
+            out.
+
+    >>> check(Config()).clusters.parents
+    5000
+    """
+    check_ranges(config)
+    videos, mining, triplet = config.video.videos, config.mining, config.triplet
+    if videos != "demo" and not videos.startswith("folder:"):
+        raise out_of_range("videos", "demo or folder:PATH", videos)
+    shortest = min(mining.frame_height, mining.frame_width)
+    if mining.window > shortest:
+        raise out_of_range("window", f"at most {shortest}, as frames", mining.window)
+    if mining.least_moving >= mining.most_moving:
+        raise out_of_range("least_moving", "below most_moving", mining.least_moving)
+    if config.tracking.crop < LEAST_CROP or config.tracking.crop % 8:
+        raise out_of_range(
+            "crop", f"a multiple of 8 from {LEAST_CROP} on", config.tracking.crop
+        )
+    if config.clusters.neighbours < config.clusters.clique - 1:
+        raise out_of_range(
+            "neighbours",
+            f"at least {config.clusters.clique - 1}, one less than clique",
+            config.clusters.neighbours,
+        )
+    if triplet.global_batch % 2:
+        raise InputError(
+            "global_batch counts images, two of each pair; got "
+            f"{triplet.global_batch}: choose an even number"
+        )
+    if triplet.warmup_steps >= triplet.steps:
+        raise out_of_range("warmup_steps", "below steps", triplet.warmup_steps)
+    if uses_context(config):
+        check_context(config.context)
+    return config

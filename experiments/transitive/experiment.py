@@ -1,0 +1,106 @@
+"""The commands of the pipeline: `python -m experiments.transitive VERB ...`."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from experiments.transitive.check import check
+from experiments.transitive.config import Config
+from experiments.transitive.presets import PRESETS
+from lars_jax.runs import Experiment, Verb, cli, run_directory, run_stages
+from lars_jax.runs.directory import write_record
+from lars_jax.runs.files import warn
+from lars_jax.runs.paths import absolute_paths
+from lars_jax.train import Interrupt, Interrupted
+from lars_jax.train.config import digest, flatten, to_json
+
+# What reads video, trains or draws is imported by the stage that needs it: help and
+# lists come at once.
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit status; see `lars_jax.runs.cli`."""
+    return cli.main(TRANSITIVE, words)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Run the pipeline, or what is missing of it, and write its report."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    run_dir: Path | None = None
+    """Where stages write; the same directory goes on where it was stopped."""
+    only: str | None = None
+    """Run this stage alone; those that it needs must be current."""
+    force: tuple[str, ...] = ()
+    """Stages to run though they are current."""
+
+
+def _run(experiment: Experiment[Config], words: list[str]) -> int:
+    from experiments.transitive.results import write_pipeline_report
+    from experiments.transitive.stages import make_stages
+
+    preset, asked = cli.parse_preset(experiment, Run, "run", words)
+    config = check(absolute_paths(asked.config))
+    stages = make_stages(config)
+    # A folder is looked at anew each time; clips of the demo do not change.
+    force = [*asked.force, *(["videos"] if config.video.videos != "demo" else [])]
+    with Interrupt() as interrupt, run_directory(asked.run_dir, preset.name) as place:
+        record = {"preset": preset.name, "digest": digest(config)}
+        write_record(place, record | {"config": to_json(config)})
+        try:
+            run_stages(
+                stages,
+                config,
+                place,
+                only=asked.only,
+                force=force,
+                interrupt=interrupt,
+                say=warn,
+            )
+        except Interrupted:
+            warn(f"stopped; the same command with --run-dir {place} goes on")
+            return interrupt.exit_status
+        print(f"report: {write_pipeline_report(place)}")
+    return 0
+
+
+def _report(directory: Path) -> Path:
+    from experiments.transitive.results import write_pipeline_report
+
+    return write_pipeline_report(directory)
+
+
+def _show(config: Config) -> Iterator[str]:
+    from experiments.transitive.stages import make_stages
+
+    settings = flatten(to_json(config))
+    width = max(map(len, settings))
+    for name, value in settings.items():
+        yield f"{name:{width}}  {value}"
+    yield ""
+    yield f"{'stage':{width}}  needs"
+    for stage in make_stages(config):
+        yield f"{stage.name:{width}}  {', '.join(stage.needs)}"
+
+
+TRANSITIVE = Experiment(
+    command="python -m experiments.transitive",
+    summary="Features from unlabelled video (arXiv 1708.02901).",
+    config=Config,
+    presets=PRESETS,
+    default="demo",
+    check=check,
+    build=None,
+    report=_report,
+    show=_show,
+    verbs={
+        "run": Verb(
+            "[PRESET] [--field value ...]", "the pipeline, or what is missing", _run
+        )
+    },
+)
+"""From raw video to features."""
