@@ -10,7 +10,14 @@ import tyro
 from experiments.transitive.check import check
 from experiments.transitive.config import Config
 from experiments.transitive.presets import PRESETS
-from lars_jax.runs import Experiment, Verb, cli, run_directory, run_stages
+from lars_jax.runs import (
+    Experiment,
+    Verb,
+    check_stages,
+    cli,
+    run_directory,
+    run_stages,
+)
 from lars_jax.runs.directory import write_record
 from lars_jax.runs.files import warn
 from lars_jax.runs.paths import absolute_paths
@@ -42,12 +49,17 @@ class Run:
 def _run(experiment: Experiment[Config], words: list[str]) -> int:
     from experiments.transitive.results import write_pipeline_report
     from experiments.transitive.stages import make_stages
+    from experiments.transitive.video import find_videos
 
     preset, asked = cli.parse_preset(experiment, Run, "run", words)
     config = check(absolute_paths(asked.config))
     stages = make_stages(config)
-    # A folder is looked at anew each time; clips of the demo do not change.
-    force = [*asked.force, *(["videos"] if config.video.videos != "demo" else [])]
+    check_stages(stages, asked.only, asked.force)
+    force = list(asked.force)
+    if config.video.videos != "demo":
+        # Before anything is written; and a folder is looked at anew each time.
+        find_videos(config.video.videos.removeprefix("folder:"))
+        force.append("videos")
     with Interrupt() as interrupt, run_directory(asked.run_dir, preset.name) as place:
         record = {"preset": preset.name, "digest": digest(config)}
         write_record(place, record | {"config": to_json(config)})

@@ -20,7 +20,7 @@ from lars_jax.runs.experiment import Cadence, Experiment, Program, Sources, Verb
 from lars_jax.runs.files import Files
 from lars_jax.runs.paths import DataDirectory, DatasetName, PathAfter, PathText
 from lars_jax.runs.presets import Preset, find_preset
-from lars_jax.runs.stages import Stage, run_stages
+from lars_jax.runs.stages import Stage, check_stages, run_stages
 
 __all__ = [
     "BelowOne",
@@ -45,6 +45,7 @@ __all__ = [
     "Verb",
     "can_resume",
     "check_ranges",
+    "check_stages",
     "find_preset",
     "out_of_range",
     "read_run",

@@ -92,7 +92,7 @@ def run_stages(
     double: running
     ['double']
     """
-    _check(stages, only, force)
+    check_stages(stages, only, force)
     needed = {only}
     for stage in reversed(stages):
         if stage.name in needed:
@@ -183,9 +183,19 @@ def _read(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _check(
+def check_stages(
     stages: Sequence[Stage[C]], only: str | None, force: Collection[str]
 ) -> None:
+    """Refuse an order that cannot be, and the name of a stage that there is not.
+
+    Args:
+        stages: in their order.
+        only: of `run_stages`.
+        force: of `run_stages`.
+
+    Raises:
+        InputError: one of these.
+    """
     known: list[str] = []
     for stage in stages:
         missing = [need for need in stage.needs if need not in known]

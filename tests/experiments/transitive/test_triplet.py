@@ -44,7 +44,7 @@ def colours(seed=0):
     colour = np.arange(count) % COLOURS
     tone = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]])[colour]
     noise = random.uniform(0, 0.5, (count, SIDE, SIDE, 3))
-    image = np.uint8(127 * (tone[:, None, None] + noise))
+    image = (127 * (tone[:, None, None] + noise)).astype(np.uint8)
     nodes, kind = [], []
     for a in range(count):
         for b in range(a + 1, count):
@@ -153,7 +153,10 @@ def test_every_rule_takes_a_step_and_measures_layers(data, optimizer):
     assert not np.array_equal(
         before["head"]["fc7"]["kernel"], state.params["head"]["fc7"]["kernel"]
     )
-    assert set(program.layers(1, seen[0])) >= {"head/fc7/kernel", "trunk/conv1_1/bias"}
+    assert set(program.layers(1, seen[0]) or ()) >= {
+        "head/fc7/kernel",
+        "trunk/conv1_1/bias",
+    }
 
 
 def test_devices_and_reading_from_disk_change_nothing_but_rounding(data, monkeypatch):

@@ -1,0 +1,133 @@
+"""From raw video to features: whole runs of the pipeline, killed and gone on with."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.transitive.experiment import main
+from experiments.transitive.features import load_features
+from lars_jax.errors import InputError
+
+pytest.importorskip("cv2")
+pytest.importorskip("faiss")
+
+ROOT = Path(__file__).parents[3]
+SMALL = ["run", "demo", "--clips", "8", "--clip-frames", "40", "--track-frames", "10"]
+SMALL += ["--parents", "2", "--least-members", "4", "--steps", "6"]
+SMALL += ["--global-batch", "16", "--width", "0.03125", "--devices", "1"]
+OUTPUTS = ("videos", "mine", "track", "features", "graph", "triplet")
+
+
+def outputs(directory):
+    """Return the checksums of what every stage left, as its manifest has them."""
+    return {
+        stage: json.loads((directory / stage / "manifest.json").read_text())["outputs"]
+        for stage in OUTPUTS
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(quick_compilations, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("pipeline") / "run"
+    assert main([*SMALL, "--run-dir", str(directory)]) == 0
+    return directory
+
+
+@pytest.mark.slow
+def test_every_stage_leaves_what_it_promises(whole):
+    page = (whole / "report.html").read_text()
+    for word in ("transitive pairs of one category", "followed", "by chance", "Pairs"):
+        assert word in page
+    counts = json.loads((whole / "graph" / "counts.json").read_text())
+    assert min(counts.values()) > 0
+
+
+@pytest.mark.slow
+def test_second_run_finds_everything_current(whole, capsys):
+    before = outputs(whole)
+    assert main([*SMALL, "--run-dir", str(whole)]) == 0
+    said = capsys.readouterr().err
+    assert [f"{stage}: current" in said for stage in OUTPUTS] == [True] * len(OUTPUTS)
+    assert outputs(whole) == before
+
+
+@pytest.mark.slow
+def test_features_are_taken_in_three_lines(whole):
+    images = np.random.default_rng(0).integers(0, 256, (3, 50, 40, 3), np.uint8)
+    features = load_features(whole)(images)
+    assert features.shape == (3, 16)
+    assert np.isfinite(features).all()
+    again = load_features(str(whole))(images[1:])
+    np.testing.assert_allclose(again, features[1:], rtol=1e-5, atol=1e-6)
+    assert load_features(whole, "head")(images).shape == (3, 32)
+    with pytest.raises(InputError, match="uint8"):
+        load_features(whole)(images / 255)
+
+
+def test_features_of_no_pipeline_are_refused(tmp_path):
+    with pytest.raises(InputError, match="has none: name one"):
+        load_features(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["mine", "track", "triplet"])
+def test_pipeline_that_was_killed_ends_with_the_same_files(whole, tmp_path, stage):
+    words = [sys.executable, "-m", "experiments.transitive", *SMALL]
+    words += ["--run-dir", str(tmp_path / "run")]
+    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    partial = tmp_path / "run" / f"{stage}.partial"
+    while not partial.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "run" / stage).exists()
+    assert subprocess.run(words, cwd=ROOT, stderr=subprocess.DEVNULL).returncode == 0
+    found, expected = outputs(tmp_path / "run"), outputs(whole)
+    # Compiled without optimisation there, the weights end in other last bits.
+    assert found.pop("triplet").keys() == expected.pop("triplet").keys()
+    assert found == expected
+
+
+BAD = {
+    # name: (flags, what the line says)
+    "videos of no kind": (["--videos", "clips"], "videos must be demo or folder:PATH"),
+    "no folder": (["--videos", "folder:nowhere"], "videos must lie in a folder"),
+    "a URL": (["--videos", "folder:gs://b/a"], "this machine's file systems"),
+    "no clips": (["--clips", "0"], "clips must be a whole number above 0"),
+    "window": (["--window", "500"], "window must be at most 240, as frames; got 500"),
+    "moving": (["--least-moving", "0.8"], "least_moving must be below most_moving"),
+    "share": (["--most-moving", "1.5"], "most_moving must be a finite number"),
+    "crop": (["--crop", "30"], "crop must be a multiple of 8 from 32 on; got 30"),
+    "quality": (["--quality", "101"], "quality must be a whole number"),
+    "neighbours": (["--neighbours", "1"], "neighbours must be at least 2, one less"),
+    "clique": (["--clique", "9"], "clique must be a whole number"),
+    "odd batch": (["--global-batch", "33"], "two of each pair; got 33"),
+    "warm-up": (["--warmup-steps", "200"], "warmup_steps must be below steps"),
+    "margin": (["--margin", "nan"], "margin must be a finite number"),
+    "width": (["--width", "0"], "width must be a finite number above 0"),
+    "share of pairs": (["--transitive-share", "2"], "transitive_share must be"),
+    "hardest": (["--hardest-share", "0"], "hardest_share must be"),
+    "unknown stage": (["--only", "dance"], "must be one of videos, mine, track"),
+    "forced stage": (["--force", "dance"], "must be one of videos, mine, track"),
+    "context": (["--init", "context", "--patch", "500"], "least_pixels"),
+    "unknown preset": ([], "did you mean demo?"),
+}
+
+
+@pytest.mark.parametrize(("flags", "says"), BAD.values(), ids=BAD)
+def test_bad_input_is_a_line(flags, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "demo" if flags else "dmo", *flags]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert says in said
+    assert list(Path().iterdir()) == []
