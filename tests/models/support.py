@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from lars_jax.models import Network, build
@@ -23,6 +24,20 @@ def abstract(network: Network, *shape: int) -> Any:
 
 def count(params: Any) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def drawn(params: Any, model_state: Any) -> tuple[Any, Any]:
+    """The same with biases and statistics that are not those of a new network."""
+    numbers = np.random.default_rng(0)
+
+    def draw(path: Any, leaf: jax.Array) -> jax.Array:
+        name = path[-1].key
+        if name == "kernel":
+            return leaf
+        values = numbers.uniform(0.2, 2.0, leaf.shape)
+        return jnp.asarray(values if name == "var" else values - 1, jnp.float32)
+
+    return jax.tree.map_with_path(draw, (params, model_state))
 
 
 def multiply_adds(network: Network, *shape: int) -> float:

@@ -20,7 +20,14 @@ from lars_jax.models import (
 )
 from lars_jax.models.vgg import BLOCKS, EPSILON
 from lars_jax.optim import BIAS_AND_NORM, exclude, leaf_names
-from tests.models.support import abstract, count, jitted, multiply_adds, random_images
+from tests.models.support import (
+    abstract,
+    count,
+    drawn,
+    jitted,
+    multiply_adds,
+    random_images,
+)
 
 NARROW = 1 / 16
 DEEP = VGG16_CONVS[4:]
@@ -36,20 +43,6 @@ def narrow(norm_layers=()):
     network = jitted(vgg16(width=NARROW, norm_layers=norm_layers))
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     return network, *drawn(*network.init(jax.random.key(0), images))
-
-
-def drawn(params, state):
-    """The same with biases and statistics that are not those of a new network."""
-    numbers = np.random.default_rng(0)
-
-    def draw(path, leaf):
-        name = path[-1].key
-        if name == "kernel":
-            return leaf
-        values = numbers.uniform(0.2, 2.0, leaf.shape)
-        return jnp.asarray(values if name == "var" else values - 1, jnp.float32)
-
-    return jax.tree.map_with_path(draw, (params, state))
 
 
 def test_parameters_are_those_of_the_specification():

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from experiments.transitive import context
-from experiments.transitive.config import ContextConfig
 from experiments.transitive.context import (
     BLURRED,
     OFFSETS,
@@ -23,23 +22,8 @@ from experiments.transitive.context import (
     pair_batches,
     resize_photograph,
 )
-from lars_jax.data import ArraySource
 from lars_jax.errors import InputError
-
-SMALL = ContextConfig(
-    patch=32,
-    gap=16,
-    jitter=2,
-    least_pixels=90**2,
-    most_pixels=120**2,
-    context_batch=20,
-)
-
-
-def photographs(count=5, side=100):
-    numbers = np.random.default_rng(0)
-    image = numbers.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
-    return ArraySource("noise", ("all",), image, np.zeros(count, np.int32))
+from tests.experiments.transitive.photographs import SMALL, photographs
 
 
 def test_labels_are_a_bijection_in_reading_order():

@@ -17,8 +17,7 @@ from experiments.transitive.context_network import (
 )
 from lars_jax.errors import InputError
 from lars_jax.models import vgg16
-from tests.models.support import abstract, count, jitted
-from tests.models.test_vgg import drawn
+from tests.models.support import abstract, count, drawn, jitted
 
 NARROW = ModelConfig(width=1 / 16)
 

@@ -19,7 +19,7 @@ from lars_jax.errors import InputError
 from lars_jax.models import vgg16
 from lars_jax.runs import Cadence
 from lars_jax.train import Hook, Interrupt
-from tests.experiments.transitive.test_context import SMALL, photographs
+from tests.experiments.transitive.photographs import SMALL, photographs
 from tests.models.support import abstract
 
 CONFIG = Config(
