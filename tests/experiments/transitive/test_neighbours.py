@@ -75,6 +75,14 @@ def test_equals_are_ordered_by_their_number_however_many_there_are():
     assert found[1].tolist() == [0, 2, 3]
 
 
+def test_more_equals_than_are_looked_at_are_neighbours_all_the_same(monkeypatch):
+    monkeypatch.setattr(neighbours, "EQUALS", 40)
+    found = find_neighbours(np.ones((300, 7)), 3)
+    assert (found.index >= 0).all()
+    assert (found.index != np.arange(300)[:, None]).all()
+    np.testing.assert_allclose(found.cosine, 1, atol=1e-6)
+
+
 def test_cosines_are_the_same_in_both_directions():
     features = np.random.default_rng(0).normal(size=(60, 37)).astype(np.float32)
     found = find_neighbours(features, 59)
