@@ -26,7 +26,7 @@ EQUALS = 1024
 """Candidates as near as the last neighbour from which the lowest numbers are chosen;
 where there are more, some of them are."""
 
-CANDIDATES = 2**22
+CANDIDATES = 2**21
 """Candidates that are held at a time."""
 
 
@@ -145,11 +145,12 @@ class _Search:
         if self.compared is not self.rows:
             few = max(few, 50)
         # Of a large group all products cost less than a long list of candidates does.
+        # Methods of the object itself would keep it, and its rows, in memory.
         self.plan = [
-            (self._nearest, few),
-            (self._nearest, 4 * few),
-            (self._permitted, few),
-            (self._permitted, max(few, EQUALS)),
+            (_Search._nearest, few),
+            (_Search._nearest, 4 * few),
+            (_Search._permitted, few),
+            (_Search._permitted, max(few, EQUALS)),
         ]
         if size > exact_below:
             cells = round(4 * size**0.5)
@@ -162,7 +163,7 @@ class _Search:
             self.index.train(self.rows)
             self.index.nprobe = min(probes, cells)
             times = range(math.ceil(math.log(max(1, size / few), 4)) + 1)
-            self.plan = [(self._nearest, few * 4**time) for time in times]
+            self.plan = [(_Search._nearest, few * 4**time) for time in times]
         if size:
             self.index.add(self.rows)
 
@@ -173,11 +174,11 @@ class _Search:
         cosine = np.full((size, self.count), -1, np.float32)
         left = np.flatnonzero(self.wanted)
         for find, ask in self.plan:
-            held = size if find == self._permitted else min(ask, size)
+            held = size if find is _Search._permitted else min(ask, size)
             again, step = [left[:0]], max(1, CANDIDATES // max(1, held))
             for start in range(0, len(left), step):
                 some = left[start : start + step]
-                enough, found = self._choose(some, *find(some, min(ask, size)))
+                enough, found = self._choose(some, *find(self, some, min(ask, size)))
                 index[some], cosine[some] = found
                 again.append(some[~enough])
             left = np.concatenate(again)

@@ -1,5 +1,8 @@
 """Nearest neighbours against all pairs in double precision, with ties and groups."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -154,6 +157,24 @@ def test_memory_maps_are_read(dtype, tmp_path):
     np.testing.assert_array_equal(
         find_neighbours(mapped).index, find_neighbours(features).index
     )
+
+
+@pytest.mark.parametrize("exact_below", [10**6, 0])
+def test_nothing_stays_in_memory_once_neighbours_are_found(exact_below, monkeypatch):
+    made = []
+
+    class Watched(neighbours._Search):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(neighbours, "_Search", Watched)
+    gc.disable()  # Parents come faster than it looks for what refers to itself.
+    try:
+        find_neighbours(np.eye(60), exact_below=exact_below)
+        assert made[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_nothing_has_no_neighbours():
