@@ -5,6 +5,7 @@ neighbours of the same video are left out; without that rule half of what is fou
 the same object again.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,10 @@ SPARE = 14
 
 ROUNDING = 4e-6
 """What a product of two unit rows in float32 may be off by."""
+
+EQUALS = 1024
+"""Candidates as near as the last neighbour from which the lowest numbers are chosen;
+where there are more, some of them are."""
 
 CANDIDATES = 2**21
 """Candidates that are held at a time."""
@@ -52,10 +57,11 @@ def find_neighbours(
     .. math:: N_K(i) = \text{the } K \text{ samples } j \neq i, g_j \neq g_i
               \text{ of greatest } \cos(x_i, x_j)
 
-    and of equals the one of lower number. The result does not depend on the number of
-    threads. A zero vector has no direction: it has no neighbours and is none. Up to
-    `exact_below` samples it is exact; beyond, an inverted file of 4 sqrt(N) cells finds
-    candidates in the `probes` cells nearest to each, among which it is exact.
+    and of equals the one of lower number, as long as they are not thousands. The result
+    does not depend on the number of threads. A zero vector has no direction: it has no
+    neighbours and is none. Up to `exact_below` samples it is exact; beyond, an inverted
+    file of 4 sqrt(N) cells finds candidates in the `probes` cells nearest to each,
+    among which it is exact.
 
     Args:
         features: floating [N, D], in memory or a memory map.
@@ -119,24 +125,33 @@ def recall(found: np.ndarray, exact: np.ndarray) -> float:
 
 
 class _Search:
-    """Candidates from an index, more of them where too few are permitted."""
+    """Candidates from an index, and from all products where these are too few."""
 
     def __init__(
         self, rows: np.ndarray, compared: np.ndarray, group: np.ndarray, count: int
     ):
         self.rows, self.compared, self.count = rows, compared, count
-        names, self.group, sizes = np.unique(
-            group, return_inverse=True, return_counts=True
-        )
-        del names
+        self.group, sizes = np.unique(group, return_inverse=True, return_counts=True)[
+            1:
+        ]
         permitted = len(rows) - sizes[self.group] if len(rows) else np.zeros(0, int)
         self.wanted = np.minimum(count, permitted)
         self.index: Any = None
 
     def prepare(self, exact_below: int, probes: int, seed: int) -> None:
-        """Build the index, of all rows or in cells."""
+        """Build the index, of all rows or in cells, and plan how it is asked."""
         faiss, (size, dimensions) = import_faiss(), self.rows.shape
-        self.index = faiss.IndexFlatIP(dimensions)
+        self.index, few = faiss.IndexFlatIP(dimensions), self.count + 1 + SPARE
+        if self.compared is not self.rows:
+            few = max(few, 50)
+        # Of a large group all products cost less than a long list of candidates does.
+        # Methods of the object itself would keep it, and its rows, in memory.
+        self.plan = [
+            (_Search._nearest, few),
+            (_Search._nearest, 4 * few),
+            (_Search._permitted, few),
+            (_Search._permitted, max(few, EQUALS)),
+        ]
         if size > exact_below:
             cells = round(4 * size**0.5)
             self.coarse = self.index  # The index of cells does not own it.
@@ -147,6 +162,8 @@ class _Search:
             self.index.cp.min_points_per_centroid = 1
             self.index.train(self.rows)
             self.index.nprobe = min(probes, cells)
+            times = range(math.ceil(math.log(max(1, size / few), 4)) + 1)
+            self.plan = [(_Search._nearest, few * 4**time) for time in times]
         if size:
             self.index.add(self.rows)
 
@@ -155,43 +172,49 @@ class _Search:
         size = len(self.rows)
         index = np.full((size, self.count), -1, np.int32)
         cosine = np.full((size, self.count), -1, np.float32)
-        left, ask = np.flatnonzero(self.wanted), self.count + 1 + SPARE
-        if self.compared is not self.rows:
-            ask = max(ask, 50)
-        while len(left):
-            ask = min(ask, size)
-            again = []
-            step = max(1, CANDIDATES // ask)
+        left = np.flatnonzero(self.wanted)
+        for find, ask in self.plan:
+            held = size if find is _Search._permitted else min(ask, size)
+            again, step = [left[:0]], max(1, CANDIDATES // max(1, held))
             for start in range(0, len(left), step):
                 some = left[start : start + step]
-                done, found = self._ask(some, ask)
-                index[some[done]] = found.index[done]
-                cosine[some[done]] = found.cosine[done]
-                again.append(some[~done])
-            left, ask = np.concatenate(again), 4 * ask
+                enough, found = self._choose(some, *find(self, some, min(ask, size)))
+                index[some], cosine[some] = found
+                again.append(some[~enough])
+            left = np.concatenate(again)
         return Neighbours(index, cosine)
 
-    def _ask(self, some: np.ndarray, ask: int) -> tuple[np.ndarray, Neighbours]:
-        """Return the best of `ask` candidates, and for which rows these are enough."""
+    def _nearest(self, some: np.ndarray, ask: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return products and numbers of the nearest rows, permitted or not."""
         product, candidate = self.index.search(self.rows[some], ask)
-        there = candidate >= 0
-        candidate = np.where(there, candidate, 0).astype(np.int32)
+        # An index in cells says -1 where it has looked at all that it may.
+        return np.where(candidate < 0, -2, product), candidate.astype(np.int32)
+
+    def _permitted(self, some: np.ndarray, ask: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return products and numbers of the nearest rows of other groups."""
+        product = self.rows[some] @ self.rows.T
+        product[self.group == self.group[some, None]] = -2
+        place = np.argpartition(product, -ask, axis=1)[:, -ask:].astype(np.int32)
+        return np.take_along_axis(product, place, axis=1), place
+
+    def _choose(
+        self, some: np.ndarray, product: np.ndarray, candidate: np.ndarray
+    ) -> tuple[np.ndarray, Neighbours]:
+        """Return the best of the candidates, and for which rows these are enough."""
         # Without groups each is its own, so that this leaves the sample itself out.
-        free = there & (self.group[candidate] != self.group[some, None])
-        cosine = _products(self.compared, candidate, some)
-        cosine[~free] = -2
+        free = (product > -1.5) & (self.group[candidate] != self.group[some, None])
+        cosine = np.where(free, _products(self.compared, candidate, some), -2)
         # From equals, and from what rounding makes so, the lower number is chosen.
         order = np.lexsort((candidate, -cosine), axis=1)[:, : self.count]
         best = np.take_along_axis(cosine, order, axis=1)
         index = np.take_along_axis(candidate, order, axis=1)
         index[best < -1.5], best[best < -1.5] = -1, -1
         found = Neighbours(_padded(index, self.count), _padded(best, self.count))
-        enough = free.sum(axis=1) >= self.wanted[some]
+        enough, least = free.sum(axis=1) >= self.wanted[some], product.min(axis=1)
         if self.compared is self.rows:
-            last = np.take_along_axis(best, self.wanted[some, None] - 1, axis=1)[:, 0]
-            enough &= product[:, -1] < last - ROUNDING
-        # An index in cells says -1 where it has looked at all that it may.
-        return enough | (ask == len(self.rows)) | ~there[:, -1], found
+            last = self.wanted[some, None] - 1
+            enough &= least < np.take_along_axis(best, last, axis=1)[:, 0] - ROUNDING
+        return enough | (least < -1.5), found
 
 
 def _products(rows: np.ndarray, candidate: np.ndarray, some: np.ndarray) -> np.ndarray:

@@ -1,5 +1,8 @@
 """Nearest neighbours against all pairs in double precision, with ties and groups."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -75,6 +78,14 @@ def test_equals_are_ordered_by_their_number_however_many_there_are():
     assert found[1].tolist() == [0, 2, 3]
 
 
+def test_more_equals_than_are_looked_at_are_neighbours_all_the_same(monkeypatch):
+    monkeypatch.setattr(neighbours, "EQUALS", 40)
+    found = find_neighbours(np.ones((300, 7)), 3)
+    assert (found.index >= 0).all()
+    assert (found.index != np.arange(300)[:, None]).all()
+    np.testing.assert_allclose(found.cosine, 1, atol=1e-6)
+
+
 def test_cosines_are_the_same_in_both_directions():
     features = np.random.default_rng(0).normal(size=(60, 37)).astype(np.float32)
     found = find_neighbours(features, 59)
@@ -146,6 +157,24 @@ def test_memory_maps_are_read(dtype, tmp_path):
     np.testing.assert_array_equal(
         find_neighbours(mapped).index, find_neighbours(features).index
     )
+
+
+@pytest.mark.parametrize("exact_below", [10**6, 0])
+def test_nothing_stays_in_memory_once_neighbours_are_found(exact_below, monkeypatch):
+    made = []
+
+    class Watched(neighbours._Search):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(neighbours, "_Search", Watched)
+    gc.disable()  # Parents come faster than it looks for what refers to itself.
+    try:
+        find_neighbours(np.eye(60), exact_below=exact_below)
+        assert made[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_nothing_has_no_neighbours():

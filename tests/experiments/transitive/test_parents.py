@@ -106,6 +106,7 @@ def test_zero_vectors_have_no_parent_and_duplicates_one():
     assert len(np.unique(parent[10:])) == 1
 
 
+@settings(deadline=None)
 @given(parent=numbers, least=st.integers(0, 5))
 def test_the_size_filter_keeps_order_and_is_idempotent(parent, least):
     parent = np.array(parent, np.int32)
@@ -122,6 +123,7 @@ def test_the_size_filter_keeps_order_and_is_idempotent(parent, least):
     np.testing.assert_array_equal(drop_small(found, least), found)
 
 
+@settings(deadline=None)
 @given(parent=numbers)
 def test_members_are_the_samples_of_each_parent(parent):
     parent = drop_small(np.array(parent, np.int32), 1)

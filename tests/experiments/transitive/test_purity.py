@@ -19,6 +19,7 @@ from experiments.transitive.purity import (
 labels = st.lists(st.integers(-1, 3), min_size=1, max_size=30)
 
 
+@settings(deadline=None)
 @given(label=labels)
 def test_chance_is_the_share_of_all_pairs(label):
     known = [one for one in label if one >= 0]
@@ -27,6 +28,7 @@ def test_chance_is_the_share_of_all_pairs(label):
     np.testing.assert_allclose(found, np.mean(same) if same else np.nan)
 
 
+@settings(deadline=None)
 @given(label=labels, seed=st.integers(0, 1000))
 def test_purity_is_the_share_of_majorities(label, seed):
     label = np.array(label)
