@@ -6,6 +6,7 @@ other photograph. Each category has several instances, and each instance comes i
 several clips, so that all that the pipeline finds can be held against what is there.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -53,13 +54,19 @@ class Truth:
     identity: np.ndarray
 
 
-def render_clips(config: VideoConfig, seed: int, directory: Path) -> Truth:
+def render_clips(
+    config: VideoConfig,
+    seed: int,
+    directory: Path,
+    check: Callable[[], None] = lambda: None,
+) -> Truth:
     """Render clips into `directory/clips`, and the truth beside it.
 
     Args:
         config: number of clips, and of frames of each.
         seed: of all that is drawn; the same one gives the same files.
         directory: is made where it is not there.
+        check: is called for each clip and may raise to end the work.
 
     Returns:
         The truth, which `read_truth` reads again.
@@ -74,6 +81,7 @@ def render_clips(config: VideoConfig, seed: int, directory: Path) -> Truth:
     instance = numbers // len(CATEGORIES) % INSTANCES
     for clip in range(config.clips):
         rng = np.random.default_rng([seed, _PURPOSE, clip])
+        check()
         name = CATEGORIES[category[clip]]
         thing, ground = draw_object(name, int(instance[clip])), draw_ground(name, rng)
         frames, boxes[clip] = render_clip(thing, ground, config.clip_frames, rng)

@@ -99,17 +99,20 @@ def _in_processes(
     crashed: Callable[[J], R],
 ) -> Generator[tuple[int, R], None, None]:
     remaining = dict(enumerate(jobs))
-    try:
-        for number, result in _among(work, remaining, processes, interrupt):
-            del remaining[number]
-            yield number, result
-    except BrokenProcessPool:
-        # Which of them ended its process nobody knows: each gets one of its own.
-        for number, job in remaining.items():
-            try:
-                yield from _among(work, {number: job}, 1, interrupt)
-            except BrokenProcessPool:
-                yield number, crashed(job)
+    while remaining:
+        try:
+            for number, result in _among(work, remaining, processes, interrupt):
+                del remaining[number]
+                yield number, result
+        except BrokenProcessPool:
+            # Which of them ended its process nobody knows, but they begin in order:
+            # each of the first gets a process of its own.
+            for number in list(remaining)[: 2 * processes + 2]:
+                job = remaining.pop(number)
+                try:
+                    yield from _among(work, {number: job}, 1, interrupt)
+                except BrokenProcessPool:
+                    yield number, crashed(job)
 
 
 def _among(

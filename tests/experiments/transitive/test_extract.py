@@ -237,13 +237,13 @@ def exit_at_two(job, check):
 def test_job_that_ends_its_process_costs_no_other(tmp_path):
     found = run_jobs(
         exit_at_two,
-        [1, 2, 3],
+        range(1, 13),
         processes=2,
         interrupt=Interrupt(),
         crashed=lambda job: -job,
         title="exit",
     )
-    assert found == [10, -2, 30]
+    assert found == [10, -2, *range(30, 130, 10)]
 
 
 def test_nothing_mined_is_refused_with_what_took_it(tmp_path):

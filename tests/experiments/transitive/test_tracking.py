@@ -12,7 +12,9 @@ from experiments.transitive.tracking import (
     LEFT,
     LOST,
     OUTCOMES,
+    Follower,
     crop_jpeg,
+    fast_side,
     inside,
     track_frames,
 )
@@ -83,6 +85,13 @@ def test_frames_after_the_last_track_are_not_read():
     frames, places = scene(30)
     assert track_frames(frames, [(0, *places[0])], MINING, TRACKING).frames == 11
     assert track_frames(frames, [], MINING, TRACKING).frames == 1
+
+
+def test_side_of_a_prime_number_of_pixels_is_not_transformed():
+    frames, _ = scene(1)
+    follower = Follower(frames[0], 30, 40, 47)
+    assert (follower.x, follower.y) == (30, 40)
+    assert [fast_side(side) for side in (227, 112, 96, 47, 1)] == [225, 108, 96, 45, 1]
 
 
 @pytest.mark.parametrize(

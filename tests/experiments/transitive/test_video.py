@@ -142,6 +142,29 @@ def test_videos_are_found_at_any_depth_in_order(tmp_path):
     }
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names are of bytes there alone")
+def test_name_that_is_no_text_is_passed_over(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"")
+    with open(os.fsencode(tmp_path) + b"/\xff.mp4", "wb"):
+        pass
+    found = find_videos(tmp_path)
+    assert found.names == ("a.mp4",)
+    assert found.passed_over == {"name that is not UTF-8": 1}
+
+
+def test_videos_are_known_by_their_content(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"one")
+    before = find_videos(tmp_path).fingerprint()
+    (tmp_path / "a.mp4").write_bytes(b"two")
+    assert before.difference(find_videos(tmp_path).fingerprint())
+
+
+def test_without_opencv_the_extra_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(InputError, match=r"pip install 'lars-jax\[video\]'"):
+        frames_of(tmp_path / "a.mp4")
+
+
 def test_folder_without_videos_is_refused(tmp_path):
     (tmp_path / "a.txt").write_text("")
     with pytest.raises(InputError, match=r"must have some; got none \(.*add some"):
