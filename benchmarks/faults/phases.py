@@ -64,7 +64,7 @@ def _in_loading(
 
     def build(config: Any, sources: Any) -> Program[Any]:
         linger()
-        return experiment.build(config, sources)
+        return experiment.made(config, sources)
 
     return replace(experiment, build=build)
 
@@ -119,7 +119,7 @@ def _with(change: Callable[[Program[Any], Callable[[], bool]], None]) -> Disturb
         del stack
 
         def build(config: Any, sources: Any) -> Program[Any]:
-            program = experiment.build(config, sources)
+            program = experiment.made(config, sources)
             change(program, lambda: next(count) == number)
             return program
 
