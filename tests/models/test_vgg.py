@@ -116,6 +116,7 @@ def reference(params, x, norm_layers):
     return found
 
 
+@pytest.mark.slow
 def test_every_tap_of_one_apply_equals_a_forward_pass_written_out():
     _, params, state = narrow(DEEP)
     network = jitted(vgg16(VGG16_LAYERS, width=NARROW, norm_layers=DEEP))
@@ -128,6 +129,7 @@ def test_every_tap_of_one_apply_equals_a_forward_pass_written_out():
     assert jax.tree.structure(after) == jax.tree.structure(state)
 
 
+@pytest.mark.slow
 def test_earlier_tap_takes_the_parameters_of_the_whole():
     network, params, state = narrow(DEEP)
     images = random_images(2, 32, 32, 3)
@@ -142,6 +144,7 @@ def test_earlier_tap_takes_the_parameters_of_the_whole():
     assert tuple(own) == VGG16_CONVS[:6]
 
 
+@pytest.mark.slow
 def test_folding_leaves_evaluation_as_it_was():
     def network(*norm_layers):
         mine = [name for name in norm_layers if name.startswith("conv")]
@@ -162,6 +165,7 @@ def test_folding_leaves_evaluation_as_it_was():
     assert np.abs(without - expected).max() > 0.1
 
 
+@pytest.mark.slow
 def test_folding_without_statistics_changes_nothing():
     _, params, _ = narrow()
     assert fold_batch_norm(params, {}) == params
@@ -190,6 +194,7 @@ def test_standardisation_has_mean_0_and_variance_1_and_no_parameters():
     np.testing.assert_allclose(after["batch_stats"]["mean"], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_relu_at_the_end_of_a_head_is_a_choice():
     x = random_images(8, 3, 3, 2)
     outputs = {}

@@ -108,7 +108,7 @@ def whole(tmp_path_factory):
 # Orbax leaves loops and TensorBoard files open where the system fails them.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -158,7 +158,7 @@ def test_file_system_without_locks_is_told_and_used(tmp_path, capsys, code):
     assert f"{tmp_path / 'run'} is on a file system without locks" in said
 
 
-@pytest.mark.parametrize("streams", ["2>&-", ">&- 2>&-", "2>/dev/full", "<&- >&-"])
+@pytest.mark.parametrize("streams", [">&- 2>&-", "2>/dev/full"])
 def test_run_goes_on_though_nobody_can_listen(whole, tmp_path, streams):
     words = [sys.executable, "-m", "experiments.toy", *SHORT]
     line = f"{shlex.join(words)} --run-dir {tmp_path}/run {streams}"

@@ -83,6 +83,7 @@ def test_full_width_has_the_parameters_of_its_layers():
     }
 
 
+@pytest.mark.slow
 def test_towers_share_their_weights_and_folding_keeps_what_they_see():
     network = context_network(NARROW)
     pairs = scale_rms(patches(3, 2, 32, 32, 3).astype(jnp.float32))

@@ -62,6 +62,7 @@ def host(tree):
     return jax.tree.map(np.asarray, tree)
 
 
+@pytest.mark.slow
 def test_run_ends_with_weights_of_vgg16_and_goes_on_bit_for_bit():
     whole, rows = trained(program().init())
     assert list(rows) == [1, 2, 3, 4]
@@ -98,6 +99,7 @@ def test_shapes_and_places_are_those_of_the_state():
         assert shape.sharding.is_equivalent_to(leaf.sharding, leaf.ndim)
 
 
+@pytest.mark.slow
 def test_seed_alone_draws_the_weights():
     again = ContextProgram(CONFIG, {"train": photographs(9)}).init()
     other = ContextProgram(replace(CONFIG, seed=6), {"train": photographs(9)})

@@ -117,6 +117,7 @@ def test_both_ends_of_a_track_show_the_same(done):
         assert np.corrcoef(pair)[0, 1] > 0.6
 
 
+@pytest.mark.slow
 def test_number_of_processes_changes_no_byte(folder, done, tmp_path):
     both(folder, tmp_path, processes=2)
     assert checksums(tmp_path) == checksums(done)
@@ -176,6 +177,7 @@ def members(group):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_killed_work_goes_on_to_the_same_bytes(folder, done, tmp_path):
     place = tmp_path / "out"
@@ -210,6 +212,7 @@ def sleep_long(job, check):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_signal_ends_other_processes(tmp_path):
     with Interrupt() as interrupt:
         # Late enough for both to be at work, mostly.

@@ -65,6 +65,7 @@ def test_loss_is_that_of_negatives_sorted_out_one_by_one(share, other_parents):
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_hardest_with_a_share_of_one_is_all():
     features, parents = drawn(8, 2, 3), jnp.arange(8) // 2
     whole, _ = ranking_loss(features, parents, negatives="all")
@@ -119,6 +120,7 @@ def test_ends_are_swapped_in_half_of_the_pairs():
 VECTORS = st.lists(st.floats(-10, 10, width=32), min_size=3, max_size=3)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(st.tuples(VECTORS, VECTORS, VECTORS), st.sampled_from([0.0, 0.25, 0.5, 2.0]))
 def test_value_lies_between_0_and_2_plus_m_and_is_0_where_the_margin_holds(xs, margin):
@@ -129,6 +131,7 @@ def test_value_lies_between_0_and_2_plus_m_and_is_0_where_the_margin_holds(xs, m
     assert loss == pytest.approx(max(0.0, argument), abs=1e-6)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.floats(1e-3, 1e3))
 def test_loss_is_blind_to_the_length_of_any_feature(seed, scale):
@@ -219,6 +222,7 @@ def test_hinge_of_exactly_zero_has_no_gradient():
     np.testing.assert_array_equal(gradient, 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("negatives", ["random", "hardest", "all"])
 def test_zero_vectors_are_at_distance_1_with_a_finite_gradient(negatives):
     features = drawn(4, 2, 3).at[0].set(0.0).at[1, 0].set(0.0)
@@ -235,6 +239,7 @@ def test_zero_vectors_are_at_distance_1_with_a_finite_gradient(negatives):
     assert float(cosine_distance(features[0, 0], features[3, 0])) == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("negatives", ["random", "hardest", "all"])
 def test_batch_of_one_parent_has_loss_0_and_gradient_0(negatives):
     def loss(x):
@@ -246,6 +251,7 @@ def test_batch_of_one_parent_has_loss_0_and_gradient_0(negatives):
     np.testing.assert_array_equal(gradient, 0.0)
 
 
+@pytest.mark.slow
 def test_three_towers_are_one_on_the_stacked_batch():
     weights, triplets = drawn(7, 4, seed=1), drawn(3, 6, 7)
 

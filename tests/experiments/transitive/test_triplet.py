@@ -140,6 +140,7 @@ def test_images_of_one_colour_come_to_lie_together(data, negatives):
     assert evaluation["positive"] + 0.4 < evaluation["negative"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "lars", "lamb"])
 def test_every_rule_takes_a_step_and_measures_layers(data, optimizer):
     config = replace(changed(optimizer=optimizer, steps=2, warmup_steps=1), devices=1)
@@ -159,6 +160,7 @@ def test_every_rule_takes_a_step_and_measures_layers(data, optimizer):
     }
 
 
+@pytest.mark.slow
 def test_devices_and_reading_from_disk_change_nothing_but_rounding(data, monkeypatch):
     config = changed(negatives="all", steps=4)
     _, _, alone = losses(replace(config, devices=1), data)
@@ -169,6 +171,7 @@ def test_devices_and_reading_from_disk_change_nothing_but_rounding(data, monkeyp
     assert fed == alone
 
 
+@pytest.mark.slow
 def test_run_that_was_stopped_ends_in_the_same_bits(data, tmp_path):
     config = replace(changed(steps=6), devices=1)
 
