@@ -195,12 +195,16 @@ def _stamp(path: str) -> list[int]:
 
 
 def _content(path: str) -> str:
-    with open(path, "rb", buffering=0) as file:
-        content = hashlib.blake2b(file.read(WHOLE), digest_size=8)
-        size = os.fstat(file.fileno()).st_size
+    # The system's own calls: a file object costs as much again as a small file.
+    file = os.open(path, os.O_RDONLY)
+    try:
+        beginning = os.read(file, WHOLE)
+        content = hashlib.blake2b(beginning, digest_size=8)
+        size = os.fstat(file).st_size if len(beginning) == WHOLE else 0
         for start in (size // 2, size - WINDOW) if size > WHOLE else ():
-            file.seek(start)
-            content.update(file.read(WINDOW))
+            content.update(os.pread(file, WINDOW, start))
+    finally:
+        os.close(file)
     return content.hexdigest()
 
 
