@@ -10,6 +10,7 @@ graph      parents, child clusters, pairs
 triplet    the triplet network; weights.safetensors
 """
 
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from lars_jax.runs import Experiment, Preset, Program, Stage
 from lars_jax.runs.restore import export
 from lars_jax.runs.stages import LOG
 from lars_jax.runs.train import train
-from lars_jax.train import Interrupt, Interrupted
+from lars_jax.train import Interrupt
 from lars_jax.train.record import read_json, write_json
 
 FEATURE_BATCH = 128
@@ -191,14 +192,13 @@ def _context(
 ) -> None:
     from experiments.transitive.context_program import ContextProgram
 
-    del interrupt  # Training hears signals itself.
     source = folder_source(inputs["frames"], "train")
     experiment = _experiment(
         config,
         lambda config, sources: ContextProgram(config, sources),
         {"train": source},
     )
-    _train_in(experiment, config, output)
+    _train_in(experiment, config, output, interrupt)
 
 
 def _features(
@@ -264,7 +264,6 @@ def _triplet(
 ) -> None:
     from experiments.transitive.triplet import TripletProgram
 
-    del interrupt  # Training hears signals itself.
     data = pair_data(inputs["track"], inputs["graph"])
     trunk = inputs["context"] / WEIGHTS if "context" in inputs else None
     experiment = _experiment(
@@ -272,7 +271,7 @@ def _triplet(
         lambda config, sources: TripletProgram(config, data, trunk),
         {"train": data.source},
     )
-    _train_in(experiment, config, output)
+    _train_in(experiment, config, output, interrupt)
 
 
 def _experiment(
@@ -295,12 +294,17 @@ def _experiment(
     )
 
 
-def _train_in(experiment: Experiment[Config], config: Config, output: Path) -> None:
+def _train_in(
+    experiment: Experiment[Config], config: Config, output: Path, interrupt: Interrupt
+) -> None:
     """Train in the log of a stage, and leave the weights beside it."""
     run = output / LOG / "run"
     status = train(experiment, config, run, resume="if_any").status
     if status:
-        raise Interrupted
+        # Training has heard the signal in place of the pipeline, whose exit status it
+        # is to be.
+        signal.raise_signal(status - 128)
+        interrupt.check()
     export(experiment, run, output / WEIGHTS)
 
 

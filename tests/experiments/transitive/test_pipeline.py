@@ -96,6 +96,27 @@ def test_pipeline_that_was_killed_ends_with_the_same_files(whole, tmp_path, stag
     assert found == expected
 
 
+@pytest.mark.slow
+def test_signal_in_training_is_the_exit_status_of_the_pipeline(whole, tmp_path):
+    run = tmp_path / "run"
+    words = [sys.executable, "-m", "experiments.transitive", *SMALL]
+    words += ["--steps", "5000", "--run-dir", str(run)]
+    with subprocess.Popen(
+        words, cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as process:
+        metrics = run / "triplet.partial" / "log" / "run" / "metrics.jsonl"
+        deadline = time.monotonic() + 120
+        while not metrics.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate()[1]
+    assert process.returncode == 143
+    assert "stopped and saved at step" in said
+    assert f"the same command with --run-dir {run} goes on" in said
+    assert "Traceback" not in said
+    assert not (run / "triplet").exists()
+
+
 BAD = {
     # name: (flags, what the line says)
     "videos of no kind": (["--videos", "clips"], "videos must be demo or folder:PATH"),
