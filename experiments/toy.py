@@ -129,9 +129,7 @@ class Toy(Program[State]):
         """Train from step `start` on; return the last state and its step."""
 
         def step(state: State, batch: None) -> Any:
-            if not self.step.compiled:
-                interrupt.run(lambda: self.step.compile(state, batch))
-            return self.step(state, batch)
+            return self.step.under(interrupt, state, batch)
 
         return fit(
             step,

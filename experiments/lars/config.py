@@ -11,9 +11,9 @@ from annotated_types import Interval
 
 from lars_jax.runs import (
     BelowOne,
+    BoundedFloat,
     DataDirectory,
     DatasetName,
-    Moderate,
     NonNegative,
     NonNegativeFloat,
     PathText,
@@ -187,10 +187,10 @@ class Config:
     microbatches: Positive | Literal["auto"] = "auto"
     """Parts of a batch, accumulated one by one; auto: as few as fit a device."""
 
-    device_memory: Moderate | None = None
+    device_memory: BoundedFloat | None = None
     """Memory of a device in GiB, for microbatches auto; None: what it has."""
 
-    epochs: Moderate = 40.0
+    epochs: BoundedFloat = 40.0
     """Length of the run, in passes over the training examples."""
 
     steps: Positive | None = None
@@ -217,16 +217,16 @@ class Config:
     log_every: Positive = 1
     """Updates between rows of metrics."""
 
-    eval_every: Moderate = 5.0
+    eval_every: BoundedFloat = 5.0
     """Epochs between evaluations; the last step is always evaluated."""
 
     eval_batch: Positive = 1024
     """Examples per evaluation batch."""
 
-    checkpoint_every: Moderate = 5.0
+    checkpoint_every: BoundedFloat = 5.0
     """Epochs between checkpoints; the last step is always saved."""
 
-    keep_every: Moderate | None = None
+    keep_every: BoundedFloat | None = None
     """Epochs between checkpoints kept for good; None: only the last two and best."""
 
     @property

@@ -9,7 +9,7 @@ report.html      curves, trust ratios and mistakes, to look at
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from lars_jax.train import (
     fit,
 )
 from lars_jax.train.ahead import AheadOfTime
+from lars_jax.train.interrupt import NEVER
 from lars_jax.train.record import plain
 from lars_jax.train.weights import load_weights
 
@@ -51,9 +52,6 @@ move in ten updates by the time it is evaluated; in a run of sixty they move thr
 
 LAYER_ROWS = 100
 """Rows of layer telemetry that a run leaves, or all that it logs where that is less."""
-
-NEVER = Interrupt()
-"""No signal comes."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +141,8 @@ class Trainer(Program[TrainState]):
             start=start, stop=steps, seed=seed, interrupt=interrupt
         )
         return fit(
-            lambda state, batch: _call(
-                self.program.train_step, interrupt, state, batch, shared
+            lambda state, batch: self.program.train_step.under(
+                interrupt, state, batch, shared
             ),
             state,
             batches,
@@ -211,7 +209,7 @@ class Trainer(Program[TrainState]):
         # wait for one another for ever where many virtual devices share few threads.
         parts = [
             jax.block_until_ready(
-                _call(self.program.statistics, interrupt, state, batch, shared)
+                self.program.statistics.under(interrupt, state, batch, shared)
             )
             for batch in self.inputs.calibration_batches(seed=seed, interrupt=interrupt)
         ]
@@ -336,7 +334,7 @@ class Trainer(Program[TrainState]):
         """Return a step of a batch of evaluation data."""
         shared = self.inputs.shared(self.inputs.evaluation, self.config.seed)
         state = self.evaluation_state(state, interrupt)
-        return lambda batch: _call(step, interrupt, state, batch, shared)
+        return lambda batch: step.under(interrupt, state, batch, shared)
 
 
 def layer_interval(total: int, log_every: int) -> int:
@@ -347,10 +345,3 @@ def layer_interval(total: int, log_every: int) -> int:
     """
     wanted = max(1, total // LAYER_ROWS)
     return -(-wanted // log_every) * log_every
-
-
-def _call(step: AheadOfTime, interrupt: Interrupt, *arguments: Any) -> Any:
-    """Return what a step returns, its compilation ended by a signal but not its run."""
-    if not step.compiled:
-        interrupt.run(partial(step.compile, *arguments))
-    return step(*arguments)

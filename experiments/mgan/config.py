@@ -7,9 +7,9 @@ from annotated_types import Interval
 
 from lars_jax.runs import (
     BelowOne,
+    BoundedFloat,
     DataDirectory,
     DatasetName,
-    Moderate,
     NonNegative,
     NonNegativeFloat,
     PathAfter,
@@ -40,10 +40,10 @@ class DataConfig:
     modes: Positive = 8
     """Gaussians of a ring or a grid."""
 
-    extent: Moderate = 2.0
+    extent: BoundedFloat = 2.0
     """Radius of the ring, or half the side of the grid."""
 
-    variance: Moderate = 0.02
+    variance: BoundedFloat = 0.02
     """Variance of each Gaussian along either axis."""
 
     shares: Literal["even", "rising"] = "even"

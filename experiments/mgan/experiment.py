@@ -45,7 +45,7 @@ class Evaluate(cli.Evaluate):
 
 
 @dataclass(frozen=True)
-class Draw(cli.Kept):
+class Draw(cli.ReadOptions):
     """Draw samples of a checkpoint into an .npz file: `values`, `generator`."""
 
     run_dir: cli.RunDirectory

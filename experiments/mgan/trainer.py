@@ -134,9 +134,7 @@ class Trainer:
         shared = self.parallel.replicate(shared)
 
         def call(state: GameState, rows: Any) -> Any:
-            if not self.call.compiled:
-                interrupt.run(partial(self.call.compile, state, rows, shared))
-            return self.call(state, rows, shared)
+            return self.call.under(interrupt, state, rows, shared)
 
         names = (state.judge.params, state.generators.params)
         return fit(

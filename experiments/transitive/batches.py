@@ -88,7 +88,7 @@ class Sampler:
         """Return the places of the pairs of a batch, int64 [P]."""
         return np.concatenate(
             [
-                pool[batch_samples(seed + k, step, len(pool), count)[0]]
+                pool[batch_samples(_deck(seed, k), step, len(pool), count)[0]]
                 for k, (pool, count) in enumerate(
                     zip(self.pools, self.counts, strict=True)
                 )
@@ -133,3 +133,8 @@ class Sampler:
                 batch = coming.result()
                 coming = pool.submit(load, step + 1) if step + 1 < stop else None
                 yield batch
+
+
+def _deck(seed: int, number: int) -> int:
+    """Return a seed for the order of each kind, so that no two runs share one."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])

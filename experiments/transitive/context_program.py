@@ -6,7 +6,6 @@ the run and decays polynomially; SGD has momentum 0.9 on the mean loss, in place
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -182,8 +181,8 @@ class ContextProgram(Program[TrainState]):
         )
         shared = self._shared(self.config.seed)
         return fit(
-            lambda state, batch: _call(
-                self._train_step, interrupt, state, batch, shared
+            lambda state, batch: self._train_step.under(
+                interrupt, state, batch, shared
             ),
             state,
             map(self.parallel.shard_batch, interrupt.each(batches)),
@@ -213,7 +212,7 @@ class ContextProgram(Program[TrainState]):
         )
         shared = self._shared(0)
         return evaluate(
-            lambda batch: _call(self._eval_step, interrupt, state, batch, shared),
+            lambda batch: self._eval_step.under(interrupt, state, batch, shared),
             map(self.parallel.shard_batch, interrupt.each(pairs)),
             expected=PAIRS_PER_PHOTOGRAPH * len(self.test),
             should_stop=lambda: interrupt.requested,
@@ -292,10 +291,3 @@ class ContextProgram(Program[TrainState]):
             "accuracy": jnp.sum(right & mask),
             "count": jnp.sum(mask),
         }
-
-
-def _call(step: AheadOfTime, interrupt: Interrupt, *arguments: Any) -> Any:
-    """Return what a step returns, its compilation ended by a signal but not its run."""
-    if not step.compiled:
-        interrupt.run(partial(step.compile, *arguments))
-    return step(*arguments)

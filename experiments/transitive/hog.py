@@ -1,10 +1,9 @@
 """Histograms of oriented gradients, the paper's ablation of learned features."""
 
-from typing import Any
-
 import numpy as np
 
 from experiments.transitive.vectors import unit_rows
+from experiments.transitive.video import opencv
 from lars_jax.errors import InputError
 
 CELL, BINS = 8, 9
@@ -38,7 +37,7 @@ def hog(images: np.ndarray) -> np.ndarray:
     """
     _check(images)
     height, width = images.shape[1:3]
-    cv2 = import_cv2()
+    cv2 = opencv()
     describe = cv2.HOGDescriptor(
         (width, height), (2 * CELL, 2 * CELL), (CELL, CELL), (CELL, CELL), BINS
     )
@@ -46,22 +45,6 @@ def hog(images: np.ndarray) -> np.ndarray:
     for place, image in enumerate(images):
         found[place] = describe.compute(np.ascontiguousarray(image)).ravel()
     return unit_rows(found)
-
-
-def import_cv2() -> Any:
-    """Return the library OpenCV.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    try:
-        import cv2
-    except ImportError as error:
-        raise InputError(
-            "gradients and video need the library OpenCV; it is not installed: "
-            "pip install 'lars-jax[video]'"
-        ) from error
-    return cv2
 
 
 def _check(images: np.ndarray) -> None:

@@ -37,13 +37,6 @@ class Work(Protocol[J, R]):
         ...
 
 
-def default_processes() -> int:
-    """Return the number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def run_jobs(
     work: Work[J, R],
     jobs: Sequence[J],

@@ -6,6 +6,7 @@ many processes there were, or on when.
 """
 
 import io
+import sys
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.transitive.pool import Work, default_processes, run_jobs
+from experiments.transitive.pool import Work, run_jobs
 from experiments.transitive.video import VideoError, opencv
+from lars_jax.data.arrays import usable_cores
 from lars_jax.errors import InputError, naming
 from lars_jax.files import make_directory, replacing
 from lars_jax.train import Interrupt
@@ -123,7 +125,7 @@ def run_videos(
     made = run_jobs(
         work,
         todo,
-        processes=processes or default_processes(),
+        processes=processes or usable_cores(most=sys.maxsize),
         interrupt=interrupt or Interrupt(),
         crashed=_crashed,
         title=title,

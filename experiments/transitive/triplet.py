@@ -29,6 +29,7 @@ from lars_jax.train import DataParallel, Hook, Interrupt, TrainState, data_mesh,
 from lars_jax.train import evaluate as summed
 from lars_jax.train import update as take_step
 from lars_jax.train.ahead import AheadOfTime
+from lars_jax.train.interrupt import NEVER
 from lars_jax.train.record import plain
 from lars_jax.train.weights import load_weights
 
@@ -43,9 +44,6 @@ EVALUATION_SEED = 2**31
 
 ROWS = 10
 """Evaluations and checkpoints of a run."""
-
-NEVER = Interrupt()
-"""No signal comes."""
 
 
 class TripletProgram(Program[TrainState]):
@@ -115,7 +113,9 @@ class TripletProgram(Program[TrainState]):
         steps = self.config.triplet.steps
         batches = self._batches(self.config.seed, start, steps, interrupt)
         return fit(
-            lambda state, batch: self._call(self.train_step, interrupt, state, batch),
+            lambda state, batch: self.train_step.under(
+                interrupt, state, batch, self.shared
+            ),
             state,
             batches,
             steps=steps,
@@ -139,7 +139,7 @@ class TripletProgram(Program[TrainState]):
         seed = (self.config.seed + EVALUATION_SEED) % 2**32
         batches = self._batches(seed, 0, EVALUATED, interrupt)
         return summed(
-            lambda batch: self._call(self.eval_step, interrupt, state, batch),
+            lambda batch: self.eval_step.under(interrupt, state, batch, self.shared),
             batches,
             expected=EVALUATED * self.config.triplet.global_batch // 2,
             should_stop=lambda: interrupt.requested,
@@ -199,13 +199,6 @@ class TripletProgram(Program[TrainState]):
         else:
             batches = self.sampler.with_images(seed, start, stop, rows)
         return map(self.parallel.shard_batch, interrupt.each(batches))
-
-    def _call(
-        self, step: AheadOfTime, interrupt: Interrupt, state: TrainState, batch: Any
-    ) -> Any:
-        if not step.compiled:
-            interrupt.run(partial(step.compile, state, batch, self.shared))
-        return step(state, batch, self.shared)
 
 
 def make_optimizer(config: TripletConfig) -> optax.GradientTransformation:

@@ -80,7 +80,7 @@ def import_faiss() -> Any:
     except ImportError as error:
         raise InputError(
             "clusters and neighbours need the library faiss; it is not installed: "
-            "pip install 'lars-jax[video]'"
+            "pip install -e '.[video]'"
         ) from error
     return faiss
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from lars_jax.data import Fingerprint
 from lars_jax.data.fingerprint import digest_files
+from lars_jax.data.scan import scan_files
 from lars_jax.errors import InputError
 from lars_jax.files import local_path
 
@@ -95,12 +96,15 @@ def find_videos(folder: str | os.PathLike[str]) -> Videos:
         )
     passed_over: Counter[str] = Counter()
     try:
-        found = list(_scan(root, "", passed_over))
+        scanned = list(scan_files(root, SUFFIXES, passed_over))
     except OSError as error:
         raise InputError(
             f"videos must lie in folders that can be read; {error.filename} cannot "
             f"({error.strerror}): change its permissions or take it away"
         ) from error
+    found = [name for name in scanned if _is_text(name)]
+    if len(found) < len(scanned):
+        passed_over["name that is not UTF-8"] += len(scanned) - len(found)
     if not found:
         known = ", ".join(sorted(SUFFIXES))
         raise InputError(
@@ -110,36 +114,6 @@ def find_videos(folder: str | os.PathLike[str]) -> Videos:
     # Disks spell one name in several forms of Unicode; the order is that of one form.
     found.sort(key=lambda name: (unicodedata.normalize("NFC", name).split("/"), name))
     return Videos(root, tuple(found), dict(passed_over))
-
-
-def _scan(
-    folder: Path | str,
-    prefix: str,
-    passed_over: Counter[str],
-    above: frozenset[tuple[int, int]] = frozenset(),
-) -> Iterator[str]:
-    place = os.stat(folder)
-    if (place.st_dev, place.st_ino) in above:
-        passed_over["link to a folder that it is in"] += 1
-        return
-    above |= {(place.st_dev, place.st_ino)}
-    with os.scandir(folder) as entries:
-        listed = list(entries)
-    for entry in listed:
-        suffix = os.path.splitext(entry.name)[1].lower()
-        if entry.name.startswith("."):
-            passed_over["hidden"] += 1
-        elif entry.is_dir():
-            yield from _scan(entry.path, f"{prefix}{entry.name}/", passed_over, above)
-        elif suffix not in SUFFIXES:
-            passed_over[suffix or "without a suffix"] += 1
-        elif not entry.is_file():
-            # A pipe would keep its reader waiting for ever.
-            passed_over["broken link or no file"] += 1
-        elif not _is_text(prefix + entry.name):
-            passed_over["name that is not UTF-8"] += 1
-        else:
-            yield prefix + entry.name
 
 
 def _is_text(name: str) -> bool:
@@ -167,7 +141,7 @@ def opencv() -> ModuleType:
     except ImportError as error:
         raise InputError(
             f"OpenCV must be installed to read video; it is not ({error}): "
-            "pip install 'lars-jax[video]'"
+            "pip install -e '.[video]'"
         ) from error
     cv2.setNumThreads(1)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -75,15 +75,15 @@ def to_arrays(
     return ImageArrays(image, label)
 
 
-def usable_cores() -> int:
-    """Return the number of cores that this process may use, 16 at most.
+def usable_cores(most: int = 16) -> int:
+    """Return the number of cores that this process may use, and no more than the most.
 
     Decoders beyond the number of cores slow one another down, and a container is often
     given fewer than the machine has.
     """
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return min(cores, 16)
+    return min(cores, most)
 
 
 def read_batch(

@@ -3,12 +3,13 @@
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lars_jax.data.decode import decode_image, image_size
 from lars_jax.data.fingerprint import Fingerprint, digest_files
+from lars_jax.data.scan import is_hidden, scan_files
 from lars_jax.data.source import Example
 from lars_jax.errors import InputError, naming
 from lars_jax.files import local_path
@@ -146,7 +147,10 @@ def _images(root: Path, split: str, passed_over: Counter[str]) -> list[str]:
             )
         found: list[str] = []
         for name in _folders(chosen, passed_over):
-            images = list(_scan(chosen / name, f"{name}/", passed_over))
+            images = [
+                f"{name}/{path}"
+                for path in scan_files(chosen / name, SUFFIXES, passed_over)
+            ]
             if not images:
                 passed_over["class folder without images"] += 1
             found += images
@@ -167,44 +171,11 @@ def _images(root: Path, split: str, passed_over: Counter[str]) -> list[str]:
 def _folders(path: Path, passed_over: Counter[str]) -> list[str]:
     with os.scandir(path) as entries:
         listed = sorted(entries, key=lambda entry: entry.name)
-    seen = [entry for entry in listed if not _hidden(entry)]
+    seen = [entry for entry in listed if not is_hidden(entry.name)]
     folders = [entry.name for entry in seen if entry.is_dir()]
     passed_over["file outside class folders"] += len(seen) - len(folders)
     passed_over["hidden"] += len(listed) - len(seen)
     return folders
-
-
-def _hidden(entry: os.DirEntry[str]) -> bool:
-    # Desktops and copying programs leave them behind ("._cat.jpg").
-    return entry.name.startswith(".")
-
-
-def _scan(
-    folder: Path | str,
-    prefix: str,
-    passed_over: Counter[str],
-    above: frozenset[tuple[int, int]] = frozenset(),
-) -> Iterator[str]:
-    """Yield the images of a class by their path, at any depth."""
-    found = os.stat(folder)
-    if (found.st_dev, found.st_ino) in above:
-        passed_over["link to a folder that it is in"] += 1
-        return
-    above |= {(found.st_dev, found.st_ino)}
-    with os.scandir(folder) as entries:
-        listed = list(entries)
-    for entry in listed:
-        suffix = os.path.splitext(entry.name)[1].lower()
-        if _hidden(entry):
-            passed_over["hidden"] += 1
-        elif entry.is_dir():
-            yield from _scan(entry.path, f"{prefix}{entry.name}/", passed_over, above)
-        elif suffix not in SUFFIXES:
-            passed_over[suffix or "without a suffix"] += 1
-        elif not entry.is_file():
-            passed_over["broken link or no file"] += 1
-        else:
-            yield prefix + entry.name
 
 
 def _require_sound(chosen: Path, names: list[str]) -> None:

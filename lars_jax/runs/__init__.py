@@ -6,7 +6,7 @@ is `lars_jax.runs.cli`; neither tyro nor Orbax is imported before it is needed.
 
 from lars_jax.runs.checks import (
     BelowOne,
-    Moderate,
+    BoundedFloat,
     NonNegative,
     NonNegativeFloat,
     Positive,
@@ -29,7 +29,7 @@ __all__ = [
     "DatasetName",
     "Experiment",
     "Files",
-    "Moderate",
+    "BoundedFloat",
     "NonNegative",
     "NonNegativeFloat",
     "PathAfter",

@@ -26,7 +26,7 @@ NonNegative = Annotated[int, Interval(ge=0, lt=INT32)]
 """A whole number from 0 on that a device can count to."""
 NonNegativeFloat = Annotated[float, Ge(0)]
 """A number from 0 on."""
-Moderate = Annotated[float, Interval(gt=0, le=1e6)]
+BoundedFloat = Annotated[float, Interval(gt=0, le=1e6)]
 """A number above 0 that may be multiplied by another: epochs, GiB, seconds."""
 BelowOne = Annotated[float, Interval(ge=0, lt=1)]
 """A number in [0, 1), such as a momentum."""

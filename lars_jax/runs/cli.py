@@ -11,7 +11,7 @@ import tyro
 
 from lars_jax.errors import InputError
 from lars_jax.runs.arguments import parse, split_preset
-from lars_jax.runs.checks import Moderate
+from lars_jax.runs.checks import BoundedFloat
 from lars_jax.runs.directory import Resume, run_directory
 from lars_jax.runs.ending import report_error, run_among
 from lars_jax.runs.experiment import Experiment, Verb
@@ -40,7 +40,7 @@ class Train(Generic[C]):
     """Go on if --run-dir holds a run, else begin: one command to start and restart."""
     accept_data_change: bool = False
     """Go on though the run began with other data; its record says so."""
-    grace: Moderate = 25.0
+    grace: BoundedFloat = 25.0
     """Seconds after a signal in which a step must end, or the process ends unsaved."""
     processes: Method = "auto"
     """Where to look for the other processes of the run; none: it is alone."""
@@ -60,7 +60,7 @@ class Train(Generic[C]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class ReadOptions:
     """What a command that reads a run is told of it."""
 
     checkpoint: Checkpoint = "last"
@@ -78,7 +78,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Evaluate(Kept):
+class Evaluate(ReadOptions):
     """Evaluate a checkpoint of a run."""
 
     run_dir: RunDirectory
@@ -86,7 +86,7 @@ class Evaluate(Kept):
 
 
 @dataclass(frozen=True)
-class Export(Kept):
+class Export(ReadOptions):
     """Write the weights of a run to a plain file, which --init-from reads."""
 
     run_dir: RunDirectory

@@ -1,7 +1,10 @@
 """A step that can be compiled before it is first called."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+
+from lars_jax.train.interrupt import Interrupt
 
 
 class AheadOfTime:
@@ -36,6 +39,16 @@ class AheadOfTime:
         if self._executable is None:
             self._executable = self._function.lower(*arguments).compile()
         return self._executable
+
+    def under(self, interrupt: Interrupt, *arguments: Any) -> Any:
+        """Return what the function returns; a signal ends its compilation, not its run.
+
+        Raises:
+            Interrupted: the signal came.
+        """
+        if not self.compiled:
+            interrupt.run(partial(self.compile, *arguments))
+        return self(*arguments)
 
     def __call__(self, *arguments: Any) -> Any:
         """Return what the function returns."""

@@ -162,6 +162,9 @@ class Interrupt:
         end_now(self.exit_status)
 
 
+NEVER = Interrupt()
+"""No signal comes."""
+
 _ABANDONED = "lars_jax.train.interrupt"
 
 

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from experiments.transitive.eth80 import Eth80, read_eth80, turned
-from experiments.transitive.hog import hog, import_cv2
+from experiments.transitive.hog import hog
 from experiments.transitive.probes import hold_out, neighbour_accuracy, views_apart
+from experiments.transitive.video import opencv
 from lars_jax.errors import InputError
 
 RING = np.round(np.arange(16) * 22.5).astype(np.int32)
@@ -163,8 +164,8 @@ def test_other_images_are_refused(images):
 
 def test_a_missing_library_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)
-    with pytest.raises(InputError, match=r"pip install 'lars-jax\[video\]'"):
-        import_cv2()
+    with pytest.raises(InputError, match=r"pip install -e '.\[video\]'"):
+        opencv()
 
 
 @pytest.mark.skipif("ETH80" not in os.environ, reason="ETH80 names no file")

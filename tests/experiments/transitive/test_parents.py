@@ -182,5 +182,5 @@ def test_bad_input_is_refused_in_one_line(call, rule):
 
 def test_a_missing_library_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "faiss", None)
-    with pytest.raises(InputError, match=r"pip install 'lars-jax\[video\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '.\[video\]'"):
         import_faiss()

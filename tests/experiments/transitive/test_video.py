@@ -161,7 +161,7 @@ def test_videos_are_known_by_their_content(tmp_path):
 
 def test_without_opencv_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(InputError, match=r"pip install 'lars-jax\[video\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '.\[video\]'"):
         frames_of(tmp_path / "a.mp4")
 
 
