@@ -51,14 +51,14 @@ PRESETS = {
             "demo",
             DEMO,
             "the pipeline, on clips that are rendered",
-            "a report",
+            "transitive pairs of one category far more often than by chance",
             "arXiv 1708.02901, sections 3 to 5",
         ),
         Preset(
             "videos",
             VIDEOS,
             "the pipeline, on any folder of short clips",
-            "a report",
+            "tracks, child clusters and pairs to look at",
             "arXiv 1708.02901, sections 3 to 5",
         ),
         Preset(

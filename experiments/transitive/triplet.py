@@ -162,9 +162,14 @@ class TripletProgram(Program[TrainState]):
         )
 
     def row(self, step: int, metrics: dict[str, Any]) -> dict[str, Any]:
-        """Return a row of metrics."""
+        """Return a row of metrics, its loss that of training."""
         del step
-        return plain(metrics)
+        row = plain(metrics)
+        return {"train/loss": row.pop("loss"), **row}
+
+    def format_row(self, row: Mapping[str, Any]) -> str:
+        """Return a row as a short line for the progress bar."""
+        return f"loss {row['train/loss']:.3f} {row['images_per_second']:.0f} images/s"
 
     def layers(self, step: int, metrics: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return norms, trust ratio and rate of every layer, now and then."""
