@@ -8,9 +8,16 @@ from typing import Any
 import numpy as np
 
 from experiments.transitive.config import TripletConfig
-from experiments.transitive.pairs import INTER, INTRA, TRANSITIVE
+from experiments.transitive.pairs import INTER, INTRA, KINDS, TRANSITIVE
 from lars_jax.data import Source, batch_samples, read_batch
 from lars_jax.errors import InputError
+
+ACROSS = {
+    "transitive": (TRANSITIVE,),
+    "inter": (INTER,),
+    "both": (TRANSITIVE, INTER),
+}
+"""Kinds of pairs of two tracks, by what a configuration calls them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +75,15 @@ class Sampler:
             )
         pairs = config.global_batch // 2
         transitive = round(pairs * config.transitive_share)
-        kinds = (TRANSITIVE, INTER) if config.inter else (TRANSITIVE,)
-        wanted = ((kinds, transitive), ((INTRA,), pairs - transitive))
+        wanted = (
+            (ACROSS[config.across], transitive),
+            ((INTRA,), pairs - transitive),
+        )
         pools, counts = [], []
-        for names, count in wanted:
-            pool = data.of_kind(*names)
+        for kinds, count in wanted:
+            pool = data.of_kind(*kinds)
             if count and not len(pool):
-                what = "intra" if INTRA in names else "transitive"
+                what = " or ".join(KINDS[kind] for kind in kinds)
                 raise InputError(
                     f"a batch needs {count} {what} pairs; there are none: set "
                     "--transitive-share so that it needs none, or mine more video"

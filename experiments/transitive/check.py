@@ -22,8 +22,11 @@ def check(config: Config) -> Config:
     """
     check_ranges(config)
     videos, mining, triplet = config.video.videos, config.mining, config.triplet
-    if videos != "demo" and not videos.startswith("folder:"):
-        raise out_of_range("videos", "demo or folder:PATH", videos)
+    if videos != "demo" and not videos.startswith(("folder:", "eth80:")):
+        raise out_of_range("videos", "demo, folder:PATH or eth80:FILE", videos)
+    named = config.evaluation.photographs
+    if named != "none" and not named.startswith(("folder:", "eth80:")):
+        raise out_of_range("photographs", "none, folder:PATH or eth80:FILE", named)
     shortest = min(mining.frame_height, mining.frame_width)
     if mining.window > shortest:
         raise out_of_range("window", f"at most {shortest}, as frames", mining.window)
@@ -46,6 +49,6 @@ def check(config: Config) -> Config:
         )
     if triplet.warmup_steps >= triplet.steps:
         raise out_of_range("warmup_steps", "below steps", triplet.warmup_steps)
-    if uses_context(config):
+    if uses_context(config) or triplet.context_weight:
         check_context(config.context)
     return config

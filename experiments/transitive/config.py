@@ -22,8 +22,9 @@ from lars_jax.runs import (
 Share = Annotated[float, Interval(ge=0, le=1)]
 """A share of a whole."""
 
-Videos = Annotated[str, PathAfter("folder:")]
-"""`demo`, clips that are rendered; or `folder:PATH`, with videos at any depth."""
+Videos = Annotated[str, PathAfter("(eth80|folder):")]
+"""`demo`, clips that are rendered; `folder:PATH`, with videos at any depth; or
+`eth80:FILE`, photographs of objects from many sides."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,17 @@ class VideoConfig:
     """Where raw video comes from."""
 
     videos: Videos = "demo"
-    """`demo` (rendered from embedded pixels), `folder:PATH` of videos at any depth."""
+    """`demo` (rendered from embedded pixels), `folder:PATH` of videos at any depth, or
+    `eth80:FILE`, photographs of objects from many sides in place of video."""
 
     clips: Positive = 24
     """Clips that the demo renders."""
 
     clip_frames: Positive = 90
     """Frames of each clip that the demo renders."""
+
+    turn: PositiveFloat = 67.5
+    """Degrees between the two ends of a track of photographs."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,9 @@ class ClusterConfig:
     exact_below: Positive = 50_000
     """Members up to which neighbours are exact; beyond, an inverted file finds them."""
 
+    probes: Positive = 64
+    """Cells of an inverted file that are looked into for the neighbours of a sample."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -200,16 +208,16 @@ class TripletConfig:
     """Margin m by which a negative must be farther than a positive."""
 
     transitive_share: Share = 7 / 9
-    """Share of transitive pairs in a batch; the others are intra pairs."""
+    """Share of pairs of two tracks in a batch; the others are intra pairs."""
 
-    inter: bool = False
-    """Take inter pairs among the transitive ones."""
+    across: Literal["transitive", "inter", "both"] = "transitive"
+    """Pairs of two tracks that a batch has: transitive ones, inter ones, or both."""
 
     negatives: Literal["random", "hardest", "all"] = "random"
     """Negatives of a pair: one of the batch at random, the hardest, or all."""
 
     hardest_share: Annotated[float, Interval(gt=0, le=1)] = 0.5
-    """Share of the batch that counts as hardest negatives."""
+    """Share of its legal negatives that count as a pair's hardest."""
 
     other_parents: bool = True
     """Negatives are of other parents only."""
@@ -241,19 +249,28 @@ class TripletConfig:
     init: Literal["context", "random"] = "context"
     """Convolutions of the context network, or drawn from the seed."""
 
+    context_weight: NonNegativeFloat = 0.0
+    """Weight of the loss of context prediction beside the ranking's, on the same
+    convolutions; 0: none of it."""
+
 
 @dataclass(frozen=True)
 class EvaluationConfig:
     """What the features are tried on."""
 
     photographs: Annotated[str, PathAfter("(eth80|folder):")] = "none"
-    """`none`, `eth80:FILE`, or `folder:PATH` of labelled photographs by class."""
+    """`none`, `eth80:FILE`, or `folder:PATH` of labelled photographs by class; those of
+    `--videos eth80:FILE` where none are named."""
 
     nearest: Positive = 5
     """Neighbours k of the k-NN classifier."""
 
     held_out: Annotated[float, Interval(gt=0, lt=1)] = 0.3
     """Share of the objects, or images, of each class that are tested on."""
+
+    tuning: bool = False
+    """Test on a share of the others instead, to choose settings by; nothing sees those
+    that are held out."""
 
 
 @dataclass(frozen=True)

@@ -37,11 +37,12 @@ NOISE = 0.5
 """Largest value of what takes the place of a dropped colour, in grey levels."""
 
 
-def context_network(config: ModelConfig) -> Network:
+def context_network(config: ModelConfig, *, normalised: bool = True) -> Network:
     """Return the network from pairs of patches to logits of the eight labels.
 
     Args:
         config: width and dtype.
+        normalised: whether it has batch normalisation.
 
     Returns:
         A network from patches float32 [B, 2, P, P, 3] to logits float32 [B, 8]. Its
@@ -60,15 +61,19 @@ def context_network(config: ModelConfig) -> Network:
     (2048, 1024)
     """
     dtype, units = jnp.dtype(config.dtype), max(1, round(config.width * UNITS))
+
+    def norm(*names: str) -> tuple[str, ...]:
+        return names if normalised else ()
+
     tower = chain(
-        trunk=vgg16(width=config.width, norm_layers=NORM_LAYERS, dtype=dtype),
-        head=vgg_head((units,), norm_layers=("fc6",), dtype=dtype),
+        trunk=vgg16(width=config.width, norm_layers=norm(*NORM_LAYERS), dtype=dtype),
+        head=vgg_head((units,), norm_layers=norm("fc6"), dtype=dtype),
     )
     joint = vgg_head(
         (units, units, len(OFFSETS)),
         first=7,
         last_relu=False,
-        norm_layers=("fc7",),
+        norm_layers=norm("fc7"),
         dtype=dtype,
     )
     return chain(tower=_of_each(tower), joint=joint)

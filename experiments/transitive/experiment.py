@@ -56,7 +56,7 @@ def _run(experiment: Experiment[Config], words: list[str]) -> int:
     stages = make_stages(config)
     check_stages(stages, asked.only, asked.force)
     force = list(asked.force)
-    if config.video.videos != "demo":
+    if config.video.videos.startswith("folder:"):
         # Before anything is written; and a folder is looked at anew each time.
         find_videos(config.video.videos.removeprefix("folder:"))
         force.append("videos")

@@ -7,13 +7,14 @@ print(features(images).shape)
 
 import os
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
-from experiments.transitive.config import Config
+from experiments.transitive.config import Config, ModelConfig
 from experiments.transitive.networks import prepare, triplet_network
-from experiments.transitive.stages import WEIGHTS
 from lars_jax.data.decode import resize_image
 from lars_jax.errors import InputError
 from lars_jax.files import local_path
@@ -24,6 +25,12 @@ from lars_jax.train.weights import load_weights
 
 BATCH = 64
 """Images whose features are taken at a time."""
+
+WEIGHTS = "weights.safetensors"
+"""What a stage that trains leaves."""
+
+HEAD = "head"
+"""Names the output of the network in place of a layer of its convolutions."""
 
 Features = Callable[[np.ndarray], np.ndarray]
 """From images uint8 [N, H, W, 3] to features float32 [N, D]."""
@@ -54,33 +61,103 @@ def load_features(run: str | os.PathLike[str], tap: str = "pool5") -> Features:
             f"features need a trained network; {directory} has no {path.name} of the "
             "stage triplet: run the pipeline to its end"
         )
-    side, init = config.tracking.crop, config.triplet.init
-    whole = triplet_network(config.model, config.triplet)
-    shape = jax.ShapeDtypeStruct((1, side, side, 3), "float32")
-    like, state = jax.eval_shape(lambda: whole.init(jax.random.key(0), shape))
-    params = load_weights(path, like)
-    network, own = whole, params
-    if tap != "head":
-        network = vgg16(tap, width=config.model.width, dtype=config.model.dtype)
-        own = params["trunk"]
+    return triplet_features(config, load_weights(path, drawn_weights(config)), tap)
 
-    @jax.jit
-    def apply(params: object, images: jax.Array) -> jax.Array:
-        features, _ = network.apply(params, state, prepare(images, init))
+
+def drawn_weights(config: Config, seed: int | None = None) -> Any:
+    """Return the weights of the triplet network before it is trained.
+
+    Args:
+        config: of the pipeline.
+        seed: what they are drawn by; None: their shapes and dtypes alone.
+    """
+    network, side = triplet_network(config.model, config.triplet), config.tracking.crop
+    shape = jax.ShapeDtypeStruct((1, side, side, 3), "float32")
+    if seed is None:
+        return jax.eval_shape(lambda: network.init(jax.random.key(0), shape))[0]
+    return jax.jit(lambda: network.init(jax.random.key(seed), shape)[0])()
+
+
+def triplet_features(config: Config, weights: Any, tap: str = "pool5") -> Features:
+    """Return the features of a triplet network with such weights.
+
+    Args:
+        config: of the pipeline.
+        weights: of `triplet_network`.
+        tap: as of `load_features`.
+    """
+    init = config.triplet.init
+    if tap != HEAD:
+        return trunk_features(
+            config, weights["trunk"], tap, lambda images: prepare(images, init)
+        )
+    network = triplet_network(config.model, config.triplet)
+
+    def apply(images: jax.Array) -> jax.Array:
+        return network.apply(weights, {}, prepare(images, init))[0]
+
+    return _of_images(apply, config.tracking.crop)
+
+
+def trunk_features(
+    config: Config, weights: Any, tap: str, shown: Callable[[jax.Array], jax.Array]
+) -> Features:
+    """Return the activations of convolutions, laid out in a row.
+
+    Args:
+        config: of the pipeline.
+        weights: of `vgg16`.
+        tap: a layer.
+        shown: from bytes [B, S, S, 3] to what the network is shown.
+    """
+    model: ModelConfig = config.model
+    network = vgg16(tap, width=model.width, dtype=model.dtype)
+
+    def apply(images: jax.Array) -> jax.Array:
+        features, _ = network.apply(weights, {}, shown(images))
         return features.reshape(features.shape[0], -1)
+
+    return _of_images(apply, config.tracking.crop)
+
+
+def context_features(config: Config, weights: Path, tap: str = "pool5") -> Features:
+    """Return the features of the context network in a file of its convolutions."""
+    from experiments.transitive.context_network import clean_patches
+
+    like = drawn_weights(config)["trunk"]
+    return trunk_features(config, load_weights(weights, like), tap, clean_patches)
+
+
+def hog_features(config: Config) -> Features:
+    """Return histograms of oriented gradients of images at the size of crops."""
+    from experiments.transitive.hog import hog
+
+    def features(images: np.ndarray) -> np.ndarray:
+        _require_images(images)
+        return hog(_resized(images, config.tracking.crop))
+
+    return features
+
+
+def _of_images(apply: Callable[[jax.Array], jax.Array], side: int) -> Features:
+    compiled = jax.jit(apply)
 
     def features(images: np.ndarray) -> np.ndarray:
         _require_images(images)
         found = []
         for start in range(0, len(images), BATCH):
-            part = [resize_image(one, side) for one in images[start : start + BATCH]]
+            part = _resized(images[start : start + BATCH], side)
             # One shape, compiled once: the last batch is filled up.
             filled = np.zeros((BATCH, side, side, 3), np.uint8)
             filled[: len(part)] = part
-            found.append(np.asarray(apply(own, filled))[: len(part)])
+            found.append(np.asarray(compiled(filled))[: len(part)])
         return np.concatenate(found)
 
     return features
+
+
+def _resized(images: np.ndarray, side: int) -> np.ndarray:
+    return np.stack([resize_image(image, side) for image in images])
 
 
 def _require_images(images: np.ndarray) -> None:

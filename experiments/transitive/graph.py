@@ -174,6 +174,7 @@ def _cliques(
         config.neighbours,
         None if group is None else group[seeds],
         exact_below=config.exact_below,
+        probes=config.probes,
         compare_by=None if compare_by is None else compare_by[seeds],
         seed=seed,
     )

@@ -44,6 +44,28 @@ VIDEOS = replace_fields(
 )
 """Short clips of ten to fifteen frames a second: twelve frames are about a second."""
 
+ETH80 = replace_fields(
+    DEMO,
+    videos="eth80:eth80.npz",
+    crop=32,
+    parents=12,
+    least_members=20,
+    neighbours=10,
+    clique=4,
+    width=1 / 4,
+    steps=600,
+    global_batch=100,
+    patch=32,
+    gap=8,
+    jitter=2,
+    least_pixels=128**2,
+    most_pixels=160**2,
+    context_batch=64,
+    context_steps=600,
+    context_optimizer="adam",
+)
+"""Photographs of objects, each view the seed of a track that ends 67.5 degrees on."""
+
 PRESETS = {
     preset.name: preset
     for preset in (
@@ -60,6 +82,13 @@ PRESETS = {
             "the pipeline, on any folder of short clips",
             "tracks, child clusters and pairs to look at",
             "arXiv 1708.02901, sections 3 to 5",
+        ),
+        Preset(
+            "eth80",
+            ETH80,
+            "the pipeline, on photographs of objects from many sides",
+            "categories of unseen objects from features that no label has shaped",
+            "arXiv 1708.02901, sections 3 to 5; ETH-80",
         ),
         Preset(
             "paper",

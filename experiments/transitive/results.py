@@ -6,14 +6,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from experiments.transitive.config import Config
 from experiments.transitive.pairs import KINDS
 from lars_jax.data import Source
 from lars_jax.files import naming
 from lars_jax.report import Picture, image_sheet, write_report
 from lars_jax.runs import read_run
 from lars_jax.runs.stages import LOG
-from lars_jax.train.config import from_json
 from lars_jax.train.record import read_json, read_rows
 
 SHOWN = 8
@@ -27,7 +25,6 @@ def write_pipeline_report(directory: Path) -> Path:
         InputError: the directory holds no pipeline.
     """
     record = read_run(directory)
-    config = from_json(Config, record["config"])
     summary: dict[str, str] = {}
     pictures: list[Picture] = []
     for stage in ("mine", "track"):
@@ -38,14 +35,11 @@ def write_pipeline_report(directory: Path) -> Path:
     ):
         path = directory / stage / f"{name}.png"
         if path.exists():
-            with naming(path, "read"), Image.open(path) as image:
-                pixels = np.asarray(image.convert("RGB"))
-            pictures.append(Picture(name.capitalize(), caption, pixels))
+            pictures.append(_picture(path, name, caption))
     graph, rows, layers = directory / "graph", [], []
     if (graph / "counts.json").exists():
         counts = read_json(graph / "counts.json")
         summary |= {name: f"{count:,}" for name, count in counts.items()}
-        summary |= _purities(directory, config)
         pictures.append(_pairs_picture(directory))
     log = directory / "triplet" / LOG / "run"
     if log.exists():
@@ -55,6 +49,7 @@ def write_pipeline_report(directory: Path) -> Path:
         summary["triplet loss"] = f"{last['eval/loss']:.4f}"
         summary["distance of a pair"] = f"{last['eval/positive']:.3f}"
         summary["distance of a negative"] = f"{last['eval/negative']:.3f}"
+    _add_evaluation(directory / "evaluate", summary, pictures)
     path = directory / "report.html"
     write_report(
         path,
@@ -113,26 +108,39 @@ def _add_videos(directory: Path, stage: str, summary: dict[str, str]) -> None:
         summary[f"{stage}: {name}"] = f"{count:,}"
 
 
-def _purities(directory: Path, config: Config) -> dict[str, str]:
-    """Return how far pairs are right, where the demo knows what its clips show."""
-    if config.video.videos != "demo":
-        return {}
-    from experiments.transitive.demo import read_truth
-    from experiments.transitive.pairs import Pairs
-    from experiments.transitive.purity import chance, pair_purity
-    from experiments.transitive.stages import pair_data
+def _add_evaluation(
+    directory: Path, summary: dict[str, str], pictures: list[Picture]
+) -> None:
+    if not (directory / "evaluation.json").exists():
+        return
+    found = read_json(directory / "evaluation.json")
+    if (graph := found.get("graph")) is not None:
+        for kind, one in graph["pairs"].items():
+            if one["count"]:
+                summary[f"{kind} pairs of one category"] = _percent(one["same"])
+        summary["by chance"] = _percent(graph["chance"])
+        summary["parents: share of their main category"] = _percent(graph["parents"])
+        negatives = graph["false negatives"]
+        summary["false negatives, of other parents"] = _percent(negatives["aware"])
+        summary["false negatives, of any parent"] = _percent(negatives["blind"])
+    for name, one in found.get("photographs", {}).items():
+        summary[f"nearest neighbours by features: {name}"] = _percent(one["nearest"])
+        if "linear" in one:
+            summary[f"linear classifier on features: {name}"] = _percent(one["linear"])
+    for name, caption in (
+        ("retrieval", "A crop of each row and those of other videos nearest to it."),
+        ("activations", "The crops that units of conv5_3 answer most to."),
+    ):
+        pictures.append(_picture(directory / f"{name}.png", name, caption))
 
-    truth = read_truth(directory / "videos")
-    data = pair_data(directory / "track", directory / "graph")
-    video = np.asarray(vars(data.source)["index"]["video"])[data.image]
-    category, thing = truth.category[video], truth.identity[video]
-    found = pair_purity(Pairs(data.nodes, data.kind), category, thing)
-    summary = {
-        f"{name} pairs of one category": f"{100 * one.same:.1f} %"
-        for name, one in found.items()
-        if one.count
-    }
-    return summary | {"by chance": f"{100 * chance(category):.1f} %"}
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _picture(path: Path, name: str, caption: str) -> Picture:
+    with naming(path, "read"), Image.open(path) as image:
+        return Picture(name.capitalize(), caption, np.asarray(image.convert("RGB")))
 
 
 def _pairs_picture(directory: Path) -> Picture:

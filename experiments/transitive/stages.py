@@ -5,21 +5,32 @@ mine       frames in which an object moves, and its box
 track      the same object some frames later; crops of both
 frames     photographs for context prediction, from the same videos
 context    the context network; weights.safetensors
-features   float16 [seeds, D] of the seeds
+features   float16 [seeds, D] of the seeds, and their principal components
 graph      parents, child clusters, pairs
 triplet    the triplet network; weights.safetensors
+evaluate   what the features are good for
+
+Photographs of objects from many sides take the place of the first three: there, track
+is the first stage.
 """
 
+import contextlib
 import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from experiments.transitive.batches import PairData
 from experiments.transitive.config import Config
+from experiments.transitive.features import (
+    WEIGHTS,
+    context_features,
+    hog_features,
+)
+from experiments.transitive.graph import appending, write_graph
+from experiments.transitive.photographs import ETH80, training_photographs
 from lars_jax.data import Source, folder_source
 from lars_jax.errors import InputError
 from lars_jax.files import make_directory, replacing
@@ -30,11 +41,11 @@ from lars_jax.runs.train import train
 from lars_jax.train import Interrupt
 from lars_jax.train.record import read_json, write_json
 
-FEATURE_BATCH = 128
+FEATURE_BATCH = 512
 """Crops whose features are taken at a time."""
 
-WEIGHTS = "weights.safetensors"
-"""What a stage that trains leaves."""
+FEATURES, COMPONENTS = "features.npy", "components.npy"
+"""What neighbours are compared by, and what they are searched for by."""
 
 Inputs = Mapping[str, Path]
 
@@ -45,16 +56,30 @@ def make_stages(config: Config) -> list[Stage[Config]]:
     Context prediction is left out where nothing is made of it.
 
     >>> [stage.name for stage in make_stages(Config())][-3:]
-    ['features', 'graph', 'triplet']
+    ['graph', 'triplet', 'evaluate']
     """
-    context = uses_context(config)
-    stages = [
+    context, multi_task = uses_context(config), config.triplet.context_weight > 0
+    source = [
         Stage("videos", _videos, settings=("video", "seed")),
         Stage("mine", _mine, ("videos",), ("mining",), resumes=True),
         Stage(
             "track", _track, ("videos", "mine"), ("mining", "tracking"), resumes=True
         ),
         Stage("frames", _frames, ("videos",), ("frames",)),
+    ]
+    if of_photographs(config):
+        # Which of them are held out is a matter of evaluation and seed.
+        settings = ("video", "evaluation", "seed")
+        source = [
+            Stage("track", _photographs, (), (*settings, "tracking")),
+            Stage("frames", _photograph_frames, (), settings),
+        ]
+    needed = {
+        "triplet": context and config.triplet.init == "context",
+        "features": context and config.features.features == "context",
+    }
+    stages = [
+        *source,
         Stage(
             "context",
             _context,
@@ -65,27 +90,48 @@ def make_stages(config: Config) -> list[Stage[Config]]:
         Stage(
             "features",
             _features,
-            ("track", "context") if context else ("track",),
+            ("track", "context") if needed["features"] else ("track",),
             ("features", "model"),
         ),
         Stage("graph", _graph, ("track", "features"), ("clusters", "seed")),
         Stage(
             "triplet",
             _triplet,
-            ("track", "graph", "context")
-            if config.triplet.init == "context"
-            else ("track", "graph"),
-            ("triplet", "model", "seed"),
+            (
+                "track",
+                "graph",
+                *(("context",) if needed["triplet"] else ()),
+                *(("frames",) if multi_task else ()),
+            ),
+            ("triplet", "model", "seed", *(("context",) if multi_task else ())),
             resumes=True,
         ),
+        Stage(
+            "evaluate",
+            _evaluate,
+            (
+                "track",
+                "graph",
+                "triplet",
+                *(("context",) if context else ()),
+                *(("videos",) if config.video.videos == "demo" else ()),
+            ),
+            ("evaluation", "model", "seed"),
+        ),
     ]
-    left_out = () if context else ("frames", "context")
+    left_out = set() if context else {"context"}
+    left_out |= set() if context or multi_task else {"frames"}
     return [stage for stage in stages if stage.name not in left_out]
 
 
 def uses_context(config: Config) -> bool:
     """Return whether anything is made of context prediction."""
     return config.features.features == "context" or config.triplet.init == "context"
+
+
+def of_photographs(config: Config) -> bool:
+    """Return whether photographs take the place of video."""
+    return config.video.videos.startswith(ETH80)
 
 
 def video_folder(directory: Path) -> Path:
@@ -128,7 +174,8 @@ def _videos(config: Config, inputs: Any, output: Path, interrupt: Interrupt) -> 
         found = find_videos(root)
     else:
         raise InputError(
-            f"videos are demo or folder:PATH; got {videos!r}: set --videos to one"
+            "videos are demo, folder:PATH or eth80:FILE; got "
+            f"{videos!r}: set --videos to one"
         )
     digests = dict(found.fingerprint().parts)
     record = {"root": root, "videos": digests, "passed_over": found.passed_over}
@@ -162,6 +209,35 @@ def _track(config: Config, inputs: Inputs, output: Path, interrupt: Interrupt) -
         interrupt=interrupt,
     )
     save_png(output / "tracks.png", track_sheet(Crops(output)))
+
+
+def _photographs(
+    config: Config, inputs: Any, output: Path, interrupt: Interrupt
+) -> None:
+    from experiments.transitive.photographs import photograph_tracks
+    from experiments.transitive.pictures import track_sheet
+    from experiments.transitive.shards import Crops
+    from lars_jax.report import save_png
+
+    del inputs
+    found = interrupt.run(lambda: training_photographs(config))
+    photograph_tracks(found, config.video.turn, config.tracking, output)
+    save_png(output / "tracks.png", track_sheet(Crops(output)))
+
+
+def _photograph_frames(
+    config: Config, inputs: Any, output: Path, interrupt: Interrupt
+) -> None:
+    """Write the photographs to learn from, a folder data set of one class."""
+    from PIL import Image
+
+    del inputs
+    place = output / "train" / "frame"
+    make_directory(place)
+    found = training_photographs(config)
+    for number, image in enumerate(interrupt.each(found.images)):
+        with replacing(place / f"{number:06d}.png") as temporary:
+            Image.fromarray(image).save(temporary)
 
 
 def _frames(config: Config, inputs: Inputs, output: Path, interrupt: Interrupt) -> None:
@@ -210,23 +286,28 @@ def _features(
     crops = Crops(inputs["track"])
     seeds = range(0, len(crops), 2)
     extract = (
-        _hog if config.features.features == "hog" else _pool5(config, inputs["context"])
+        hog_features(config)
+        if config.features.features == "hog"
+        else context_features(config, inputs["context"] / WEIGHTS)
     )
-    parts = []
-    for start in interrupt.each(range(0, len(seeds), FEATURE_BATCH)):
-        places = seeds[start : start + FEATURE_BATCH]
-        images = np.stack([crops[k][0] for k in places])
-        parts.append(extract(images).astype(np.float16))
-    features = np.concatenate(parts)
+    # A batch at a time, as all of them may be more than memory holds.
+    with contextlib.ExitStack() as files:
+        append: Any = None
+        for start in interrupt.each(range(0, len(seeds), FEATURE_BATCH)):
+            places = seeds[start : start + FEATURE_BATCH]
+            rows = extract(np.stack([crops[k][0] for k in places]))
+            if append is None:
+                file = appending(output / FEATURES, np.float16, rows.shape[1])
+                append = files.enter_context(file)
+            append(rows)
     if config.features.components is not None:
+        features = np.load(output / FEATURES, mmap_mode="r")
         found = fit_components(features, config.features.components)
-        features = project(features, found)
-    with replacing(output / "features.npy") as temporary:
-        np.save(temporary, features)
+        with replacing(output / COMPONENTS) as temporary, temporary.open("wb") as file:
+            np.save(file, project(features, found))
 
 
 def _graph(config: Config, inputs: Inputs, output: Path, interrupt: Interrupt) -> None:
-    from experiments.transitive.graph import write_graph
     from experiments.transitive.parents import (
         assign_parents,
         drop_small,
@@ -234,7 +315,9 @@ def _graph(config: Config, inputs: Inputs, output: Path, interrupt: Interrupt) -
     )
     from experiments.transitive.shards import Crops
 
-    features = np.load(inputs["features"] / "features.npy", mmap_mode="r")
+    features = compare_by = np.load(inputs["features"] / FEATURES, mmap_mode="r")
+    if (inputs["features"] / COMPONENTS).exists():
+        features = np.load(inputs["features"] / COMPONENTS, mmap_mode="r")
     own = config.clusters
     centroids = fit_centroids(features, own.parents, seed=config.seed)
     parent = drop_small(assign_parents(features, centroids), own.least_members)
@@ -252,6 +335,7 @@ def _graph(config: Config, inputs: Inputs, output: Path, interrupt: Interrupt) -
         group=apart,
         config=own,
         seed=config.seed,
+        compare_by=None if compare_by is features else compare_by,
         watch=watch,
     )
     with replacing(output / "parents.npy") as temporary:
@@ -266,12 +350,25 @@ def _triplet(
 
     data = pair_data(inputs["track"], inputs["graph"])
     trunk = inputs["context"] / WEIGHTS if "context" in inputs else None
+    sources: dict[str, Source] = {"train": data.source}
+    if "frames" in inputs:
+        sources["frames"] = folder_source(inputs["frames"], "train")
     experiment = _experiment(
         config,
-        lambda config, sources: TripletProgram(config, data, trunk),
-        {"train": data.source},
+        lambda config, sources: TripletProgram(
+            config, data, trunk, sources.get("frames")
+        ),
+        sources,
     )
     _train_in(experiment, config, output, interrupt)
+
+
+def _evaluate(
+    config: Config, inputs: Inputs, output: Path, interrupt: Interrupt
+) -> None:
+    from experiments.transitive.evaluation import evaluate_features
+
+    evaluate_features(config, inputs, output, interrupt)
 
 
 def _experiment(
@@ -306,35 +403,3 @@ def _train_in(
         signal.raise_signal(status - 128)
         interrupt.check()
     export(experiment, run, output / WEIGHTS)
-
-
-def _hog(images: np.ndarray) -> np.ndarray:
-    from experiments.transitive.hog import hog
-
-    return hog(images)
-
-
-def _pool5(config: Config, context: Path) -> Any:
-    """Return a function from crops to pool5 of the context network, [B, D]."""
-    from experiments.transitive.context_network import clean_patches
-    from lars_jax.models import vgg16
-    from lars_jax.train.weights import load_weights
-
-    network = vgg16(width=config.model.width, dtype=config.model.dtype)
-    side = config.tracking.crop
-    shape = jax.ShapeDtypeStruct((1, side, side, 3), "float32")
-    like, state = jax.eval_shape(lambda: network.init(jax.random.key(0), shape))
-    params = load_weights(context / WEIGHTS, like)
-
-    @jax.jit
-    def apply(images: jax.Array) -> jax.Array:
-        features, _ = network.apply(params, state, clean_patches(images))
-        return features.reshape(features.shape[0], -1)
-
-    def of_all(images: np.ndarray) -> np.ndarray:
-        # One shape, compiled once: the last batch is filled up.
-        filled = np.zeros((FEATURE_BATCH, *images.shape[1:]), np.uint8)
-        filled[: len(images)] = images
-        return np.asarray(apply(filled))[: len(images)]
-
-    return of_all

@@ -1,6 +1,7 @@
 """The triplet network in training, as the shell runs it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import optax
 
 from experiments.transitive.batches import PairData, Sampler
 from experiments.transitive.config import Config, TripletConfig
+from experiments.transitive.context import pair_batches
+from experiments.transitive.multitask import ContextHeads
 from experiments.transitive.networks import prepare, triplet_network
 from experiments.transitive.ranking import ranking_loss, swap_ends
-from lars_jax.data import augment, example_keys, to_arrays
+from lars_jax.data import Source, augment, example_keys, to_arrays
 from lars_jax.optim import (
     FIELDS,
     lamb,
@@ -53,18 +56,33 @@ class TripletProgram(Program[TrainState]):
         config: of the pipeline.
         data: its pairs.
         trunk: file of weights of the convolutions to begin with; None: drawn.
+        frames: photographs for context prediction on the same convolutions, which the
+            configuration gives a weight; None: there is none of it.
     """
 
-    def __init__(self, config: Config, data: PairData, trunk: Path | None = None):
-        self.config, self.data, self.trunk = config, data, trunk
+    def __init__(
+        self,
+        config: Config,
+        data: PairData,
+        trunk: Path | None = None,
+        frames: Source | None = None,
+    ):
+        self.config, self.data, self.trunk, self.frames = config, data, trunk, frames
         self.sampler = Sampler.create(data, config.triplet)
         self.parallel = DataParallel(data_mesh(config.devices))
         self.parallel.check_divides(config.triplet.global_batch // 2)
         self.network = triplet_network(config.model, config.triplet)
+        self.context = (
+            None
+            if frames is None
+            else ContextHeads.create(config.model, config.context)
+        )
         first = np.asarray(data.source[int(data.image[0])][0])
         self.image = jax.ShapeDtypeStruct(first.shape, first.dtype)
         self.resident = len(data.source) * first.size <= DEVICE_LIMIT
-        step = partial(_train_step, config.triplet, self.network, self._tx)
+        step = partial(
+            _train_step, config.triplet, self.network, self.context, self._tx
+        )
         self.train_step = AheadOfTime(self.parallel.compile(step))
         measure = partial(_eval_step, config.triplet, self.network)
         self.eval_step = AheadOfTime(self.parallel.compile_pure(measure))
@@ -147,7 +165,7 @@ class TripletProgram(Program[TrainState]):
 
     def weights(self, state: TrainState) -> Any:
         """Return the weights of convolutions and head."""
-        return state.params
+        return {name: state.params[name] for name in ("trunk", "head")}
 
     def describe(self, state: TrainState) -> Iterator[str]:
         """Yield a line that says what is about to run."""
@@ -191,7 +209,11 @@ class TripletProgram(Program[TrainState]):
 
     def _drawn(self) -> TrainState:
         shape = jax.ShapeDtypeStruct((1, *self.image.shape), jnp.float32)
-        params, model_state = self.network.init(jax.random.key(self.config.seed), shape)
+        key = jax.random.key(self.config.seed)
+        params, model_state = self.network.init(key, shape)
+        if self.context is not None:
+            # Its convolutions are the ones that are drawn already.
+            params |= self.context.init(jax.random.fold_in(key, 1))
         return TrainState.create(params, model_state, self._tx)
 
     def _batches(
@@ -203,7 +225,21 @@ class TripletProgram(Program[TrainState]):
             batches = ({k: v[rows] for k, v in batch.items()} for batch in found)
         else:
             batches = self.sampler.with_images(seed, start, stop, rows)
+        if self.frames is not None and seed == self.config.seed:
+            batches = map(dict.__or__, batches, self._patches(seed, start, stop))
         return map(self.parallel.shard_batch, interrupt.each(batches))
+
+    def _patches(self, seed: int, start: int, stop: int) -> Iterator[dict[str, Any]]:
+        """Yield as many pairs of patches as there are pairs of images."""
+        assert self.frames is not None
+        pairs = self.config.triplet.global_batch // 2
+        config = replace(self.config.context, context_batch=pairs)
+        rows = self.parallel.local_rows(pairs)
+        found = pair_batches(
+            self.frames, config, seed=seed, start=start, steps=stop, rows=rows
+        )
+        for batch in found:
+            yield {f"context/{name}": value for name, value in batch.items()}
 
 
 def make_optimizer(config: TripletConfig) -> optax.GradientTransformation:
@@ -238,6 +274,7 @@ def make_optimizer(config: TripletConfig) -> optax.GradientTransformation:
 def _train_step(
     config: TripletConfig,
     network: Any,
+    context: ContextHeads | None,
     tx: optax.GradientTransformation,
     state: TrainState,
     batch: dict[str, jax.Array],
@@ -256,6 +293,11 @@ def _train_step(
             params, model_state, prepare(flat, config.init), train=True
         )
         loss, metrics = _loss(config, features, batch["parent"], draw)
+        if context is not None:
+            drawn = jax.random.fold_in(draw, 1)
+            own, accuracy = context.loss(params, batch, drawn)
+            metrics |= {"ranking_loss": loss, "context_accuracy": accuracy}
+            loss += config.context_weight * own
         return loss, (model_state, metrics)
 
     state, metrics = take_step(loss_fn, tx, state, batch, key)

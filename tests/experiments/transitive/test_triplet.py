@@ -103,7 +103,8 @@ def test_pairs_of_a_batch_are_dealt_out_in_their_shares(data):
     [
         ({"transitive_share": 1.0}, {TRANSITIVE}),
         ({"transitive_share": 0.0}, {INTRA}),
-        ({"inter": True, "transitive_share": 1.0}, {INTER, TRANSITIVE}),
+        ({"across": "inter", "transitive_share": 1.0}, {INTER}),
+        ({"across": "both", "transitive_share": 1.0}, {INTER, TRANSITIVE}),
     ],
 )
 def test_share_and_kinds_are_chosen(data, fields, kinds):

@@ -1,0 +1,282 @@
+"""What features are good for, in numbers and in pictures.
+
+evaluation.json   purity of clusters and pairs where labels are known; what classifiers
+                  on each kind of features get right
+retrieval.png     crops, and those nearest to them by trained and by untrained features
+activations.png   the crops that units of conv5_3 answer most to
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.transitive.config import Config
+from experiments.transitive.features import (
+    HEAD,
+    WEIGHTS,
+    Features,
+    context_features,
+    drawn_weights,
+    hog_features,
+    triplet_features,
+)
+from experiments.transitive.pairs import Pairs
+from experiments.transitive.photographs import Photographs, read_photographs
+from experiments.transitive.probes import (
+    linear_accuracy,
+    nearest_images,
+    neighbour_accuracy,
+    views_apart,
+)
+from experiments.transitive.purity import (
+    chance,
+    clique_purity,
+    false_negatives,
+    pair_purity,
+    purity,
+)
+from experiments.transitive.records import load_array
+from experiments.transitive.shards import Crops
+from experiments.transitive.truth import Labels, find_labels
+from lars_jax.report import image_sheet, save_png
+from lars_jax.train import Interrupt
+from lars_jax.train.record import write_json
+from lars_jax.train.weights import load_weights
+
+APART = 90
+"""Degrees that two views must be apart to be held against each other."""
+
+SHOWN = 2048
+"""Crops among which the pictures look for neighbours and for what excites a unit."""
+
+QUERIES, NEAREST = 8, 5
+"""Rows of the sheet of retrieval, and crops beside each."""
+
+UNITS, STRONGEST = 10, 8
+"""Rows of the sheet of units, and crops of each."""
+
+Inputs = Mapping[str, Path]
+
+
+def evaluate_features(
+    config: Config, inputs: Inputs, output: Path, interrupt: Interrupt
+) -> dict[str, Any]:
+    """Write numbers and pictures, and return the numbers.
+
+    Args:
+        config: of the pipeline.
+        inputs: directories of the stages `track`, `graph`, `triplet`, `context` where
+            there is one, and `videos` where there are labels in it.
+        output: where to.
+        interrupt: ends the work on a signal.
+    """
+    crops = Crops(inputs["track"])
+    kinds = feature_kinds(config, inputs)
+    found: dict[str, Any] = {"crops": len(crops)}
+    video = np.asarray(crops.index["video"])
+    labels = find_labels(inputs, video)
+    if labels is not None:
+        found["graph"] = graph_purity(config, inputs["graph"], labels)
+    photographs = photographs_of(config)
+    if photographs is not None:
+        found["photographs"] = {
+            name: probe(features, photographs, config.evaluation.nearest)
+            for name, features in interrupt.each(kinds.items())
+        }
+    elif labels is not None:
+        found["photographs"] = {
+            name: _probe_crops(features, crops, labels, config.evaluation.nearest)
+            for name, features in interrupt.each(kinds.items())
+        }
+    some = _spread(len(crops) // 2, SHOWN) * 2
+    images = interrupt.run(lambda: np.stack([crops[int(k)][0] for k in some]))
+    sheet = retrieval_sheet(images, video[some], kinds["trained"], kinds["untrained"])
+    save_png(output / "retrieval.png", sheet)
+    interrupt.check()
+    weights = load_weights(inputs["triplet"] / WEIGHTS, drawn_weights(config))
+    channels = weights["trunk"]["conv5_3"]["bias"].shape[0]
+    units = triplet_features(config, weights, "conv5_3")
+    save_png(output / "activations.png", activation_sheet(images, units, channels))
+    write_json(output / "evaluation.json", found)
+    return found
+
+
+def feature_kinds(config: Config, inputs: Inputs) -> dict[str, Features]:
+    """Return features by what they are called, those of the run first.
+
+    Args:
+        config: of the pipeline.
+        inputs: as of `evaluate_features`.
+    """
+    weights = load_weights(inputs["triplet"] / WEIGHTS, drawn_weights(config))
+    drawn = drawn_weights(config, config.seed)
+    kinds = {
+        "trained": triplet_features(config, weights),
+        "trained, head": triplet_features(config, weights, HEAD),
+        "untrained": triplet_features(config, drawn),
+        "HOG": hog_features(config),
+    }
+    if "context" in inputs:
+        kinds["context"] = context_features(config, inputs["context"] / WEIGHTS)
+    return kinds
+
+
+def photographs_of(config: Config) -> Photographs | None:
+    """Return the photographs that features are tried on, None where none are named."""
+    named = config.evaluation.photographs
+    if named == "none":
+        if not config.video.videos.startswith("eth80:"):
+            return None
+        named = config.video.videos
+    return read_photographs(
+        named, config.tracking.crop, config.evaluation, seed=config.seed
+    )
+
+
+def probe(
+    features: Features, photographs: Photographs, nearest: int
+) -> dict[str, float]:
+    """Return what classifiers on features get right of photographs held out.
+
+    Nearest neighbours of views of objects are views of other objects that are held out,
+    too, from sides at least 90 degrees away; those of other photographs are the ones
+    not held out. The linear classifier learns from those not held out.
+
+    Args:
+        features: of images.
+        photographs: with labels.
+        nearest: neighbours that vote.
+
+    Returns:
+        Shares by name, and how many were `tested`.
+    """
+    rows, held = features(photographs.images), photographs.held_out
+    test, label = rows[held], photographs.label
+    if photographs.azimuth is None:
+        gallery, allowed = ~held, None
+    else:
+        gallery = held
+        angle, thing = photographs.azimuth[held], photographs.thing[held]
+        allowed = views_apart(angle, angle, APART) & (thing[:, None] != thing)
+    return {
+        "nearest": neighbour_accuracy(
+            test,
+            label[held],
+            rows[gallery],
+            label[gallery],
+            count=nearest,
+            allowed=allowed,
+        ),
+        "linear": linear_accuracy(rows[~held], label[~held], test, label[held]),
+        "tested": int(held.sum()),
+    }
+
+
+def graph_purity(config: Config, graph: Path, labels: Labels) -> dict[str, Any]:
+    """Return how far clusters and pairs are of one category.
+
+    Args:
+        config: of the pipeline.
+        graph: directory of the stage.
+        labels: of the crops, that is of seeds and ends by turns.
+    """
+    cliques, nodes, kinds, parent, parents = (
+        load_array(graph / f"{name}.npy")
+        for name in ("cliques", "pairs", "kinds", "node_parents", "parents")
+    )
+    # Nodes are all seeds and then all ends.
+    category, identity = (np.concatenate([v[::2], v[1::2]]) for v in labels)
+    seeds = category[: len(category) // 2]
+    batch = nodes[_spread(len(nodes), config.triplet.global_batch // 2)]
+    return {
+        "chance": chance(seeds),
+        "parents": purity(parents, seeds),
+        "child clusters": clique_purity(cliques, seeds)._asdict(),
+        "pairs": {
+            name: one._asdict()
+            for name, one in pair_purity(
+                Pairs(nodes, kinds), category, identity
+            ).items()
+        },
+        "false negatives": false_negatives(category[batch], parent[batch])._asdict(),
+    }
+
+
+def retrieval_sheet(
+    images: np.ndarray,
+    video: np.ndarray,
+    trained: Features,
+    untrained: Features,
+) -> np.ndarray:
+    """Return crops with those of other videos that are nearest to them.
+
+    Args:
+        images: uint8 [N, S, S, 3].
+        video: int [N], which each comes from.
+        trained: features.
+        untrained: features to compare them with.
+
+    Returns:
+        uint8 [height, width, 3]: a query in each row, then the nearest by both.
+    """
+    count = min(NEAREST, len(images) - 1)
+    queries = _spread(len(images), QUERIES)
+    allowed = video[queries][:, None] != video
+    columns = [images[queries][:, None]]
+    for features in (trained, untrained):
+        rows = features(images)
+        nearest = nearest_images(rows[queries], rows, count, allowed)
+        shown = images[np.maximum(nearest, 0)]
+        shown[nearest < 0] = 255
+        columns.append(shown)
+    names = ["query", *["trained"] * count, *["untrained"] * count]
+    return image_sheet(np.concatenate(columns, axis=1), column_labels=names)
+
+
+def activation_sheet(
+    images: np.ndarray, features: Features, channels: int
+) -> np.ndarray:
+    """Return the crops that each of some units answers most to.
+
+    The units are those whose strongest answers stand out most from their mean.
+
+    Args:
+        images: uint8 [N, S, S, 3].
+        features: a tap of convolutions, laid out in a row.
+        channels: units of that layer.
+
+    Returns:
+        uint8 [height, width, 3]: a unit in each row, its strongest crop first.
+    """
+    answers = features(images).reshape(len(images), -1, channels).max(axis=1)
+    count = min(STRONGEST, len(images))
+    order = np.argsort(-answers, axis=0, kind="stable")[:count]
+    strongest = np.take_along_axis(answers, order, axis=0).mean(axis=0)
+    contrast = strongest / (answers.mean(axis=0) + 1e-6)
+    units = np.argsort(-contrast, kind="stable")[:UNITS]
+    names = [f"unit {unit}" for unit in units]
+    return image_sheet(images[order[:, units].T], row_labels=names)
+
+
+def _probe_crops(
+    features: Features, crops: Crops, labels: Labels, nearest: int
+) -> dict[str, float]:
+    """Return what neighbours among crops of other things get right.
+
+    The things were seen in training: nothing is held out but each from itself.
+    """
+    some = _spread(len(crops), SHOWN)
+    rows = features(np.stack([crops[int(k)][0] for k in some]))
+    category, identity = labels.category[some], labels.identity[some]
+    allowed = identity[:, None] != identity
+    share = neighbour_accuracy(
+        rows, category, rows, category, count=nearest, allowed=allowed
+    )
+    return {"nearest": share, "tested": len(some)}
+
+
+def _spread(size: int, count: int) -> np.ndarray:
+    """Return at most so many numbers below a size, evenly spread, int64."""
+    return np.unique(np.linspace(0, size - 1, min(size, count)).astype(np.int64))
