@@ -145,7 +145,8 @@ class FeatureConfig:
     """What crops are compared by before anything is learned from video."""
 
     features: Literal["context", "hog"] = "context"
-    """pool5 of the context network, or histograms of oriented gradients (ablation)."""
+    """The last layer of the context network's convolutions, pool5 of VGG16, or
+    histograms of oriented gradients, the paper's ablation."""
 
     components: Positive | None = None
     """Principal components that are kept of a feature; None: all of it."""
@@ -182,10 +183,13 @@ class ClusterConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The network of context prediction and of the triplets, VGG16."""
+    """The network of context prediction and of the triplets."""
+
+    network: Literal["vgg16", "small"] = "vgg16"
+    """VGG16, or four convolutions of 32, 64, 96 and 128 channels, for small images."""
 
     width: Annotated[float, Interval(gt=0, le=1)] = 1.0
-    """Share of VGG16's channels and of the units of its heads."""
+    """Share of the channels, and of the units of the heads."""
 
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of activations and products; parameters stay float32."""

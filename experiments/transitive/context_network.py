@@ -14,24 +14,12 @@ import optax
 
 from experiments.transitive.config import ModelConfig
 from experiments.transitive.context import OFFSETS
+from experiments.transitive.networks import scale_rms, trunk_layers, trunk_network
 from lars_jax.errors import InputError
-from lars_jax.models import (
-    VGG16_CONVS,
-    Network,
-    chain,
-    fold_batch_norm,
-    vgg16,
-    vgg_head,
-)
-
-NORM_LAYERS = tuple(name for name in VGG16_CONVS if name >= "conv3")
-"""Convolutions that batch normalisation follows."""
+from lars_jax.models import Network, chain, fold_batch_norm, vgg_head
 
 UNITS = 4096
 """Units of fc6, fc7 and fc8 at full width."""
-
-RMS = 50.0
-"""Root mean square of a patch as the network is given it, in grey levels of 255."""
 
 NOISE = 0.5
 """Largest value of what takes the place of a dropped colour, in grey levels."""
@@ -66,7 +54,7 @@ def context_network(config: ModelConfig, *, normalised: bool = True) -> Network:
         return names if normalised else ()
 
     tower = chain(
-        trunk=vgg16(width=config.width, norm_layers=norm(*NORM_LAYERS), dtype=dtype),
+        trunk=trunk_network(config, norm_layers=norm(*norm_convolutions(config))),
         head=vgg_head((units,), norm_layers=norm("fc6"), dtype=dtype),
     )
     joint = vgg_head(
@@ -77,6 +65,15 @@ def context_network(config: ModelConfig, *, normalised: bool = True) -> Network:
         dtype=dtype,
     )
     return chain(tower=_of_each(tower), joint=joint)
+
+
+def norm_convolutions(config: ModelConfig) -> tuple[str, ...]:
+    """Return the convolutions that batch normalisation follows: those from conv3 on.
+
+    >>> norm_convolutions(ModelConfig(network="small"))
+    ('conv3_1', 'conv4_1')
+    """
+    return tuple(name for name in trunk_layers(config) if "conv3" <= name < "pool")
 
 
 def convolutions(params: Any, model_state: Any) -> Any:
@@ -118,20 +115,6 @@ def drop_colours(key: jax.Array, patch: jax.Array) -> jax.Array:
     return jnp.where(channel == kept, centred, noise)
 
 
-def scale_rms(patches: jax.Array, rms: float = RMS) -> jax.Array:
-    """Return patches [..., P, P, C], the root mean square of each of which is `rms`.
-
-    One without any contrast stays 0.
-
-    >>> patch = jnp.array([3.0, -4.0]).reshape(1, 2, 1)
-    >>> print(scale_rms(patch, rms=0.5**0.5).ravel().round(3))
-    [ 0.6 -0.8]
-    """
-    square = jnp.mean(jnp.square(patches), axis=(-3, -2, -1), keepdims=True)
-    inverse = jax.lax.rsqrt(jnp.where(square > 0, square, 1.0))
-    return patches * (rms * inverse)
-
-
 def noisy_pairs(key: jax.Array, pairs: jax.Array, numbers: jax.Array) -> jax.Array:
     """Return pairs of patches as the network is trained on them.
 
@@ -149,24 +132,6 @@ def noisy_pairs(key: jax.Array, pairs: jax.Array, numbers: jax.Array) -> jax.Arr
         return jax.vmap(drop_colours)(keys, pair)
 
     return scale_rms(jax.vmap(one)(numbers, pairs))
-
-
-def clean_patches(patches: jax.Array) -> jax.Array:
-    """Return patches as features of the trained network are taken: with all colours.
-
-    Args:
-        patches: uint8 [B, P, P, 3].
-
-    Returns:
-        float32 [B, P, P, 3], each channel less its mean, scaled to `RMS`.
-
-    >>> patches = jnp.array([[0, 20], [40, 60]], jnp.uint8).reshape(1, 2, 2, 1)
-    >>> print(clean_patches(jnp.tile(patches, (1, 1, 1, 3)))[0, ..., 0].round(1))
-    [[-67.1 -22.4]
-     [ 22.4  67.1]]
-    """
-    wide = patches.astype(jnp.float32)
-    return scale_rms(wide - jnp.mean(wide, axis=(1, 2), keepdims=True))
 
 
 def context_losses(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -3,7 +3,7 @@
 evaluation.json   purity of clusters and pairs where labels are known; what classifiers
                   on each kind of features get right
 retrieval.png     crops, and those nearest to them by trained and by untrained features
-activations.png   the crops that units of conv5_3 answer most to
+activations.png   the crops that units of the last convolution answer most to
 """
 
 from collections.abc import Mapping
@@ -22,6 +22,7 @@ from experiments.transitive.features import (
     hog_features,
     triplet_features,
 )
+from experiments.transitive.networks import trunk_layers
 from experiments.transitive.pairs import Pairs
 from experiments.transitive.photographs import Photographs, read_photographs
 from experiments.transitive.probes import (
@@ -96,8 +97,9 @@ def evaluate_features(
     save_png(output / "retrieval.png", sheet)
     interrupt.check()
     weights = load_weights(inputs["triplet"] / WEIGHTS, drawn_weights(config))
-    channels = weights["trunk"]["conv5_3"]["bias"].shape[0]
-    units = triplet_features(config, weights, "conv5_3")
+    last = trunk_layers(config.model)[-2]
+    channels = weights["trunk"][last]["bias"].shape[0]
+    units = triplet_features(config, weights, last)
     save_png(output / "activations.png", activation_sheet(images, units, channels))
     write_json(output / "evaluation.json", found)
     return found

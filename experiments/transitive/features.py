@@ -13,12 +13,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.transitive.config import Config, ModelConfig
-from experiments.transitive.networks import prepare, triplet_network
+from experiments.transitive.config import Config
+from experiments.transitive.networks import (
+    clean_patches,
+    prepare,
+    triplet_network,
+    trunk_network,
+)
 from lars_jax.data.decode import resize_image
 from lars_jax.errors import InputError
 from lars_jax.files import local_path
-from lars_jax.models import vgg16
 from lars_jax.runs import read_run
 from lars_jax.train.config import from_json
 from lars_jax.train.weights import load_weights
@@ -29,21 +33,21 @@ BATCH = 64
 WEIGHTS = "weights.safetensors"
 """What a stage that trains leaves."""
 
-HEAD = "head"
-"""Names the output of the network in place of a layer of its convolutions."""
+HEAD, LAST = "head", "last"
+"""Name the output of the network, and the last layer of its convolutions."""
 
 Features = Callable[[np.ndarray], np.ndarray]
 """From images uint8 [N, H, W, 3] to features float32 [N, D]."""
 
 
-def load_features(run: str | os.PathLike[str], tap: str = "pool5") -> Features:
+def load_features(run: str | os.PathLike[str], tap: str = LAST) -> Features:
     """Return the features of the triplet network of a pipeline.
 
     Args:
         run: the directory that `run` filled.
-        tap: a layer of VGG16, such as `pool5` or `conv5_3`, of `VGG16_LAYERS`, whose
-            activations are laid out in a row; or `head`, the output of the network,
-            whose cosine was trained.
+        tap: a layer of the convolutions, such as `pool5` or `conv5_3` of VGG16, whose
+            activations are laid out in a row; `last`, the last of them; or `head`, the
+            output of the network, whose cosine was trained.
 
     Returns:
         A function from images uint8 [N, H, W, 3], which are resized to the size of the
@@ -78,7 +82,7 @@ def drawn_weights(config: Config, seed: int | None = None) -> Any:
     return jax.jit(lambda: network.init(jax.random.key(seed), shape)[0])()
 
 
-def triplet_features(config: Config, weights: Any, tap: str = "pool5") -> Features:
+def triplet_features(config: Config, weights: Any, tap: str = LAST) -> Features:
     """Return the features of a triplet network with such weights.
 
     Args:
@@ -110,8 +114,7 @@ def trunk_features(
         tap: a layer.
         shown: from bytes [B, S, S, 3] to what the network is shown.
     """
-    model: ModelConfig = config.model
-    network = vgg16(tap, width=model.width, dtype=model.dtype)
+    network = trunk_network(config.model, None if tap == LAST else tap)
 
     def apply(images: jax.Array) -> jax.Array:
         features, _ = network.apply(weights, {}, shown(images))
@@ -120,10 +123,8 @@ def trunk_features(
     return _of_images(apply, config.tracking.crop)
 
 
-def context_features(config: Config, weights: Path, tap: str = "pool5") -> Features:
+def context_features(config: Config, weights: Path, tap: str = LAST) -> Features:
     """Return the features of the context network in a file of its convolutions."""
-    from experiments.transitive.context_network import clean_patches
-
     like = drawn_weights(config)["trunk"]
     return trunk_features(config, load_weights(weights, like), tap, clean_patches)
 

@@ -129,7 +129,7 @@ def _add_evaluation(
             summary[f"linear classifier on features: {name}"] = _percent(one["linear"])
     for name, caption in (
         ("retrieval", "A crop of each row and those of other videos nearest to it."),
-        ("activations", "The crops that units of conv5_3 answer most to."),
+        ("activations", "The crops that units of the last convolution answer most to."),
     ):
         pictures.append(_picture(directory / f"{name}.png", name, caption))
 

@@ -19,11 +19,13 @@ from lars_jax.models.norm import (
 )
 from lars_jax.models.resnet import DEPTHS, resnet, resnet_features
 from lars_jax.models.vgg import (
+    VGG16_BLOCKS,
     VGG16_CONVS,
     VGG16_LAYERS,
     fold_batch_norm,
     vgg16,
     vgg_head,
+    vgg_layers,
 )
 
 NETWORKS = ("alexnet", "alexnet_bn", *(f"resnet{depth}" for depth in DEPTHS))
@@ -32,6 +34,7 @@ NETWORKS = ("alexnet", "alexnet_bn", *(f"resnet{depth}" for depth in DEPTHS))
 __all__ = [
     "BATCH_NORM_MOMENTUM",
     "NETWORKS",
+    "VGG16_BLOCKS",
     "VGG16_CONVS",
     "VGG16_LAYERS",
     "BatchNorm",
@@ -51,6 +54,7 @@ __all__ = [
     "resnet_features",
     "vgg16",
     "vgg_head",
+    "vgg_layers",
 ]
 
 

@@ -25,22 +25,31 @@ from lars_jax.models.layers import HE_FAN_IN, Conv, Dropout, require_images
 from lars_jax.models.network import ModelState, Network, Params, from_linen
 from lars_jax.models.norm import BatchNorm
 
-BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+Blocks = tuple[tuple[int, int], ...]
 """Channels and convolutions of each block, which a pooling layer ends."""
 
-VGG16_CONVS = tuple(
-    f"conv{block}_{i}"
-    for block, (_, count) in enumerate(BLOCKS, 1)
-    for i in range(1, count + 1)
-)
-"""Convolutions of VGG16, in order."""
+VGG16_BLOCKS: Blocks = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+"""Those of configuration D."""
 
-VGG16_LAYERS = tuple(
-    layer
-    for block, (_, count) in enumerate(BLOCKS, 1)
-    for layer in (*(f"conv{block}_{i + 1}" for i in range(count)), f"pool{block}")
-)
-"""Layers of VGG16 that can be tapped, in order: convolutions and pools."""
+
+def vgg_layers(blocks: Blocks = VGG16_BLOCKS) -> tuple[str, ...]:
+    """Return the layers that can be tapped, in order: convolutions and pools.
+
+    >>> vgg_layers(((64, 2), (128, 1)))
+    ('conv1_1', 'conv1_2', 'pool1', 'conv2_1', 'pool2')
+    """
+    return tuple(
+        layer
+        for block, (_, count) in enumerate(blocks, 1)
+        for layer in (*(f"conv{block}_{i + 1}" for i in range(count)), f"pool{block}")
+    )
+
+
+VGG16_LAYERS = vgg_layers()
+"""Layers of VGG16 that can be tapped, in order."""
+
+VGG16_CONVS = tuple(name for name in VGG16_LAYERS if name.startswith("conv"))
+"""Convolutions of VGG16, in order."""
 
 EPSILON = 1e-5
 """What batch normalisation adds to the variance."""
@@ -49,6 +58,7 @@ EPSILON = 1e-5
 def vgg16(
     tap: str | Sequence[str] = "pool5",
     *,
+    blocks: Blocks = VGG16_BLOCKS,
     width: float = 1.0,
     norm_layers: Sequence[str] = (),
     dtype: Any = jnp.float32,
@@ -58,8 +68,10 @@ def vgg16(
     """Return the convolutions of VGG16, up to a layer or to the last of several.
 
     Args:
-        tap: the layer whose activations are the output, of `VGG16_LAYERS`; those of a
-            convolution are tapped after its ReLU. Several: a dictionary of all of them.
+        tap: the layer whose activations are the output, of `vgg_layers(blocks)`; those
+            of a convolution are tapped after its ReLU. Several: a dictionary of all.
+        blocks: channels and convolutions of each block; others than VGG16's make a
+            smaller network of the same kind.
         width: share of the channels, above 0 and at most 1.
         norm_layers: convolutions that batch normalisation without scale and shift
             follows, before the ReLU.
@@ -97,8 +109,10 @@ def vgg16(
     taps = (tap,) if isinstance(tap, str) else tuple(tap)
     if not taps:
         raise InputError("VGG16 ends at a tap; got none: name a layer, such as pool5")
-    _require_known("a tap", taps, VGG16_LAYERS)
-    _require_known("a normalised convolution", norm_layers, VGG16_CONVS)
+    layers = vgg_layers(blocks)
+    convolutions = tuple(name for name in layers if name.startswith("conv"))
+    _require_known("a tap", taps, layers)
+    _require_known("a normalised convolution", norm_layers, convolutions)
     if not 0 < width <= 1:
         raise InputError(
             f"the width of VGG16 must be above 0 and at most 1; got {width}: choose a "
@@ -106,7 +120,7 @@ def vgg16(
         )
     single = isinstance(tap, str)
     module = VGG16(
-        taps, single, width, frozenset(norm_layers), dtype, bn_span, axis_name
+        taps, single, blocks, width, frozenset(norm_layers), dtype, bn_span, axis_name
     )
     return from_linen(module)
 
@@ -227,6 +241,7 @@ class VGG16(nn.Module):
 
     taps: tuple[str, ...]
     single: bool
+    blocks: Blocks
     width: float
     norm_layers: frozenset[str]
     dtype: Any
@@ -237,10 +252,11 @@ class VGG16(nn.Module):
     def __call__(self, images: jax.Array, *, train: bool) -> Any:
         """Return the tapped activations, float32, of images [B, H, W, C]."""
         require_images(images)
-        last = max(VGG16_LAYERS.index(name) for name in self.taps)
+        layers = vgg_layers(self.blocks)
+        last = max(layers.index(name) for name in self.taps)
         tapped: dict[str, jax.Array] = {}
         x = images
-        for name in VGG16_LAYERS[: last + 1]:
+        for name in layers[: last + 1]:
             x = _max_pool(x) if name.startswith("pool") else self._conv(name, x, train)
             if name in self.taps:
                 tapped[name] = x.astype(jnp.float32)
@@ -248,7 +264,7 @@ class VGG16(nn.Module):
 
     def _conv(self, name: str, x: jax.Array, train: bool) -> jax.Array:
         block = int(name.removeprefix("conv").split("_")[0])
-        features = max(1, round(self.width * BLOCKS[block - 1][0]))
+        features = max(1, round(self.width * self.blocks[block - 1][0]))
         x = Conv(
             features,
             3,
@@ -307,7 +323,7 @@ def _normalised(
 def _max_pool(x: jax.Array) -> jax.Array:
     if min(x.shape[1:3]) < 2:
         raise InputError(
-            "VGG16 halves its images at every pool, five times up to pool5; got "
+            "VGG16 halves its images at every pool, with all blocks five times; got "
             f"{x.shape[1]}x{x.shape[2]} pixels before one: take images of at least 32 "
             "pixels, or an earlier tap"
         )

@@ -18,7 +18,7 @@ from lars_jax.models import (
     vgg16,
     vgg_head,
 )
-from lars_jax.models.vgg import BLOCKS, EPSILON
+from lars_jax.models.vgg import EPSILON, VGG16_BLOCKS
 from lars_jax.optim import BIAS_AND_NORM, exclude, leaf_names
 from tests.models.support import (
     abstract,
@@ -98,7 +98,7 @@ def test_width_is_a_share_of_the_channels(width, first, last):
 def reference(params, x, norm_layers):
     """Every layer's activations in training, from primitives alone."""
     found = {}
-    for block, (_, convs) in enumerate(BLOCKS, 1):
+    for block, (_, convs) in enumerate(VGG16_BLOCKS, 1):
         for i in range(1, convs + 1):
             name = f"conv{block}_{i}"
             x = lax.conv_general_dilated(

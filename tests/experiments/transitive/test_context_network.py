@@ -6,15 +6,14 @@ from scipy import stats
 
 from experiments.transitive.config import ModelConfig
 from experiments.transitive.context_network import (
-    NORM_LAYERS,
-    clean_patches,
     context_losses,
     context_network,
     convolutions,
     drop_colours,
     noisy_pairs,
-    scale_rms,
+    norm_convolutions,
 )
+from experiments.transitive.networks import clean_patches, scale_rms
 from lars_jax.errors import InputError
 from lars_jax.models import vgg16
 from tests.models.support import abstract, count, drawn, jitted
@@ -99,7 +98,7 @@ def test_towers_share_their_weights_and_folding_keeps_what_they_see():
     assert logits.shape == (3, 8)
     np.testing.assert_allclose(swapped, logits, rtol=1e-4, atol=1e-6)
 
-    tower = jitted(vgg16(width=NARROW.width, norm_layers=NORM_LAYERS))
+    tower = jitted(vgg16(width=NARROW.width, norm_layers=norm_convolutions(NARROW)))
     trunk, plain = params["tower"]["trunk"], jitted(vgg16(width=NARROW.width))
     expected, _ = tower.apply(trunk, state["tower"]["trunk"], pairs[:, 0])
     found, _ = plain.apply(convolutions(params, state), {}, pairs[:, 0])

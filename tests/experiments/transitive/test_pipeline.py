@@ -119,7 +119,10 @@ def test_signal_in_training_is_the_exit_status_of_the_pipeline(whole, tmp_path):
 
 BAD = {
     # name: (flags, what the line says)
-    "videos of no kind": (["--videos", "clips"], "videos must be demo, folder:PATH or eth80"),
+    "videos of no kind": (
+        ["--videos", "clips"],
+        "videos must be demo, folder:PATH or eth80",
+    ),
     "no folder": (["--videos", "folder:nowhere"], "videos must lie in a folder"),
     "a URL": (["--videos", "folder:gs://b/a"], "this machine's file systems"),
     "no clips": (["--clips", "0"], "clips must be a whole number above 0"),
