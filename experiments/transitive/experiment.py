@@ -44,16 +44,23 @@ class Run:
     """Run this stage alone; those that it needs must be current."""
     force: tuple[str, ...] = ()
     """Stages to run though they are current."""
+    runner: str | None = None
+    """What mines and tracks, with the same result: pool; direct, Beam's own; or another
+    that Beam knows, as flink. Left out: direct where Beam is installed, else pool."""
+    runner_options: str = ""
+    """Flags of Beam for the runner, as --runner-options="--parallelism=8 ..."."""
 
 
 def _run(experiment: Experiment[Config], words: list[str]) -> int:
+    from experiments.transitive.beam import choose_runner
     from experiments.transitive.results import write_pipeline_report
     from experiments.transitive.stages import make_stages
     from experiments.transitive.video import find_videos
 
     preset, asked = cli.parse_preset(experiment, Run, "run", words)
     config = check(absolute_paths(asked.config))
-    stages = make_stages(config)
+    runner = choose_runner(asked.runner, asked.runner_options)
+    stages = make_stages(config, runner)
     check_stages(stages, asked.only, asked.force)
     force = list(asked.force)
     if config.video.videos.startswith("folder:"):

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.transitive import mining, tracking
+from experiments.transitive.beam import WITHOUT_BEAM, Runner
 from experiments.transitive.config import MiningConfig, TrackingConfig
 from experiments.transitive.pool import Check
 from experiments.transitive.records import (
@@ -46,6 +47,7 @@ def mine_videos(
     *,
     processes: int | None = None,
     interrupt: Interrupt | None = None,
+    runner: Runner = WITHOUT_BEAM,
 ) -> list[Record]:
     """Look for moving objects in every video, and write what came of it.
 
@@ -55,6 +57,7 @@ def mine_videos(
         directory: where to; what is whole there is not made again.
         processes: how many videos are mined at a time; None: one for each processor.
         interrupt: ends the work on a signal.
+        runner: does the work; a pool of processes, or one of Beam.
 
     Returns:
         The record of every video, in their order, as in `videos.json`.
@@ -73,7 +76,7 @@ def mine_videos(
             zip(videos.names, videos.files, strict=True)
         )
     ]
-    records = run_videos(work, jobs, directory, "mine", processes, interrupt)
+    records = run_videos(work, jobs, directory, "mine", processes, interrupt, runner)
     require_some(
         records, mining.OUTCOMES[mining.KEPT], "mining must keep frames", _MINING
     )
@@ -96,6 +99,7 @@ def track_videos(
     *,
     processes: int | None = None,
     interrupt: Interrupt | None = None,
+    runner: Runner = WITHOUT_BEAM,
 ) -> list[Record]:
     """Follow every box that mining found, and write the crops of both ends.
 
@@ -107,6 +111,7 @@ def track_videos(
         directory: where to; what is whole there is not made again.
         processes: how many videos at a time; None: one for each processor.
         interrupt: ends the work on a signal.
+        runner: does the work; a pool of processes, or one of Beam.
 
     Returns:
         The record of every video with a box, in their order, as in `videos.json`.
@@ -130,7 +135,7 @@ def track_videos(
         job = Job(number, record["video"], path, directory / SHARDS, digested, boxes)
         jobs += [job] if boxes else []
     work = partial(_track, mining_config=mining_config, config=config)
-    records = run_videos(work, jobs, directory, "track", processes, interrupt)
+    records = run_videos(work, jobs, directory, "track", processes, interrupt, runner)
     require_some(
         records, tracking.OUTCOMES[tracking.FOLLOWED], "tracks must be kept", _TRACKING
     )

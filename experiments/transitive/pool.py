@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from multiprocessing.context import BaseContext
@@ -27,6 +27,9 @@ Check = Callable[[], None]
 
 SECONDS = 10.0
 """Least time between two lines of progress where there is no terminal for a bar."""
+
+LOOK = 0.1
+"""Seconds between two looks whether a signal has come."""
 
 
 class Work(Protocol[J, R]):
@@ -71,7 +74,7 @@ def run_jobs(
     [2, 4]
     """
     found: dict[int, R] = {}
-    with _Progress(len(jobs), title, unit) as progress:
+    with Progress(len(jobs), title, unit) as progress:
         if processes == 1:
             results = ((k, work(job, interrupt.check)) for k, job in enumerate(jobs))
         else:
@@ -128,6 +131,53 @@ def _among(
             raise
 
 
+class SingleProcess:
+    """A process that does one job after another; one that a job ends is replaced."""
+
+    def __init__(self) -> None:
+        self._stop: Event | None = None
+        self._pool: ProcessPoolExecutor | None = None
+
+    def run(
+        self, work: Work[J, R], job: J, check: Check, crashed: Callable[[J], R]
+    ) -> R:
+        """Return the result of a job, in any thread.
+
+        Args:
+            work: of `run_jobs`.
+            job: its argument.
+            check: is called often meanwhile; what it raises ends the process.
+            crashed: of `run_jobs`.
+
+        Raises:
+            Exception: what `work` or `check` raises.
+        """
+        check()
+        try:
+            if self._pool is None:
+                context = _context()
+                self._stop = context.Event()
+                self._pool = ProcessPoolExecutor(1, context, _begin, (self._stop,))
+            future = self._pool.submit(_do, work, job)
+            # Signals are heard by the main thread alone, so this one has to look.
+            while not wait([future], LOOK).done:
+                check()
+            return future.result()
+        except BrokenProcessPool:
+            self.close()
+            return crashed(job)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the process, and what it is at."""
+        if self._stop is not None and self._pool is not None:
+            self._stop.set()
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+
 def _context() -> BaseContext:
     """Return how processes start: not forked from this one, which has threads."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
@@ -170,8 +220,14 @@ def _check() -> None:
         raise Interrupted
 
 
-class _Progress:
-    """A bar on a terminal, and a line every ten seconds elsewhere."""
+class Progress:
+    """A bar on a terminal, and a line every ten seconds elsewhere.
+
+    Args:
+        total: how many jobs there are.
+        title: what the bar says.
+        unit: what the rate counts.
+    """
 
     def __init__(self, total: int, title: str, unit: str):
         self._title, self._unit = title, unit
@@ -187,6 +243,7 @@ class _Progress:
         )
 
     def add(self, amount: int) -> None:
+        """Count a job that is done, and how much of the unit it stands for."""
         self._amount += amount
         self._done += 1
         self._bar.update()
@@ -199,7 +256,7 @@ class _Progress:
             text = f"{self._title}: {self._done}/{self._bar.total} {rate}"
             print(f"{text} ETA {left:.0f} s", file=sys.stderr, flush=True)
 
-    def __enter__(self) -> "_Progress":
+    def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -10,12 +10,13 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from experiments.transitive.beam import POOL, Runner, run_on_beam
 from experiments.transitive.pool import Work, run_jobs
 from experiments.transitive.video import VideoError, opencv
 from lars_jax.data.arrays import usable_cores
@@ -104,6 +105,7 @@ def run_videos(
     title: str,
     processes: int | None,
     interrupt: Interrupt | None,
+    runner: Runner,
 ) -> list[Record]:
     """Return the record of every job; what is not whole in the directory is made.
 
@@ -114,27 +116,59 @@ def run_videos(
         title: what the progress is called.
         processes: how many work at a time; None: one for each processor.
         interrupt: ends the work on a signal.
+        runner: does the jobs.
 
     Raises:
-        InputError: files cannot be written.
+        InputError: files cannot be written, or the runner has given up.
         Interrupted: a signal came.
     """
     make_directory(directory / SHARDS)
     known = {job.number: _whole(job) for job in jobs}
     todo = [job for job in jobs if known[job.number] is None]
-    made = run_jobs(
-        work,
-        todo,
-        processes=processes or usable_cores(most=sys.maxsize),
-        interrupt=interrupt or Interrupt(),
-        crashed=_crashed,
-        title=title,
-        amount=lambda record: record["frames"],
-    )
+    settings: Any = {
+        "processes": processes or usable_cores(most=sys.maxsize),
+        "interrupt": interrupt or Interrupt(),
+        "crashed": _crashed,
+        "title": title,
+        "amount": lambda record: record["frames"],
+    }
+    if runner.name == POOL:
+        made = run_jobs(work, todo, **settings)
+    else:
+        made = _on_beam(work, todo, directory / SHARDS / "jobs", runner, settings)
     fresh = {job.number: record for job, record in zip(todo, made, strict=True)}
     records = [known[job.number] or fresh[job.number] for job in jobs]
     _tidy(jobs, records)
     return [{k: v for k, v in r.items() if k != "settings"} for r in records]
+
+
+def _on_beam(
+    work: Work[Job, Record],
+    jobs: Sequence[Job],
+    listing: Path,
+    runner: Runner,
+    settings: Any,
+) -> list[Record]:
+    if not jobs:
+        return []
+    # Workers may have another working directory.
+    jobs = [
+        replace(job, path=job.path.absolute(), shards=job.shards.absolute())
+        for job in jobs
+    ]
+    for job in jobs:
+        # What is there afterwards has been made by this run, wherever.
+        with naming(job.file(".json"), "written"):
+            job.file(".json").unlink(missing_ok=True)
+    run_on_beam(work, jobs, listing.absolute(), runner=runner, **settings)
+    missing = [job for job in jobs if not job.file(".json").exists()]
+    if missing:
+        raise InputError(
+            f"workers must write where this process reads; {len(missing)} of "
+            f"{len(jobs)} records are missing, such as {missing[0].file('.json')}: "
+            "give them the same file system under the same path"
+        )
+    return [read_json(job.file(".json")) for job in jobs]
 
 
 def _tidy(jobs: Sequence[Job], records: Sequence[Record]) -> None:

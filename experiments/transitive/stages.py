@@ -17,12 +17,14 @@ is the first stage.
 import contextlib
 import signal
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from experiments.transitive.batches import PairData
+from experiments.transitive.beam import WITHOUT_BEAM, Runner
 from experiments.transitive.config import Config
 from experiments.transitive.features import (
     WEIGHTS,
@@ -50,10 +52,14 @@ FEATURES, COMPONENTS = "features.npy", "components.npy"
 Inputs = Mapping[str, Path]
 
 
-def make_stages(config: Config) -> list[Stage[Config]]:
+def make_stages(config: Config, runner: Runner = WITHOUT_BEAM) -> list[Stage[Config]]:
     """Return the stages of a configuration, in their order.
 
     Context prediction is left out where nothing is made of it.
+
+    Args:
+        config: what the stages make.
+        runner: does the work of those that read video; no result depends on it.
 
     >>> [stage.name for stage in make_stages(Config())][-3:]
     ['graph', 'triplet', 'evaluate']
@@ -61,9 +67,19 @@ def make_stages(config: Config) -> list[Stage[Config]]:
     context, multi_task = uses_context(config), config.triplet.context_weight > 0
     source = [
         Stage("videos", _videos, settings=("video", "seed")),
-        Stage("mine", _mine, ("videos",), ("mining",), resumes=True),
         Stage(
-            "track", _track, ("videos", "mine"), ("mining", "tracking"), resumes=True
+            "mine",
+            partial(_mine, runner=runner),
+            ("videos",),
+            ("mining",),
+            resumes=True,
+        ),
+        Stage(
+            "track",
+            partial(_track, runner=runner),
+            ("videos", "mine"),
+            ("mining", "tracking"),
+            resumes=True,
         ),
         Stage("frames", _frames, ("videos",), ("frames",)),
     ]
@@ -182,18 +198,24 @@ def _videos(config: Config, inputs: Any, output: Path, interrupt: Interrupt) -> 
     write_json(output / "videos.json", record)
 
 
-def _mine(config: Config, inputs: Inputs, output: Path, interrupt: Interrupt) -> None:
+def _mine(
+    config: Config, inputs: Inputs, output: Path, interrupt: Interrupt, runner: Runner
+) -> None:
     from experiments.transitive.extract import mine_videos
     from experiments.transitive.pictures import mined_sheet
     from experiments.transitive.video import find_videos
     from lars_jax.report import save_png
 
     root = video_folder(inputs["videos"])
-    mine_videos(find_videos(root), config.mining, output, interrupt=interrupt)
+    mine_videos(
+        find_videos(root), config.mining, output, interrupt=interrupt, runner=runner
+    )
     save_png(output / "mined.png", mined_sheet(root, output, config.mining))
 
 
-def _track(config: Config, inputs: Inputs, output: Path, interrupt: Interrupt) -> None:
+def _track(
+    config: Config, inputs: Inputs, output: Path, interrupt: Interrupt, runner: Runner
+) -> None:
     from experiments.transitive.extract import track_videos
     from experiments.transitive.pictures import track_sheet
     from experiments.transitive.shards import Crops
@@ -207,6 +229,7 @@ def _track(config: Config, inputs: Inputs, output: Path, interrupt: Interrupt) -
         config.tracking,
         output,
         interrupt=interrupt,
+        runner=runner,
     )
     save_png(output / "tracks.png", track_sheet(Crops(output)))
 

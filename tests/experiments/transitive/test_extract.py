@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.transitive.beam import Runner
 from experiments.transitive.extract import mine_videos, read_mined, track_videos
 from experiments.transitive.mining import KEPT
 from experiments.transitive.pool import run_jobs
@@ -45,8 +46,9 @@ def folder(tmp_path_factory):
     return place
 
 
-def both(folder, place, processes=1, interrupt=None):
+def both(folder, place, processes=1, interrupt=None, runner=None):
     options = {"processes": processes, "interrupt": interrupt}
+    options["runner"] = runner or Runner()
     videos = find_videos(folder)
     mined = mine_videos(videos, MINING, place / "mine", **options)
     found = track_videos(
