@@ -5,6 +5,7 @@ fields of a cell do not concern are current and run once. A row is added for eac
 so that what was stopped or killed goes on where it was.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -128,8 +129,7 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     for row in rows:
         for kind, probe in row["evaluation"].get("photographs", {}).items():
             # What training does not change is the same in every cell of a seed.
-            name = kind.replace("trained", row["cell"], 1)
-            name = kind if kind == "untrained" else name
+            name = re.sub("^trained", row["cell"], kind)
             found.setdefault(name, {}).setdefault(row["seed"], probe)
     return {
         name: {

@@ -149,7 +149,10 @@ class FeatureConfig:
     histograms of oriented gradients, the paper's ablation."""
 
     components: Positive | None = None
-    """Principal components that are kept of a feature; None: all of it."""
+    """Principal components that parents and candidates are found by; None: all."""
+
+    mirrored: bool = False
+    """Features are the mean of a crop's and of its mirror image's."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +193,9 @@ class ModelConfig:
 
     width: Annotated[float, Interval(gt=0, le=1)] = 1.0
     """Share of the channels, and of the units of the heads."""
+
+    image_size: Positive | None = None
+    """Pixels a side of the images that it is shown; None: those of a crop."""
 
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of activations and products; parameters stay float32."""
@@ -247,8 +253,12 @@ class TripletConfig:
     weight_decay: NonNegativeFloat = 5e-4
     """Weight decay beta."""
 
-    crop_padding: NonNegative = 4
-    """Zero pixels added on each side before a random crop; images are mirrored, too."""
+    least_part: Annotated[float, Interval(gt=0, le=1)] = 1.0
+    """Least share of an image's sides that a random part of it has; 1: all of it, but
+    images are mirrored."""
+
+    colour_jitter: NonNegativeFloat = 0.0
+    """Logarithm of the largest change of saturation, contrast and brightness."""
 
     init: Literal["context", "random"] = "context"
     """Convolutions of the context network, or drawn from the seed."""
@@ -265,6 +275,9 @@ class EvaluationConfig:
     photographs: Annotated[str, PathAfter("(eth80|folder):")] = "none"
     """`none`, `eth80:FILE`, or `folder:PATH` of labelled photographs by class; those of
     `--videos eth80:FILE` where none are named."""
+
+    mirrored_too: bool = False
+    """Try the mean of an image's features and its mirror image's, too."""
 
     nearest: Positive = 5
     """Neighbours k of the k-NN classifier."""

@@ -20,6 +20,7 @@ from experiments.transitive.features import (
     context_features,
     drawn_weights,
     hog_features,
+    mirrored,
     triplet_features,
 )
 from experiments.transitive.networks import trunk_layers
@@ -122,6 +123,8 @@ def feature_kinds(config: Config, inputs: Inputs) -> dict[str, Features]:
     }
     if "context" in inputs:
         kinds["context"] = context_features(config, inputs["context"] / WEIGHTS)
+    if config.evaluation.mirrored_too:
+        kinds |= {f"{name}, mirrored": mirrored(one) for name, one in kinds.items()}
     return kinds
 
 

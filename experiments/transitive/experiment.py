@@ -12,6 +12,7 @@ from experiments.transitive.config import Config
 from experiments.transitive.presets import PRESETS
 from lars_jax.runs import (
     Experiment,
+    Positive,
     Verb,
     check_stages,
     cli,
@@ -23,6 +24,7 @@ from lars_jax.runs.files import warn
 from lars_jax.runs.paths import absolute_paths
 from lars_jax.train import Interrupt, Interrupted
 from lars_jax.train.config import digest, flatten, to_json
+from lars_jax.train.record import write_text
 
 # What reads video, trains or draws is imported by the stage that needs it: help and
 # lists come at once.
@@ -87,6 +89,36 @@ def _run(experiment: Experiment[Config], words: list[str]) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class Compare:
+    """Run the pipeline with each kind of pairs and each seed, and compare features."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    run_dir: Path | None = None
+    """Where runs are; the same directory goes on where it was stopped."""
+    seeds: Positive = 5
+    """Runs of each kind of pairs, with seeds from that of the configuration on."""
+
+
+def _compare(experiment: Experiment[Config], words: list[str]) -> int:
+    from experiments.transitive.compare import VARIANTS, markdown, run_cells
+
+    preset, asked = cli.parse_preset(experiment, Compare, "compare", words)
+    config = check(absolute_paths(asked.config))
+    seeds = range(config.seed, config.seed + asked.seeds)
+    name = f"compare-{preset.name}"
+    with Interrupt() as interrupt, run_directory(asked.run_dir, name) as place:
+        try:
+            rows = run_cells(config, VARIANTS, seeds, place, interrupt=interrupt)
+        except Interrupted:
+            warn(f"stopped; the same command with --run-dir {place} goes on")
+            return interrupt.exit_status
+        table = markdown(rows)
+        write_text(place / "table.md", table)
+        print(table)
+    return 0
+
+
 def _report(directory: Path) -> Path:
     from experiments.transitive.results import write_pipeline_report
 
@@ -119,7 +151,12 @@ TRANSITIVE = Experiment(
     verbs={
         "run": Verb(
             "[PRESET] [--field value ...]", "the pipeline, or what is missing", _run
-        )
+        ),
+        "compare": Verb(
+            "[PRESET] [--field value ...] [--seeds N]",
+            "kinds of pairs x seeds, by what their features are good for",
+            _compare,
+        ),
     },
 )
 """From raw video to features."""

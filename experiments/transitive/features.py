@@ -68,6 +68,21 @@ def load_features(run: str | os.PathLike[str], tap: str = LAST) -> Features:
     return triplet_features(config, load_weights(path, drawn_weights(config)), tap)
 
 
+def image_size(config: Config) -> int:
+    """Return the pixels a side of the images that the networks are shown."""
+    return config.model.image_size or config.tracking.crop
+
+
+def mirrored(features: Features) -> Features:
+    """Return the sum of the features of each image and of its mirror image.
+
+    >>> of_left = lambda images: images[:, 0, :1, 0]
+    >>> print(mirrored(of_left)(np.arange(6).reshape(1, 1, 2, 3)))
+    [[3]]
+    """
+    return lambda images: features(images) + features(images[:, :, ::-1])
+
+
 def drawn_weights(config: Config, seed: int | None = None) -> Any:
     """Return the weights of the triplet network before it is trained.
 
@@ -75,7 +90,7 @@ def drawn_weights(config: Config, seed: int | None = None) -> Any:
         config: of the pipeline.
         seed: what they are drawn by; None: their shapes and dtypes alone.
     """
-    network, side = triplet_network(config.model, config.triplet), config.tracking.crop
+    network, side = triplet_network(config.model, config.triplet), image_size(config)
     shape = jax.ShapeDtypeStruct((1, side, side, 3), "float32")
     if seed is None:
         return jax.eval_shape(lambda: network.init(jax.random.key(0), shape))[0]
@@ -100,7 +115,7 @@ def triplet_features(config: Config, weights: Any, tap: str = LAST) -> Features:
     def apply(images: jax.Array) -> jax.Array:
         return network.apply(weights, {}, prepare(images, init))[0]
 
-    return _of_images(apply, config.tracking.crop)
+    return _of_images(apply, image_size(config))
 
 
 def trunk_features(
@@ -120,7 +135,7 @@ def trunk_features(
         features, _ = network.apply(weights, {}, shown(images))
         return features.reshape(features.shape[0], -1)
 
-    return _of_images(apply, config.tracking.crop)
+    return _of_images(apply, image_size(config))
 
 
 def context_features(config: Config, weights: Path, tap: str = LAST) -> Features:

@@ -30,6 +30,7 @@ from experiments.transitive.features import (
     WEIGHTS,
     context_features,
     hog_features,
+    mirrored,
 )
 from experiments.transitive.graph import appending, write_graph
 from experiments.transitive.photographs import ETH80, training_photographs
@@ -313,6 +314,7 @@ def _features(
         if config.features.features == "hog"
         else context_features(config, inputs["context"] / WEIGHTS)
     )
+    extract = mirrored(extract) if config.features.mirrored else extract
     # A batch at a time, as all of them may be more than memory holds.
     with contextlib.ExitStack() as files:
         append: Any = None

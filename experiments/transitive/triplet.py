@@ -17,7 +17,14 @@ from experiments.transitive.context import pair_batches
 from experiments.transitive.multitask import ContextHeads
 from experiments.transitive.networks import prepare, triplet_network
 from experiments.transitive.ranking import ranking_loss, swap_ends
-from lars_jax.data import Source, augment, example_keys, to_arrays
+from lars_jax.data import (
+    Source,
+    augment,
+    example_keys,
+    jitter_colours,
+    resized_crops,
+    to_arrays,
+)
 from lars_jax.optim import (
     FIELDS,
     lamb,
@@ -78,13 +85,13 @@ class TripletProgram(Program[TrainState]):
             else ContextHeads.create(config.model, config.context)
         )
         first = np.asarray(data.source[int(data.image[0])][0])
-        self.image = jax.ShapeDtypeStruct(first.shape, first.dtype)
+        self.size = config.model.image_size or first.shape[0]
         self.resident = len(data.source) * first.size <= DEVICE_LIMIT
         step = partial(
-            _train_step, config.triplet, self.network, self.context, self._tx
+            _train_step, config.triplet, self.network, self.size, self.context, self._tx
         )
         self.train_step = AheadOfTime(self.parallel.compile(step))
-        measure = partial(_eval_step, config.triplet, self.network)
+        measure = partial(_eval_step, config.triplet, self.network, self.size)
         self.eval_step = AheadOfTime(self.parallel.compile_pure(measure))
 
     @cached_property
@@ -208,7 +215,7 @@ class TripletProgram(Program[TrainState]):
         return make_optimizer(self.config.triplet)
 
     def _drawn(self) -> TrainState:
-        shape = jax.ShapeDtypeStruct((1, *self.image.shape), jnp.float32)
+        shape = jax.ShapeDtypeStruct((1, self.size, self.size, 3), jnp.float32)
         key = jax.random.key(self.config.seed)
         params, model_state = self.network.init(key, shape)
         if self.context is not None:
@@ -274,6 +281,7 @@ def make_optimizer(config: TripletConfig) -> optax.GradientTransformation:
 def _train_step(
     config: TripletConfig,
     network: Any,
+    size: int,
     context: ContextHeads | None,
     tx: optax.GradientTransformation,
     state: TrainState,
@@ -285,10 +293,10 @@ def _train_step(
 
     def loss_fn(params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
         images, nodes = swap_ends(swap, _images(batch, shared)), batch["node"]
-        pairs, ends, size, *_ = images.shape
+        pairs, ends = images.shape[:2]
         flat = images.reshape(pairs * ends, *images.shape[2:])
         keys = example_keys(vary, nodes.ravel(), jnp.arange(pairs * ends))
-        flat = augment(flat, keys, size=size, padding=config.crop_padding, flip=True)
+        flat = vary_images(config, size, flat, keys)
         features, model_state = network.apply(
             params, model_state, prepare(flat, config.init), train=True
         )
@@ -304,9 +312,37 @@ def _train_step(
     return state, metrics | {"layer_norms": layer_norms(state.opt_state)}
 
 
+def vary_images(
+    config: TripletConfig, size: int, images: jax.Array, keys: jax.Array
+) -> jax.Array:
+    """Return images [B, size, size, 3] as they are trained on, from bytes and keys."""
+    # The random numbers of one must not be those of the other.
+    keys = jax.vmap(jax.random.split)(keys)
+    if config.least_part < 1:
+        images = resized_crops(
+            images, keys[:, 0], size=size, least=config.least_part, flip=True
+        )
+    else:
+        whole = resized(images, size)
+        images = augment(whole, keys[:, 0], size=size, padding=0, flip=True)
+    if config.colour_jitter:
+        images = jitter_colours(images, keys[:, 1], strength=config.colour_jitter)
+    return images
+
+
+def resized(images: jax.Array, size: int) -> jax.Array:
+    """Return images [B, size, size, C] on the device, antialiased, of any dtype."""
+    batch, height, width, channels = images.shape
+    if (height, width) == (size, size):
+        return images
+    shape = (batch, size, size, channels)
+    return jax.image.resize(images.astype(jnp.float32), shape, "linear")
+
+
 def _eval_step(
     config: TripletConfig,
     network: Any,
+    size: int,
     state: TrainState,
     batch: dict[str, jax.Array],
     shared: dict[str, jax.Array],
@@ -314,7 +350,7 @@ def _eval_step(
     images = _images(batch, shared)
     pairs, ends = images.shape[:2]
     flat = images.reshape(pairs * ends, *images.shape[2:])
-    flat = prepare(flat, config.init)
+    flat = prepare(resized(flat, size), config.init)
     features, _ = network.apply(state.params, state.model_state, flat)
     key = jax.random.fold_in(shared["key"], batch["node"][0, 0])
     loss, metrics = _loss(config, features, batch["parent"], key)

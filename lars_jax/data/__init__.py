@@ -6,7 +6,14 @@ from lars_jax.data.arrays import (
     require_one_size,
     to_arrays,
 )
-from lars_jax.data.augment import augment, center_crop, example_keys, normalize
+from lars_jax.data.augment import (
+    augment,
+    center_crop,
+    example_keys,
+    jitter_colours,
+    normalize,
+    resized_crops,
+)
 from lars_jax.data.digits import digits_source
 from lars_jax.data.fingerprint import Fingerprint
 from lars_jax.data.folder import FolderSource, folder_source
@@ -60,11 +67,13 @@ __all__ = [
     "identify",
     "image_batches",
     "index_batches",
+    "jitter_colours",
     "known_statistics",
     "load_source",
     "normalize",
     "read_batch",
     "require_one_size",
+    "resized_crops",
     "tfds_source",
     "to_arrays",
 ]

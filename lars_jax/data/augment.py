@@ -99,6 +99,110 @@ def augment(
     return jax.vmap(vary)(images, keys)
 
 
+def resized_crops(
+    images: jax.Array,
+    keys: jax.Array,
+    *,
+    size: int,
+    least: float,
+    flip: bool,
+    stretch: float = 0.15,
+) -> jax.Array:
+    """Resize a random part of each image, and mirror half of them.
+
+    The sides of a part are those of its image times u e^v and u e^-v, u uniform in
+    [least, 1] and v in [-stretch, stretch], and at most the image's own.
+
+    Args:
+        images: uint8 [B, H, W, C].
+        keys: keys [B], one per image, from `example_keys`.
+        size: height and width of the result in pixels.
+        least: share of the sides, above 0 and at most 1.
+        flip: mirror left to right with probability one half.
+        stretch: logarithm of the largest change of the aspect ratio, halved.
+
+    Returns:
+        float32 [B, size, size, C], 0 to 255.
+
+    Raises:
+        InputError: a share out of range.
+
+    Reference:
+        Szegedy et al.: Going Deeper with Convolutions, 2014, section 6, by area.
+
+    >>> images = jnp.full((2, 8, 8, 1), 200, jnp.uint8)
+    >>> keys = jax.random.split(jax.random.key(0), 2)
+    >>> parts = resized_crops(images, keys, size=6, least=0.5, flip=True)
+    >>> print(parts.shape, parts.min().round(), parts.max().round())
+    (2, 6, 6, 1) 200.0 200.0
+    """
+    if not 0 < least <= 1 or size < 1 or stretch < 0:
+        raise InputError(
+            "a part is more than 0 and at most 1 of an image's sides, and has a pixel "
+            f"at least; got {least}, {size} pixels: correct them"
+        )
+    sides = jnp.asarray(images.shape[1:3], jnp.float32)
+    channels = images.shape[3]
+
+    def vary(image: jax.Array, key: jax.Array) -> jax.Array:
+        share_key, shape_key, place_key, flip_key = jax.random.split(key, 4)
+        share = jax.random.uniform(share_key, (), jnp.float32, least, 1.0)
+        shape = jax.random.uniform(shape_key, (), jnp.float32, -stretch, stretch)
+        part = jnp.minimum(share * jnp.exp(jnp.stack([shape, -shape])), 1.0)
+        place = jax.random.uniform(place_key, (2,), jnp.float32) * (1.0 - part)
+        scale = size / (part * sides)
+        found = jax.image.scale_and_translate(
+            image.astype(jnp.float32),
+            (size, size, channels),
+            (0, 1),
+            scale,
+            -place * sides * scale,
+            "linear",
+        )
+        if flip:
+            mirror = jax.random.bernoulli(flip_key)
+            found = jnp.where(mirror, found[:, ::-1], found)
+        return found
+
+    return jax.vmap(vary)(images, keys)
+
+
+def jitter_colours(images: jax.Array, keys: jax.Array, *, strength: float) -> jax.Array:
+    """Change saturation, contrast and brightness of each image at random.
+
+    Each by a factor e^v, v uniform in [-strength, strength]: saturation from the mean
+    of the channels of a pixel, contrast from the mean of the image, brightness from 0.
+
+    Args:
+        images: float [B, H, W, C], 0 to 255.
+        keys: keys [B], one per image.
+        strength: 0 changes nothing.
+
+    Returns:
+        float32 [B, H, W, C], 0 to 255.
+
+    Reference:
+        Howard: Some Improvements on Deep Convolutional Neural Network Based Image
+        Classification, 2013, section 2.2.
+
+    >>> keys = jax.random.split(jax.random.key(1), 1)
+    >>> image = jnp.full((1, 1, 1, 3), 100.0)
+    >>> print(jitter_colours(image, keys, strength=0.3).ravel().round(1))
+    [120.3 120.3 120.3]
+    """
+
+    def vary(image: jax.Array, key: jax.Array) -> jax.Array:
+        factors = jnp.exp(jax.random.uniform(key, (3,), jnp.float32, -1, 1) * strength)
+        saturation, contrast, brightness = factors
+        grey = jnp.mean(image, axis=-1, keepdims=True)
+        image = grey + saturation * (image - grey)
+        mean = jnp.mean(image)
+        image = mean + contrast * (image - mean)
+        return jnp.clip(brightness * image, 0.0, 255.0)
+
+    return jax.vmap(vary)(images.astype(jnp.float32), keys)
+
+
 def center_crop(images: A, size: int) -> A:
     """Return the centre of each image; on odd margins, the upper left of the two.
 
