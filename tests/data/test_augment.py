@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from lars_jax.data import augment, center_crop, example_keys, normalize
+from lars_jax.data import (
+    augment,
+    center_crop,
+    example_keys,
+    jitter_colours,
+    normalize,
+    resized_crops,
+)
 from lars_jax.errors import InputError
 
 vary = jax.jit(augment, static_argnames=("size", "padding", "flip"))
@@ -154,3 +161,53 @@ def test_normalize_rounds_once_to_the_type_asked_for():
 def test_normalize_refuses_statistics_of_another_kind_of_image(mean, std):
     with pytest.raises(InputError, match="each of 3 channels"):
         normalize(jnp.zeros((1, 2, 2, 3), jnp.uint8), mean, std)
+
+
+def test_whole_parts_are_resized_images_or_their_mirrors():
+    images = distinct_images(16, 12, 3)
+    found = resized_crops(images, keys_of(16), size=6, least=1.0, flip=True, stretch=0)
+    whole = jax.image.resize(images.astype(jnp.float32), (16, 6, 6, 3), "linear")
+    same = [np.allclose(a, b, atol=1e-3) for a, b in zip(found, whole, strict=True)]
+    mirrored = [
+        np.allclose(a, b[:, ::-1], atol=1e-3) for a, b in zip(found, whole, strict=True)
+    ]
+    assert np.logical_xor(same, mirrored).all()
+    assert 0 < sum(same) < 16
+
+
+def test_a_part_of_a_ramp_has_its_share_of_the_slope():
+    ramp = jnp.arange(64, dtype=jnp.uint8)[None, None, :, None]
+    images = jnp.broadcast_to(ramp, (400, 64, 64, 1))
+    found = resized_crops(
+        images, keys_of(400), size=32, least=0.25, flip=False, stretch=0
+    )
+    # Away from the borders, where pixels beyond the part count as its own.
+    share = np.asarray(found[:, 16, 20, 0] - found[:, 16, 12, 0]) / (8 * 2)
+    assert 0.25 - 1e-3 <= share.min() < 0.3
+    assert 0.95 < share.max() <= 1 + 1e-3
+    np.testing.assert_allclose(share.mean(), 0.625, atol=0.05)
+
+
+@pytest.mark.parametrize("least", [0, -1, 1.5])
+def test_part_of_no_share_is_refused(least):
+    with pytest.raises(InputError, match="at most 1 of an image's sides"):
+        resized_crops(
+            distinct_images(1, 8), keys_of(1), size=8, least=least, flip=False
+        )
+
+
+def test_colours_change_as_a_float64_oracle_says():
+    images = np.random.default_rng(0).uniform(80, 120, (5, 4, 4, 3))
+    found = jitter_colours(jnp.asarray(images, jnp.float32), keys_of(5), strength=0.4)
+    for image, key, one in zip(images, keys_of(5), found, strict=True):
+        saturation, contrast, brightness = np.exp(
+            0.4 * np.asarray(jax.random.uniform(key, (3,), jnp.float32, -1), np.float64)
+        )
+        grey = image.mean(axis=-1, keepdims=True)
+        image = grey + saturation * (image - grey)
+        image = image.mean() + contrast * (image - image.mean())
+        np.testing.assert_allclose(one, np.clip(brightness * image, 0, 255), rtol=1e-5)
+    unchanged = jitter_colours(
+        jnp.asarray(images, jnp.float32), keys_of(5), strength=0.0
+    )
+    np.testing.assert_allclose(unchanged, images, rtol=1e-6)
