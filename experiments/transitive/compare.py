@@ -190,15 +190,28 @@ def _run(
     config: Config, place: Path, interrupt: Interrupt, say: Callable[[str], None]
 ) -> dict[str, Any]:
     run_stages(make_stages(config), config, place, interrupt=interrupt, say=say)
-    log = place / "triplet" / LOG / "run" / "metrics.jsonl"
+    run = place / "triplet" / LOG / "run"
+    log = run / "metrics.jsonl"
     last = [row for row in read_rows(log) if "eval/loss" in row][-1]
     return {
         "images": config.triplet.steps * config.triplet.global_batch,
         "training": {k: v for k, v in last.items() if k.startswith("eval/")},
         "images_per_second": _rate(log),
+        "last_layer": _last_layer(run / "layers.jsonl"),
         "counts": read_json(place / "graph" / "counts.json"),
         "evaluation": read_json(place / "evaluate" / "evaluation.json"),
     }
+
+
+def _last_layer(log: Path) -> list[dict[str, float]]:
+    """Return norms, trust ratio and rate of the last layer's weights, by step."""
+    rows = [row for row in read_rows(log) if "layers" in row]
+    return [
+        {"step": row["step"], **{name: float(v) for name, v in one.items()}}
+        for row in rows
+        for layer, one in row["layers"].items()
+        if layer.endswith("fc7/kernel")
+    ]
 
 
 def _rate(log: Path) -> float:

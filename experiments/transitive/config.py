@@ -223,8 +223,9 @@ class TripletConfig:
     across: Literal["transitive", "inter", "both"] = "transitive"
     """Pairs of two tracks that a batch has: transitive ones, inter ones, or both."""
 
-    negatives: Literal["random", "hardest", "all"] = "random"
-    """Negatives of a pair: one of the batch at random, the hardest, or all."""
+    negatives: Literal["random", "half_hard", "hardest", "all"] = "random"
+    """Negatives of a pair: one of the batch at random; two at random and the two
+    hardest; the hardest share; or all."""
 
     hardest_share: Annotated[float, Interval(gt=0, le=1)] = 0.5
     """Share of its legal negatives that count as a pair's hardest."""

@@ -12,7 +12,7 @@ Choices where the paper leaves one:
   * A pair without a negative, as in a batch of one parent, does not count.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,10 @@ import numpy as np
 
 from lars_jax.errors import InputError
 
-Negatives = Literal["random", "hardest", "all"]
+Negatives = Literal["random", "half_hard", "hardest", "all"]
+
+HALF = 2
+"""Negatives of each of the two sorts of `half_hard`."""
 
 SHORTEST = 1e-12
 """Length below which a vector counts as zero."""
@@ -89,8 +92,10 @@ def ranking_loss(
         features: [P, 2, D], the two ends of each pair, from one pass of the network.
         parents: int [P], parent cluster of each pair, which both ends are in.
         margin: m.
-        negatives: `random`, one, each legal one with the same probability; `hardest`,
-            the closest, `hardest_share` of the legal ones rounded up; `all` of them.
+        negatives: `random`, one, each legal one with the same probability;
+            `half_hard`, the two closest and two more at random, as in the code of the
+            paper's ancestor but for its draw among the four closest; `hardest`, the
+            closest, `hardest_share` of the legal ones rounded up; `all` of them.
         key: what the random ones are drawn by.
         hardest_share: above 0 and at most 1.
         other_parents: legal are the ends of the pairs of other parents; False: of all
@@ -135,6 +140,8 @@ def ranking_loss(
     chosen = jnp.repeat(legal, 2, axis=1)
     if negatives == "hardest":
         far, chosen = _hardest(far, chosen, hardest_share)
+    elif negatives == "half_hard" and key is not None:
+        far, chosen = _half_hard(key, far, chosen)
     return _mean_hinge(near, far, chosen, margin)
 
 
@@ -227,6 +234,24 @@ def _hardest(
     return jnp.where(chosen, -found, 0.0), chosen
 
 
+def _half_hard(
+    key: jax.Array, far: jax.Array, legal: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Return the two closest and two other negatives [P, 4], and which of them count."""
+    count = min(HALF, far.shape[1])
+    _, closest = jax.lax.top_k(jnp.where(legal, -far, -jnp.inf), count)
+    rows = jnp.arange(far.shape[0], dtype=jnp.int32)[:, None]
+    others = legal.at[rows, closest].set(False)
+    drawn = jnp.where(others, jax.random.uniform(key, far.shape, far.dtype), -1.0)
+    _, random = jax.lax.top_k(drawn, count)
+    counts = [
+        jnp.take_along_axis(some, place, axis=1)
+        for some, place in ((legal, closest), (others, random))
+    ]
+    place = jnp.concatenate([closest, random], axis=1)
+    return jnp.take_along_axis(far, place, axis=1), jnp.concatenate(counts, axis=1)
+
+
 def _mean_hinge(
     near: jax.Array, far: jax.Array, chosen: jax.Array, margin: float
 ) -> tuple[jax.Array, Metrics]:
@@ -266,12 +291,12 @@ def _check(
             "each pair must have one parent; got parents "
             f"{list(parents.shape)} for {features.shape[0]} pairs: give one for each"
         )
-    if negatives not in ("random", "hardest", "all"):
+    if negatives not in get_args(Negatives):
         raise InputError(
-            f"negatives must be 'random', 'hardest' or 'all'; got {negatives!r}: "
-            "choose one of these"
+            f"negatives must be one of {', '.join(get_args(Negatives))}; got "
+            f"{negatives!r}: choose one of these"
         )
-    if negatives == "random" and key is None:
+    if negatives in ("random", "half_hard") and key is None:
         raise InputError(
             "random negatives need a random key; got None: pass key=jax.random.key(...)"
         )

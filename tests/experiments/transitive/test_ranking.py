@@ -1,4 +1,5 @@
 from functools import partial
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from scipy import stats
 
 from experiments.transitive.ranking import (
+    Negatives,
     cosine_distance,
     legal_negatives,
     normalised,
@@ -190,7 +192,7 @@ def test_gradients_are_the_closed_form_finite_differences_and_orthogonal():
             np.testing.assert_allclose(gradient, expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("negatives", ["random", "hardest", "all"])
+@pytest.mark.parametrize("negatives", get_args(Negatives))
 def test_gradients_of_a_batch_are_finite_differences(negatives):
     features = np.random.default_rng(2).normal(size=(4, 2, 3))
     with jax.enable_x64(True):
@@ -214,6 +216,36 @@ def test_gradients_of_a_batch_are_finite_differences(negatives):
         np.testing.assert_allclose(along, 0.0, atol=1e-14)
 
 
+def test_half_of_four_negatives_are_the_closest_and_half_are_drawn():
+    # The anchor of the first pair points along x, its positive too; other ends lie at
+    # distances 0.1, 0.2 ... 0.8 from it, and margin 2 keeps every hinge open.
+    far = np.arange(1, 9) / 10
+    ends = np.stack([1 - far, np.sqrt(1 - (1 - far) ** 2)], axis=1).reshape(4, 2, 2)
+    features = jnp.asarray(np.concatenate([np.ones((1, 2, 2)) * [1, 0], ends]))
+    parents, drawn_pairs = jnp.array([0, 1, 1, 1, 1]), set()
+
+    @jax.jit
+    def first(key):
+        loss, _ = ranking_loss(
+            features.astype(jnp.float32),
+            parents,
+            negatives="half_hard",
+            key=key,
+            margin=2.0,
+        )
+        return loss * 5  # The other pairs have the two ends of the first to choose of.
+
+    others = [
+        np.mean([2 + distance(*pair) - distance(pair[0], np.array([1.0, 0.0]))])
+        for pair in ends
+    ]
+    for seed in range(60):
+        mean = 4 * (float(first(jax.random.key(seed))) - sum(others) - 2.0)
+        drawn_pairs.add(round(10 * (mean * -1 if mean < 0 else mean) - 3, 2))
+    # The two closest are always there, 0.1 + 0.2; two of the six others are drawn.
+    assert drawn_pairs == {a + b for a in range(3, 9) for b in range(3, 9) if a < b}
+
+
 def test_hinge_of_exactly_zero_has_no_gradient():
     x = jnp.array([1.0, 0.0])
     far = jnp.array([0.0, 1.0])
@@ -223,7 +255,7 @@ def test_hinge_of_exactly_zero_has_no_gradient():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("negatives", ["random", "hardest", "all"])
+@pytest.mark.parametrize("negatives", get_args(Negatives))
 def test_zero_vectors_are_at_distance_1_with_a_finite_gradient(negatives):
     features = drawn(4, 2, 3).at[0].set(0.0).at[1, 0].set(0.0)
     parents = jnp.arange(4)
@@ -240,7 +272,7 @@ def test_zero_vectors_are_at_distance_1_with_a_finite_gradient(negatives):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("negatives", ["random", "hardest", "all"])
+@pytest.mark.parametrize("negatives", get_args(Negatives))
 def test_batch_of_one_parent_has_loss_0_and_gradient_0(negatives):
     def loss(x):
         same = jnp.zeros(3, jnp.int32)
@@ -273,7 +305,7 @@ def test_three_towers_are_one_on_the_stacked_batch():
     np.testing.assert_allclose(sum(gradients), gradient, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("negatives", ["random", "hardest", "all"])
+@pytest.mark.parametrize("negatives", get_args(Negatives))
 def test_batch_over_eight_devices_has_the_loss_and_gradient_of_one(negatives):
     features, parents = drawn(16, 2, 8), jnp.arange(16) % 5
     weights = drawn(8, 6, seed=1)
