@@ -237,7 +237,7 @@ def _hardest(
 def _half_hard(
     key: jax.Array, far: jax.Array, legal: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Return the two closest and two other negatives [P, 4], and which of them count."""
+    """Return the two closest negatives and two others [P, 4], and which count."""
     count = min(HALF, far.shape[1])
     _, closest = jax.lax.top_k(jnp.where(legal, -far, -jnp.inf), count)
     rows = jnp.arange(far.shape[0], dtype=jnp.int32)[:, None]

@@ -1,0 +1,225 @@
+"""Large batches of pairs: does what batch size costs depend on the negatives?
+
+    python -m benchmarks.transitive.batch --file eth80.npz --run-dir DIR --record
+
+With one random negative a larger batch only lowers the noise of gradients; with all of
+the batch the loss itself becomes harder. So negatives are crossed with the batch and
+with the rule, at the same number of images seen. The rate of each rule is chosen at the
+batch of REFERENCE with all negatives, on objects split off from those to learn from;
+from there it goes with the batch for SGD, and with its root for LARS and LAMB. The
+trust ratio of the last layer, whose scale the loss does not see, is recorded with and
+without weight decay.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from benchmarks.common.records import write_record
+from experiments.transitive.compare import run_cells
+from experiments.transitive.presets import PRESETS
+from lars_jax.train import Interrupt
+from lars_jax.train.config import replace_fields, to_json
+
+COMMAND = "python -m benchmarks.transitive.batch"
+
+NEGATIVES = ("random", "half_hard", "all")
+BATCHES = (100, 400, 1600)
+REFERENCE = 400
+"""Images of the batch that rates are chosen at."""
+
+RATES = {
+    "sgd": (0.003, 0.01, 0.03, 0.1),
+    "lars": (0.5, 1.0, 2.0, 4.0),
+    "lamb": (0.001, 0.003, 0.01, 0.03),
+}
+"""Rates that each rule tries."""
+
+POWERS = {"sgd": 1.0, "lars": 0.5, "lamb": 0.5}
+"""Power of the batch that the rate of a rule goes with."""
+
+WARMUP = 0.1
+"""Share of the steps that the rate rises over."""
+
+MEASURE = "trained, mirrored"
+"""Features by which rates are chosen, and of which the interaction is reported."""
+
+SHARED = {
+    "image_size": 32,
+    "width": 0.5,
+    "weight_decay": 5e-4,
+    "parents": 12,
+}
+"""What all runs have beside the preset: a network that two cores train quickly."""
+
+
+def main(
+    file: Path,
+    run_dir: Path,
+    images: int = 320_000,
+    tuned_on: int = 64_000,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    record: bool = False,
+) -> None:
+    """Run what is missing, and write the record after each seed if asked.
+
+    Args:
+        file: ETH-80.
+        run_dir: where runs are.
+        images: seen in a run.
+        tuned_on: images seen in a run that a rate is chosen by.
+        seeds: of objects, weights and order.
+        record: write `records/transitive_batch.json`.
+    """
+    config = replace_fields(
+        PRESETS["eth80"].config, videos=f"eth80:{file.absolute()}", **SHARED
+    )
+    with Interrupt() as interrupt:
+        tuning = replace_fields(config, tuning=True)
+        tried = run_cells(
+            tuning,
+            dict(rate_cells(tuned_on)),
+            (seeds[0],),
+            run_dir / "tuning",
+            interrupt=interrupt,
+        )
+        rates = chosen_rates(tried)
+        print(rates, flush=True)
+        rows = []
+        for seed in seeds:
+            cells = dict(grid_cells(rates, images))
+            rows += run_cells(
+                config, cells, (seed,), run_dir / "grid", interrupt=interrupt
+            )
+            found = interactions(rows)
+            print(found, flush=True)
+            if record:
+                said = to_json(replace_fields(config, videos="eth80:eth80.npz"))
+                write_record(
+                    "transitive_batch",
+                    COMMAND,
+                    config=said,
+                    rates=rates,
+                    tuning=tried,
+                    runs=rows,
+                    interactions=found,
+                )
+
+
+def cell(rule: str, batch: int, rate: float, images: int, **other: Any) -> dict:
+    """Return the fields of a run at a batch, with its share of warm-up."""
+    steps = max(2, images // batch)
+    return {
+        "optimizer": rule,
+        "global_batch": batch,
+        "learning_rate": rate,
+        "steps": steps,
+        "warmup_steps": round(WARMUP * steps),
+        **other,
+    }
+
+
+def rate_cells(images: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the runs that rates are chosen by."""
+    for rule, rates in RATES.items():
+        for rate in rates:
+            yield (
+                f"{rule} {rate:g}",
+                cell(rule, REFERENCE, rate, images, negatives="all"),
+            )
+
+
+def chosen_rates(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the rate of each rule whose features recognise most."""
+
+    def score(row: Mapping[str, Any]) -> float:
+        return row["evaluation"]["photographs"][MEASURE]["nearest"]
+
+    best: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        rule = row["fields"]["optimizer"]
+        if rule not in best or score(row) > score(best[rule]):
+            best[rule] = row
+    return {rule: row["fields"]["learning_rate"] for rule, row in best.items()}
+
+
+def grid_cells(
+    rates: Mapping[str, float], images: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the runs of the grid, and those of the last layer's decay."""
+    for negatives, batch, rule in itertools.product(NEGATIVES, BATCHES, RATES):
+        rate = scaled(rates[rule], rule, batch)
+        yield (
+            f"{negatives}, {batch}, {rule}",
+            cell(rule, batch, rate, images, negatives=negatives),
+        )
+    rate = scaled(rates["lars"], "lars", BATCHES[-1])
+    yield (
+        f"all, {BATCHES[-1]}, lars without decay",
+        cell("lars", BATCHES[-1], rate, images, negatives="all", weight_decay=0.0),
+    )
+
+
+def scaled(rate: float, rule: str, batch: int) -> float:
+    """Return the rate of a rule at a batch, from that at the batch of reference.
+
+    >>> scaled(0.1, "sgd", 1600), scaled(0.1, "lars", 1600)
+    (0.4, 0.2)
+    """
+    return rate * (batch / REFERENCE) ** POWERS[rule]
+
+
+def interactions(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return how much more a large batch costs with all negatives than with one.
+
+    For each rule and seed: (all, largest - all, smallest) - (random, largest - random,
+    smallest), in shares of photographs, with mean and standard error over seeds.
+
+    >>> def row(negatives, batch, share):
+    ...     fields = {"negatives": negatives, "global_batch": batch,
+    ...         "optimizer": "sgd", "weight_decay": None}
+    ...     probes = {MEASURE: {"nearest": share}}
+    ...     return {"cell": f"{negatives}, {batch}, sgd", "seed": 0,
+    ...         "fields": fields, "evaluation": {"photographs": probes}}
+    >>> rows = [row("all", 100, 0.8), row("all", 1600, 0.75), row("random", 100, 0.5),
+    ...     row("random", 1600, 0.5)]
+    >>> round(interactions(rows)["sgd"]["mean"], 3)
+    -0.05
+    """
+    shares = {
+        (row["cell"], row["seed"]): row["evaluation"]["photographs"][MEASURE]["nearest"]
+        for row in rows
+    }
+    seeds = sorted({row["seed"] for row in rows})
+    found: dict[str, Any] = {}
+    for rule in RATES:
+        values = []
+        for seed in seeds:
+
+            def at(negatives: str, batch: int) -> float | None:
+                return shares.get((f"{negatives}, {batch}, {rule}", seed))  # noqa: B023
+
+            corners = [
+                at(negatives, batch)
+                for negatives in ("all", "random")
+                for batch in (BATCHES[-1], BATCHES[0])
+            ]
+            known = [corner for corner in corners if corner is not None]
+            if len(known) == 4:
+                values.append(known[0] - known[1] - known[2] + known[3])
+        if values:
+            error = np.std(values, ddof=1) / len(values) ** 0.5 if values[1:] else None
+            found[rule] = {
+                "n": len(values),
+                "mean": float(np.mean(values)),
+                "standard_error": None if error is None else float(error),
+            }
+    return found
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
