@@ -7,6 +7,7 @@ evaluation sees, and draws other weights. What is stopped goes on in the same di
 and the record has what there is after each seed.
 """
 
+import itertools
 from pathlib import Path
 
 import tyro
@@ -19,18 +20,17 @@ from lars_jax.train.config import replace_fields, to_json
 
 COMMAND = "python -m benchmarks.transitive.eth80"
 
-CELLS = {
-    # What matters most comes first, where there is no time for all of it.
-    "transitive + intra": VARIANTS["transitive + intra"],
-    "intra": VARIANTS["intra"],
-    "inter": VARIANTS["inter"],
-    "transitive": VARIANTS["transitive"],
-    "from context": {"init": "context"},
-    "multi-task": VARIANTS["multi-task"],
+KINDS = {**VARIANTS, "from context": {"init": "context"}}
+"""Kinds of pairs, and convolutions that context prediction has shaped first."""
+
+RECIPE = {
     "one random negative": {"negatives": "random"},
     "no variation": {"least_part": 1.0, "colour_jitter": 0.0},
+    "no last ReLU": {"last_relu": False},
+    "32 pixels": {"image_size": 32},
+    "three times as long": {"steps": 1500},
 }
-"""Kinds of pairs, and what of the recipe matters."""
+"""What of the recipe for "transitive + intra" matters, one change at a time."""
 
 
 def main(
@@ -50,8 +50,8 @@ def main(
     config = replace_fields(PRESETS["eth80"].config, videos=f"eth80:{file.absolute()}")
     rows = []
     with Interrupt() as interrupt:
-        for seed in seeds:
-            rows += run_cells(config, CELLS, (seed,), run_dir, interrupt=interrupt)
+        for cells, seed in itertools.product((KINDS, RECIPE), seeds):
+            rows += run_cells(config, cells, (seed,), run_dir, interrupt=interrupt)
             print(markdown(rows), flush=True)
             if record:
                 # The path says where the file lay, not what was found.

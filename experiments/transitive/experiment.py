@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
+from experiments.transitive.beam import Runner, choose_runner
 from experiments.transitive.check import check
 from experiments.transitive.config import Config
 from experiments.transitive.presets import PRESETS
@@ -54,30 +55,46 @@ class Run:
 
 
 def _run(experiment: Experiment[Config], words: list[str]) -> int:
-    from experiments.transitive.beam import choose_runner
+    preset, asked = cli.parse_preset(experiment, Run, "run", words)
+    return _run_stages(
+        preset.name,
+        asked.config,
+        asked.run_dir,
+        only=asked.only,
+        force=asked.force,
+        runner=choose_runner(asked.runner, asked.runner_options),
+    )
+
+
+def _run_stages(
+    name: str,
+    config: Config,
+    run_dir: Path | None,
+    *,
+    runner: Runner,
+    only: str | None,
+    force: Sequence[str] = (),
+) -> int:
     from experiments.transitive.results import write_pipeline_report
     from experiments.transitive.stages import make_stages
     from experiments.transitive.video import find_videos
 
-    preset, asked = cli.parse_preset(experiment, Run, "run", words)
-    config = check(absolute_paths(asked.config))
-    runner = choose_runner(asked.runner, asked.runner_options)
+    config = check(absolute_paths(config))
     stages = make_stages(config, runner)
-    check_stages(stages, asked.only, asked.force)
-    force = list(asked.force)
+    check_stages(stages, only, force)
     if config.video.videos.startswith("folder:"):
         # Before anything is written; and a folder is looked at anew each time.
         find_videos(config.video.videos.removeprefix("folder:"))
-        force.append("videos")
-    with Interrupt() as interrupt, run_directory(asked.run_dir, preset.name) as place:
-        record = {"preset": preset.name, "digest": digest(config)}
+        force = (*force, "videos")
+    with Interrupt() as interrupt, run_directory(run_dir, name) as place:
+        record = {"preset": name, "digest": digest(config)}
         write_record(place, record | {"config": to_json(config)})
         try:
             run_stages(
                 stages,
                 config,
                 place,
-                only=asked.only,
+                only=only,
                 force=force,
                 interrupt=interrupt,
                 say=warn,
@@ -87,6 +104,28 @@ def _run(experiment: Experiment[Config], words: list[str]) -> int:
             return interrupt.exit_status
         print(f"report: {write_pipeline_report(place)}")
     return 0
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a network of a pipeline whose stages before it have run."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    run_dir: Path
+    """Directory that `run` filled as far as this network."""
+    stage: Literal["context", "triplet"] = "triplet"
+    """Which network."""
+
+
+def _train(experiment: Experiment[Config], words: list[str]) -> int:
+    preset, asked = cli.parse_preset(experiment, Train, "train", words)
+    return _run_stages(
+        preset.name,
+        asked.config,
+        asked.run_dir,
+        only=asked.stage,
+        runner=choose_runner(None, ""),
+    )
 
 
 @dataclass(frozen=True)
@@ -151,6 +190,11 @@ TRANSITIVE = Experiment(
     verbs={
         "run": Verb(
             "[PRESET] [--field value ...]", "the pipeline, or what is missing", _run
+        ),
+        "train": Verb(
+            "[PRESET] --run-dir DIR [--stage context]",
+            "one network of a pipeline, the stages before it being there",
+            _train,
         ),
         "compare": Verb(
             "[PRESET] [--field value ...] [--seeds N]",
