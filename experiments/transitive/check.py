@@ -2,7 +2,6 @@
 
 from experiments.transitive.config import Config
 from experiments.transitive.context import check_context
-from experiments.transitive.stages import uses_context
 from lars_jax.errors import InputError
 from lars_jax.runs import check_ranges, out_of_range
 
@@ -49,6 +48,6 @@ def check(config: Config) -> Config:
         )
     if triplet.warmup_steps >= triplet.steps:
         raise out_of_range("warmup_steps", "below steps", triplet.warmup_steps)
-    if uses_context(config) or triplet.context_weight:
+    if config.uses_context or triplet.context_weight:
         check_context(config.context)
     return config

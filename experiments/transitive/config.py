@@ -311,3 +311,13 @@ class Config:
 
     devices: Positive | None = None
     """Number of devices to use; None: all."""
+
+    @property
+    def of_photographs(self) -> bool:
+        """Whether photographs of objects take the place of video."""
+        return self.video.videos.startswith("eth80:")
+
+    @property
+    def uses_context(self) -> bool:
+        """Whether anything is made of context prediction alone."""
+        return "context" in (self.features.features, self.triplet.init)

@@ -23,12 +23,12 @@ from experiments.transitive.features import (
     mirrored,
     triplet_features,
 )
+from experiments.transitive.gallery import activation_sheet, nearest_sheet, spread
 from experiments.transitive.networks import trunk_layers
 from experiments.transitive.pairs import Pairs
 from experiments.transitive.photographs import Photographs, read_photographs
 from experiments.transitive.probes import (
     linear_accuracy,
-    nearest_images,
     neighbour_accuracy,
     views_apart,
 )
@@ -42,7 +42,7 @@ from experiments.transitive.purity import (
 from experiments.transitive.records import load_array
 from experiments.transitive.shards import Crops
 from experiments.transitive.truth import Labels, find_labels
-from lars_jax.report import image_sheet, save_png
+from lars_jax.report import save_png
 from lars_jax.train import Interrupt
 from lars_jax.train.record import write_json
 from lars_jax.train.weights import load_weights
@@ -52,12 +52,6 @@ APART = 90
 
 SHOWN = 2048
 """Crops among which the pictures look for neighbours and for what excites a unit."""
-
-QUERIES, NEAREST = 8, 5
-"""Rows of the sheet of retrieval, and crops beside each."""
-
-UNITS, STRONGEST = 10, 8
-"""Rows of the sheet of units, and crops of each."""
 
 Inputs = Mapping[str, Path]
 
@@ -92,16 +86,17 @@ def evaluate_features(
             name: _probe_crops(features, crops, labels, config.evaluation.nearest)
             for name, features in interrupt.each(kinds.items())
         }
-    some = _spread(len(crops) // 2, SHOWN) * 2
+    some = spread(len(crops) // 2, SHOWN) * 2
     images = interrupt.run(lambda: np.stack([crops[int(k)][0] for k in some]))
-    sheet = retrieval_sheet(images, video[some], kinds["trained"], kinds["untrained"])
-    save_png(output / "retrieval.png", sheet)
+    rows = {name: kinds[name](images) for name in ("trained", "untrained")}
+    save_png(output / "retrieval.png", nearest_sheet(images, video[some], rows))
     interrupt.check()
     weights = load_weights(inputs["triplet"] / WEIGHTS, drawn_weights(config))
     last = trunk_layers(config.model)[-2]
     channels = weights["trunk"][last]["bias"].shape[0]
     units = triplet_features(config, weights, last)
-    save_png(output / "activations.png", activation_sheet(images, units, channels))
+    answers = units(images).reshape(len(images), -1, channels).max(axis=1)
+    save_png(output / "activations.png", activation_sheet(images, answers))
     write_json(output / "evaluation.json", found)
     return found
 
@@ -132,7 +127,7 @@ def photographs_of(config: Config) -> Photographs | None:
     """Return the photographs that features are tried on, None where none are named."""
     named = config.evaluation.photographs
     if named == "none":
-        if not config.video.videos.startswith("eth80:"):
+        if not config.of_photographs:
             return None
         named = config.video.videos
     return read_photographs(
@@ -194,7 +189,7 @@ def graph_purity(config: Config, graph: Path, labels: Labels) -> dict[str, Any]:
     # Nodes are all seeds and then all ends.
     category, identity = (np.concatenate([v[::2], v[1::2]]) for v in labels)
     seeds = category[: len(category) // 2]
-    batch = nodes[_spread(len(nodes), config.triplet.global_batch // 2)]
+    batch = nodes[spread(len(nodes), config.triplet.global_batch // 2)]
     return {
         "chance": chance(seeds),
         "parents": purity(parents, seeds),
@@ -209,62 +204,6 @@ def graph_purity(config: Config, graph: Path, labels: Labels) -> dict[str, Any]:
     }
 
 
-def retrieval_sheet(
-    images: np.ndarray,
-    video: np.ndarray,
-    trained: Features,
-    untrained: Features,
-) -> np.ndarray:
-    """Return crops with those of other videos that are nearest to them.
-
-    Args:
-        images: uint8 [N, S, S, 3].
-        video: int [N], which each comes from.
-        trained: features.
-        untrained: features to compare them with.
-
-    Returns:
-        uint8 [height, width, 3]: a query in each row, then the nearest by both.
-    """
-    count = min(NEAREST, len(images) - 1)
-    queries = _spread(len(images), QUERIES)
-    allowed = video[queries][:, None] != video
-    columns = [images[queries][:, None]]
-    for features in (trained, untrained):
-        rows = features(images)
-        nearest = nearest_images(rows[queries], rows, count, allowed)
-        shown = images[np.maximum(nearest, 0)]
-        shown[nearest < 0] = 255
-        columns.append(shown)
-    names = ["query", *["trained"] * count, *["untrained"] * count]
-    return image_sheet(np.concatenate(columns, axis=1), column_labels=names)
-
-
-def activation_sheet(
-    images: np.ndarray, features: Features, channels: int
-) -> np.ndarray:
-    """Return the crops that each of some units answers most to.
-
-    The units are those whose strongest answers stand out most from their mean.
-
-    Args:
-        images: uint8 [N, S, S, 3].
-        features: a tap of convolutions, laid out in a row.
-        channels: units of that layer.
-
-    Returns:
-        uint8 [height, width, 3]: a unit in each row, its strongest crop first.
-    """
-    answers = features(images).reshape(len(images), -1, channels).max(axis=1)
-    count = min(STRONGEST, len(images))
-    order = np.argsort(-answers, axis=0, kind="stable")[:count]
-    strongest = np.take_along_axis(answers, order, axis=0).mean(axis=0)
-    contrast = strongest / (answers.mean(axis=0) + 1e-6)
-    units = np.argsort(-contrast, kind="stable")[:UNITS]
-    names = [f"unit {unit}" for unit in units]
-    return image_sheet(images[order[:, units].T], row_labels=names)
-
-
 def _probe_crops(
     features: Features, crops: Crops, labels: Labels, nearest: int
 ) -> dict[str, float]:
@@ -272,7 +211,7 @@ def _probe_crops(
 
     The things were seen in training: nothing is held out but each from itself.
     """
-    some = _spread(len(crops), SHOWN)
+    some = spread(len(crops), SHOWN)
     rows = features(np.stack([crops[int(k)][0] for k in some]))
     category, identity = labels.category[some], labels.identity[some]
     allowed = identity[:, None] != identity
@@ -280,8 +219,3 @@ def _probe_crops(
         rows, category, rows, category, count=nearest, allowed=allowed
     )
     return {"nearest": share, "tested": len(some)}
-
-
-def _spread(size: int, count: int) -> np.ndarray:
-    """Return at most so many numbers below a size, evenly spread, int64."""
-    return np.unique(np.linspace(0, size - 1, min(size, count)).astype(np.int64))

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
-from experiments.transitive.beam import Runner, choose_runner
+from experiments.transitive.beam import choose_runner
 from experiments.transitive.check import check
 from experiments.transitive.config import Config
 from experiments.transitive.presets import PRESETS
@@ -54,40 +55,32 @@ class Run:
     """Flags of Beam for the runner, as --runner-options="--parallelism=8 ..."."""
 
 
-def _run(experiment: Experiment[Config], words: list[str]) -> int:
-    preset, asked = cli.parse_preset(experiment, Run, "run", words)
-    return _run_stages(
-        preset.name,
-        asked.config,
-        asked.run_dir,
-        only=asked.only,
-        force=asked.force,
-        runner=choose_runner(asked.runner, asked.runner_options),
-    )
+@dataclass(frozen=True)
+class Train(Run):
+    """Train the triplet network alone, or context with --only context."""
+
+    only: str | None = "triplet"
+    """The stage to run; those that it needs must be current."""
 
 
-def _run_stages(
-    name: str,
-    config: Config,
-    run_dir: Path | None,
-    *,
-    runner: Runner,
-    only: str | None,
-    force: Sequence[str] = (),
+def _run(
+    kind: type[Run], verb: str, experiment: Experiment[Config], words: list[str]
 ) -> int:
     from experiments.transitive.results import write_pipeline_report
     from experiments.transitive.stages import make_stages
     from experiments.transitive.video import find_videos
 
-    config = check(absolute_paths(config))
-    stages = make_stages(config, runner)
+    preset, asked = cli.parse_preset(experiment, kind, verb, words)
+    config, only = check(absolute_paths(asked.config)), asked.only
+    runner = choose_runner(asked.runner, asked.runner_options)
+    stages, force = make_stages(config, runner), asked.force
     check_stages(stages, only, force)
     if config.video.videos.startswith("folder:"):
         # Before anything is written; and a folder is looked at anew each time.
         find_videos(config.video.videos.removeprefix("folder:"))
         force = (*force, "videos")
-    with Interrupt() as interrupt, run_directory(run_dir, name) as place:
-        record = {"preset": name, "digest": digest(config)}
+    with Interrupt() as interrupt, run_directory(asked.run_dir, preset.name) as place:
+        record = {"preset": preset.name, "digest": digest(config)}
         write_record(place, record | {"config": to_json(config)})
         try:
             run_stages(
@@ -104,28 +97,6 @@ def _run_stages(
             return interrupt.exit_status
         print(f"report: {write_pipeline_report(place)}")
     return 0
-
-
-@dataclass(frozen=True)
-class Train:
-    """Train a network of a pipeline whose stages before it have run."""
-
-    config: Annotated[Config, tyro.conf.arg(name="")]
-    run_dir: Path
-    """Directory that `run` filled as far as this network."""
-    stage: Literal["context", "triplet"] = "triplet"
-    """Which network."""
-
-
-def _train(experiment: Experiment[Config], words: list[str]) -> int:
-    preset, asked = cli.parse_preset(experiment, Train, "train", words)
-    return _run_stages(
-        preset.name,
-        asked.config,
-        asked.run_dir,
-        only=asked.stage,
-        runner=choose_runner(None, ""),
-    )
 
 
 @dataclass(frozen=True)
@@ -189,12 +160,14 @@ TRANSITIVE = Experiment(
     show=_show,
     verbs={
         "run": Verb(
-            "[PRESET] [--field value ...]", "the pipeline, or what is missing", _run
+            "[PRESET] [--field value ...]",
+            "the pipeline, or what is missing",
+            partial(_run, Run, "run"),
         ),
         "train": Verb(
-            "[PRESET] --run-dir DIR [--stage context]",
-            "one network of a pipeline, the stages before it being there",
-            _train,
+            "[PRESET] --run-dir DIR [--only context]",
+            "a network of a pipeline, its stages before being there",
+            partial(_run, Train, "train"),
         ),
         "compare": Verb(
             "[PRESET] [--field value ...] [--seeds N]",

@@ -144,8 +144,8 @@ def _picture(path: Path, name: str, caption: str) -> Picture:
 
 
 def _pairs_picture(directory: Path) -> Picture:
+    from experiments.transitive.learning import pair_data
     from experiments.transitive.pairs import Pairs
-    from experiments.transitive.stages import pair_data
 
     data = pair_data(directory / "track", directory / "graph")
     sheet = pair_sheet(data.source, data.image, Pairs(data.nodes, data.kind))
