@@ -1,5 +1,6 @@
 """What a pipeline shows: how much of each came out, and what it looks like."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from lars_jax.data import Source
 from lars_jax.files import naming
 from lars_jax.report import Picture, image_sheet, write_report
 from lars_jax.runs import read_run
-from lars_jax.runs.stages import LOG
+from lars_jax.runs.stages import LOG, TIME
 from lars_jax.train.record import read_json, read_rows
 
 SHOWN = 8
@@ -29,13 +30,11 @@ def write_pipeline_report(directory: Path) -> Path:
     pictures: list[Picture] = []
     for stage in ("mine", "track"):
         _add_videos(directory / stage, stage, summary)
-    for stage, name, caption in (
-        ("mine", "mined", "Points that move beyond the camera are red; boxes green."),
-        ("track", "tracks", "Seed and tracked end, side by side; a video in each row."),
-    ):
+    for stage, name, caption in _PICTURES:
         path = directory / stage / f"{name}.png"
         if path.exists():
             pictures.append(_picture(path, name, caption))
+    summary |= stage_rates(directory)
     graph, rows, layers = directory / "graph", [], []
     if (graph / "counts.json").exists():
         counts = read_json(graph / "counts.json")
@@ -49,7 +48,7 @@ def write_pipeline_report(directory: Path) -> Path:
         summary["triplet loss"] = f"{last['eval/loss']:.4f}"
         summary["distance of a pair"] = f"{last['eval/positive']:.3f}"
         summary["distance of a negative"] = f"{last['eval/negative']:.3f}"
-    _add_evaluation(directory / "evaluate", summary, pictures)
+    _add_evaluation(directory / "evaluate", summary)
     path = directory / "report.html"
     write_report(
         path,
@@ -62,6 +61,18 @@ def write_pipeline_report(directory: Path) -> Path:
         environment=record["environment"],
     )
     return path
+
+
+_PICTURES = (
+    ("mine", "mined", "Points that move beyond the camera are red; boxes green."),
+    ("track", "tracks", "Seed and tracked end, side by side; a video in each row."),
+    ("context", "patches", "Which of the eight neighbours is the right patch? By row."),
+    ("features", "nearest", "A seed in each row, and those nearest of other videos."),
+    ("graph", "clusters", "A child cluster in each row."),
+    ("evaluate", "retrieval", "A crop, and those nearest to it by trained features."),
+    ("evaluate", "activations", "What units of the last convolution answer most to."),
+)
+"""Stage, name and caption of what is shown."""
 
 
 def pair_sheet(source: Source, image: np.ndarray, pairs: Any) -> np.ndarray:
@@ -93,6 +104,72 @@ def pair_sheet(source: Source, image: np.ndarray, pairs: Any) -> np.ndarray:
     return image_sheet(np.stack(rows), row_labels=names)
 
 
+def stage_rates(directory: Path) -> dict[str, str]:
+    """Return how long each stage took in its last start, and how much it did a second.
+
+    Args:
+        directory: of a pipeline.
+    """
+    return {
+        f"{stage}: time": f"{one['seconds']:.1f} s"
+        + (
+            f", {one['amount'] / one['seconds']:,.1f} {one['unit']}/s"
+            if one["unit"]
+            else ""
+        )
+        for stage, one in stage_times(directory).items()
+    }
+
+
+def stage_times(directory: Path) -> dict[str, dict[str, Any]]:
+    """Return of each stage its `seconds`, and what `amount` of which `unit` it did.
+
+    Args:
+        directory: of a pipeline, as far as it has come.
+    """
+    found = {}
+    for stage, (unit, amount) in _AMOUNTS.items():
+        path = directory / stage / LOG / TIME
+        if path.exists():
+            seconds = float(read_json(path)["seconds"])
+            count = amount(directory / stage)
+            found[stage] = {"seconds": seconds, "amount": count, "unit": unit}
+    return found
+
+
+def _frames_read(stage: Path) -> int:
+    from experiments.transitive.records import read_records
+
+    return sum(record["frames"] for record in read_records(stage))
+
+
+def _tracks(stage: Path) -> int:
+    return len(np.load(stage / "index.npy", mmap_mode="r")) // 2
+
+
+def _images_trained_on(stage: Path) -> int:
+    rows = list(read_rows(stage / LOG / "run" / "metrics.jsonl"))
+    config = read_json(stage / LOG / "run" / "config.json")["config"]
+    per_step = config["triplet"]["global_batch"]
+    if stage.name == "context":
+        per_step = 2 * config["context"]["context_batch"]
+    return per_step * max(row["step"] for row in rows)
+
+
+_AMOUNTS: dict[str, tuple[str, Callable[[Path], int]]] = {
+    "videos": ("", lambda stage: 0),
+    "mine": ("frames", _frames_read),
+    "track": ("tracks", _tracks),
+    "frames": ("", lambda stage: 0),
+    "context": ("patches", _images_trained_on),
+    "features": ("crops", lambda stage: len(np.load(stage / "features.npy", "r"))),
+    "graph": ("seeds", lambda stage: read_json(stage / "counts.json")["seeds"]),
+    "triplet": ("images", _images_trained_on),
+    "evaluate": ("", lambda stage: 0),
+}
+"""Unit and amount of what each stage does."""
+
+
 def _add_videos(directory: Path, stage: str, summary: dict[str, str]) -> None:
     from experiments.transitive.records import counts, passed_over, read_records
 
@@ -108,9 +185,7 @@ def _add_videos(directory: Path, stage: str, summary: dict[str, str]) -> None:
         summary[f"{stage}: {name}"] = f"{count:,}"
 
 
-def _add_evaluation(
-    directory: Path, summary: dict[str, str], pictures: list[Picture]
-) -> None:
+def _add_evaluation(directory: Path, summary: dict[str, str]) -> None:
     if not (directory / "evaluation.json").exists():
         return
     found = read_json(directory / "evaluation.json")
@@ -127,11 +202,6 @@ def _add_evaluation(
         summary[f"nearest neighbours by features: {name}"] = _percent(one["nearest"])
         if "linear" in one:
             summary[f"linear classifier on features: {name}"] = _percent(one["linear"])
-    for name, caption in (
-        ("retrieval", "A crop of each row and those of other videos nearest to it."),
-        ("activations", "The crops that units of the last convolution answer most to."),
-    ):
-        pictures.append(_picture(directory / f"{name}.png", name, caption))
 
 
 def _percent(share: float) -> str:

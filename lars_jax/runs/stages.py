@@ -9,6 +9,7 @@ so, goes on as long as settings and inputs are still the same.
 """
 
 import shutil
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ MANIFEST = "manifest.json"
 
 LOG = "log"
 """Directory of a stage that says how it went: times are no result, and not digested."""
+
+TIME = "time.json"
+"""File in the log of a stage: the `seconds` that its last start took."""
 
 Work = Callable[[C, Mapping[str, Path], Path, Interrupt], None]
 """From the configuration, the directories of the stages that it needs by name, and an
@@ -137,7 +141,11 @@ def _run(
     if stage.resumes:
         write_json(partial / MANIFEST, manifest)
     inputs = {name: directory / name for name in stage.needs}
+    began = time.monotonic()
     stage.run(config, inputs, partial, interrupt)
+    make_directory(partial / LOG)
+    # Of the last start alone, where it went on from an earlier one.
+    write_json(partial / LOG / TIME, {"seconds": time.monotonic() - began})
     write_json(partial / MANIFEST, manifest | {"outputs": _outputs(partial)})
     shutil.rmtree(final, ignore_errors=True)
     with naming(final, "written"):
