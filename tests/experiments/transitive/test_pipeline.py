@@ -1,6 +1,7 @@
 """From raw video to features: whole runs of the pipeline, killed and gone on with."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,8 +21,8 @@ pytest.importorskip("faiss")
 ROOT = Path(__file__).parents[3]
 SMALL = ["run", "demo", "--clips", "8", "--clip-frames", "40", "--track-frames", "10"]
 SMALL += ["--parents", "2", "--least-members", "4", "--steps", "6"]
-SMALL += ["--global-batch", "16", "--width", "0.03125", "--devices", "1"]
-OUTPUTS = ("videos", "mine", "track", "features", "graph", "triplet")
+SMALL += ["--global-batch", "16", "--width", "0.25", "--devices", "1"]
+OUTPUTS = ("videos", "mine", "track", "features", "graph", "triplet", "evaluate")
 
 
 def outputs(directory):
@@ -46,6 +47,15 @@ def test_every_stage_leaves_what_it_promises(whole):
         assert word in page
     counts = json.loads((whole / "graph" / "counts.json").read_text())
     assert min(counts.values()) > 0
+    found = json.loads((whole / "evaluate" / "evaluation.json").read_text())
+    pairs = found["graph"]["pairs"]
+    assert pairs["transitive"]["same"] > found["graph"]["chance"]
+    assert pairs["intra"]["same"] == 1.0
+    assert {"trained", "trained, head", "untrained", "HOG"} == set(found["photographs"])
+    for word in ("frames/s", "tracks/s", "seeds/s", "Retrieval", "Activations"):
+        assert word in page
+    for name in ("track/tracks", "features/nearest", "graph/clusters"):
+        assert (whole / f"{name}.png").stat().st_size > 1000
 
 
 @pytest.mark.slow
@@ -61,11 +71,12 @@ def test_second_run_finds_everything_current(whole, capsys):
 def test_features_are_taken_in_three_lines(whole):
     images = np.random.default_rng(0).integers(0, 256, (3, 50, 40, 3), np.uint8)
     features = load_features(whole)(images)
-    assert features.shape == (3, 16)
+    assert features.shape == (3, 2 * 2 * 32)
     assert np.isfinite(features).all()
     again = load_features(str(whole))(images[1:])
     np.testing.assert_allclose(again, features[1:], rtol=1e-5, atol=1e-6)
     assert load_features(whole, "head")(images).shape == (3, 32)
+    assert load_features(whole, "conv3_1")(images).shape == (3, 8 * 8 * 24)
     with pytest.raises(InputError, match="uint8"):
         load_features(whole)(images / 255)
 
@@ -76,7 +87,7 @@ def test_features_of_no_pipeline_are_refused(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["mine", "track", "triplet"])
+@pytest.mark.parametrize("stage", ["mine", "track", "triplet", "evaluate"])
 def test_pipeline_that_was_killed_ends_with_the_same_files(whole, tmp_path, stage):
     words = [sys.executable, "-m", "experiments.transitive", *SMALL]
     words += ["--run-dir", str(tmp_path / "run")]
@@ -92,8 +103,23 @@ def test_pipeline_that_was_killed_ends_with_the_same_files(whole, tmp_path, stag
     assert subprocess.run(words, cwd=ROOT, stderr=subprocess.DEVNULL).returncode == 0
     found, expected = outputs(tmp_path / "run"), outputs(whole)
     # Compiled without optimisation there, the weights end in other last bits.
-    assert found.pop("triplet").keys() == expected.pop("triplet").keys()
+    for name in ("triplet", "evaluate"):
+        assert found.pop(name).keys() == expected.pop(name).keys()
     assert found == expected
+
+
+@pytest.mark.slow
+def test_a_network_is_trained_alone_where_the_rest_is_there(whole, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    words = [*SMALL[1:], "--run-dir", str(run), "--steps", "4"]
+    assert main(["train", *words]) == 0
+    said = capsys.readouterr().err
+    assert "triplet: running" in said
+    assert "evaluate: running" not in said
+    shutil.rmtree(run / "graph")
+    assert main(["train", *words, "--steps", "5"]) == 2
+    assert "graph is not current: run --only graph first" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -139,6 +165,11 @@ BAD = {
     "width": (["--width", "0"], "width must be a finite number above 0"),
     "share of pairs": (["--transitive-share", "2"], "transitive_share must be"),
     "hardest": (["--hardest-share", "0"], "hardest_share must be"),
+    "photographs": (["--photographs", "x"], "photographs must be none, folder:PATH"),
+    "probes": (["--probes", "0"], "probes must be a whole number above 0"),
+    "weight": (["--context-weight", "-1"], "context_weight must be"),
+    "part": (["--least-part", "2"], "least_part must be"),
+    "runner": (["--runner", "dance"], "runner"),
     "unknown stage": (["--only", "dance"], "must be one of videos, mine, track"),
     "forced stage": (["--force", "dance"], "must be one of videos, mine, track"),
     "context": (["--init", "context", "--patch", "500"], "least_pixels"),
