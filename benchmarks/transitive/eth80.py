@@ -20,8 +20,11 @@ from lars_jax.train.config import replace_fields, to_json
 
 COMMAND = "python -m benchmarks.transitive.eth80"
 
-KINDS = {**VARIANTS, "from context": {"init": "context"}}
-"""Kinds of pairs, and convolutions that context prediction has shaped first."""
+PAIRS = {name: VARIANTS[name] for name in VARIANTS if name != "multi-task"}
+"""Kinds of pairs."""
+
+CONTEXT = {"multi-task": VARIANTS["multi-task"], "from context": {"init": "context"}}
+"""With context prediction beside the ranking, or before it."""
 
 RECIPE = {
     "one random negative": {"negatives": "random"},
@@ -50,7 +53,7 @@ def main(
     config = replace_fields(PRESETS["eth80"].config, videos=f"eth80:{file.absolute()}")
     rows = []
     with Interrupt() as interrupt:
-        for cells, seed in itertools.product((KINDS, RECIPE), seeds):
+        for cells, seed in itertools.product((PAIRS, RECIPE, CONTEXT), seeds):
             rows += run_cells(config, cells, (seed,), run_dir, interrupt=interrupt)
             print(markdown(rows), flush=True)
             if record:
