@@ -12,7 +12,15 @@ from pathlib import Path
 from types import ModuleType
 
 from benchmarks.common.markdown import columns, plain
-from benchmarks.tables import errors, mgan, performance, results, runs, scaling
+from benchmarks.tables import (
+    errors,
+    mgan,
+    performance,
+    results,
+    runs,
+    scaling,
+    transitive,
+)
 from experiments.lars.presets import PRESETS as LARS
 from experiments.mgan.presets import PRESETS as MGAN
 from lars_jax.runs.presets import Preset
@@ -57,6 +65,7 @@ PAGES: dict[str, Tables] = {
     "docs/runs.md": tables_of(runs),
     "docs/scaling.md": tables_of(scaling),
     "docs/mgan.md": tables_of(mgan),
+    "docs/transitive.md": tables_of(transitive),
     "experiments/lars/README.md": {"presets": partial(presets, LARS, linked=True)},
     "experiments/mgan/README.md": {"presets": partial(presets, MGAN, linked=False)},
 }

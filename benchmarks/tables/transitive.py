@@ -1,0 +1,200 @@
+"""The tables of docs/transitive.md."""
+
+from typing import Any
+
+from benchmarks.common.markdown import plain, table
+from benchmarks.common.records import read_record
+from benchmarks.transitive.eth80 import CONTEXT, PAIRS, RECIPE
+from experiments.transitive.compare import summarise
+
+VIDEOS = 100_000
+FRAMES = 5_000
+"""Frames of a video, about three minutes."""
+
+TRACKS = 50
+"""Tracks of a video: ten million crops of all, as in the paper."""
+
+IMAGES = 200_000 * 100
+"""That the triplet network of the paper is trained on."""
+
+DAY = 86_400
+
+
+def transitive_stages() -> str:
+    """Return the table of what the stages of three pipelines took."""
+    record = read_record("transitive_pipeline")
+    rows = [
+        {**row, "rate": row["amount"] / row["seconds"] if row["unit"] else None}
+        for row in record["runs"]
+        if row["stage"] != "videos" or row["run"] == "demo"
+    ]
+    cells = plain("run", "stage") | {
+        "seconds": "{seconds:.1f}",
+        "amount": "{amount:,} {unit}",
+        "a second": "{rate:,.1f}",
+    }
+    return table(cells, rows, record, "Another program ran beside. ")
+
+
+def transitive_cost() -> str:
+    """Return the table of what 100,000 videos would cost, on paper."""
+    record = read_record("transitive_pipeline")
+    stages = {(row["run"], row["stage"]): row for row in record["runs"]}
+
+    def rate(stage: str) -> float:
+        row = stages["paper", stage]
+        return row["amount"] / row["seconds"]
+
+    graph = max(read_record("transitive_graph")["runs"], key=lambda run: run["nodes"])
+    nodes = graph["nodes"] / sum(graph["seconds"].values())
+    seeds, network = VIDEOS * TRACKS, record["network"]
+    crop = stages["paper", "track"]["bytes_per_crop"]
+    amounts: list[tuple[str, float, str, float, float]] = [
+        ("mine", VIDEOS * FRAMES, "frames", rate("mine"), 0.0),
+        ("track", seeds, "tracks", rate("track"), 2 * seeds * crop),
+        ("features", seeds, "seeds", network["forward"], seeds * 4608 * 2),
+        ("graph", seeds, "seeds", nodes, 9e6 * (2 * 8 + 1) + 2 * seeds * 4),
+        ("triplet", IMAGES, "images", network["training"], 37_788_480 * 4),
+    ]
+    rows = [
+        {
+            "stage": stage,
+            "amount": f"{amount:,.0f} {unit}",
+            "rate": f"{speed:,.1f}",
+            "days": amount / speed / DAY,
+            "disk": bytes_ / 1e9,
+        }
+        for stage, amount, unit, speed, bytes_ in amounts
+    ]
+    cells = plain("stage", "amount") | {
+        "a second, two cores": "{rate}",
+        "days of two cores": "{days:,.2f}",
+        "disk in GB": "{disk:,.1f}",
+    }
+    return table(cells, rows, record)
+
+
+def transitive_graph() -> str:
+    """Return the table of clustering and graph by the number of nodes."""
+    record = read_record("transitive_graph")
+    rows = [
+        {
+            "nodes": run["nodes"],
+            "largest_parent": run["largest_parent"],
+            "child": run["counts"]["cliques"],
+            **run["seconds"],
+            "memory": run["peak_mebibytes"],
+        }
+        for run in record["runs"]
+    ]
+    last = rows[-1]
+    factor = 1e7 / last["nodes"]
+    parts = ("kmeans", "assign", "neighbours", "cliques", "pairs")
+    total = sum(last[part] for part in parts) * factor
+    cells = {
+        "nodes": "{nodes:,}",
+        "largest parent": "{largest_parent:,}",
+        "child clusters": "{child:,}",
+        **{f"{part}, s": f"{{{part}:.1f}}" for part in parts},
+        "peak MiB": "{memory:,.0f}",
+    }
+    note = (
+        f"Along the line from {last['nodes']:,}: {total / 60:,.0f} minutes for ten "
+        "million nodes, in the memory of one parent and of what counts nodes. "
+    )
+    return table(cells, rows, record, note)
+
+
+def transitive_recall() -> str:
+    """Return the table of what inverted files and components lose."""
+    record = read_record("transitive_graph")
+    cells = {
+        "neighbours by": "{value} {what}",
+        "seconds": "{seconds:.1f}",
+        "recall": "{recall:.4f}",
+        "child clusters lost, %": "{lost:.1f %}",
+        "new ones, %": "{new:.1f %}",
+    }
+    rows = [{**row, "value": f"{row['value']:,}"} for row in record["losses"]]
+    note = f"{record['sample']:,} samples of {record['dimensions']} values. "
+    return table(cells, rows, record, note)
+
+
+def transitive_eth80() -> str:
+    """Return the table of features by the pairs that shaped them."""
+    record = read_record("transitive_eth80")
+    asked = {*PAIRS, *CONTEXT}
+    runs = [run for run in record["runs"] if run["cell"] in asked]
+    return _features(record, runs)
+
+
+def transitive_recipe() -> str:
+    """Return the table of what of the recipe matters."""
+    record = read_record("transitive_eth80")
+    runs = [run for run in record["runs"] if run["cell"] in RECIPE]
+    if not runs:
+        return "Not run yet.\n"
+    return _features(record, runs)
+
+
+def transitive_pairs() -> str:
+    """Return the table of how far clusters and pairs are of one category."""
+    record = read_record("transitive_eth80")
+    first = {run["seed"]: run for run in record["runs"]}
+    graphs = [run["evaluation"]["graph"] for run in first.values()]
+    counts = [run["counts"] for run in first.values()]
+    rows: list[dict[str, Any]] = [
+        {"what": "by chance", "same": [graph["chance"] for graph in graphs]},
+        {"what": "parents", "same": [graph["parents"] for graph in graphs]},
+    ]
+    rows += [
+        {
+            "what": f"{kind} pairs",
+            "same": [graph["pairs"][kind]["same"] for graph in graphs],
+            "count": [count[kind] for count in counts],
+        }
+        for kind in ("inter", "intra", "transitive")
+    ]
+    rows += [
+        {
+            "what": f"negatives of {words}",
+            "same": [graph["false negatives"][kind] for graph in graphs],
+        }
+        for kind, words in (("aware", "other parents"), ("blind", "any parent"))
+    ]
+    cells = {
+        "what": "{what}",
+        "number": "{count:.0f}",
+        "same category, %": "{same:.1f}",
+    }
+    for row in rows:
+        row["same"] = _percent(row["same"])
+    return table(cells, rows, record, f"Mean ± sd of n = {len(graphs)} splits. ")
+
+
+def _features(record: dict[str, Any], runs: list[dict[str, Any]]) -> str:
+    found = summarise(runs)
+    rows = [
+        {
+            "features": name,
+            "n": len(one["nearest"]),
+            "nearest": _percent(one["nearest"]),
+            "linear": _percent(one["linear"]),
+            "mirrored": _percent(found.get(f"{name}, mirrored", one)["nearest"]),
+        }
+        for name, one in found.items()
+        if not name.endswith(", mirrored") and one["nearest"]
+    ]
+    cells = plain("features", "n") | {
+        "5 nearest, %": "{nearest:.1f}",
+        "mirrored": "{mirrored:.1f}",
+        "linear, %": "{linear:.1f}",
+    }
+    seeds = len({run["seed"] for run in runs})
+    return table(
+        cells, rows, record, f"Mean ± sd of n splits of objects, {seeds} in all. "
+    )
+
+
+def _percent(shares: list[float]) -> list[float]:
+    return [100 * share for share in shares]
