@@ -22,8 +22,9 @@ PAPERS = """\
 | [Transitive Invariance](https://arxiv.org/abs/1708.02901) \
 | `python -m experiments.transitive run paper` \
 | 63.2 % mAP, VOC 2007 \
-| not run: no 100,000 videos; on ETH-80 transitive pairs take a network from \
-{untrained:.1f} % untrained to {transitive:.1f} %; histograms of gradients have {hog:.1f} % |"""
+| not run: no 100,000 videos; on ETH-80 transitive pairs take a network \
+from {untrained:.1f} % untrained to {transitive:.1f} %; \
+histograms of gradients have {hog:.1f} % |"""
 
 RESULTS = """\
 | what | result | more |

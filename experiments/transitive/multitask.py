@@ -5,6 +5,9 @@ convolutions and the batch, and no more. Choices where it leaves one:
   * The convolutions have no batch normalisation, as those of the ranking have none, and
     so neither have the layers of context prediction.
   * A batch has as many pairs of patches as of images.
+  * Patches are scaled as the convolutions see images: to a root mean square of 1 where
+    these are drawn, as nothing normalises activations; to that of context prediction
+    where they begin with its convolutions.
 """
 
 from dataclasses import dataclass
@@ -19,6 +22,7 @@ from experiments.transitive.context_network import (
     context_network,
     noisy_pairs,
 )
+from experiments.transitive.networks import RMS
 from lars_jax.models import Network
 
 
@@ -29,15 +33,20 @@ class ContextHeads:
     Attributes:
         network: of `context_network`, whose own convolutions are left aside.
         side: of patches, in pixels.
+        rms: root mean square of a patch.
     """
 
     network: Network
     side: int
+    rms: float
 
     @classmethod
-    def create(cls, model: ModelConfig, context: ContextConfig) -> "ContextHeads":
-        """Return the layers for convolutions of such a model."""
-        return cls(context_network(model, normalised=False), context.patch)
+    def create(
+        cls, model: ModelConfig, context: ContextConfig, init: str
+    ) -> "ContextHeads":
+        """Return the layers for convolutions that begin so, as of `TripletConfig`."""
+        network = context_network(model, normalised=False)
+        return cls(network, context.patch, RMS if init == "context" else 1.0)
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Return the weights of these layers by name, which no other network has."""
@@ -57,6 +66,7 @@ class ContextHeads:
             key: what colours are dropped by.
         """
         pairs = noisy_pairs(key, batch["context/pair"], batch["context/number"])
+        pairs *= self.rms / RMS
         tower = {"trunk": params["trunk"], "head": params["context"]}
         weights = {"tower": tower, "joint": params["joint"]}
         logits, _ = self.network.apply(weights, {}, pairs, train=True)

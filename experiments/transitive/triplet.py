@@ -82,7 +82,7 @@ class TripletProgram(Program[TrainState]):
         self.context = (
             None
             if frames is None
-            else ContextHeads.create(config.model, config.context)
+            else ContextHeads.create(config.model, config.context, config.triplet.init)
         )
         first = np.asarray(data.source[int(data.image[0])][0])
         self.size = config.model.image_size or first.shape[0]
