@@ -3,22 +3,26 @@
     python -m benchmarks.transitive.eth80 --file eth80.npz --run-dir DIR --record
 
 Each seed holds out other objects, three of ten of each category, which no stage but
-evaluation sees, and draws other weights. What is stopped goes on in the same directory,
-and the record has what there is after each seed.
+evaluation sees, and draws other weights. What is stopped goes on, in its directory or
+from the record, which has what there is after each seed.
 """
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import tyro
 
-from benchmarks.common.records import write_record
-from experiments.transitive.compare import VARIANTS, markdown, run_cells
+from benchmarks.common.records import read_record, record_path, write_record
+from experiments.transitive.compare import RESULTS, VARIANTS, markdown, run_cells
 from experiments.transitive.presets import PRESETS
+from lars_jax.files import make_directory
 from lars_jax.train import Interrupt
 from lars_jax.train.config import replace_fields, to_json
+from lars_jax.train.record import append_row
 
 COMMAND = "python -m benchmarks.transitive.eth80"
+NAME = "transitive_eth80"
 
 PAIRS = {name: VARIANTS[name] for name in VARIANTS if name != "multi-task"}
 """Kinds of pairs."""
@@ -51,15 +55,28 @@ def main(
         record: write `records/transitive_eth80.json`.
     """
     config = replace_fields(PRESETS["eth80"].config, videos=f"eth80:{file.absolute()}")
+    # The path says where the file lay, not what was found.
+    said = to_json(replace_fields(config, videos="eth80:eth80.npz"))
+    take_recorded(said, run_dir)
     rows = []
     with Interrupt() as interrupt:
         for cells, seed in itertools.product((PAIRS, RECIPE, CONTEXT), seeds):
             rows += run_cells(config, cells, (seed,), run_dir, interrupt=interrupt)
             print(markdown(rows), flush=True)
             if record:
-                # The path says where the file lay, not what was found.
-                said = to_json(replace_fields(config, videos="eth80:eth80.npz"))
-                write_record("transitive_eth80", COMMAND, config=said, runs=rows)
+                write_record(NAME, COMMAND, config=said, runs=rows)
+
+
+def take_recorded(config: dict[str, Any], run_dir: Path) -> None:
+    """Begin a directory with the runs of the record, if it is of this configuration."""
+    results = run_dir / RESULTS
+    if results.exists() or not record_path(NAME).exists():
+        return
+    found = read_record(NAME)
+    if found["config"] == config:
+        make_directory(run_dir)
+        for row in found["runs"]:
+            append_row(results, row)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ fields of a cell do not concern are current and run once. A row is added for eac
 so that what was stopped or killed goes on where it was.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -88,11 +89,7 @@ def run_cells(
         known = _known(directory)
         for seed in seeds:
             for name, one in configs.items():
-                key = {
-                    "cell": name,
-                    "seed": seed,
-                    "fields": to_json_fields(cells[name]),
-                }
+                key = {"cell": name, "seed": seed, "fields": dict(cells[name])}
                 row = next((row for row in known if key.items() <= row.items()), None)
                 if row is None:
                     whole = replace_fields(one, seed=seed)
@@ -102,11 +99,6 @@ def run_cells(
                 rows.append(row)
                 progress.update()
     return rows
-
-
-def to_json_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a cell as they are written down."""
-    return {name: value for name, value in sorted(fields.items())}
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -180,9 +172,7 @@ def _known(directory: Path) -> list[dict[str, Any]]:
         return []
     known = list(read_lines(path))
     # Without what a crash cut short.
-    write_text(path, "")
-    for row in known:
-        append_row(path, row)
+    write_text(path, "".join(json.dumps(row) + "\n" for row in known))
     return known
 
 

@@ -58,8 +58,8 @@ Inputs = Mapping[str, Path]
 
 def evaluate_features(
     config: Config, inputs: Inputs, output: Path, interrupt: Interrupt
-) -> dict[str, Any]:
-    """Write numbers and pictures, and return the numbers.
+) -> None:
+    """Write numbers and pictures.
 
     Args:
         config: of the pipeline.
@@ -98,7 +98,6 @@ def evaluate_features(
     answers = units(images).reshape(len(images), -1, channels).max(axis=1)
     save_png(output / "activations.png", activation_sheet(images, answers))
     write_json(output / "evaluation.json", found)
-    return found
 
 
 def feature_kinds(config: Config, inputs: Inputs) -> dict[str, Features]:

@@ -14,7 +14,6 @@ from experiments.transitive.components import fit_components, project
 from experiments.transitive.config import Config
 from experiments.transitive.context import OFFSETS, pair_batches
 from experiments.transitive.context_program import ContextProgram
-from experiments.transitive.evaluation import evaluate_features
 from experiments.transitive.features import (
     WEIGHTS,
     context_features,
@@ -187,13 +186,6 @@ def train_triplet(
         sources,
     )
     _train_in(experiment, config, output, interrupt)
-
-
-def evaluate(
-    config: Config, inputs: Inputs, output: Path, interrupt: Interrupt
-) -> None:
-    """Try the features."""
-    evaluate_features(config, inputs, output, interrupt)
 
 
 def _experiment(

@@ -19,6 +19,7 @@ from functools import partial
 from experiments.transitive import learning, sources
 from experiments.transitive.beam import WITHOUT_BEAM, Runner
 from experiments.transitive.config import Config
+from experiments.transitive.evaluation import evaluate_features
 from lars_jax.runs import Stage
 
 
@@ -92,7 +93,7 @@ def make_stages(config: Config, runner: Runner = WITHOUT_BEAM) -> list[Stage[Con
         ),
         Stage(
             "evaluate",
-            learning.evaluate,
+            evaluate_features,
             (
                 "track",
                 "graph",
