@@ -188,7 +188,7 @@ def jitter_colours(images: jax.Array, keys: jax.Array, *, strength: float) -> ja
     >>> keys = jax.random.split(jax.random.key(1), 1)
     >>> image = jnp.full((1, 1, 1, 3), 100.0)
     >>> print(jitter_colours(image, keys, strength=0.3).ravel().round(1))
-    [120.3 120.3 120.3]
+    [121. 121. 121.]
     """
 
     def vary(image: jax.Array, key: jax.Array) -> jax.Array:

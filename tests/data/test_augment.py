@@ -175,6 +175,7 @@ def test_whole_parts_are_resized_images_or_their_mirrors():
     assert 0 < sum(same) < 16
 
 
+@pytest.mark.slow
 def test_a_part_of_a_ramp_has_its_share_of_the_slope():
     ramp = jnp.arange(64, dtype=jnp.uint8)[None, None, :, None]
     images = jnp.broadcast_to(ramp, (400, 64, 64, 1))

@@ -74,6 +74,7 @@ def test_alexnet_bn_starts_with_the_weight_norms_of_table_2(key):
     assert norms == pytest.approx(TABLE_2, rel=0.01)
 
 
+@pytest.mark.slow
 def test_lrn_biases_are_those_of_bvlc():
     _, params, _ = small_network("alexnet")
     biases = {name: round(float(leaf["bias"][0]), 6) for name, leaf in params.items()}

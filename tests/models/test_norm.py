@@ -236,6 +236,7 @@ def test_statistics_of_a_batch_do_not_depend_on_the_running_ones():
     np.testing.assert_allclose(state["var"], [1.0], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_evaluation_by_batch_statistics_equals_training_on_that_batch():
     network, params, model_state = small_network("resnet8")
     images = random_images(16, 8, 8, 3)

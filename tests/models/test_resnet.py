@@ -93,6 +93,7 @@ def test_zeroed_last_scale_makes_a_block_its_shortcut(features, bottleneck):
     np.testing.assert_array_equal(y, jax.nn.relu(x))
 
 
+@pytest.mark.slow
 def test_zero_init_residual_zeroes_one_scale_of_each_block(key):
     network = resnet(10, depth=8, zero_init_residual=True)
     images = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
@@ -145,6 +146,7 @@ def test_bfloat16_stays_near_float32_and_yields_float32_logits():
     assert not np.array_equal(logits, expected)
 
 
+@pytest.mark.slow
 def test_resnet8_learns_eight_examples_by_heart():
     losses, logits = losses_by_heart("resnet8", 0.1)
     assert losses[0] > 2.0

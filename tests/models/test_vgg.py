@@ -225,6 +225,7 @@ def test_dropout_of_a_head_is_for_training_and_by_the_key():
     assert bool(jnp.all(head.apply(params, state, x)[0] > 0.0))
 
 
+@pytest.mark.slow
 def test_bfloat16_stays_near_float32_and_yields_float32():
     network, params, state = narrow(DEEP)
     half = jitted(vgg16(width=NARROW, norm_layers=DEEP, dtype=jnp.bfloat16))

@@ -287,6 +287,7 @@ def test_stacked_leaf_is_split_between_its_layers(axes, check_vma):
     assert_equal_steps(found, expected)
 
 
+@pytest.mark.slow
 def test_stacked_leaf_split_between_its_layers_beside_others():
     # Devices know of different numbers of layers, so that the state can keep none.
     params = stacked_tree(0) | some_tree(0)

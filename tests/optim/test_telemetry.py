@@ -84,6 +84,7 @@ def test_masked_layers_have_no_name():
     assert lars_report(stepped(tx)).names == ("fc/kernel",)
 
 
+@pytest.mark.slow
 def test_values_of_an_ensemble_are_those_of_its_members():
     w, g = (jax.tree.map(lambda x: jnp.stack([x, 2 * x]), tree) for tree in (W, G))
     tx = lars(10.0)

@@ -90,6 +90,7 @@ def test_global_span_is_the_whole_batch_on_any_mesh(alone, backend):
     assert evaluated["loss"] == pytest.approx(expected["loss"], rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", get_args(Backend))
 @pytest.mark.parametrize(
     ("parts", "span"), mostly_slow({"1-8": (1, 8), "2-4": (2, 4)}, ["2-4"])

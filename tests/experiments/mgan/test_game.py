@@ -172,6 +172,7 @@ def plain_gan(config, state, steps):
     return players[:2]
 
 
+@pytest.mark.slow
 def test_one_generator_is_a_plain_gan_bit_for_bit():
     players, state, _ = begin(ALONE)
     generator, judge = plain_gan(ALONE, state, 3)
@@ -430,6 +431,7 @@ def doubled(tree):
     )
 
 
+@pytest.mark.slow
 def test_unrolled_gradient_is_that_of_the_loss_after_looking_ahead():
     config = replace_fields(UNROLLED, width=6, noise_size=3, fakes=6)
     _, state, _ = begin(config)

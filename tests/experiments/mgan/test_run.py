@@ -205,6 +205,7 @@ LONG = 30.0
 """Seconds that a phase is made to last, far more than a test."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["evaluate", "make_gallery"])
 def test_signal_while_images_are_looked_at_loses_nothing(
     digits_run, tmp_path, monkeypatch, capfd, name

@@ -137,6 +137,7 @@ def test_what_is_whole_is_not_made_again(folder, done, tmp_path, monkeypatch):
     assert changed == {damaged}
 
 
+@pytest.mark.slow
 def test_other_settings_make_all_again(folder, done, tmp_path):
     both(folder, tmp_path)
     other = replace(TRACKING, track_frames=5)
