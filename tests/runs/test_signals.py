@@ -128,6 +128,7 @@ class Twice(Toy):
     def fit(self, state, **options):
         for _ in range(2):
             signal.raise_signal(signal.SIGINT)
+            time.sleep(0.1)  # Two that come before one is heard are one.
         time.sleep(LONG)
         return state, 0
 
