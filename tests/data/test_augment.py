@@ -164,7 +164,7 @@ def test_normalize_refuses_statistics_of_another_kind_of_image(mean, std):
 
 
 def test_whole_parts_are_resized_images_or_their_mirrors():
-    images = distinct_images(16, 12, 3)
+    images = jnp.asarray(distinct_images(16, 12, 3))
     found = resized_crops(images, keys_of(16), size=6, least=1.0, flip=True, stretch=0)
     whole = jax.image.resize(images.astype(jnp.float32), (16, 6, 6, 3), "linear")
     same = [np.allclose(a, b, atol=1e-3) for a, b in zip(found, whole, strict=True)]
@@ -193,7 +193,11 @@ def test_a_part_of_a_ramp_has_its_share_of_the_slope():
 def test_part_of_no_share_is_refused(least):
     with pytest.raises(InputError, match="at most 1 of an image's sides"):
         resized_crops(
-            distinct_images(1, 8), keys_of(1), size=8, least=least, flip=False
+            jnp.asarray(distinct_images(1, 8)),
+            keys_of(1),
+            size=8,
+            least=least,
+            flip=False,
         )
 
 
