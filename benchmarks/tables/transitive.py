@@ -33,7 +33,7 @@ def transitive_stages() -> str:
         "amount": "{amount:,} {unit}",
         "a second": "{rate:,.1f}",
     }
-    return table(cells, rows, record, "Another program ran beside. ")
+    return table(cells, rows, record, "One run each, another program beside. ")
 
 
 def transitive_cost() -> str:
@@ -71,7 +71,8 @@ def transitive_cost() -> str:
         "days of two cores": "{days:,.2f}",
         "disk in GB": "{disk:,.1f}",
     }
-    return table(cells, rows, record)
+    note = "One measurement each, another program beside but for the graph. "
+    return table(cells, rows, record, note)
 
 
 def transitive_graph() -> str:

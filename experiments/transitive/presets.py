@@ -83,6 +83,7 @@ PRESETS = {
             "the pipeline, on clips that are rendered",
             "transitive pairs of one category far more often than by chance",
             "arXiv 1708.02901, sections 3 to 5",
+            status="run here",
         ),
         Preset(
             "videos",
@@ -90,6 +91,7 @@ PRESETS = {
             "the pipeline, on any folder of short clips",
             "tracks, child clusters and pairs to look at",
             "arXiv 1708.02901, sections 3 to 5",
+            status="run here",
         ),
         Preset(
             "eth80",
@@ -97,6 +99,7 @@ PRESETS = {
             "the pipeline, on photographs of objects from many sides",
             "categories of unseen objects from features that no label has shaped",
             "arXiv 1708.02901, sections 3 to 5; ETH-80",
+            status="run here",
         ),
         Preset(
             "paper",
