@@ -11,6 +11,7 @@ two cores may read more slowly than they copy, so 2N stand there only read, too.
 
 import dataclasses
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -75,6 +76,8 @@ class Settings:
     """Size of the array that gives the bandwidth."""
     torch: bool = True
     """Time PyTorch as well, where it is installed."""
+    only: tuple[str, ...] = ()
+    """Programs of ours and of Optax to time, by name; none named: all of them."""
     record: bool = False
     """Write the record from which the README's table is made."""
 
@@ -85,7 +88,10 @@ def measure(
     """Return what one network's parameters say, as an entry of the record."""
     programs, facts = dict(torch), {}
     for name, tx in optimizers().items():
-        programs[name], facts[name] = compiled_step(tx, shapes, settings.compiles)
+        # Ratios are to these.
+        if not settings.only or name in (SGD, OPTAX, *settings.only):
+            print(f"compiling {name}", file=sys.stderr, flush=True)
+            programs[name], facts[name] = compiled_step(tx, shapes, settings.compiles)
     megabytes = settings.stream_megabytes
     programs |= {
         name: stream(megabytes, function) for name, (_, function) in STREAMS.items()
@@ -108,7 +114,9 @@ def measure(
             }
             for name, times in taken.items()
         },
-        "telemetry": summary(ratios(taken[OURS], taken[WITHOUT_TELEMETRY])),
+        "telemetry": summary(ratios(taken[OURS], taken[WITHOUT_TELEMETRY]))
+        if OURS in taken and WITHOUT_TELEMETRY in taken
+        else None,
         "bytes_per_second": bandwidths,
         "floors": {
             name: {

@@ -11,6 +11,8 @@ ratio, ours over the fastest of theirs.
 
 import dataclasses
 import os
+import sys
+import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -79,7 +81,7 @@ def main() -> None:
 
 def measure(settings: Settings, batch: int) -> dict[str, Any]:
     """Return what a batch of one size reaches, as a row of the record."""
-    step, run = our_run(settings, batch)
+    facts, run = our_run(settings, batch)
     runs, torch = {OURS: run}, None
     if settings.torch:
         torch, theirs = torch_runs(settings, batch)
@@ -95,7 +97,7 @@ def measure(settings: Settings, batch: int) -> dict[str, Any]:
         "image_size": settings.image_size,
         "images_per_second": found,
         "steps_per_round": {name: times.steps for name, times in taken.items()},
-        "memory": step,
+        OURS: facts,
         "torch": torch,
     }
     theirs = [name for name in speed if name != OURS]
@@ -105,8 +107,8 @@ def measure(settings: Settings, batch: int) -> dict[str, Any]:
     return row
 
 
-def our_run(settings: Settings, batch: int) -> tuple[dict[str, int], Run]:
-    """Return the bytes of our step, and a run of it on one device."""
+def our_run(settings: Settings, batch: int) -> tuple[dict[str, float], Run]:
+    """Return what compiling our step took and its bytes, and a run on one device."""
     config = replace_fields(
         get_preset("mlperf_4096").config,
         global_batch=batch,
@@ -120,13 +122,17 @@ def our_run(settings: Settings, batch: int) -> tuple[dict[str, int], Run]:
     put = made.parallel
     state, batched = put.replicate(made.initial_state()), put.shard_batch(made.noise())
     shared = put.replicate({"key": jax.random.key(0)})
+    started = time.perf_counter()
     compiled = made.step.lower(state, batched, shared).compile()
+    seconds = time.perf_counter() - started
+    print(f"{OURS} compiled in {seconds:.0f} s", file=sys.stderr, flush=True)
     memory = compiled.memory_analysis()
-    sizes = {
-        "arguments": memory.argument_size_in_bytes,
-        "temporaries": memory.temp_size_in_bytes,
+    facts = {
+        "compile_seconds": seconds,
+        "argument_bytes": memory.argument_size_in_bytes,
+        "temporary_bytes": memory.temp_size_in_bytes,
     }
-    return sizes, repeat(lambda state: compiled(state, batched, shared)[0], state)
+    return facts, repeat(lambda state: compiled(state, batched, shared)[0], state)
 
 
 def torch_runs(settings: Settings, batch: int) -> tuple[dict[str, str], dict[str, Run]]:
@@ -142,7 +148,10 @@ def torch_runs(settings: Settings, batch: int) -> tuple[dict[str, str], dict[str
             training = networks.Training(
                 batch, settings.image_size, settings.dtype, variant
             )
+            started = time.perf_counter()
             training.run(3)
+            seconds = time.perf_counter() - started
+            print(f"{variant} began in {seconds:.0f} s", file=sys.stderr, flush=True)
         except Exception as error:  # Whatever compilers raise that fail here.
             facts[variant] = f"{type(error).__name__}: {error}"[:200]
             continue
