@@ -36,13 +36,30 @@ def optimizers() -> dict[str, optax.GradientTransformation]:
 
 
 def compiled_step(
-    tx: optax.GradientTransformation, shapes: Any, times: int
+    tx: optax.GradientTransformation, shapes: Any, times: int, inside: int = 1
 ) -> tuple[Program, dict[str, Any]]:
-    """Return a donated step on parameters of given shapes, and what its making cost."""
+    """Return a donated step on parameters of given shapes, and what its making cost.
 
-    def step(params: Any, state: Any, gradients: Any) -> tuple[Any, Any]:
+    Args:
+        tx: what makes the step.
+        shapes: of the parameters.
+        times: how often it is compiled.
+        inside: steps of one call. A run then has a multiple of so many.
+    """
+
+    def once(params: Any, state: Any, gradients: Any) -> tuple[Any, Any]:
         updates, state = tx.update(gradients, state, params)
         return optax.apply_updates(params, updates), state
+
+    def step(params: Any, state: Any, gradients: Any) -> tuple[Any, Any]:
+        if inside == 1:
+            return once(params, state, gradients)
+
+        def body(_: Any, own: tuple[Any, Any]) -> tuple[Any, Any]:
+            # What does not change would be taken out of the loop: the gradients' norms.
+            return once(*jax.lax.optimization_barrier((*own, gradients)))
+
+        return jax.lax.fori_loop(0, inside, body, (params, state))
 
     buffers = jax.eval_shape(tx.init, shapes)
     compiled, facts = compile_afresh(
@@ -51,7 +68,8 @@ def compiled_step(
 
     def program(params: Any, gradients: Any) -> Run:
         params = jax.tree.map(jnp.copy, params)
-        return repeat(lambda own: compiled(*own, gradients), (params, tx.init(params)))
+        run = repeat(lambda own: compiled(*own, gradients), (params, tx.init(params)))
+        return lambda steps: run(-(-steps // inside))
 
     leaves = jax.tree.leaves(buffers)
     return program, facts | {

@@ -70,6 +70,9 @@ class Settings:
     """Alternating rounds of each program."""
     steps: int = 5
     """Steps of one round of one program, after one that is not counted."""
+    inside: int = 1
+    """Steps of one call of ours and Optax's, of which `steps` is a multiple; on a GPU
+    one alone takes the host as long as the device."""
     compiles: int = 3
     """Times that each program is traced and compiled."""
     stream_megabytes: int = 256
@@ -91,7 +94,9 @@ def measure(
         # Ratios are to these.
         if not settings.only or name in (SGD, OPTAX, *settings.only):
             print(f"compiling {name}", file=sys.stderr, flush=True)
-            programs[name], facts[name] = compiled_step(tx, shapes, settings.compiles)
+            programs[name], facts[name] = compiled_step(
+                tx, shapes, settings.compiles, settings.inside
+            )
     megabytes = settings.stream_megabytes
     programs |= {
         name: stream(megabytes, function) for name, (_, function) in STREAMS.items()

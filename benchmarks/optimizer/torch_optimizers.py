@@ -95,10 +95,18 @@ def programs(rate: float, decay: float) -> dict[str, Program]:
             trust_coeff=TRUST,
             eps=EPS,
         )
-    return {name: partial(_start, optimizer) for name, optimizer in found.items()}
+    started: dict[str, Program] = {
+        name: partial(_start, optimizer) for name, optimizer in found.items()
+    }
+    if torch.cuda.is_available():
+        for name in ("torch SGD", "torch LARS, lists of tensors"):
+            started[f"{name}, CUDA graph"] = partial(_start, found[name], graph=True)
+    return started
 
 
-def _start(make: Callable[[Tensors], Any], params: Any, gradients: Any) -> Run:
+def _start(
+    make: Callable[[Tensors], Any], params: Any, gradients: Any, *, graph: bool = False
+) -> Run:
     """Return a function that takes steps on copies and waits for the last."""
     place = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -111,14 +119,31 @@ def _start(make: Callable[[Tensors], Any], params: Any, gradients: Any) -> Run:
     for tensor, gradient in zip(tensors, copied(gradients), strict=True):
         tensor.grad = gradient
     optimizer = make(tensors)
+    step = optimizer.step
+    if graph and place == "cuda":
+        step = _graph(step)
 
     def run(steps: int) -> None:
         for _ in range(steps):
-            optimizer.step()
+            step()
         if place == "cuda":
             torch.cuda.synchronize()
 
     return run
+
+
+def _graph(step: Callable[[], Any]) -> Callable[[], Any]:
+    """Return what replays a step without the host."""
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        # The first step makes buffers, which a graph may not.
+        step()
+    torch.cuda.current_stream().wait_stream(aside)
+    recorded = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(recorded):
+        step()
+    return recorded.replay
 
 
 def version() -> str:
