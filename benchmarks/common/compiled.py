@@ -16,8 +16,8 @@ COMPUTATION = re.compile(
     r"^(?:ENTRY )?%?(?P<name>[\w.-]+) [^\n]*\{\n(?P<body>.*?)^\}", re.M | re.S
 )
 # The opcode is what stands before the first parenthesis that follows a blank, where the
-# result's type may itself be in parentheses.
-OPCODE = re.compile(r" = (?:\([^=]*?\) |\S+ )([\w-]+)\(")
+# result's type may itself be in parentheses, every fifth part of it after its number.
+OPCODE = re.compile(r" = (?:\((?:/\*index=\d+\*/|[^=])*?\) |\S+ )([\w-]+)\(")
 INLINED = re.compile(r"(?:calls|to_apply)=%?([\w.-]+)")
 BRANCHES = re.compile(
     r"(?:branch_computations=\{([^}]*)\}|(?:true|false)_computation=(%?[\w.-]+))"

@@ -4,6 +4,7 @@ import statistics
 
 from benchmarks.common.markdown import grouped, origin, plain, table
 from benchmarks.common.records import RECORDS, mean_sd, read_record
+from benchmarks.throughput.resnet50 import FLOPS, OURS, PUBLISHED
 
 OVERHEADS = {
     "loop_overhead": "`fit` over its compiled steps alone, digits",
@@ -55,7 +56,17 @@ def overheads() -> str:
 
 def optimizer_step() -> str:
     """Return the table of what a step of LARS costs beside other optimizers."""
-    record = read_record("optimizer_step")
+    return _optimizer_step("optimizer_step")
+
+
+def optimizer_step_h200() -> str:
+    """Return the same of a GPU."""
+    return _optimizer_step("optimizer_step_nvidia-h200")
+
+
+def _optimizer_step(name: str) -> str:
+    record = read_record(name)
+    digits = 1 if name == "optimizer_step" else 2
     rows, telemetry = [], []
     for network, found in record["networks"].items():
         size = 4 * found["parameters"]
@@ -69,9 +80,10 @@ def optimizer_step() -> str:
                 | {"network": network, "optimizer": f"floor: {name}"}
                 | {"passes": name[:2]}
             )
-        telemetry.append(f"{found['telemetry']['median']:.3f} on {network}")
+        if found["telemetry"]:
+            telemetry.append(f"{found['telemetry']['median']:.3f} on {network}")
     cells = plain("network", "optimizer") | {
-        "ms": "{seconds:.1f ms}",
+        "ms": f"{{seconds:.{digits}f ms}}",
         "over optax.sgd": "{over_sgd:.2f all}",
         "over optax.lars": "{over_optax_lars:.2f}",
         "compile s": "{compile_seconds:.2f}",
@@ -79,11 +91,35 @@ def optimizer_step() -> str:
         "temporary MB": "{temporary_bytes:.1f M}",
         "kernels": "{kernels}",
     }
-    note = (
-        f"Medians of n = {record['settings']['rounds']} alternating rounds. A step "
-        f"with telemetry over one without: {', '.join(telemetry)}. "
-    )
+    note = f"Medians of n = {record['settings']['rounds']} alternating rounds. "
+    if telemetry:
+        note += f"A step with telemetry over one without: {', '.join(telemetry)}. "
+    if inside := record["settings"].get("inside", 1) - 1:
+        note += f"{inside + 1} steps of ours and Optax's a call. "
     return table(cells, rows, record, note)
+
+
+def resnet50() -> str:
+    """Return the table of ResNet-50's training throughput on accelerators."""
+    rows, records = [], []
+    for path in sorted(RECORDS.glob("resnet50_throughput_*.json")):
+        records.append(read_record(path.stem))
+        rows += [row | {"device": records[-1]["device"]} for row in records[-1]["runs"]]
+    for row in rows:
+        speed = row["images_per_second"][OURS]
+        row |= {
+            "tera": speed["median"] * FLOPS / 1e12,
+            "share": speed["median"] / PUBLISHED,
+        }
+    cells = plain("device", "batch") | {
+        "images/s": "{images_per_second[lars_jax]:.0f all}",
+        "TFLOP/s": "{tera:.0f}",
+        f"over {PUBLISHED:,}": "{share:.2f}",
+        "compile s": "{lars_jax[compile_seconds]:.0f}",
+        "temporary GB": "{lars_jax[temporary_bytes]:.1f G}",
+        "n": "{images_per_second[lars_jax][n]}",
+    }
+    return table(cells, rows, records[-1])
 
 
 def cifar10() -> str:

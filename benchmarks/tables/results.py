@@ -6,6 +6,7 @@ from typing import Any
 from benchmarks.common.markdown import Cells
 from benchmarks.common.records import read_record
 from benchmarks.tables.runs import PARTS
+from benchmarks.throughput.resnet50 import OURS
 from experiments.transitive.compare import summarise
 
 PAPERS = """\
@@ -14,7 +15,7 @@ PAPERS = """\
 | [LARS](https://arxiv.org/abs/1708.03888) \
 | `python -m experiments.lars train alexnet_bn_8k_lars` \
 | 60.1 % top-1, ImageNet at a batch of 8,192 \
-| not run: no ImageNet, no GPU was at hand; the digits at 1,024 give {digits:.1f} % |
+| not run: no ImageNet was at hand; the digits at 1,024 give {digits:.1f} % |
 | [MGAN](https://arxiv.org/abs/1708.02556) \
 | `python -m experiments.mgan train ring` \
 | all 8 modes, a Wasserstein distance of almost zero \
@@ -40,6 +41,13 @@ GAN with a faster discriminator {ring_gan_tuned:.1f} \
 | {step[over_sgd]:.1f} times SGD's step, \
 {step[over_optax_lars]:.2f} times that of `optax.lars` \
 | [tables](docs/performance.md#a-step-of-the-optimizer) |
+| the same on an H200 \
+| {gpu_step[over_sgd]:.1f} times SGD's step, \
+{gpu_step[over_optax_lars]:.2f} times that of `optax.lars` \
+| [tables](docs/performance.md#a-step-of-the-optimizer) |
+| ResNet-50 training step, batch 256, bfloat16, one H200, images of noise \
+| {resnet50:,.0f} images a second \
+| [tables](docs/performance.md#a-step-of-the-network) |
 | {variants} variants against a float64 oracle \
 | largest error in float32 {oracle:.0e} \
 | [errors](docs/errors.md) |
@@ -89,6 +97,9 @@ def results() -> str:
         name: statistics.fmean(final["modes"] for final in _finals(record, name))
         for name, record in (games | {"ring_gan_tuned": "mgan_harder"}).items()
     }
+    card = "nvidia-h200"
+    gpu_step = read_record(f"optimizer_step_{card}")["networks"]["resnet50"]["programs"]
+    resnet50 = read_record(f"resnet50_throughput_{card}")["runs"][0]
     variants = read_record("variant_errors")["errors"]
     mesh = read_record("mesh_errors")["rows"]
     faults = [row for part in PARTS for row in read_record(f"faults_{part}")["rows"]]
@@ -97,6 +108,8 @@ def results() -> str:
         **tuned,
         **modes,
         step=read_record("optimizer_step")["networks"]["resnet50"]["programs"]["lars"],
+        gpu_step=gpu_step["lars"],
+        resnet50=resnet50["images_per_second"][OURS]["median"],
         variants=len(variants),
         oracle=max(case["float32"] for v in variants.values() for case in v.values()),
         meshes=len(mesh),
