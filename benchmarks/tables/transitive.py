@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks.common.markdown import plain, table
+from benchmarks.common.markdown import grouped, plain, table
 from benchmarks.common.records import read_record
 from benchmarks.transitive.eth80 import CONTEXT, PAIRS, RECIPE
 from experiments.transitive.compare import summarise
@@ -171,6 +171,57 @@ def transitive_pairs() -> str:
     for row in rows:
         row["same"] = _percent(row["same"])
     return table(cells, rows, record, f"Mean ± sd of n = {len(graphs)} splits. ")
+
+
+def transitive_negatives() -> str:
+    """Return the table of false negatives by batch, with and without parents."""
+    record = read_record("transitive_negatives")
+    rows = []
+    for (batch,), own in grouped(record["runs"], "batch").items():
+        columns = {name: [run[name] for run in own] for name in own[0]}
+        shares = ("share", "share_of_other_parents")
+        rows.append(
+            columns
+            | {"batch": batch}
+            | {name: [100 * share for share in columns[name]] for name in shares}
+        )
+    cells = plain("batch") | {
+        "negatives": "{negatives:.0f}",
+        "false, %": "{share:.1f}",
+        "false": "{false:.1f}",
+        "of other parents": "{negatives_of_other_parents:.0f}",
+        "of these false, %": "{share_of_other_parents:.1f}",
+        "of these false": "{false_of_other_parents:.1f}",
+    }
+    seeds = len({run["seed"] for run in record["runs"]})
+    drawn = record["runs"][0]["drawn"]
+    note = f"An anchor's. Mean ± sd of n = {seeds} splits, {drawn} batches of each. "
+    return table(cells, rows, record, note)
+
+
+def transitive_context() -> str:
+    """Return what context prediction gets right on held-out photographs."""
+    record = read_record("transitive_context")
+    curves = [run["curve"] for run in record["runs"]]
+    steps = sorted({int(step) for step in curves[0]})
+    rows = [
+        {
+            "images": 2 * step * record["config"]["context"]["context_batch"],
+            "step": step,
+            "accuracy": [100 * curve[str(step)] for curve in curves],
+        }
+        for step in steps[len(steps) // 5 - 1 :: len(steps) // 5]
+    ]
+    cells = plain("step") | {
+        "patches": "{images:,}",
+        "right, % (chance 12.5)": "{accuracy:.1f}",
+    }
+    of = record["photographs"]
+    note = (
+        f"{record['pairs']:,} pairs of {of['held_out']} held-out photographs, after "
+        f"learning from {of['learned_from']:,}. Mean ± sd of n = {len(curves)} seeds. "
+    )
+    return table(cells, rows, record, note)
 
 
 def _features(record: dict[str, Any], runs: list[dict[str, Any]]) -> str:

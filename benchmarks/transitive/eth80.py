@@ -14,6 +14,7 @@ import tyro
 
 from benchmarks.common.records import read_record, record_path, write_record
 from experiments.transitive.compare import RESULTS, VARIANTS, markdown, run_cells
+from experiments.transitive.config import Config
 from experiments.transitive.presets import PRESETS
 from lars_jax.files import make_directory
 from lars_jax.train import Interrupt
@@ -42,10 +43,19 @@ RECIPE = {
 """What of the recipe for "transitive + intra" matters, one change at a time."""
 
 
+CHOICES = {
+    "no variation": RECIPE["no variation"],
+    "transitive + intra": {},
+    "no variation, three times as long": RECIPE["no variation"] | {"steps": 1500},
+}
+"""What the recipe may be, compared on objects split off from those to learn from."""
+
+
 def main(
     file: Path,
     run_dir: Path,
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
+    choose: bool = False,
     record: bool = False,
 ) -> None:
     """Run what is missing, print a table, and write the record if asked.
@@ -54,11 +64,15 @@ def main(
         file: ETH-80, as `experiments.transitive.eth80` reads it.
         run_dir: where runs are.
         seeds: of objects, weights and order.
+        choose: compare `CHOICES` instead, on objects split off from the training ones.
         record: write `records/transitive_eth80.json`.
     """
     config = replace_fields(PRESETS["eth80"].config, videos=f"eth80:{file.absolute()}")
     # The path says where the file lay, not what was found.
     said = to_json(replace_fields(config, videos="eth80:eth80.npz"))
+    if choose:
+        compare_choices(config, run_dir, seeds, said if record else None)
+        return
     take_recorded(said, run_dir)
     rows = []
     with Interrupt() as interrupt:
@@ -72,6 +86,20 @@ def main(
                 print(markdown(rows), flush=True)
                 if record:
                     write_record(NAME, COMMAND, config=said, runs=known(run_dir))
+
+
+def compare_choices(
+    config: Config, run_dir: Path, seeds: tuple[int, ...], said: dict[str, Any] | None
+) -> None:
+    """Run what is missing of the choices; write what is `said` of them to a record."""
+    config = replace_fields(config, tuning=True)
+    with Interrupt() as interrupt:
+        for seed in seeds:
+            run_cells(config, CHOICES, (seed,), run_dir, interrupt=interrupt)
+            rows = known(run_dir)
+            print(markdown(rows), flush=True)
+            if said is not None:
+                write_record(f"{NAME}_choice", COMMAND, config=said, runs=rows)
 
 
 def known(run_dir: Path) -> list[dict[str, Any]]:
