@@ -19,6 +19,9 @@ IMAGES = 200_000 * 100
 
 DAY = 86_400
 
+FEATURES = {"trained": "convolutions", "trained, head": "output"}
+"""Features of a run by what a table calls them."""
+
 
 def transitive_stages() -> str:
     """Return the table of what the stages of three pipelines took."""
@@ -130,12 +133,34 @@ def transitive_eth80() -> str:
 
 
 def transitive_recipe() -> str:
-    """Return the table of what of the recipe matters."""
+    """Return the table of what of the recipe matters, on the same splits."""
     record = read_record("transitive_eth80")
-    runs = [run for run in record["runs"] if run["cell"] in RECIPE]
-    if not runs:
-        return "Not run yet.\n"
-    return _features(record, runs)
+    ours = _nearest(record["runs"], "transitive + intra")
+    rows = []
+    for cell in RECIPE:
+        found = _nearest(record["runs"], cell)
+        row: dict[str, Any] = {"change": cell, "n": len(found)}
+        for kind in FEATURES:
+            pairs = [(found[seed][kind], ours[seed][kind]) for seed in found]
+            row[kind] = [100 * changed for changed, _ in pairs]
+            row[f"more {kind}"] = [100 * (changed - own) for changed, own in pairs]
+        rows.append(row)
+    cells = plain("change", "n")
+    for kind, words in FEATURES.items():
+        cells[f"{words}, %"] = f"{{{kind}:.1f}}"
+        cells[f"{words}, change"] = f"{{more {kind}:.1f}}"
+    return table(cells, rows, record, "Five nearest; mean ± sd of n splits. ")
+
+
+def _nearest(runs: list[dict[str, Any]], cell: str) -> dict[int, dict[str, float]]:
+    """Return shares of a cell by nearest neighbours, of each seed and feature."""
+    return {
+        run["seed"]: {
+            kind: run["evaluation"]["photographs"][kind]["nearest"] for kind in FEATURES
+        }
+        for run in runs
+        if run["cell"] == cell
+    }
 
 
 def transitive_pairs() -> str:
