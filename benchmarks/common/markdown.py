@@ -78,13 +78,22 @@ def table(
 
 
 def origin(record: Row, note: str = "") -> str:
-    """Return the command, the machine and the versions that a record is from."""
+    """Return the command, the machine and the versions that a record is from.
+
+    >>> versions = {"python": "3", "jax": "1", "optax": "1", "flax": "1"}
+    >>> record = {"command": "run", "machine": "2 cores", "environment": versions}
+    >>> record["environment"]["device_kind"] = "NVIDIA H200"
+    >>> print(origin(record))
+    `run` on NVIDIA H200 beside 2 cores; Python 3, jax 1, optax 1, flax 1.
+    """
     found = record["environment"]
     # A command is copied whole, and so must not be cut by the end of a line.
     command = record["command"].replace(" ", UNBROKEN)
+    kind = found.get("device_kind", "cpu")
+    card = "" if kind == "cpu" else f"{kind} beside "
     text = (
-        f"{note}`{command}` on {record['machine']}; Python {found['python']}, jax "
-        f"{found['jax']}, optax {found['optax']}, flax {found['flax']}."
+        f"{note}`{command}` on {card}{record['machine']}; Python {found['python']}, "
+        f"jax {found['jax']}, optax {found['optax']}, flax {found['flax']}."
     )
     filled = textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
     return filled.replace(UNBROKEN, " ")

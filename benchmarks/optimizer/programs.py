@@ -46,24 +46,9 @@ def compiled_step(
         times: how often it is compiled.
         inside: steps of one call. A run then has a multiple of so many.
     """
-
-    def once(params: Any, state: Any, gradients: Any) -> tuple[Any, Any]:
-        updates, state = tx.update(gradients, state, params)
-        return optax.apply_updates(params, updates), state
-
-    def step(params: Any, state: Any, gradients: Any) -> tuple[Any, Any]:
-        if inside == 1:
-            return once(params, state, gradients)
-
-        def body(_: Any, own: tuple[Any, Any]) -> tuple[Any, Any]:
-            # What does not change would be taken out of the loop: the gradients' norms.
-            return once(*jax.lax.optimization_barrier((*own, gradients)))
-
-        return jax.lax.fori_loop(0, inside, body, (params, state))
-
     buffers = jax.eval_shape(tx.init, shapes)
     compiled, facts = compile_afresh(
-        step, (shapes, buffers, shapes), donate=(0, 1), times=times
+        repeated(tx, inside), (shapes, buffers, shapes), donate=(0, 1), times=times
     )
 
     def program(params: Any, gradients: Any) -> Run:
@@ -76,6 +61,28 @@ def compiled_step(
         "state_buffers": len(leaves),
         "state_bytes": sum(leaf.size * leaf.dtype.itemsize for leaf in leaves),
     }
+
+
+def repeated(tx: optax.GradientTransformation, inside: int) -> Callable[..., Any]:
+    """Return `(params, state, gradients) -> (params, state)` of several steps.
+
+    >>> sgd = optax.sgd(0.5)
+    >>> print(repeated(sgd, 3)(jnp.ones(2), sgd.init(jnp.ones(2)), jnp.ones(2))[0])
+    [-0.5 -0.5]
+    """
+
+    def once(params: Any, state: Any, gradients: Any) -> tuple[Any, Any]:
+        updates, state = tx.update(gradients, state, params)
+        return optax.apply_updates(params, updates), state
+
+    def several(params: Any, state: Any, gradients: Any) -> tuple[Any, Any]:
+        def body(_: Any, own: tuple[Any, Any]) -> tuple[Any, Any]:
+            # What does not change would be taken out of the loop: the gradients' norms.
+            return once(*jax.lax.optimization_barrier((*own, gradients)))
+
+        return jax.lax.fori_loop(0, inside, body, (params, state))
+
+    return once if inside == 1 else several
 
 
 def stream(megabytes: int, function: Callable[[jax.Array], Any]) -> Program:

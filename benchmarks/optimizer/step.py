@@ -36,6 +36,7 @@ from benchmarks.optimizer.programs import (
     stream,
     torch_programs,
 )
+from lars_jax.errors import InputError
 
 NetworkName = Literal["resnet50", "alexnet", "vgg16"]
 
@@ -88,9 +89,24 @@ class Settings:
 def measure(
     settings: Settings, shapes: Any, torch: Mapping[str, Program]
 ) -> dict[str, Any]:
-    """Return what one network's parameters say, as an entry of the record."""
+    """Return what one network's parameters say, as an entry of the record.
+
+    Raises:
+        InputError: rounds that are no whole number of calls, or an unknown program.
+    """
+    if settings.steps % settings.inside:
+        raise InputError(
+            "a round is a whole number of calls; got "
+            f"{settings.steps} steps of {settings.inside} a call: correct --steps"
+        )
+    known = optimizers()
+    if unknown := set(settings.only) - set(known):
+        raise InputError(
+            f"no program is called {', '.join(sorted(unknown))}: choose among "
+            f"{', '.join(known)} for --only"
+        )
     programs, facts = dict(torch), {}
-    for name, tx in optimizers().items():
+    for name, tx in known.items():
         # Ratios are to these.
         if not settings.only or name in (SGD, OPTAX, *settings.only):
             print(f"compiling {name}", file=sys.stderr, flush=True)

@@ -58,7 +58,7 @@ def main(
             write_record(
                 "transitive_context",
                 COMMAND,
-                config=to_json(replace_fields(config, videos="eth80:eth80.npz")),
+                config=to_json(config),
                 photographs={"learned_from": len(learn), "held_out": len(test)},
                 pairs=PAIRS_PER_PHOTOGRAPH * len(test),
                 runs=runs,

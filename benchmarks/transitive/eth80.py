@@ -31,7 +31,7 @@ CONTEXT = {"multi-task": VARIANTS["multi-task"], "from context": {"init": "conte
 """With context prediction beside the ranking, or before it."""
 
 FEWER = 3
-"""Seeds of these, and of the recipe: they take twice as long, and are clearly apart."""
+"""Seeds of these and of the recipe, where two cores carry no more."""
 
 RECIPE = {
     "one random negative": {"negatives": "random"},
@@ -41,7 +41,6 @@ RECIPE = {
     "three times as long": {"steps": 1500},
 }
 """What of the recipe for "transitive + intra" matters, one change at a time."""
-
 
 CHOICES = {
     "no variation": RECIPE["no variation"],
@@ -65,7 +64,8 @@ def main(
         run_dir: where runs are.
         seeds: of objects, weights and order.
         choose: compare `CHOICES` instead, on objects split off from the training ones.
-        record: write `records/transitive_eth80.json`.
+        record: write `records/transitive_eth80.json`, of choices
+            `records/transitive_eth80_choice.json`.
     """
     config = replace_fields(PRESETS["eth80"].config, videos=f"eth80:{file.absolute()}")
     # The path says where the file lay, not what was found.

@@ -3,8 +3,7 @@
     python -m benchmarks.transitive.negatives --file eth80.npz --run-dir DIR --record
 
 The share of false ones among an anchor's negatives does not depend on the batch, but
-their number does, and so does whether any negative at all is left of a mask. Batches
-are those that training draws.
+their number does. Batches are those that training draws.
 """
 
 from collections.abc import Iterator
@@ -76,12 +75,12 @@ def counted(config: Config, place: Path) -> Iterator[dict[str, Any]]:
     category = np.concatenate([labels.category[::2], labels.category[1::2]])
     for batch in BATCHES:
         sampler = Sampler.create(data, replace(config.triplet, global_batch=batch))
-        rows = [one(sampler, category, step) for step in range(DRAWN)]
+        rows = [of_batch(sampler, category, step) for step in range(DRAWN)]
         means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         yield {"seed": config.seed, "batch": batch, "drawn": DRAWN, **means}
 
 
-def one(sampler: Sampler, category: np.ndarray, step: int) -> dict[str, float]:
+def of_batch(sampler: Sampler, category: np.ndarray, step: int) -> dict[str, float]:
     """Return shares and counts of a batch."""
     drawn = sampler.batch(0, step)
     labels = category[drawn["node"]]

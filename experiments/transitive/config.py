@@ -191,8 +191,8 @@ class ModelConfig:
     network: Literal["vgg16", "small"] = "vgg16"
     """VGG16, or four convolutions of 32, 64, 96 and 128 channels, for small images."""
 
-    width: Annotated[float, Interval(gt=0, le=4)] = 1.0
-    """Times the channels, and the units of the heads."""
+    width: Annotated[float, Interval(gt=0, le=1)] = 1.0
+    """Share of the channels, and of the units of the heads."""
 
     image_size: Positive | None = None
     """Pixels a side of the images that it is shown; None: those of a crop."""

@@ -10,10 +10,11 @@ import optax
 import pytest
 
 from benchmarks.common import networks
-from benchmarks.common.compiled import compile_afresh
+from benchmarks.common.compiled import compile_afresh, kernels
 from benchmarks.optimizer.programs import OPTAX, OURS, SGD
 from benchmarks.optimizer.step import Settings, describe, measure
 from lars_jax import lars
+from lars_jax.errors import InputError
 
 SHAPES = {
     "kernel": jax.ShapeDtypeStruct((8, 4), jnp.float32),
@@ -73,3 +74,23 @@ def test_lars_in_torch_takes_our_steps(name):
     for a, b, start in zip(ours, tensors, params, strict=True):
         moved = np.abs(np.asarray(a) - start).max()
         assert np.abs(np.asarray(a) - b.numpy()).max() <= 1e-5 * moved
+
+
+def test_kernels_of_many_results_are_counted():
+    # Every fifth part of a type in parentheses comes after its number.
+    results = "f32[], f32[], f32[], f32[], f32[], /*index=5*/f32[]"
+    text = (
+        "ENTRY %main (p: f32[4]) -> f32[] {\n"
+        "  %p = f32[4] parameter(0)\n"
+        f"  %f = ({results}) fusion(%p), kind=kLoop, calls=%body\n"
+        "  ROOT %g = f32[] get-tuple-element(%f), index=5\n"
+        "}\n"
+    )
+    assert kernels(text) == 1
+
+
+def test_rounds_are_whole_calls_of_known_programs():
+    with pytest.raises(InputError, match="5 steps of 2 a call"):
+        measure(Settings(steps=5, inside=2), SHAPES, {})
+    with pytest.raises(InputError, match="no program is called sdg"):
+        measure(Settings(only=("sdg",)), SHAPES, {})
