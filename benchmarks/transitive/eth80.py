@@ -46,6 +46,8 @@ CHOICES = {
     "no variation": RECIPE["no variation"],
     "transitive + intra": {},
     "no variation, three times as long": RECIPE["no variation"] | {"steps": 1500},
+    "the same at 32 pixels": RECIPE["no variation"]
+    | {"steps": 1500, "image_size": 32},
 }
 """What the recipe may be, compared on objects split off from those to learn from."""
 

@@ -34,10 +34,10 @@ from lars_jax.models.layers import (
     Dropout,
     is_small,
     local_response_norm,
-    max_pool,
 )
 from lars_jax.models.network import Network, from_linen
 from lars_jax.models.norm import BatchNorm
+from lars_jax.models.pool import cover_padding, max_pool
 
 DROPOUT = 0.5
 """Share of fc6 and fc7 that is dropped in training."""
@@ -159,7 +159,8 @@ class AlexNet(nn.Module):
                 name=name,
             )(x)
             x = self._norm_and_relu(name, x, train)
-            x = max_pool(x) if spec.pool else x
+            if spec.pool:
+                x = max_pool(x, 3, 2, cover_padding(x, 3, 2))
         x = x.reshape(x.shape[0], -1)
         init = HE_FAN_IN if small else nn.initializers.normal(0.005)
         width = SMALL_WIDTH if small else FULL_WIDTH

@@ -24,6 +24,7 @@ from lars_jax.errors import InputError
 from lars_jax.models.inception_images import IMAGE_SIZE
 from lars_jax.models.network import Network, from_linen
 from lars_jax.models.norm import BatchNorm
+from lars_jax.models.pool import NO_PADDING, max_pool
 
 OUTPUTS = 1008
 """Logits of the graph; the classes of ImageNet are 1000 of them."""
@@ -237,8 +238,8 @@ def _chain(x: jax.Array, *layers: Layer) -> jax.Array:
 
 
 def _max_pool(x: jax.Array, stride: int) -> jax.Array:
-    padding = "SAME" if stride == 1 else "VALID"
-    return nn.max_pool(x, (3, 3), (stride, stride), padding)
+    padding = ((1, 1), (1, 1)) if stride == 1 else NO_PADDING
+    return max_pool(x, 3, stride, padding)
 
 
 def _mean_pool(x: jax.Array) -> jax.Array:

@@ -71,24 +71,6 @@ def local_response_norm(x: jax.Array) -> jax.Array:
     return (wide * (1.0 + LRN_ALPHA / LRN_SIZE * window) ** -LRN_BETA).astype(x.dtype)
 
 
-def max_pool(x: jax.Array) -> jax.Array:
-    """Take maxima over windows of 3x3, two pixels apart; the last may hang over.
-
-    Caffe rounds the number of windows up, so pixels at the far edge are never dropped:
-    AlexNet has 6 x 6 pixels after its last pool for images of 224 pixels as of 227.
-
-    Args:
-        x: [B, H, W, C].
-
-    >>> import jax.numpy as jnp
-    >>> print(max_pool(jnp.arange(6.0).reshape(1, 1, 6, 1))[0, 0, :, 0])
-    [2. 4. 5.]
-    """
-    # An odd number of pixels fills its windows; an even one lacks one, a single two.
-    beyond: Any = [(0, 2 if n == 1 else 1 - n % 2) for n in x.shape[1:3]]
-    return nn.max_pool(x, (3, 3), (2, 2), beyond)
-
-
 class Dropout(nn.Module):
     """Dropout whose mask is a function of the key and the example alone.
 

@@ -24,9 +24,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from lars_jax.errors import InputError
-from lars_jax.models.layers import Conv, is_small, max_pool
+from lars_jax.models.layers import Conv, is_small
 from lars_jax.models.network import Network, from_linen
 from lars_jax.models.norm import BatchNorm
+from lars_jax.models.pool import max_pool
 
 IMAGENET_STAGES = {
     18: (2, 2, 2, 2),
@@ -161,8 +162,7 @@ class ResNet(nn.Module):
         x = conv(width, size, stride, size // 2, name="conv1")(images)
         x = nn.relu(norm(name="conv1_bn")(x, train=train))
         if not small:
-            # A pixel of padding on each side, as He et al.; zeros never win after ReLU.
-            x = max_pool(jnp.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0))))
+            x = max_pool(x, 3, 2, ((1, 1), (1, 1)))
         stages = (IMAGENET_STAGES | CIFAR_STAGES)[self.depth]
         for stage, blocks in enumerate(stages):
             for i in range(blocks):

@@ -24,6 +24,7 @@ from lars_jax.errors import InputError
 from lars_jax.models.layers import HE_FAN_IN, Conv, Dropout, require_images
 from lars_jax.models.network import ModelState, Network, Params, from_linen
 from lars_jax.models.norm import BatchNorm
+from lars_jax.models.pool import max_pool
 
 Blocks = tuple[tuple[int, int], ...]
 """Channels and convolutions of each block, which a pooling layer ends."""
@@ -327,7 +328,7 @@ def _max_pool(x: jax.Array) -> jax.Array:
             f"{x.shape[1]}x{x.shape[2]} pixels before one: take images of at least 32 "
             "pixels, or an earlier tap"
         )
-    return nn.max_pool(x, (2, 2), (2, 2))
+    return max_pool(x, 2, 2)
 
 
 def _folded(layer: Mapping[str, jax.Array], statistics: Any) -> dict[str, jax.Array]:

@@ -12,7 +12,6 @@ from lars_jax.models.layers import (
     Conv,
     is_small,
     local_response_norm,
-    max_pool,
 )
 
 
@@ -27,14 +26,6 @@ def lrn_oracle(x):
         window = x[..., max(0, c - 2) : c + 3]
         y[..., c] = x[..., c] / (1 + 1e-4 / 5 * (window**2).sum(-1)) ** 0.75
     return y
-
-
-def pool_oracle(x):
-    """Caffe: as many windows as needed to see every pixel."""
-    windows = max(int(np.ceil((x.shape[1] - 3) / 2)) + 1, 1)
-    starts = [2 * i for i in range(windows)]
-    rows = [[x[:, r : r + 3, c : c + 3].max((1, 2)) for c in starts] for r in starts]
-    return np.stack([np.stack(row, 1) for row in rows], 1)
 
 
 @pytest.mark.parametrize("scale", [1.0, 100.0])
@@ -58,18 +49,6 @@ def test_response_norm_keeps_bfloat16_and_computes_in_float32():
     assert y.dtype == jnp.bfloat16
     expected = lrn_oracle(x.astype(jnp.float32))
     np.testing.assert_allclose(y.astype(jnp.float32), expected, rtol=4e-3)
-
-
-@pytest.mark.parametrize("pixels", [1, 2, 3, 4, 8, 55])
-def test_max_pool_sees_every_pixel_as_in_caffe(pixels):
-    x = normal(1, pixels, pixels, 2) - 10.0
-    np.testing.assert_array_equal(max_pool(jnp.asarray(x)), pool_oracle(x))
-
-
-def test_max_pool_passes_the_gradient_to_the_maximum():
-    x = jnp.asarray([0.0, 5.0, 1.0, 2.0]).reshape(1, 2, 2, 1)
-    gradient = jax.grad(lambda x: jnp.sum(max_pool(x)))(x)
-    np.testing.assert_array_equal(gradient.ravel(), [0.0, 1.0, 0.0, 0.0])
 
 
 @pytest.mark.parametrize("groups", [1, 2])
