@@ -132,6 +132,12 @@ def transitive_eth80() -> str:
     return _features(record, runs)
 
 
+def transitive_choice() -> str:
+    """Return the table of recipes compared on objects split off."""
+    record = read_record("transitive_eth80_choice")
+    return _features(record, record["runs"])
+
+
 def transitive_recipe() -> str:
     """Return the table of what of the recipe matters, on the same splits."""
     record = read_record("transitive_eth80")
