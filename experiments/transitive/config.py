@@ -53,10 +53,10 @@ class MiningConfig:
     """Frames between two that are looked at."""
 
     frame_height: Positive = 448
-    """Height that a frame is resized to, in pixels."""
+    """Height that a frame is resized to, in pixels; of an upright video the width."""
 
     frame_width: Positive = 600
-    """Width that a frame is resized to, in pixels."""
+    """Width that a frame is resized to, in pixels; of an upright video the height."""
 
     window: Positive = 227
     """Side of the box around what moves most, in pixels of the resized frame."""

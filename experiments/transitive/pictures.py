@@ -58,7 +58,24 @@ def mined_sheet(
         raise InputError(
             f"a sheet must have frames; got none that was kept, in {mined}: mine again"
         )
-    return image_sheet(np.stack(sheet), row_labels=[_short(name) for name in names])
+    return image_sheet(
+        _in_one_shape(sheet), row_labels=[_short(name) for name in names]
+    )
+
+
+def _in_one_shape(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Return rows [C, H, W, 3] of wide and of upright frames, padded with white."""
+    height, width = np.max([row.shape[1:3] for row in rows], axis=0)
+    return np.stack(
+        [
+            np.pad(
+                row,
+                ((0, 0), (0, height - row.shape[1]), (0, width - row.shape[2]), (0, 0)),
+                constant_values=255,
+            )
+            for row in rows
+        ]
+    )
 
 
 def _with_boxes(mined: Path) -> list[dict]:

@@ -157,7 +157,8 @@ def read_frames(
 
     Args:
         path: a video, in any container and codec that OpenCV's FFmpeg decodes.
-        size: height and width to resize frames to; None: as they are.
+        size: height and width to resize frames to, the other way round for a video
+            that is upright where they lie, or the reverse; None: as they are.
 
     Yields:
         uint8 [H, W, 3], red first.
@@ -191,6 +192,8 @@ def read_frames(
                 break
             # A stream may change its size on the way.
             _require_size(*frame.shape[:2])
+            if size is not None and not count:
+                size = _turned(size, frame.shape)
             count += 1
             yield _as_rgb(frame, size)
         if not count:
@@ -224,6 +227,12 @@ def _require_size(height: int, width: int) -> None:
         raise VideoError(f"frames have less than {SMALLEST} pixels a side")
     if height * width > LARGEST:
         raise VideoError(f"frames have more than {LARGEST:,} pixels")
+
+
+def _turned(size: tuple[int, int], shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return height and width in the order of those of a frame."""
+    turned = (shape[0] - shape[1]) * (size[0] - size[1]) < 0
+    return size[::-1] if turned else size
 
 
 def _as_rgb(frame: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:

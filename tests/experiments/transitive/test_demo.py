@@ -20,6 +20,7 @@ from experiments.transitive.shards import INDEX, Crops
 from experiments.transitive.video import find_videos, read_frames
 from lars_jax.errors import InputError
 from lars_jax.train.record import checksums
+from tests.experiments.transitive.support import write_video
 
 VIDEO = VideoConfig(clips=4, clip_frames=25)
 DEMO = MiningConfig(frame_height=HEIGHT, frame_width=WIDTH, window=112, stride=8)
@@ -109,6 +110,24 @@ def test_sheet_of_mined_frames_shows_points_and_boxes(place):
     assert sheet.shape[1] > 2 * WIDTH
     for colour in ((235, 60, 50), (60, 220, 90)):
         assert (np.abs(sheet.astype(int) - colour).max(-1) < 3).any()
+
+
+def test_upright_videos_are_mined_beside_wide_ones(place, tmp_path):
+    wide = list(read_frames(find_videos(place / CLIPS).files[0]))
+    folder = tmp_path / "clips"
+    for name, frames in {
+        "upright.avi": [np.rot90(frame) for frame in wide],
+        "wide.avi": wide,
+    }.items():
+        write_video(folder / name, frames)
+    mine_videos(find_videos(folder), DEMO, tmp_path / "mine", processes=1)
+    sheet = mined_sheet(folder, tmp_path / "mine", DEMO, rows=2, columns=1)
+    # Both in the place of the larger sides, the rest of it white.
+    assert sheet.shape[0] == 2 * (WIDTH + 2) + 2
+    upright, other = sheet[2 : 2 + WIDTH, -WIDTH - 2 : -2], sheet[-2 - WIDTH : -2]
+    assert (upright[:, HEIGHT:] == 255).all()
+    assert upright[:, :HEIGHT].std() > 10
+    assert (other[HEIGHT:, -WIDTH - 2 : -2] == 255).all()
 
 
 def test_sheet_of_tracks_shows_both_ends(place):

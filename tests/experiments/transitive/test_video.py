@@ -38,6 +38,18 @@ def test_frames_are_resized_whatever_size_they_have(tmp_path):
     assert {f.shape for f in read_frames(path, (40, 60))} == {(40, 60, 3)}
 
 
+@pytest.mark.parametrize(
+    ("sides", "expected"),
+    [((90, 50), (60, 40)), ((50, 90), (40, 60)), ((64, 64), (40, 60))],
+)
+def test_upright_video_is_not_squashed_into_a_wide_one(tmp_path, sides, expected):
+    path = write_video(tmp_path / "a.avi", [texture(*sides, 0)])
+    assert [f.shape[:2] for f in read_frames(path, (40, 60))] == [expected]
+    assert [f.shape[:2] for f in read_frames(path, (60, 40))] == [
+        expected if sides[0] != sides[1] else (60, 40)
+    ]
+
+
 def test_frames_of_8k_are_read(tmp_path):
     path = write_video(tmp_path / "a.avi", [np.zeros((4320, 7680, 3), np.uint8)])
     assert [f.shape for f in read_frames(path, (90, 160))] == [(90, 160, 3)]
