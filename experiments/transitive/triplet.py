@@ -53,7 +53,10 @@ EVALUATION_SEED = 2**31
 """Is added to the seed of a run for the batches of an evaluation."""
 
 ROWS = 10
-"""Evaluations and checkpoints of a run."""
+"""Evaluations and checkpoints of a run, and about as many rows of its layers."""
+
+LOGGED = 200
+"""Rows of metrics of a run, at least."""
 
 
 class TripletProgram(Program[TrainState]):
@@ -110,6 +113,11 @@ class TripletProgram(Program[TrainState]):
         every = max(1, steps // ROWS)
         return Cadence(steps, every, every)
 
+    @property
+    def log_every(self) -> int:
+        """Steps between rows of metrics."""
+        return max(1, self.config.triplet.steps // LOGGED)
+
     def init(self) -> TrainState:
         """Return the state before the first step."""
         state = jax.jit(self._drawn, out_shardings=self.parallel.replicated)()
@@ -147,7 +155,7 @@ class TripletProgram(Program[TrainState]):
             start=start,
             examples_per_step=self.config.triplet.global_batch,
             on_metrics=on_metrics,
-            log_every=max(1, steps // 200),
+            log_every=self.log_every,
             hooks=hooks,
             leaf_names=leaf_names(state.params),
             should_stop=lambda: interrupt.requested,
@@ -198,7 +206,8 @@ class TripletProgram(Program[TrainState]):
 
     def layers(self, step: int, metrics: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return norms, trust ratio and rate of every layer, now and then."""
-        if step % self.cadence.evaluate and step != 1:
+        rare = self.log_every * (LOGGED // ROWS)
+        if step % rare and step not in (1, self.cadence.total):
             return None
         names = leaf_names(self.like().params)
         return {

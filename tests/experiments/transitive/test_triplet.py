@@ -15,6 +15,7 @@ from experiments.transitive.triplet import TripletProgram
 from lars_jax import InputError
 from lars_jax.data import ArraySource
 from lars_jax.models import chain, from_linen, vgg_head
+from lars_jax.optim import leaf_names
 from lars_jax.runs import Experiment, Preset
 from lars_jax.runs.restore import restore
 from lars_jax.runs.train import train
@@ -159,6 +160,15 @@ def test_every_rule_takes_a_step_and_measures_layers(data, optimizer):
         "head/fc7/kernel",
         "trunk/conv1_1/bias",
     }
+
+
+@pytest.mark.parametrize("steps", [1, 200, 1500, 3200])
+def test_layers_are_among_the_rows_that_are_logged(data, steps):
+    program = TripletProgram(replace(changed(steps=steps), devices=1), data)
+    norms = {"layer_norms": np.zeros((len(leaf_names(program.like().params)), 4))}
+    logged = {1, *range(0, steps, program.log_every), steps} - {0}
+    rows = sum(program.layers(step, norms) is not None for step in logged)
+    assert rows == 1 or 10 <= rows <= 13
 
 
 @pytest.mark.slow
