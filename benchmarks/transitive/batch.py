@@ -45,7 +45,7 @@ POWERS = {"sgd": 1.0, "lars": 0.5, "lamb": 0.5}
 WARMUP = 0.1
 """Share of the steps that the rate rises over."""
 
-MEASURE = "trained, mirrored"
+MEASURE = "trained, head"
 """Features by which rates are chosen, and of which the interaction is reported."""
 
 SHARED = {
