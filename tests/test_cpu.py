@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lars_jax.cpu import FORM, convolve
+from lars_jax.cpu import FORM, barrier, convolve
 
 
 def derived(x, kernel, stride, padding):
@@ -64,3 +64,33 @@ def test_convolutions_of_a_loop_have_the_form_that_is_fast():
     ]
     assert len(forms) == 5
     assert set(forms) == {"[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"}
+
+
+def convolutions(function, platform):
+    """Return the convolutions of a gradient as another machine would compile them."""
+
+    def loss(x, kernel):
+        return jnp.sum(jnp.square(function(jax.nn.relu(x), kernel, 2, 1)))
+
+    x, kernel = jnp.ones((2, 9, 9, 3)), jnp.ones((3, 3, 3, 4))
+    lowered = jax.jit(jax.grad(loss, (0, 1))).trace(x, kernel)
+    text = lowered.lower(lowering_platforms=(platform,)).as_text()
+    forms = [
+        line.split("dim_numbers = ")[1].split("} :")[0]
+        for line in text.splitlines()
+        if "stablehlo.convolution" in line
+    ]
+    return sorted(forms), "optimization_barrier" in text
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_other_platforms_have_the_form_that_jax_derives(platform):
+    def ours(x, kernel, stride, padding):
+        return convolve(barrier(x), kernel, stride, padding)
+
+    found, kept = convolutions(ours, platform)
+    assert not kept
+    assert found == convolutions(derived, platform)[0]
+    here, kept = convolutions(ours, "cpu")
+    assert kept
+    assert here != found
