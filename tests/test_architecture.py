@@ -11,9 +11,12 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "lars_jax").rglob("*.py")) + sorted(
     (ROOT / "experiments").rglob("*.py")
 )
-PACKAGES = ("optim", "train", "data", "models", "report", "runs")
+PACKAGES = ("optim", "train", "data", "models", "report", "compiler", "runs")
 DEPENDS_ON = {
-    "runs": ("lars_jax.train", "lars_jax.data", "lars_jax.errors", "lars_jax.files")
+    "runs": (
+        *("lars_jax.train", "lars_jax.data", "lars_jax.compiler"),
+        *("lars_jax.errors", "lars_jax.files"),
+    )
 }
 """What a package imports of the others; those that are not named, nothing."""
 FLAX_USERS = ("lars_jax/models/",)

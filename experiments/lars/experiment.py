@@ -57,6 +57,12 @@ def _show(config: Config) -> Iterator[str]:
     return describe(config)
 
 
+def _compile(config: Config, mesh: Any, memory: int) -> tuple[str, Any]:
+    from experiments.lars.ahead import compile_training
+
+    return compile_training(config, mesh, memory)
+
+
 def _compare(experiment: Experiment[Config], words: list[str]) -> int:
     from experiments.lars.compare import compare, refuse_tuned
 
@@ -78,6 +84,7 @@ LARS = Experiment(
     build=_build,
     report=_report,
     show=_show,
+    compile=_compile,
     placement=("devices", "backend", "microbatches", "device_memory", "state_sharding"),
     freeze_auto=freeze_auto,
     to_evaluate=lambda config: dataclasses.replace(config, microbatches=1),

@@ -182,6 +182,11 @@ def _verbs(experiment: Experiment[Any]) -> dict[str, Verb]:
         "report": Verb("RUN_DIR", "write its report again", _report),
         "list": Verb("", "the presets and what each reproduces", _list),
         "show": Verb(fields_, "settings and sizes, without running", _show),
+        "compile": Verb(
+            "[PRESET] [--topology v5e:16x16] [--field value ...]",
+            "what a step costs on devices that are not here",
+            _compile,
+        ),
     }
     if experiment.build is None:
         for name in ("train", "eval", "export"):
@@ -190,6 +195,8 @@ def _verbs(experiment: Experiment[Any]) -> dict[str, Verb]:
         del verbs["report"]
     if experiment.show is None:
         del verbs["show"]
+    if experiment.compile is None:
+        del verbs["compile"]
     own = dict(experiment.verbs)
     return verbs | own if experiment.build else own | verbs
 
@@ -294,3 +301,12 @@ def _show(experiment: Experiment[Any], words: list[str]) -> int:
     lines = experiment.show(experiment.check(absolute_paths(asked.config)))
     print("\n".join([*heading(preset), *lines]))
     return 0
+
+
+def _compile(experiment: Experiment[Any], words: list[str]) -> int:
+    # Whoever asks for help or a list need not wait for compilers.
+    from lars_jax.runs.compile import Compile, compile_preset
+
+    kind = Compile[experiment.config]
+    preset, asked = parse_preset(experiment, kind, "compile", words)
+    return compile_preset(experiment, preset, asked, words)

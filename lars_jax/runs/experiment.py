@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import jax
+from jax.sharding import Mesh
 
 from lars_jax.data.source import Source
 from lars_jax.runs.files import Files
@@ -183,6 +184,8 @@ class Experiment(Generic[C]):
             trained but by its own verbs.
         report: writes the report of a run directory, finished or not, and returns it.
         show: yields the lines of `show`.
+        compile: from a configuration, a mesh whose devices need not be here and the
+            bytes of each to a line about the step and the compiled training step.
         placement: fields that may change when a run goes on: they say where it runs.
         freeze_auto: from a configuration and the `resolved` part of its run's record to
             the configuration with what the machine chose when the run began.
@@ -203,6 +206,7 @@ class Experiment(Generic[C]):
     files: Callable[[C], Mapping[str, Path]] = lambda config: {}
     report: Callable[[Path], Path] | None = None
     show: Callable[[C], Iterable[str]] | None = None
+    compile: Callable[[C, Mesh, int], tuple[str, Any]] | None = None
     placement: tuple[str, ...] = ("devices",)
     freeze_auto: Callable[[C, Mapping[str, Any]], C] = lambda config, resolved: config
     to_evaluate: Callable[[C], C] = lambda config: config

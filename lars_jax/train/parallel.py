@@ -5,7 +5,7 @@ Under `jit` arrays are global and the compiler inserts the sums. Under `shard_ma
 axis; `pmap` is kept because many TPU scripts still speak it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -48,10 +48,22 @@ def data_mesh(devices: int | None = None) -> Mesh:
             f"({available[0].platform}); got {devices}: ask for fewer, or set "
             "JAX_NUM_CPU_DEVICES for virtual ones"
         )
+    return mesh_over(available[:count])
+
+
+def mesh_over(devices: Sequence[Any]) -> Mesh:
+    """Return the mesh with the axis `data` over devices, which need not be here.
+
+    >>> mesh_over(jax.devices()[:1]).axis_names
+    ('data',)
+    """
     # Auto: operations then need no sharding types, which plain Optax losses lack.
-    return jax.make_mesh(
-        (count,), (AXIS,), axis_types=(AxisType.Auto,), devices=available[:count]
-    )
+    types = (AxisType.Auto,)
+    try:
+        return jax.make_mesh((len(devices),), (AXIS,), types, devices=devices)
+    except (AssertionError, ValueError):
+        # JAX knows no best order for several slices, or for two devices of a chip.
+        return Mesh(np.asarray(devices), (AXIS,), axis_types=types)
 
 
 @dataclass(frozen=True)

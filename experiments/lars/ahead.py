@@ -1,0 +1,71 @@
+"""The training step of a configuration, compiled for devices that need not be here."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from experiments.lars.config import Config
+from experiments.lars.inputs import DEVICE_LIMIT
+from experiments.lars.microbatches import choose_microbatches, compile_step
+from experiments.lars.program import ImageFacts
+from experiments.lars.shapes import (
+    Setting,
+    assumed_facts,
+    fed_shape,
+    key_shape,
+    tree_bytes,
+)
+from lars_jax.train import DataParallel
+from lars_jax.train.config import replace_fields
+
+STORED = {"digits": (1437, 360, 8), "cifar10": (50_000, 10_000, 32)}
+"""Images to train on and to evaluate, and their side, of data sets small enough to lie
+on a device; another is taken to be fed by the host."""
+
+
+def compile_training(config: Config, mesh: Mesh, memory: int) -> tuple[str, Any]:
+    """Return how a batch is cut, in a line, and the compiled training step.
+
+    Data are not opened: their sizes are those that their makers publish.
+
+    Args:
+        config: the run, checked.
+        mesh: all devices that it would have.
+        memory: bytes of each, for a number of micro-batches that is left to it.
+
+    Raises:
+        InputError: the batch cannot be shared out over the devices, or does not fit.
+    """
+    parallel = DataParallel(mesh, config.backend)
+    config = replace_fields(config, devices=parallel.num_devices)
+    setting = assumed_setting(config, parallel)
+    found = choose_microbatches(config, setting, memory)
+    step = found.train_step or compile_step(found.config, setting)[0]
+    return found.reason, step.compile()
+
+
+def assumed_setting(config: Config, parallel: DataParallel) -> Setting:
+    """Return what the steps of a configuration would be given, without its data."""
+    facts, data = assumed_facts(config), config.data
+    train, test, side = STORED.get(data.dataset, (0, 0, 0))
+    small = 0 < train * side**2 * facts.channels <= DEVICE_LIMIT
+    if data.placement == "host" or not small:
+        return Setting(parallel, facts, fed_shape(data, facts))
+    held = data.holdout
+    return Setting(
+        parallel,
+        facts,
+        None,
+        {"key": key_shape()} | _stored(train - held, side, facts),
+        tree_bytes(_stored(held or test, side, facts)),
+    )
+
+
+def _stored(count: int, side: int, facts: ImageFacts) -> dict[str, Any]:
+    shape = (count, side, side, facts.channels)
+    return {
+        "image": jax.ShapeDtypeStruct(shape, jnp.uint8),
+        "label": jax.ShapeDtypeStruct((count,), jnp.int32),
+    }

@@ -1,0 +1,1 @@
+"""Accelerators' own compilers, without an accelerator: what a step will cost there."""

@@ -1,0 +1,136 @@
+import jax
+import jax.numpy as jnp
+import pytest
+
+from lars_jax.compiler.hlo import Array, parse_instruction, parse_module
+
+# The forms that back-ends print: tiles and memories of a TPU, custom calls of a GPU,
+# types in parentheses with comments, halves of a collective, loops and conditionals.
+PROGRAM = """\
+HloModule jit_step, is_scheduled=true, input_output_alias={ {0}: (0, {}, may-alias), \
+{1}: (1, {}, must-alias) }, entry_computation_layout={(f32[8]{0})->f32[8]{0}}
+
+FileNames
+1 "a(b).py"
+
+%fused.1 (param_0: u8[100,32], param_1: s32[4]) -> u8[4,32] {
+  %param_0 = u8[100,32]{1,0:T(8,128)(4,1)} parameter(0)
+  %param_1 = s32[4]{0} parameter(1)
+  ROOT %g = u8[4,32]{1,0} gather(%param_0, %param_1), offset_dims={1}
+}
+
+%body (p: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %p = (s32[], f32[8]{0}) parameter(0)
+  %x = f32[8]{0} get-tuple-element(%p), index=1
+  %i = s32[] get-tuple-element(%p), index=0
+  %y = f32[8]{0} exponential(%x)
+  ROOT %t = (s32[], f32[8]{0}) tuple(%i, %y)
+}
+
+%condition (p: (s32[], f32[8])) -> pred[] {
+  %p = (s32[], f32[8]{0}) parameter(0)
+  ROOT %c = pred[] constant(false)
+}
+
+%yes (a: f32[8]) -> f32[8] {
+  ROOT %a = f32[8]{0} parameter(0)
+}
+
+%no (b: f32[8]) -> f32[8] {
+  %b = f32[8]{0} parameter(0)
+  ROOT %n = f32[8]{0} negate(%b)
+}
+
+ENTRY %main.9 (data: u8[100,32], index: s32[4]) -> f32[8] {
+  %data = u8[100,32]{1,0:T(8,128)(4,1)} parameter(0)
+  %index = s32[4]{0} parameter(1)
+  %rows = u8[4,32]{1,0} fusion(%data, %index), kind=kCustom, calls=%fused.1, \
+metadata={op_name="jit(step)/gather"}
+  %s = (f32[8]{0:S(1)}, /*index=1*/f32[8]{0}, u32[]{:S(2)}) copy-start(%index)
+  %d = f32[8]{0:S(1)} copy-done(%s)
+  %start = (s32[], f32[8]{0}) tuple(%index, %d)
+  %loop = (s32[], f32[8]{0}) while(%start), condition=%condition, body=%body, \
+backend_config={"known_trip_count":{"n":"7"}}
+  %z = f32[8]{0} get-tuple-element(%loop), index=1
+  %r = f32[8]{0} all-reduce-start(%z), replica_groups={{0,1},{2,3}}, to_apply=%sum
+  %rd = f32[8]{0} all-reduce-done(%r)
+  ROOT %o = f32[8]{0} conditional(%index, %rd, %rd), \
+branch_computations={%yes, %no}
+}
+"""
+
+
+def test_launches_are_what_a_device_runs():
+    module = parse_module(PROGRAM)
+    found = [
+        (one.instruction.opcode, one.times, one.in_branch) for one in module.launches()
+    ]
+    assert module.entry == "main.9"
+    assert module.aliases == 2
+    assert found == [
+        ("fusion", 1, False),
+        ("copy-start", 1, False),
+        ("exponential", 7, False),
+        ("all-reduce-start", 1, False),
+        ("negate", 1, True),
+    ]
+
+
+def test_data_of_which_rows_are_gathered_are_not_read_whole():
+    rows = next(parse_module(PROGRAM).launches())
+    assert rows.opcodes == {"fusion", "parameter", "gather"}
+    assert rows.reads == (4 * 32, 4 * 4)
+    assert rows.instruction.op_name == "jit(step)/gather"
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (Array("f32", (), ":T(128)"), 4),
+        (Array("bf16", (16, 100), "1,0:T(8,128)(2,1)"), 2 * 16 * 128),
+        # The first axis of the layout is the last in memory.
+        (Array("bf16", (100, 16), "0,1:T(8,128)(2,1)"), 2 * 16 * 128),
+        (Array("f32", (3,), "0"), 12),
+        (Array("f8e4m3fn", (5,), ""), 5),
+        (Array("u4", (3,), ""), 2),
+        (Array("f32", (0, 3), "1,0:T(8,128)"), 0),
+    ],
+)
+def test_tiles_pad_what_tpus_keep(array, expected):
+    assert array.padded_bytes == expected
+
+
+@pytest.mark.parametrize(
+    "line", ["", "}", "FileNames", '1 "a.py"', "  %a = broken", "ENTRY %m (a: f32[]) {"]
+)
+def test_other_lines_are_no_instructions(line):
+    assert parse_instruction(line) is None
+
+
+def test_custom_calls_name_their_targets():
+    line = (
+        '  %c = (bf16[2,3]{1,0}, u8[0]{0}) custom-call(%a, %b), custom_call_target="'
+        '__cudnn$convForward", window={size=3x3}'
+    )
+    found = parse_instruction(line)
+    assert found is not None
+    assert (found.target, found.operands) == ("__cudnn$convForward", ("a", "b"))
+    assert [array.bytes for array in found.results] == [12, 0]
+
+
+def test_what_this_machine_compiles_is_read():
+    def step(x, w):
+        def more(x, _):
+            return jnp.tanh(x @ w), None
+
+        return jax.lax.scan(more, x, length=5)[0]
+
+    x, w = jnp.ones((8, 16)), jnp.ones((16, 16))
+    text = jax.jit(step).lower(x, w).compile().as_text() or ""
+    module = parse_module(text)
+    products = [
+        one.times
+        for one in module.launches()
+        if {"dot", "convolution"} & one.opcodes or "matmul" in one.instruction.target
+    ]
+    assert products == [5]
