@@ -10,6 +10,7 @@ batch fits by them nothing is compiled.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,7 +120,13 @@ def choose_microbatches(config: Config, setting: Setting, limit: int) -> Choice:
 
     def measure(parts: int) -> int:
         cut = with_microbatches(config, parts, devices)
-        steps[parts], size = compile_step(cut, setting)
+        try:
+            steps[parts], size = compile_step(cut, setting)
+        except jax.errors.JaxRuntimeError as error:
+            refused = refused_bytes(str(error))
+            if refused is None:
+                raise
+            size = max(refused, limit)
         return size + beside
 
     tried, by_preference = {}, _legal_parts(config, devices)
@@ -169,6 +176,24 @@ def compile_step(config: Config, setting: Setting) -> tuple[AheadOfTime, int]:
         - found.alias_size_in_bytes
         + found.temp_size_in_bytes
     )
+
+
+def refused_bytes(error: str) -> int | None:
+    """Return the bytes of a step that a compiler refuses because they are too many.
+
+    Compilers for CPUs and GPUs find out when a step runs; those for TPUs say no.
+
+    Args:
+        error: what it says; None is returned where it refuses for another reason.
+
+    >>> refused_bytes("RESOURCE_EXHAUSTED: Used 20.50G of 15.75G hbm.") / GIB
+    20.5
+    """
+    units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+    found = re.findall(r"\b([\d.]*\d)([KMGT])\b", error)
+    if "RESOURCE_EXHAUSTED" not in error or not found:
+        return None
+    return int(max(float(number) * units[unit] for number, unit in found))
 
 
 def with_microbatches(config: Config, parts: int, devices: int = 1) -> Config:

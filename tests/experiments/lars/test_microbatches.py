@@ -175,6 +175,33 @@ def test_nothing_fits_says_how_much_is_missing(compiled):
     assert "\n" not in str(no.value)
 
 
+def test_step_that_the_compiler_refuses_is_cut_further(compiled, monkeypatch):
+    asked = compiled(2 * MIB, MIB)
+    formula = microbatches.compile_step
+
+    def refusing(config, setting):
+        step, size = formula(config, setting)
+        if size > 20 * MIB:
+            raise jax.errors.JaxRuntimeError(
+                f"RESOURCE_EXHAUSTED: Used {size / MIB:.2f}M of 20.00M hbm."
+            )
+        return step, size
+
+    monkeypatch.setattr(microbatches, "compile_step", refusing)
+    config = replace_fields(SMOKE, global_batch=256)
+    choice = choose_microbatches(config, setting(), int(20 * MIB / SHARE))
+    assert choice.config.microbatches == 16
+    assert max(choice.compiled.values()) > 20 * MIB
+    assert len(asked) > 1
+
+    def broken(config, setting):
+        raise jax.errors.JaxRuntimeError("INTERNAL: no such instruction")
+
+    monkeypatch.setattr(microbatches, "compile_step", broken)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        choose_microbatches(config, setting(), int(20 * MIB / SHARE))
+
+
 def test_what_lies_on_a_device_counts(compiled):
     asked = compiled(0, 0.05 * MIB)
     config = replace_fields(SMOKE, global_batch=1024)
