@@ -197,6 +197,7 @@ def build_train_step(config: Config, facts: ImageFacts, parallel: DataParallel) 
             unit=config.model.span or 1,
             merge=merge_running,
             axis_name=parallel.axis_name,
+            sharding=parallel.sharded if parallel.backend == "jit" else None,
         )
         norms = layer_norms(state.opt_state)
         return state, metrics | {"learning_rate": rate, "layer_norms": norms}

@@ -106,6 +106,12 @@ def _show(config: Config) -> Iterator[str]:
     return describe(config)
 
 
+def _compile(config: Config, mesh: Any, memory: int) -> tuple[str, Any]:
+    from experiments.mgan.ahead import compile_training
+
+    return compile_training(config, mesh, memory)
+
+
 def _samples(experiment: Experiment[Config], words: list[str]) -> int:
     from experiments.mgan.inputs import to_bytes
     from lars_jax.runs.restore import restore
@@ -163,6 +169,7 @@ MGAN = Experiment(
     build=_build,
     report=_report,
     show=_show,
+    compile=_compile,
     evaluate_flags=Evaluate,
     verbs={
         "samples": Verb(

@@ -57,13 +57,19 @@ def load_inputs(config: Config, sources: Mapping[str, Source] | None = None) -> 
     """
     data = config.data
     if in_plane(config):
-        mixture = make_mixture(data)
-        name = f"{data.dataset} of {data.modes} Gaussians"
-        return Inputs((2,), lambda key, *_: mixture.draw(key, config.batch), None, name)
+        return plane_inputs(config)
     source = (open_sources(config) if sources is None else sources)["train"]
     image = to_arrays(source, resize=data.image_size).image
     check_data(config, len(image))
-    return Inputs(image.shape[1:], _pick, image, source.name)
+    return Inputs(image.shape[1:], pick, image, source.name)
+
+
+def plane_inputs(config: Config) -> Inputs:
+    """Return the data of a game in the plane, which are drawn and not loaded."""
+    data = config.data
+    mixture = make_mixture(data)
+    name = f"{data.dataset} of {data.modes} Gaussians"
+    return Inputs((2,), lambda key, *_: mixture.draw(key, config.batch), None, name)
 
 
 def to_unit(image: jax.Array) -> jax.Array:
@@ -106,6 +112,7 @@ def call_rows(
         yield {"index": np.stack(rows)}
 
 
-def _pick(key: jax.Array, row: Any, shared: Shared) -> jax.Array:
+def pick(key: jax.Array, row: Any, shared: Shared) -> jax.Array:
+    """Return the images of a step, which lie on the device and need no key."""
     del key
     return to_unit(shared["image"][row["index"]])

@@ -22,9 +22,7 @@ def describe(config: Config) -> Iterator[str]:
     for name, value in settings.items():
         yield f"{name:{width}}  {value}"
     yield f"{'digest':{width}}  {digest(config)}"
-    # Nothing is loaded: of data that are not known, images may be in colour or not.
-    statistics = known_statistics(config.data.dataset)
-    channels = 3 if statistics is None else len(statistics.mean)
+    channels = image_channels(config)
     state = state_shapes(config, channels)
     if not in_plane(config):
         yield ""
@@ -38,6 +36,17 @@ def describe(config: Config) -> Iterator[str]:
         yield f"{title}: {sum(leaf.size for leaf in leaves):,} parameters"
         for name, leaf in zip(leaf_names(params), leaves, strict=True):
             yield f"  {name:34} {list(leaf.shape)}"
+
+
+def image_channels(config: Config) -> int:
+    """Return the channels of the images of a game, without opening them.
+
+    >>> image_channels(Config())
+    3
+    """
+    # Of data that are not known, images may be in colour or not.
+    statistics = known_statistics(config.data.dataset)
+    return 3 if statistics is None else len(statistics.mean)
 
 
 def state_shapes(config: Config, channels: int = 3) -> GameState:

@@ -12,7 +12,9 @@ import numpy as np
 from experiments.mgan.check import resolve_devices
 from experiments.mgan.config import Config
 from experiments.mgan.game import (
+    Draw,
     GameState,
+    Players,
     Step,
     initial_state,
     make_players,
@@ -72,15 +74,7 @@ class Trainer:
         self.parallel = parallel = DataParallel(data_mesh(devices))
         self.inputs = inputs = load_inputs(config, sources)
         self.players = make_players(config, inputs.sample_shape[-1])
-        split = partial(jax.lax.with_sharding_constraint, shardings=parallel.sharded)
-        step = make_step(config, self.players, inputs.draw, split)
-        self.call = AheadOfTime(
-            jax.jit(
-                many_steps(step, config.steps_per_call),
-                donate_argnums=0,
-                out_shardings=parallel.replicated,
-            )
-        )
+        self.call = make_call(config, self.players, inputs.draw, parallel)
         count = int(SPARE * config.eval_samples / config.rules.generators) + 1
         if inputs.image is not None:
             count = min(max(count, LEAST_IN_CALL), MOST_IN_CALL)
@@ -202,6 +196,28 @@ class Trainer:
     def _key_of(self, state: GameState, averaged: bool, use: int) -> jax.Array:
         key = jax.random.fold_in(self.key(2), int(state.generators.step))
         return jax.random.fold_in(key, 2 * use + averaged)
+
+
+def make_call(
+    config: Config, players: Players, draw: Draw, parallel: DataParallel
+) -> AheadOfTime:
+    """Return `(state, rows, shared) -> (state, metrics)`, `steps_per_call` steps.
+
+    Args:
+        config: of the game.
+        players: its networks and optimizers.
+        draw: real samples of a step.
+        parallel: its mesh.
+    """
+    split = partial(jax.lax.with_sharding_constraint, shardings=parallel.sharded)
+    step = make_step(config, players, draw, split)
+    return AheadOfTime(
+        jax.jit(
+            many_steps(step, config.steps_per_call),
+            donate_argnums=0,
+            out_shardings=parallel.replicated,
+        )
+    )
 
 
 def many_steps(step: Step, count: int) -> Step:

@@ -232,7 +232,7 @@ def _require_size(height: int, width: int) -> None:
 def _turned(size: tuple[int, int], shape: tuple[int, ...]) -> tuple[int, int]:
     """Return height and width in the order of those of a frame."""
     turned = (shape[0] - shape[1]) * (size[0] - size[1]) < 0
-    return size[::-1] if turned else size
+    return (size[1], size[0]) if turned else size
 
 
 def _as_rgb(frame: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What a compiled step costs a device, told without one: an account of its launches."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -135,7 +136,7 @@ def account(compiled: Any, devices: int = 1) -> Account:
         kinds[_kind(launch)] += launch.times
         traffic[purpose(launch)] += launch.times * _moved(launch)
         for one in (launch.instruction, *launch.inner):
-            if one.opcode in PRODUCTS or "conv" in one.target or "gemm" in one.target:
+            if _is_product(one):
                 types.update(array.dtype for array in one.results[:1])
     scatters = [
         launch.instruction.op_name or launch.instruction.name
@@ -149,7 +150,7 @@ def account(compiled: Any, devices: int = 1) -> Account:
             sizes.temp_size_in_bytes,
             sizes.generated_code_size_in_bytes,
         ),
-        flops=float(costs.get("flops", 0.0)),
+        flops=float(costs.get("flops", 0.0)) * _repeats(launches),
         launches=dict(kinds.most_common()),
         traffic=dict(traffic.most_common()),
         collectives=tuple(collectives(launches, devices)),
@@ -223,13 +224,37 @@ def purpose(launch: Launch) -> str:
         return "copies"
     if opcodes & {"reduce-window", "select-and-scatter"}:
         kind = "pooling"
-    elif opcodes & PRODUCTS or "conv" in one.target or "gemm" in one.target:
+    elif any(map(_is_product, (one, *launch.inner))):
         kind = "convolutions and products"
     elif opcodes & {"scatter", "gather", "sort"}:
         kind = "gathers and scatters"
     else:
         kind = "sums and what is done by element"
     return f"{kind}, {_pass(launch)}"
+
+
+def _repeats(launches: Iterable[Launch]) -> float:
+    """Return how often products run in the mean, each by about its operations.
+
+    XLA counts what a loop does once.
+    """
+    once = often = 0.0
+    for launch in launches:
+        types = {one.name: one.results[0] for one in launch.inner if one.results}
+        for one in (launch.instruction, *launch.inner):
+            if not _is_product(one):
+                continue
+            given = [types[name] for name in one.operands if name in types]
+            arrays = (*one.results[:1], *(given or launch.operands)[:2])
+            # Of a matrix product [M, K] x [K, N] -> [M, N] this is M K N.
+            size = math.prod(math.prod(array.shape) for array in arrays) ** 0.5
+            once += size
+            often += size * launch.times
+    return often / once if once else 1.0
+
+
+def _is_product(one: Instruction) -> bool:
+    return one.opcode in PRODUCTS or "conv" in one.target or "gemm" in one.target
 
 
 def _pass(launch: Launch) -> str:

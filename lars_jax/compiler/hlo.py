@@ -36,6 +36,7 @@ COMMENT = re.compile(r"/\*.*?\*/")
 CALLED = re.compile(r"(?:calls|to_apply|body|condition)=%?([\w.-]+)")
 BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 BRANCH = re.compile(r"(?:true|false)_computation=%?([\w.-]+)")
+DIGITS = re.compile(r"\d+")
 TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 
 
@@ -133,12 +134,6 @@ class Instruction:
             return tuple(re.findall(r"[\w.-]+", several[1]))
         return tuple(BRANCH.findall(self.attributes))
 
-    @property
-    def trips(self) -> int:
-        """How often a loop runs; 1 where the compiler does not know."""
-        found = TRIPS.search(self.attributes)
-        return int(found[1]) if found else 1
-
 
 @dataclass(frozen=True)
 class Launch:
@@ -196,10 +191,9 @@ class Module:
             if one.target == "AllocateBuffer":
                 continue
             if one.opcode in ("call", "while"):
+                often = times * self._trips(one)
                 for called in one.called:
-                    yield from self._walk(
-                        called, times * one.trips, in_branch=in_branch
-                    )
+                    yield from self._walk(called, often, in_branch=in_branch)
                 continue
             if one.opcode == "conditional":
                 for branch in one.branches:
@@ -221,6 +215,24 @@ class Module:
                 inner,
                 in_branch,
             )
+
+    def _trips(self, one: Instruction) -> int:
+        """Return how often a loop runs; 1 where it cannot be told."""
+        known = TRIPS.search(one.attributes)
+        if known:
+            return int(known[1])
+        condition = re.search(r"condition=%?([\w.-]+)", one.attributes)
+        lines = self.computations[condition[1]] if condition else ()
+        # Loops that JAX makes count from 0 up to a constant.
+        bounds = {
+            line.name: int(match[0])
+            for line in lines
+            if line.opcode == "constant" and (match := DIGITS.match(line.attributes))
+        }
+        for line in lines:
+            if line.opcode == "compare" and "direction=LT" in line.attributes:
+                return bounds.get(line.operands[-1], 1)
+        return 1
 
     def _reads(self, one: Instruction, operands: Sequence[Array]) -> Iterator[int]:
         called = self.computations.get(one.called[0], ()) if one.called else ()
@@ -305,8 +317,8 @@ def parse_instruction(line: str) -> Instruction | None:
     end = _closing(rest)
     inside = rest[1:end]
     attributes = rest[end + 1 :].lstrip(", ")
-    if opcode == "parameter":
-        # Its number stands where operands would.
+    if opcode in ("parameter", "constant"):
+        # A number stands where operands would.
         attributes = f"{inside}, {attributes}"
     return Instruction(
         name[1],

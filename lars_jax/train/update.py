@@ -30,6 +30,7 @@ def update(
     unit: int = 1,
     merge: Merge | None = None,
     axis_name: str | None = None,
+    sharding: jax.sharding.NamedSharding | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Return the state after one optimizer step, and what was measured on the way.
 
@@ -53,6 +54,9 @@ def update(
             with the state that the one before it left.
         axis_name: mapped axis to average over, inside `shard_map` or `pmap`; None
             under `jit`, where arrays are global and there is nothing to average.
+        sharding: of axis 0 of the batch, under `jit`, and so of each micro-batch. A
+            unit may lie on some of the devices, and XLA then would rather have several
+            do the same work than move examples. None: it may.
 
     Returns:
         The new state, and the mean metrics of the batch with `loss` and, for each leaf
@@ -83,6 +87,7 @@ def update(
         microbatches=microbatches,
         unit=unit,
         merge=merge,
+        sharding=sharding,
     )
     if axis_name is not None:
         gradients, model_state, metrics = jax.lax.pmean(
@@ -116,6 +121,7 @@ def _accumulate(
     microbatches: int,
     unit: int,
     merge: Merge | None,
+    sharding: jax.sharding.NamedSharding | None,
 ) -> tuple[Any, ModelState, Metrics]:
     """Return gradient, state and metrics of the mean loss over a batch."""
     value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
@@ -130,6 +136,9 @@ def _accumulate(
         return one(model_state, batch, key)
 
     parts = jax.tree.map(lambda x: _split(x, microbatches, unit), batch)
+    if sharding is not None:
+        place = jax.NamedSharding(sharding.mesh, jax.P(None, *sharding.spec))
+        parts = jax.lax.with_sharding_constraint(parts, place)
     keys = jax.random.split(key, microbatches)
 
     def add(carry: Any, part_and_key: Any) -> tuple[Any, Metrics]:

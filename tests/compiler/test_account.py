@@ -51,6 +51,20 @@ def test_a_step_over_eight_devices_sums_its_gradient_once():
     assert found.bytes >= 3 * gradient
 
 
+@pytest.mark.parametrize("length", [1, 5])
+def test_what_a_loop_does_counts_as_often_as_it_runs(length):
+    def repeated(x, w):
+        def more(x, _):
+            return jnp.tanh(x @ w), None
+
+        # And a product outside, a quarter of one within.
+        return jax.lax.scan(more, x, length=length)[0] @ w[:, :16]
+
+    x, w = jnp.ones((32, 64)), jnp.ones((64, 64))
+    found = account(jax.jit(repeated).lower(x, w).compile())
+    assert found.flops == pytest.approx(2 * 32 * 64 * (64 * length + 16), rel=0.3)
+
+
 def test_a_scatter_of_the_backward_pass_is_named():
     def loss(table, index):
         return jnp.sum(jnp.square(table[index]))

@@ -76,6 +76,21 @@ def test_launches_are_what_a_device_runs():
     ]
 
 
+def test_loops_count_up_to_the_constant_of_their_condition():
+    bound = """  %x.1 = s32[] get-tuple-element(%p), index=0
+  %limit = s32[] constant(250)
+  ROOT %c = pred[] compare(%x.1, %limit), direction=LT
+"""
+    told = PROGRAM.replace("  ROOT %c = pred[] constant(false)\n", bound)
+    hidden = told.replace('"known_trip_count":{"n":"7"}', '"other":{}')
+    for text, expected in ((told, 7), (hidden, 250)):
+        found = {
+            one.instruction.opcode: one.times for one in parse_module(text).launches()
+        }
+        assert found["exponential"] == expected
+        assert found["fusion"] == 1
+
+
 def test_data_of_which_rows_are_gathered_are_not_read_whole():
     rows = next(parse_module(PROGRAM).launches())
     assert rows.opcodes == {"fusion", "parameter", "gather"}

@@ -6,6 +6,7 @@ from typing import get_args
 import jax
 import pytest
 
+from experiments.lars.ahead import compile_training
 from experiments.lars.experiment import LARS, main
 from experiments.lars.microbatches import (
     SHARE,
@@ -17,6 +18,7 @@ from experiments.lars.microbatches import (
 from experiments.lars.presets import get_preset
 from experiments.lars.shapes import Setting, assumed_facts
 from experiments.lars.trainer import Trainer
+from lars_jax.compiler.account import account
 from lars_jax.runs import read_run
 from lars_jax.runs.restore import restore
 from lars_jax.train import DataParallel, data_mesh
@@ -119,3 +121,21 @@ def test_show_tells_what_a_device_would_take(capsys):
     assert "micro-batches: 2 micro-batches of 32" in capsys.readouterr().out
     assert main(words) == 0
     assert "--device-memory GIB tells how many" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("span", [32, 64, 128])
+def test_no_device_does_the_work_of_another(span):
+    """Of a micro-batch of 256 examples a span of 64 lies on two of eight devices."""
+    config = replace_fields(
+        get_preset("digits_1024").config, global_batch=512, bn_span=span
+    )
+    whole, parts = (
+        account(
+            compile_training(
+                replace_fields(config, microbatches=count), data_mesh(8), 2**30
+            )[1],
+            8,
+        )
+        for count in (1, 2)
+    )
+    assert parts.flops == pytest.approx(whole.flops, rel=0.02)
