@@ -40,16 +40,24 @@ RECIPE = {
     "one random negative": {"negatives": "random"},
     "random parts and colours": VARIED,
     "no last ReLU": {"last_relu": False},
-    "32 pixels": {"image_size": 32},
-    "a third as long": {"steps": 500},
+    "48 pixels": {"image_size": 48},
+    "three times as long": {"steps": 1500},
 }
 """What of the recipe for "transitive + intra" matters, one change at a time."""
 
 CHOICES = {
-    "random parts and colours, 500 steps": VARIED | {"steps": 500},
-    "500 steps": {"steps": 500},
-    "1500 steps": {"steps": 1500},
-    "1500 steps, 32 pixels": {"steps": 1500, "image_size": 32},
+    f"{size} pixels, {steps:,} steps{', parts and colours' * bool(varied)}": {
+        "image_size": size,
+        "steps": steps,
+        **varied,
+    }
+    for size, steps, varied in (
+        (48, 500, VARIED),
+        (48, 500, {}),
+        (48, 1500, {}),
+        (32, 500, {}),
+        (32, 1500, {}),
+    )
 }
 """What the recipe may be, compared on objects split off from those to learn from."""
 
