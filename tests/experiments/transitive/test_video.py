@@ -43,7 +43,7 @@ def test_frames_are_resized_whatever_size_they_have(tmp_path):
     [((90, 50), (60, 40)), ((50, 90), (40, 60)), ((64, 64), (40, 60))],
 )
 def test_upright_video_is_not_squashed_into_a_wide_one(tmp_path, sides, expected):
-    path = write_video(tmp_path / "a.avi", [texture(*sides, 0)])
+    path = write_video(tmp_path / "a.avi", [texture(sides[0], sides[1], 0)])
     assert [f.shape[:2] for f in read_frames(path, (40, 60))] == [expected]
     assert [f.shape[:2] for f in read_frames(path, (60, 40))] == [
         expected if sides[0] != sides[1] else (60, 40)
