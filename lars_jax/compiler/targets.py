@@ -1,8 +1,7 @@
 """Accelerators that a step can be compiled for though none is here.
 
 Numbers are those that the makers publish of a chip:
-https://cloud.google.com/tpu/docs/v5e and its siblings for v2 to v6e and tpu7x, and the
-data sheets of https://www.nvidia.com for the H100 (SXM) and the H200.
+https://cloud.google.com/tpu/docs/v5e and its siblings for v2 to v6e and tpu7x.
 """
 
 import importlib.util

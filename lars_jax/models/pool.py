@@ -97,8 +97,7 @@ def _backward(
         return _to_maxima(x.shape, place, g, size, stride, padding)
 
     # What XLA derives is a loop on one thread on CPUs, 15 times as long as this for
-    # windows of 2 x 2, and on GPUs three arrays of indices and a scatter, 3.4 times the
-    # bytes. TPUs have an instruction for it.
+    # windows of 2 x 2, and on GPUs a scatter. TPUs have an instruction for it.
     return (jax.lax.platform_dependent(x, place, g, tpu=windowed, default=by_views),)
 
 

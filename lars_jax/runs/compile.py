@@ -5,6 +5,7 @@ whoever asked.
 """
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -34,7 +35,7 @@ INNER = "LARS_JAX_COMPILE"
 """Is set in the environment of the process that compiles."""
 
 LEAST_EFFORT = -1.0
-"""JAX's lowest effort at a fast program: a quarter of the time to compile."""
+"""JAX's lowest effort at a fast program."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,11 @@ class Compile(Generic[C]):
     slices: Positive = 1
     """How many of these, joined by a network."""
     quick: bool = False
-    """Compile with little effort: bytes and times then mean nothing."""
+    """Compile with little effort: memory is then an upper guess, bytes and times mean
+    nothing."""
     save: Path | None = None
-    """File for the compiled step, which `jax.experimental.serialize_executable` loads
-    on such devices."""
+    """File for the compiled step: a pickle of what `deserialize_and_load` of
+    `jax.experimental.serialize_executable` takes, on such devices."""
 
 
 def compile_preset(
@@ -76,9 +78,9 @@ def compile_preset(
     """
     config = experiment.check(absolute_paths(asked.config))
     if INNER in os.environ:
+        target = find_target(asked.topology, asked.slices)
         for line in heading(preset):
             print(line)
-        target = find_target(asked.topology, asked.slices)
         for line in _compiled(experiment, config, asked, target):
             print(line, flush=True)
         return 0
@@ -126,7 +128,7 @@ def _compiled(
     if asked.save is not None:
         from jax.experimental import serialize_executable
 
-        data, _, _ = serialize_executable.serialize(step)
+        data = pickle.dumps(serialize_executable.serialize(step))
         with replacing(asked.save) as temporary:
             temporary.write_bytes(data)
         yield f"{len(data) / 1e6:,.1f} MB in {asked.save}"

@@ -1,10 +1,12 @@
 import os
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
 
 import jax
 import pytest
+from jax.experimental import serialize_executable
 
 from experiments.lars.experiment import LARS
 from lars_jax.compiler.targets import CHIPS, Target
@@ -42,6 +44,7 @@ def test_step_is_compiled_and_what_it_costs_is_printed(
     assert any(line.startswith("1 micro-batch of 64 examples") for line in lines)
     assert any("all-reduce of f32" in line for line in lines)
     assert any("warning" in line and "float32" in line for line in lines)
+    serialize_executable.deserialize_and_load(*pickle.loads(file.read_bytes()))
     assert lines[-1] == f"{file.stat().st_size / 1e6:,.1f} MB in {file}"
     # Digits lie on the device: 1,437 of 64 bytes and a label.
     arguments = next(line for line in lines if line.startswith("memory"))
