@@ -1,18 +1,13 @@
 """What a compiled step costs a device, told without one: an account of its launches."""
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lars_jax.compiler.hlo import (
-    Array,
-    Instruction,
-    Launch,
-    parse_module,
-)
+from lars_jax.compiler.hlo import Array, Instruction, Launch, parse_module
+from lars_jax.compiler.products import is_product, operations
 
 COLLECTIVES = (
     "all-reduce",
@@ -27,8 +22,6 @@ COLLECTIVES = (
 
 COPIES = frozenset({"copy", "copy-start", "transpose", "slice-start"})
 """Instructions that only move arrays within a device."""
-
-PRODUCTS = frozenset({"convolution", "dot", "ragged-dot"})
 
 
 @dataclass(frozen=True)
@@ -84,7 +77,8 @@ class Account:
 
     Attributes:
         memory: what it takes.
-        flops: operations, as the compiler counts them; a fused multiply-add is two.
+        flops: operations, as the compiler counts them, of products alone where it
+            counts none; a fused multiply-add is two.
         launches: how many instructions a device is given, by kind.
         traffic: bytes of main memory that they read and write, by what they do.
         collectives: what devices exchange.
@@ -136,7 +130,7 @@ def account(compiled: Any, devices: int = 1) -> Account:
         kinds[_kind(launch)] += launch.times
         traffic[purpose(launch)] += launch.times * _moved(launch)
         for one in (launch.instruction, *launch.inner):
-            if _is_product(one):
+            if is_product(one):
                 types.update(array.dtype for array in one.results[:1])
     scatters = [
         launch.instruction.op_name or launch.instruction.name
@@ -150,7 +144,7 @@ def account(compiled: Any, devices: int = 1) -> Account:
             sizes.temp_size_in_bytes,
             sizes.generated_code_size_in_bytes,
         ),
-        flops=float(costs.get("flops", 0.0)) * _repeats(launches),
+        flops=_flops(launches, costs.get("flops", 0.0)),
         launches=dict(kinds.most_common()),
         traffic=dict(traffic.most_common()),
         collectives=tuple(collectives(launches, devices)),
@@ -224,7 +218,7 @@ def purpose(launch: Launch) -> str:
         return "copies"
     if opcodes & {"reduce-window", "select-and-scatter"}:
         kind = "pooling"
-    elif any(map(_is_product, (one, *launch.inner))):
+    elif any(map(is_product, (one, *launch.inner))):
         kind = "convolutions and products"
     elif opcodes & {"scatter", "gather", "sort"}:
         kind = "gathers and scatters"
@@ -233,28 +227,25 @@ def purpose(launch: Launch) -> str:
     return f"{kind}, {_pass(launch)}"
 
 
-def _repeats(launches: Iterable[Launch]) -> float:
-    """Return how often products run in the mean, each by about its operations.
+def _flops(launches: Iterable[Launch], counted: float) -> float:
+    """Return the operations of a step.
 
-    XLA counts what a loop does once.
+    XLA counts what a loop does once, and on GPUs it counts nothing; then products stand
+    for all.
+
+    Args:
+        launches: of the step.
+        counted: by XLA.
     """
-    once = often = 0.0
+    once = often = 0
     for launch in launches:
         types = {one.name: one.results[0] for one in launch.inner if one.results}
-        for one in (launch.instruction, *launch.inner):
-            if not _is_product(one):
-                continue
+        for one in filter(is_product, (launch.instruction, *launch.inner)):
             given = [types[name] for name in one.operands if name in types]
-            arrays = (*one.results[:1], *(given or launch.operands)[:2])
-            # Of a matrix product [M, K] x [K, N] -> [M, N] this is M K N.
-            size = math.prod(math.prod(array.shape) for array in arrays) ** 0.5
-            once += size
-            often += size * launch.times
-    return often / once if once else 1.0
-
-
-def _is_product(one: Instruction) -> bool:
-    return one.opcode in PRODUCTS or "conv" in one.target or "gemm" in one.target
+            found = operations(one, given or launch.operands)
+            once += found
+            often += found * launch.times
+    return counted * often / once if counted and once else counted or often
 
 
 def _pass(launch: Launch) -> str:

@@ -44,7 +44,8 @@ class Compile(Generic[C]):
 
     config: Annotated[C, tyro.conf.arg(name="")]
     topology: str = "v5e:2x2"
-    """Devices to compile for, KIND:SIDES, such as v5e:16x16 or v5p:4x4x4."""
+    """Devices to compile for: KIND:SIDES of TPUs, such as v5e:16x16 or v5p:4x4x4, or
+    h100, or h100:8 for as many in a machine."""
     slices: Positive = 1
     """How many of these, joined by a network."""
     quick: bool = False

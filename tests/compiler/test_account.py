@@ -133,7 +133,11 @@ def test_what_is_amiss_is_said(changes, words):
 
 
 @pytest.mark.parametrize(
-    "topology", ["v5e", "v5e:4", "v9:2x2", "h100:1x1", "v5e:2x", "v5e:2x2x2x2", ""]
+    "topology",
+    [
+        *("v5e", "v5e:4", "v9:2x2", "v5e:2x", "v5e:2x2x2x2", "v5e:0x2", ""),
+        *("h100:1x1", "h100:0", "h100:"),
+    ],
 )
 def test_a_topology_that_there_is_not_is_refused(topology):
     with pytest.raises(
@@ -148,6 +152,8 @@ def test_a_compiler_that_is_missing_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"libtpu must be installed.*aot-tpu"):
         find_target("v5e:2x2")
+    with pytest.raises(InputError, match=r"cuda13_plugin must be inst.*aot-cuda"):
+        find_target("h100")
 
 
 def test_devices_of_a_chip_share_it():

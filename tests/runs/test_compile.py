@@ -97,10 +97,14 @@ def test_bad_words_are_one_line_and_status_two(words, capfd):
     assert error[0].startswith("error: ")
 
 
-@pytest.mark.slow
-def test_step_compiles_for_a_pod():
-    pytest.importorskip("libtpu", reason="libtpu is not installed, the extra `aot-tpu`")
-    words = ["compile", "digits_1024", "--topology", "v5e:16x16", "--quick"]
+@pytest.mark.aot
+@pytest.mark.parametrize(
+    ("topology", "package", "devices"),
+    [("v5e:16x16", "libtpu", 256), ("h100:8", "jax_cuda13_plugin", 8)],
+)
+def test_step_compiles_for_devices_that_are_not_here(topology, package, devices):
+    pytest.importorskip(package, reason=f"{package} is not installed, an extra `aot-`")
+    words = ["compile", "digits_1024", "--topology", topology, "--quick"]
     found = subprocess.run(
         [sys.executable, "-m", "experiments.lars", *words],
         capture_output=True,
@@ -108,6 +112,7 @@ def test_step_compiles_for_a_pod():
         env=dict(os.environ) | {"JAX_NUM_CPU_DEVICES": "1"},
         check=True,
     )
-    assert "v5e:16x16: 256 devices" in found.stdout
+    assert f"{topology}: {devices} devices" in found.stdout
     assert "all-reduce of f32" in found.stdout
+    assert "products 0 ms" not in found.stdout
     assert "scatter in the backward pass" not in found.stdout
