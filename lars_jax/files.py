@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import secrets
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,9 +64,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     ((4, False), 'kept')
     """
     path = Path(path)
-    # As short as its own name may be too long to add to.
-    short = f".{zlib.crc32(os.fsencode(path.name)):08x}.{os.getpid()}.tmp{path.suffix}"
-    temporary = path.with_name(short)
+    # As short as its own name may be too long to add to; drawn, as processes of several
+    # machines, which may have one number, may write the same file.
+    name = f"{zlib.crc32(os.fsencode(path.name)):08x}.{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{name}.tmp{path.suffix}")
     with naming(path, "written"):
         try:
             yield temporary

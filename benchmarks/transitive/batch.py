@@ -27,7 +27,8 @@ from lars_jax.train.config import replace_fields, to_json
 
 COMMAND = "python -m benchmarks.transitive.batch"
 
-NEGATIVES = ("random", "half_hard", "all")
+NEGATIVES = ("random", "all", "half_hard")
+"""Negatives of a pair, the most telling first."""
 BATCHES = (100, 400, 1600)
 REFERENCE = 400
 """Images of the batch that rates are chosen at."""
@@ -165,18 +166,22 @@ def chosen_rates(rows: list[dict[str, Any]]) -> dict[str, float]:
 def grid_cells(
     rates: Mapping[str, float], images: int
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the runs of the grid, and those of the last layer's decay."""
-    for negatives, batch, rule in itertools.product(NEGATIVES, BATCHES, RATES):
-        rate = scaled(rates[rule], rule, batch)
-        yield (
-            f"{negatives}, {batch}, {rule}",
-            cell(rule, batch, rate, images, negatives=negatives),
-        )
-    rate = scaled(rates["lars"], "lars", BATCHES[-1])
-    yield (
-        f"all, {BATCHES[-1]}, lars without decay",
-        cell("lars", BATCHES[-1], rate, images, negatives="all", weight_decay=0.0),
-    )
+    """Yield the runs of the grid, those of the last layer's decay among them.
+
+    The most telling come first.
+    """
+    for negatives in NEGATIVES:
+        for batch, rule in itertools.product(BATCHES, RATES):
+            rate = scaled(rates[rule], rule, batch)
+            yield (
+                f"{negatives}, {batch}, {rule}",
+                cell(rule, batch, rate, images, negatives=negatives),
+            )
+        if negatives == "all":
+            batch = BATCHES[-1]
+            rate = scaled(rates["lars"], "lars", batch)
+            plain = cell("lars", batch, rate, images, negatives="all", weight_decay=0.0)
+            yield f"all, {batch}, lars without decay", plain
 
 
 def scaled(rate: float, rule: str, batch: int) -> float:

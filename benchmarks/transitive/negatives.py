@@ -15,9 +15,8 @@ import numpy as np
 import tyro
 
 from benchmarks.common.records import write_record
-from experiments.transitive.batches import Sampler
+from experiments.transitive.batches import Sampler, pair_data
 from experiments.transitive.config import Config
-from experiments.transitive.learning import pair_data
 from experiments.transitive.presets import PRESETS
 from experiments.transitive.purity import false_negatives
 from experiments.transitive.shards import Crops

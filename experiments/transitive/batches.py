@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from experiments.transitive.config import TripletConfig
 from experiments.transitive.pairs import INTER, INTRA, KINDS, TRANSITIVE
+from experiments.transitive.shards import Crops
 from lars_jax.data import Source, batch_samples, read_batch
 from lars_jax.errors import InputError
 
@@ -41,6 +43,24 @@ class PairData:
     def of_kind(self, *kinds: int) -> np.ndarray:
         """Return the places of the pairs of some kinds."""
         return np.flatnonzero(np.isin(self.kind, kinds))
+
+
+def pair_data(track: Path, graph: Path) -> PairData:
+    """Return the pairs of a graph and the crops of its tracks.
+
+    Node t is the seed of track t, node S + t its end, of S tracks.
+
+    Args:
+        track: directory of the stage of that name.
+        graph: likewise.
+    """
+    crops = Crops(track)
+    tracks = len(crops) // 2
+    image = np.concatenate([np.arange(tracks) * 2, np.arange(tracks) * 2 + 1])
+    nodes, kind, parent = (
+        np.load(graph / f"{name}.npy") for name in ("pairs", "kinds", "node_parents")
+    )
+    return PairData(crops, image, nodes, kind, parent)
 
 
 @dataclass(frozen=True, eq=False)

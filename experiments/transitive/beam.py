@@ -21,7 +21,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from experiments.transitive.pool import Progress, SingleProcess, Work
+from experiments.transitive.pool import SingleProcess, Work
+from experiments.transitive.progress import Progress
 from lars_jax.errors import InputError, naming
 from lars_jax.files import replacing
 from lars_jax.train import Interrupt, Interrupted

@@ -5,6 +5,9 @@ from experiments.transitive.context import check_context
 from lars_jax.errors import InputError
 from lars_jax.runs import check_ranges, out_of_range
 
+POOLS = {"vgg16": 5, "small": 4}
+"""Halvings of an image by the convolutions of each network."""
+
 LEAST_CROP = 32
 """Pixels that are left of by five halvings."""
 
@@ -35,6 +38,10 @@ def check(config: Config) -> Config:
         raise out_of_range(
             "crop", f"a multiple of 8 from {LEAST_CROP} on", config.tracking.crop
         )
+    least = 2 ** POOLS[config.model.network]
+    side = config.model.image_size or config.tracking.crop
+    if side < least:
+        raise out_of_range("image_size", f"at least {least}, for its pools", side)
     if config.clusters.neighbours < config.clusters.clique - 1:
         raise out_of_range(
             "neighbours",
@@ -46,8 +53,18 @@ def check(config: Config) -> Config:
             "global_batch counts images, two of each pair; got "
             f"{triplet.global_batch}: choose an even number"
         )
+    if triplet.context_weight and triplet.global_batch % 4:
+        raise InputError(
+            "beside context prediction, which takes half as many pairs of patches and "
+            "an even number of them, global_batch is a multiple of 4; got "
+            f"{triplet.global_batch}: choose one"
+        )
     if triplet.warmup_steps >= triplet.steps:
         raise out_of_range("warmup_steps", "below steps", triplet.warmup_steps)
     if config.uses_context or triplet.context_weight:
         check_context(config.context)
+        if config.context.patch < least:
+            raise out_of_range(
+                "patch", f"at least {least}, for the pools", config.context.patch
+            )
     return config

@@ -16,13 +16,15 @@ from tqdm import tqdm
 
 from experiments.transitive.check import check
 from experiments.transitive.config import Config
+from experiments.transitive.evaluation import photographs_tried
+from experiments.transitive.sources import videos_read
 from experiments.transitive.stages import make_stages
 from lars_jax.errors import InputError
 from lars_jax.files import local_path, make_directory
 from lars_jax.runs import run_stages
 from lars_jax.runs.stages import LOG
 from lars_jax.train import Interrupt
-from lars_jax.train.config import difference, replace_fields, to_json
+from lars_jax.train.config import difference, digest, replace_fields, to_json
 from lars_jax.train.record import (
     append_row,
     environment,
@@ -152,14 +154,15 @@ def _mean(shares: Sequence[float]) -> str:
 
 
 def _begin(config: Config, directory: Path) -> None:
-    path, asked = directory / "config.json", {"config": to_json(config)}
+    data = digest([videos_read(config), photographs_tried(config)])
+    path, asked = directory / "config.json", {"config": to_json(config), "data": data}
     if not path.exists():
         make_directory(directory)
         write_json(path, asked | {"environment": environment()})
         return
     found = read_json(path)
     found = found if isinstance(found, dict) else {}
-    if changes := difference({"config": found.get("config", {})}, asked):
+    if changes := difference({key: found.get(key, "") for key in asked}, asked):
         raise InputError(
             f"a comparison needs a directory of its own; {directory} holds another "
             f"({changes[0]}): name another --run-dir"
@@ -200,7 +203,7 @@ def _last_layer(log: Path) -> list[dict[str, float]]:
         {"step": row["step"], **{name: float(v) for name, v in one.items()}}
         for row in rows
         for layer, one in row["layers"].items()
-        if layer.endswith("fc7/kernel")
+        if layer.endswith("head/fc7/kernel")
     ]
 
 

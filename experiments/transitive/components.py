@@ -61,7 +61,9 @@ def fit_components(features: np.ndarray, count: int) -> Components:
     return Components((basis * np.sign(largest)).astype(np.float32), min(kept, 1.0))
 
 
-def project(features: np.ndarray, components: Components) -> np.ndarray:
+def project(
+    features: np.ndarray, components: Components, out: np.ndarray | None = None
+) -> np.ndarray:
     """Return the coordinates of unit rows along the components, float16 [N, C].
 
     Cosines of the result are about those of the features, the closer the larger
@@ -70,6 +72,7 @@ def project(features: np.ndarray, components: Components) -> np.ndarray:
     Args:
         features: floating [N, D]; of a memory map a few rows are held at a time.
         components: of features of as many values.
+        out: float16 [N, C] that is filled, such as a memory map; None: a new array.
 
     Raises:
         InputError: features of another length.
@@ -85,7 +88,7 @@ def project(features: np.ndarray, components: Components) -> np.ndarray:
             f"features must have the {dimensions} values that components were fitted "
             f"to; got {features.shape[1]}: take both from one network"
         )
-    found = np.empty((len(features), count), np.float16)
+    found = np.empty((len(features), count), np.float16) if out is None else out
     for place, rows in unit_batches(features):
         found[place] = unit_rows(rows @ components.basis)
     return found

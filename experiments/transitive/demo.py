@@ -6,7 +6,7 @@ other photograph. Each category has several instances, and each instance comes i
 several clips, so that all that the pipeline finds can be held against what is there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -58,7 +58,7 @@ def render_clips(
     config: VideoConfig,
     seed: int,
     directory: Path,
-    check: Callable[[], None] = lambda: None,
+    each: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> Truth:
     """Render clips into `directory/clips`, and the truth beside it.
 
@@ -66,7 +66,8 @@ def render_clips(
         config: number of clips, and of frames of each.
         seed: of all that is drawn; the same one gives the same files.
         directory: is made where it is not there.
-        check: is called for each clip and may raise to end the work.
+        each: yields the numbers of clips that it is given, and may raise to end the
+            work.
 
     Returns:
         The truth, which `read_truth` reads again.
@@ -79,13 +80,12 @@ def render_clips(
     numbers = np.arange(config.clips, dtype=np.int32)
     category = numbers % len(CATEGORIES)
     instance = numbers // len(CATEGORIES) % INSTANCES
-    for clip in range(config.clips):
+    for clip in each(range(config.clips)):
         rng = np.random.default_rng([seed, _PURPOSE, clip])
-        check()
         name = CATEGORIES[category[clip]]
         thing, ground = draw_object(name, int(instance[clip])), draw_ground(name, rng)
         frames, boxes[clip] = render_clip(thing, ground, config.clip_frames, rng)
-        _write(directory / CLIPS / f"{clip:03d}.avi", frames)
+        _write(directory / CLIPS / f"{clip:06d}.avi", frames)
     truth = Truth(boxes, category, category * INSTANCES + instance)
     for name, array in vars(truth).items():
         with replacing(directory / f"{name}.npy") as temporary:

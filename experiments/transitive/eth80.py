@@ -5,7 +5,9 @@ A seed is a view; the other end of its track is the same object some degrees on.
 """
 
 import os
+import tokenize
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,7 +129,11 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             # NumPy leaves a file that it opened itself open where it is cut off.
             with path.open("rb") as file, np.lib.npyio.NpzFile(file) as archive:
                 arrays = {name: archive[name] for name in ARRAYS if name in archive}
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        # Each part of an archive says in its own way that it is damaged.
+        except (
+            *(ValueError, EOFError, SyntaxError, tokenize.TokenError),
+            *(zlib.error, zipfile.BadZipFile),
+        ) as error:
             raise _not_eth80(path, "no archive of arrays") from error
     missing = [name for name in ARRAYS if name not in arrays]
     if missing:

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from experiments.transitive.batches import Sampler, pair_data
 from experiments.transitive.config import Config
+from experiments.transitive.demo import read_truth, score_crops
 from experiments.transitive.features import (
     HEAD,
     WEIGHTS,
@@ -26,13 +28,19 @@ from experiments.transitive.features import (
 from experiments.transitive.gallery import activation_sheet, nearest_sheet, spread
 from experiments.transitive.networks import trunk_layers
 from experiments.transitive.pairs import Pairs
-from experiments.transitive.photographs import Photographs, read_photographs
+from experiments.transitive.photographs import (
+    Photographs,
+    photographs_read,
+    read_photographs,
+)
 from experiments.transitive.probes import (
     linear_accuracy,
     neighbour_accuracy,
     views_apart,
 )
+from experiments.transitive.progress import watched
 from experiments.transitive.purity import (
+    FalseNegatives,
     chance,
     clique_purity,
     false_negatives,
@@ -52,6 +60,9 @@ APART = 90
 
 SHOWN = 2048
 """Crops among which the pictures look for neighbours and for what excites a unit."""
+
+BATCHES = 20
+"""Batches of training among which false negatives are counted, the first ones."""
 
 Inputs = Mapping[str, Path]
 
@@ -73,18 +84,24 @@ def evaluate_features(
     found: dict[str, Any] = {"crops": len(crops)}
     video = np.asarray(crops.index["video"])
     labels = find_labels(inputs, video)
+    if "videos" in inputs:
+        found["boxes"] = _boxes_of_truth(config, inputs["videos"], crops)
     if labels is not None:
-        found["graph"] = graph_purity(config, inputs["graph"], labels)
+        found["graph"] = graph_purity(config, inputs, labels)
     photographs = photographs_of(config)
     if photographs is not None:
         found["photographs"] = {
             name: probe(features, photographs, config.evaluation.nearest)
-            for name, features in interrupt.each(kinds.items())
+            for name, features in watched(
+                interrupt, list(kinds.items()), "evaluate", "kind"
+            )
         }
     elif labels is not None:
         found["photographs"] = {
             name: _probe_crops(features, crops, labels, config.evaluation.nearest)
-            for name, features in interrupt.each(kinds.items())
+            for name, features in watched(
+                interrupt, list(kinds.items()), "evaluate", "kind"
+            )
         }
     some = spread(len(crops) // 2, SHOWN) * 2
     images = interrupt.run(lambda: np.stack([crops[int(k)][0] for k in some]))
@@ -124,14 +141,24 @@ def feature_kinds(config: Config, inputs: Inputs) -> dict[str, Features]:
 
 def photographs_of(config: Config) -> Photographs | None:
     """Return the photographs that features are tried on, None where none are named."""
-    named = config.evaluation.photographs
-    if named == "none":
-        if not config.of_photographs:
-            return None
-        named = config.video.videos
+    named = _named_photographs(config)
+    if named is None:
+        return None
     return read_photographs(
         named, config.tracking.crop, config.evaluation, seed=config.seed
     )
+
+
+def photographs_tried(config: Config) -> dict[str, str]:
+    """Return digests of the files of those photographs."""
+    named = _named_photographs(config)
+    return {} if named is None else photographs_read(named)
+
+
+def _named_photographs(config: Config) -> str | None:
+    if config.evaluation.photographs != "none":
+        return config.evaluation.photographs
+    return config.video.videos if config.of_photographs else None
 
 
 def probe(
@@ -173,22 +200,26 @@ def probe(
     }
 
 
-def graph_purity(config: Config, graph: Path, labels: Labels) -> dict[str, Any]:
+def graph_purity(config: Config, inputs: Inputs, labels: Labels) -> dict[str, Any]:
     """Return how far clusters and pairs are of one category.
 
     Args:
         config: of the pipeline.
-        graph: directory of the stage.
+        inputs: directories of the stages `track` and `graph`.
         labels: of the crops, that is of seeds and ends by turns.
     """
     cliques, nodes, kinds, parent, parents = (
-        load_array(graph / f"{name}.npy")
+        load_array(inputs["graph"] / f"{name}.npy")
         for name in ("cliques", "pairs", "kinds", "node_parents", "parents")
     )
     # Nodes are all seeds and then all ends.
     category, identity = (np.concatenate([v[::2], v[1::2]]) for v in labels)
     seeds = category[: len(category) // 2]
-    batch = nodes[spread(len(nodes), config.triplet.global_batch // 2)]
+    sampler = Sampler.create(
+        pair_data(inputs["track"], inputs["graph"]), config.triplet
+    )
+    batches = [nodes[sampler.pairs(config.seed, step)] for step in range(BATCHES)]
+    shares = [false_negatives(category[b], parent[b]) for b in batches]
     return {
         "chance": chance(seeds),
         "parents": purity(parents, seeds),
@@ -199,7 +230,23 @@ def graph_purity(config: Config, graph: Path, labels: Labels) -> dict[str, Any]:
                 Pairs(nodes, kinds), category, identity
             ).items()
         },
-        "false negatives": false_negatives(category[batch], parent[batch])._asdict(),
+        "false negatives": dict(
+            zip(FalseNegatives._fields, np.mean(shares, axis=0).tolist(), strict=True)
+        ),
+    }
+
+
+def _boxes_of_truth(config: Config, videos: Path, crops: Crops) -> dict[str, float]:
+    """Return how far boxes are those of the objects, in the median of all tracks."""
+    overlap, _ = score_crops(
+        read_truth(videos),
+        crops.index,
+        config.mining.frame_height,
+        config.mining.frame_width,
+    )
+    return {
+        "mined": float(np.median(overlap[::2])),
+        "tracked": float(np.median(overlap[1::2])),
     }
 
 

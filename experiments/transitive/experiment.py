@@ -12,6 +12,7 @@ from experiments.transitive.beam import choose_runner
 from experiments.transitive.check import check
 from experiments.transitive.config import Config
 from experiments.transitive.presets import PRESETS
+from lars_jax.errors import InputError
 from lars_jax.runs import (
     Experiment,
     Positive,
@@ -57,7 +58,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Train(Run):
-    """Train the triplet network alone, or context with --only context."""
+    """Train the triplet network alone, or context with --only context where something
+    is made of it.
+    """
 
     only: str | None = "triplet"
     """The stage to run; those that it needs must be current."""
@@ -68,29 +71,29 @@ def _run(
 ) -> int:
     from experiments.transitive.results import write_pipeline_report
     from experiments.transitive.stages import make_stages
-    from experiments.transitive.video import find_videos
 
     preset, asked = cli.parse_preset(experiment, kind, verb, words)
     config, only = check(absolute_paths(asked.config)), asked.only
     runner = choose_runner(asked.runner, asked.runner_options)
-    stages, force = make_stages(config, runner), asked.force
-    check_stages(stages, only, force)
-    if config.video.videos.startswith("folder:"):
-        # Before anything is written; and a folder is looked at anew each time.
-        find_videos(config.video.videos.removeprefix("folder:"))
-        force = (*force, "videos")
+    stages = make_stages(config, runner)
+    if only == "context" and not config.uses_context:
+        raise InputError(
+            "context prediction is trained where something is made of it; got --only "
+            "context without: set --init context or --features context"
+        )
+    check_stages(stages, only, asked.force)
+    record = {"preset": preset.name, "digest": digest(config)}
     with Interrupt() as interrupt, run_directory(asked.run_dir, preset.name) as place:
-        record = {"preset": preset.name, "digest": digest(config)}
-        write_record(place, record | {"config": to_json(config)})
         try:
             run_stages(
                 stages,
                 config,
                 place,
                 only=only,
-                force=force,
+                force=asked.force,
                 interrupt=interrupt,
                 say=warn,
+                begin=lambda: write_record(place, record | {"config": to_json(config)}),
             )
         except Interrupted:
             warn(f"stopped; the same command with --run-dir {place} goes on")

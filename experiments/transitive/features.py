@@ -24,6 +24,7 @@ from lars_jax.data.decode import resize_image
 from lars_jax.errors import InputError
 from lars_jax.files import local_path
 from lars_jax.runs import read_run
+from lars_jax.runs.stages import LOG
 from lars_jax.train.config import from_json
 from lars_jax.train.weights import load_weights
 
@@ -58,13 +59,16 @@ def load_features(run: str | os.PathLike[str], tap: str = LAST) -> Features:
             none; when called, what is no such images.
     """
     directory = local_path(run)
-    config = from_json(Config, read_run(directory)["config"])
+    read_run(directory)
     path = directory / "triplet" / WEIGHTS
     if not path.exists():
         raise InputError(
             f"features need a trained network; {directory} has no {path.name} of the "
             "stage triplet: run the pipeline to its end"
         )
+    # Of the training itself: a later command may have changed that of the pipeline.
+    trained = read_run(directory / "triplet" / LOG / "run")
+    config = from_json(Config, trained["config"])
     return triplet_features(config, load_weights(path, drawn_weights(config)), tap)
 
 

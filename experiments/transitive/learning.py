@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.transitive.batches import PairData
+from experiments.transitive.batches import pair_data
 from experiments.transitive.components import fit_components, project
 from experiments.transitive.config import Config
 from experiments.transitive.context import OFFSETS, pair_batches
@@ -33,6 +33,7 @@ from experiments.transitive.parents import (
     drop_small,
     fit_centroids,
 )
+from experiments.transitive.progress import watched
 from experiments.transitive.shards import Crops
 from experiments.transitive.triplet import TripletProgram
 from lars_jax.data import Source, folder_source
@@ -60,24 +61,6 @@ FEATURES, COMPONENTS = "features.npy", "components.npy"
 Inputs = Mapping[str, Path]
 
 
-def pair_data(track: Path, graph: Path) -> PairData:
-    """Return the pairs of a graph and the crops of its tracks.
-
-    Node t is the seed of track t, node S + t its end, of S tracks.
-
-    Args:
-        track: directory of the stage of that name.
-        graph: likewise.
-    """
-    crops = Crops(track)
-    tracks = len(crops) // 2
-    image = np.concatenate([np.arange(tracks) * 2, np.arange(tracks) * 2 + 1])
-    nodes, kind, parent = (
-        np.load(graph / f"{name}.npy") for name in ("pairs", "kinds", "node_parents")
-    )
-    return PairData(crops, image, nodes, kind, parent)
-
-
 def train_context(
     config: Config, inputs: Inputs, output: Path, interrupt: Interrupt
 ) -> None:
@@ -91,12 +74,11 @@ def train_context(
             batch["pair"], batch["label"], [f"{y:+d} {x:+d}" for y, x in OFFSETS]
         ),
     )
+    own = concerned(config, "context", "model")
     experiment = _experiment(
-        config,
-        lambda config, sources: ContextProgram(config, sources),
-        {"train": source},
+        own, lambda config, sources: ContextProgram(config, sources), {"train": source}
     )
-    _train_in(experiment, config, output, interrupt)
+    _train_in(experiment, own, output, interrupt)
 
 
 def take_features(
@@ -114,7 +96,8 @@ def take_features(
     # A batch at a time, as all of them may be more than memory holds.
     with contextlib.ExitStack() as files:
         append: Any = None
-        for start in interrupt.each(range(0, len(seeds), FEATURE_BATCH)):
+        starts = range(0, len(seeds), FEATURE_BATCH)
+        for start in watched(interrupt, starts, "features", "batch"):
             places = seeds[start : start + FEATURE_BATCH]
             rows = extract(np.stack([crops[k][0] for k in places]))
             if append is None:
@@ -129,8 +112,14 @@ def take_features(
     save_png(output / "nearest.png", sheet)
     if config.features.components is not None:
         found = fit_components(features, config.features.components)
-        with replacing(output / COMPONENTS) as temporary, temporary.open("wb") as file:
-            np.save(file, project(features, found))
+        with replacing(output / COMPONENTS) as temporary:
+            shape = (len(features), config.features.components)
+            # On disk, as all of them may be more than memory holds.
+            rows = np.lib.format.open_memmap(
+                temporary, mode="w+", dtype=np.float16, shape=shape
+            )
+            project(features, found, rows)
+            rows.flush()
 
 
 def make_graph(
@@ -147,7 +136,7 @@ def make_graph(
     apart = None if own.apart == "nothing" else np.asarray(index[own.apart])
 
     def watch(parents: list[np.ndarray]) -> Iterator[np.ndarray]:
-        return interrupt.each(parents)
+        return watched(interrupt, parents, "graph", "parent")
 
     counts = write_graph(
         output,
@@ -176,16 +165,33 @@ def train_triplet(
     data = pair_data(inputs["track"], inputs["graph"])
     trunk = inputs["context"] / WEIGHTS if "context" in inputs else None
     sources: dict[str, Source] = {"train": data.source}
+    own = concerned(config, "triplet", "model", "tracking")
     if "frames" in inputs:
         sources["frames"] = folder_source(inputs["frames"], "train")
+        own = replace(own, context=config.context)
     experiment = _experiment(
-        config,
+        own,
         lambda config, sources: TripletProgram(
             config, data, trunk, sources.get("frames")
         ),
         sources,
     )
-    _train_in(experiment, config, output, interrupt)
+    _train_in(experiment, own, output, interrupt)
+
+
+def concerned(config: Config, *sections: str) -> Config:
+    """Return a configuration with some of its sections, the others as they are plain.
+
+    What a stage trains then goes on though other settings have changed.
+
+    >>> from lars_jax.train.config import replace_fields
+    >>> config = replace_fields(Config(), nearest=7, steps=3)
+    >>> own = concerned(config, "triplet")
+    >>> own.evaluation.nearest, own.triplet.steps
+    (5, 3)
+    """
+    own = {name: getattr(config, name) for name in sections}
+    return Config(**own, seed=config.seed, devices=config.devices)
 
 
 def _experiment(

@@ -153,7 +153,7 @@ class _Search:
             (_Search._permitted, max(few, EQUALS)),
         ]
         if size > exact_below:
-            cells = round(4 * size**0.5)
+            cells = min(size, round(4 * size**0.5))
             self.coarse = self.index  # The index of cells does not own it.
             self.index = faiss.IndexIVFFlat(
                 self.coarse, dimensions, cells, faiss.METRIC_INNER_PRODUCT

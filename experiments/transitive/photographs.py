@@ -24,8 +24,9 @@ from experiments.transitive.records import (
 from experiments.transitive.shards import crop_index, write_index
 from lars_jax.data import folder_source
 from lars_jax.data.decode import resize_image
+from lars_jax.data.fingerprint import digest_files
 from lars_jax.errors import InputError
-from lars_jax.files import make_directory, replacing
+from lars_jax.files import local_path, make_directory, replacing
 from lars_jax.train.record import write_json
 
 ETH80, FOLDER = "eth80:", "folder:"
@@ -73,7 +74,14 @@ def read_photographs(
     """
     if what.startswith(ETH80):
         found = read_eth80(what.removeprefix(ETH80))
-        found = found.take(found.elevation == RING)
+        learn, test = _split_objects(found, config, seed)
+        ring = found.elevation == RING
+        if not (ring & test).any() or not (ring & learn).any():
+            raise InputError(
+                f"objects are seen from elevation {RING}; {what} has none to learn "
+                "from, or none to test on: name a file with such views"
+            )
+        found, learn, test = found.take(ring), learn[ring], test[ring]
         images, label, thing = found.images, found.label, found.thing
         azimuth, classes = found.azimuth, found.categories
     elif what.startswith(FOLDER):
@@ -81,12 +89,12 @@ def read_photographs(
         images, labels = zip(*(source[k] for k in range(len(source))), strict=True)
         label, azimuth = np.asarray(labels, np.int32), None
         thing, classes = np.arange(len(label), dtype=np.int32), source.class_names
+        learn, test = split_things(label, thing, config, seed=seed)
     else:
         raise InputError(
             f"photographs are eth80:FILE or folder:PATH; got {what!r}: set "
             "--photographs to one"
         )
-    learn, test = split_things(label, thing, config, seed=seed)
     some = np.flatnonzero(learn | test)
     return Photographs(
         np.stack([resize_image(images[k], side) for k in some]),
@@ -96,6 +104,19 @@ def read_photographs(
         test[some],
         classes,
     )
+
+
+def photographs_read(what: str) -> dict[str, str]:
+    """Return digests of the files of `eth80:FILE` or `folder:PATH`.
+
+    Raises:
+        InputError: there are none.
+    """
+    if what.startswith(ETH80):
+        path = local_path(what.removeprefix(ETH80))
+        return digest_files(path.parent, [path.name])
+    source = folder_source(what.removeprefix(FOLDER), "train")
+    return dict(source.fingerprint().parts)
 
 
 def split_things(
@@ -128,10 +149,23 @@ def split_things(
 def training_photographs(config: Config) -> Eth80:
     """Return the photographs of ETH-80 that a pipeline may learn from."""
     found = read_eth80(config.video.videos.removeprefix(ETH80))
-    learn, _ = split_things(
-        found.label, found.thing, config.evaluation, seed=config.seed
-    )
-    return found.take(learn)
+    return found.take(_split_objects(found, config.evaluation, config.seed)[0])
+
+
+def _split_objects(
+    found: Eth80, config: EvaluationConfig, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split all views, whoever then needs which: one split, whatever is left out."""
+    learn, test = split_things(found.label, found.thing, config, seed=seed)
+    for label, name in enumerate(found.categories):
+        count = len(np.unique(found.thing[test & (found.label == label)]))
+        if count == 1:
+            # No neighbour could be right.
+            raise InputError(
+                "an object is recognised by others of its class that are held out; of "
+                f"{name} one alone is: set --held-out to more"
+            )
+    return learn, test
 
 
 def photograph_tracks(

@@ -3,9 +3,7 @@
 import multiprocessing
 import os
 import signal
-import sys
 import threading
-import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -14,8 +12,7 @@ from multiprocessing.context import BaseContext
 from multiprocessing.synchronize import Event
 from typing import Protocol, TypeVar
 
-from tqdm import tqdm
-
+from experiments.transitive.progress import Progress
 from lars_jax.errors import FileError, InputError
 from lars_jax.train import Interrupt, Interrupted
 
@@ -24,9 +21,6 @@ R = TypeVar("R", covariant=True)
 
 Check = Callable[[], None]
 """Is called often during long work, and raises to end it."""
-
-SECONDS = 10.0
-"""Least time between two lines of progress where there is no terminal for a bar."""
 
 LOOK = 0.1
 """Seconds between two looks whether a signal has come."""
@@ -218,46 +212,3 @@ def _do(work: Work[J, R], job: J) -> R:
 def _check() -> None:
     if _stop is not None and _stop.is_set():
         raise Interrupted
-
-
-class Progress:
-    """A bar on a terminal, and a line every ten seconds elsewhere.
-
-    Args:
-        total: how many jobs there are.
-        title: what the bar says.
-        unit: what the rate counts.
-    """
-
-    def __init__(self, total: int, title: str, unit: str):
-        self._title, self._unit = title, unit
-        self._amount = self._done = 0
-        self._began = self._spoke = time.monotonic()
-        self._bar = tqdm(
-            total=total,
-            desc=title,
-            file=sys.stderr,
-            unit="video",
-            disable=None,  # But on a terminal.
-            dynamic_ncols=True,
-        )
-
-    def add(self, amount: int) -> None:
-        """Count a job that is done, and how much of the unit it stands for."""
-        self._amount += amount
-        self._done += 1
-        self._bar.update()
-        now = time.monotonic()
-        rate = f"{self._amount / max(now - self._began, 1e-9):.1f} {self._unit}s/s"
-        self._bar.set_postfix_str(rate, refresh=False)
-        if self._bar.disable and now - self._spoke >= SECONDS:
-            self._spoke = now
-            left = (now - self._began) / self._done * (self._bar.total - self._done)
-            text = f"{self._title}: {self._done}/{self._bar.total} {rate}"
-            print(f"{text} ETA {left:.0f} s", file=sys.stderr, flush=True)
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.close()

@@ -33,6 +33,15 @@ DEMO = replace_fields(
     learning_rate=1e-3,
     weight_decay=0.0,
     init="random",
+    # Where --init or --features asks for them.
+    patch=32,
+    gap=8,
+    jitter=2,
+    least_pixels=128**2,
+    most_pixels=160**2,
+    context_batch=64,
+    context_steps=600,
+    context_optimizer="adam",
 )
 """Small enough for two cores and five minutes."""
 
@@ -65,16 +74,16 @@ ETH80 = replace_fields(
     steps=500,
     global_batch=100,
     mirrored_too=True,
-    patch=32,
-    gap=8,
-    jitter=2,
-    least_pixels=128**2,
-    most_pixels=160**2,
-    context_batch=64,
-    context_steps=600,
-    context_optimizer="adam",
 )
 """Photographs of objects, each view the seed of a track that ends 67.5 degrees on."""
+
+PAPER = replace_fields(
+    Config(),
+    videos="folder:videos",
+    # What takes k-means through millions of pool5s; neighbours are compared by all.
+    components=256,
+)
+"""The paper's sizes."""
 
 PRESETS = {
     preset.name: preset
@@ -104,11 +113,46 @@ PRESETS = {
             status="run here",
         ),
         Preset(
+            "eth80_lars",
+            replace_fields(
+                ETH80,
+                width=0.5,
+                optimizer="lars",
+                # As chosen at 400 images, with the root of the batch.
+                learning_rate=8.0,
+                weight_decay=5e-4,
+                global_batch=1600,
+                steps=200,
+                warmup_steps=20,
+            ),
+            "photographs of objects, in batches of 1,600 with LARS",
+            "what the large batch costs: docs/transitive.md",
+            "beyond the paper",
+            status="run here",
+        ),
+        Preset(
             "paper",
-            replace_fields(Config(), videos="folder:videos"),
+            PAPER,
             "the paper's sizes",
             "not run: it needs 100,000 videos",
             "arXiv 1708.02901, section 5",
+        ),
+        Preset(
+            "paper_lars",
+            replace_fields(
+                PAPER,
+                optimizer="lars",
+                learning_rate=16.0,
+                global_batch=6400,
+                # As many images as the paper's.
+                steps=3125,
+                warmup_steps=312,
+                negatives="all",
+            ),
+            "the paper's sizes, in batches of 6,400 with LARS",
+            "not run: it needs 100,000 videos",
+            "beyond the paper",
+            note="the rate is that of eth80_lars, with the root of the batch",
         ),
     )
 }

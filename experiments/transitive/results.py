@@ -1,6 +1,6 @@
 """What a pipeline shows: how much of each came out, and what it looks like."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from experiments.transitive.pairs import KINDS
 from lars_jax.data import Source
 from lars_jax.files import naming
 from lars_jax.report import Picture, image_sheet, write_report
-from lars_jax.runs import read_run
+from lars_jax.runs import is_coherent, read_run
 from lars_jax.runs.stages import LOG, TIME
 from lars_jax.train.record import read_json, read_rows
 
@@ -26,29 +26,41 @@ def write_pipeline_report(directory: Path) -> Path:
         InputError: the directory holds no pipeline.
     """
     record = read_run(directory)
-    summary: dict[str, str] = {}
+    # What was made of files that are no more would be taken for a result of these.
+    stages = [name for name in _AMOUNTS if is_coherent(directory, name)]
+    summary: dict[str, str] = {
+        name: "of files that are no more: run it again"
+        for name in _AMOUNTS
+        if name not in stages and (directory / name).exists()
+    }
     pictures: list[Picture] = []
     for stage in ("mine", "track"):
-        _add_videos(directory / stage, stage, summary)
+        if stage in stages:
+            _add_videos(directory / stage, stage, summary)
     for stage, name, caption in _PICTURES:
         path = directory / stage / f"{name}.png"
-        if path.exists():
+        if stage in stages and path.exists():
             pictures.append(_picture(path, name, caption))
-    summary |= stage_rates(directory)
-    graph, rows, layers = directory / "graph", [], []
-    if (graph / "counts.json").exists():
-        counts = read_json(graph / "counts.json")
+    summary |= stage_rates(directory, stages)
+    rows: list[dict[str, Any]] = []
+    layers: list[dict[str, Any]] = []
+    if "graph" in stages:
+        counts = read_json(directory / "graph" / "counts.json")
         summary |= {name: f"{count:,}" for name, count in counts.items()}
         pictures.append(_pairs_picture(directory))
-    log = directory / "triplet" / LOG / "run"
-    if log.exists():
+    if "context" in stages:
+        last = _last_evaluation(directory / "context")
+        summary["context: right, by chance 12.5 %"] = _percent(last["eval/accuracy"])
+    if "triplet" in stages:
+        log = directory / "triplet" / LOG / "run"
         rows = list(read_rows(log / "metrics.jsonl"))
         layers = [r for r in read_rows(log / "layers.jsonl") if "layers" in r]
-        last = [row for row in rows if "eval/loss" in row][-1]
+        last = _last_evaluation(directory / "triplet")
         summary["triplet loss"] = f"{last['eval/loss']:.4f}"
         summary["distance of a pair"] = f"{last['eval/positive']:.3f}"
         summary["distance of a negative"] = f"{last['eval/negative']:.3f}"
-    _add_evaluation(directory / "evaluate", summary)
+    if "evaluate" in stages:
+        _add_evaluation(directory / "evaluate", summary)
     path = directory / "report.html"
     write_report(
         path,
@@ -104,11 +116,12 @@ def pair_sheet(source: Source, image: np.ndarray, pairs: Any) -> np.ndarray:
     return image_sheet(np.stack(rows), row_labels=names)
 
 
-def stage_rates(directory: Path) -> dict[str, str]:
+def stage_rates(directory: Path, stages: Collection[str]) -> dict[str, str]:
     """Return how long each stage took in its last start, and how much it did a second.
 
     Args:
         directory: of a pipeline.
+        stages: which are told of.
     """
     return {
         f"{stage}: time": f"{one['seconds']:.1f} s"
@@ -118,6 +131,7 @@ def stage_rates(directory: Path) -> dict[str, str]:
             else ""
         )
         for stage, one in stage_times(directory).items()
+        if stage in stages
     }
 
 
@@ -135,6 +149,11 @@ def stage_times(directory: Path) -> dict[str, dict[str, Any]]:
             count = amount(directory / stage)
             found[stage] = {"seconds": seconds, "amount": count, "unit": unit}
     return found
+
+
+def _last_evaluation(stage: Path) -> dict[str, Any]:
+    rows = read_rows(stage / LOG / "run" / "metrics.jsonl")
+    return [row for row in rows if "eval/loss" in row][-1]
 
 
 def _frames_read(stage: Path) -> int:
@@ -194,10 +213,17 @@ def _add_evaluation(directory: Path, summary: dict[str, str]) -> None:
             if one["count"]:
                 summary[f"{kind} pairs of one category"] = _percent(one["same"])
         summary["by chance"] = _percent(graph["chance"])
+        summary["child clusters of one category"] = _percent(
+            graph["child clusters"]["whole"]
+        )
         summary["parents: share of their main category"] = _percent(graph["parents"])
         negatives = graph["false negatives"]
         summary["false negatives, of other parents"] = _percent(negatives["aware"])
         summary["false negatives, of any parent"] = _percent(negatives["blind"])
+    for name, overlap in found.get("boxes", {}).items():
+        summary[f"{name} boxes: intersection over union with the truth"] = (
+            f"{overlap:.2f}"
+        )
     for name, one in found.get("photographs", {}).items():
         summary[f"nearest neighbours by features: {name}"] = _percent(one["nearest"])
         if "linear" in one:
@@ -214,7 +240,7 @@ def _picture(path: Path, name: str, caption: str) -> Picture:
 
 
 def _pairs_picture(directory: Path) -> Picture:
-    from experiments.transitive.learning import pair_data
+    from experiments.transitive.batches import pair_data
     from experiments.transitive.pairs import Pairs
 
     data = pair_data(directory / "track", directory / "graph")

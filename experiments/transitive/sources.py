@@ -12,9 +12,11 @@ from experiments.transitive.demo import render_clips
 from experiments.transitive.extract import mine_videos, track_videos
 from experiments.transitive.photographs import (
     photograph_tracks,
+    photographs_read,
     training_photographs,
 )
 from experiments.transitive.pictures import mined_sheet, track_sheet
+from experiments.transitive.progress import watched
 from experiments.transitive.shards import Crops
 from experiments.transitive.video import VideoError, find_videos, read_frames
 from lars_jax.errors import InputError
@@ -24,6 +26,18 @@ from lars_jax.train import Interrupt
 from lars_jax.train.record import read_json, write_json
 
 Inputs = Mapping[str, Path]
+
+
+def videos_read(config: Config) -> dict[str, str]:
+    """Return digests of the files that videos, or photographs in their place, are in.
+
+    Raises:
+        InputError: there are none.
+    """
+    named = config.video.videos
+    if named.startswith("folder:"):
+        return dict(find_videos(named.removeprefix("folder:")).fingerprint().parts)
+    return {} if named == "demo" else photographs_read(named)
 
 
 def video_folder(directory: Path) -> Path:
@@ -39,7 +53,12 @@ def make_videos(
     del inputs
     videos, root = config.video.videos, ""
     if videos == "demo":
-        interrupt.run(lambda: render_clips(config.video, config.seed, output))
+        render_clips(
+            config.video,
+            config.seed,
+            output,
+            each=lambda clips: watched(interrupt, clips, "render", "clip"),
+        )
         found = find_videos(output / "clips")
     elif videos.startswith("folder:"):
         root = videos.removeprefix("folder:")
@@ -100,9 +119,9 @@ def take_photographs(
     place = output / "train" / "frame"
     make_directory(place)
     found = training_photographs(config)
-    for number, image in enumerate(interrupt.each(found.images)):
+    for number in watched(interrupt, range(len(found.images)), "frames", "image"):
         with replacing(place / f"{number:06d}.png") as temporary:
-            Image.fromarray(image).save(temporary)
+            Image.fromarray(found.images[number]).save(temporary)
 
 
 def take_frames(
@@ -112,9 +131,9 @@ def take_frames(
     videos = find_videos(video_folder(inputs["videos"]))
     place = output / "train" / "frame"
     make_directory(place)
-    for number, path in enumerate(interrupt.each(videos.files)):
+    for number in watched(interrupt, range(len(videos.files)), "frames", "video"):
         try:
-            for k, frame in enumerate(read_frames(path)):
+            for k, frame in enumerate(read_frames(videos.files[number])):
                 interrupt.check()
                 if k // config.frames.frame_stride >= config.frames.most_frames:
                     break

@@ -19,7 +19,7 @@ from functools import partial
 from experiments.transitive import learning, sources
 from experiments.transitive.beam import WITHOUT_BEAM, Runner
 from experiments.transitive.config import Config
-from experiments.transitive.evaluation import evaluate_features
+from experiments.transitive.evaluation import evaluate_features, photographs_tried
 from lars_jax.runs import Stage
 
 
@@ -36,33 +36,8 @@ def make_stages(config: Config, runner: Runner = WITHOUT_BEAM) -> list[Stage[Con
     ['graph', 'triplet', 'evaluate']
     """
     context, multi_task = config.uses_context, config.triplet.context_weight > 0
-    source = [
-        Stage("videos", sources.make_videos, settings=("video", "seed")),
-        Stage(
-            "mine",
-            partial(sources.mine, runner=runner),
-            ("videos",),
-            ("mining",),
-            resumes=True,
-        ),
-        Stage(
-            "track",
-            partial(sources.track, runner=runner),
-            ("videos", "mine"),
-            ("mining", "tracking"),
-            resumes=True,
-        ),
-        Stage("frames", sources.take_frames, ("videos",), ("frames",)),
-    ]
-    if config.of_photographs:
-        # Which of them are held out is a matter of evaluation and seed.
-        settings = ("video", "evaluation", "seed")
-        source = [
-            Stage("track", sources.track_photographs, (), (*settings, "tracking")),
-            Stage("frames", sources.take_photographs, (), settings),
-        ]
     stages = [
-        *source,
+        *_sources(config, runner),
         Stage(
             "context",
             learning.train_context,
@@ -101,12 +76,57 @@ def make_stages(config: Config, runner: Runner = WITHOUT_BEAM) -> list[Stage[Con
                 *_if(context, "context"),
                 *_if(config.video.videos == "demo", "videos"),
             ),
-            ("evaluation", "model", "seed"),
+            ("evaluation", "model", "triplet", "mining", "seed"),
+            reads=photographs_tried,
         ),
     ]
     left_out = {*_if(not context, "context")}
     left_out |= {*_if(not context and not multi_task, "frames")}
     return [stage for stage in stages if stage.name not in left_out]
+
+
+def _sources(config: Config, runner: Runner) -> list[Stage[Config]]:
+    """Return the stages that bring crops and frames."""
+    if config.of_photographs:
+        # Which of them are held out is a matter of evaluation and seed.
+        settings = ("video", "evaluation", "seed")
+        return [
+            Stage(
+                "track",
+                sources.track_photographs,
+                settings=(*settings, "tracking"),
+                reads=sources.videos_read,
+            ),
+            Stage(
+                "frames",
+                sources.take_photographs,
+                settings=settings,
+                reads=sources.videos_read,
+            ),
+        ]
+    return [
+        Stage(
+            "videos",
+            sources.make_videos,
+            settings=("video", "seed"),
+            reads=sources.videos_read,
+        ),
+        Stage(
+            "mine",
+            partial(sources.mine, runner=runner),
+            ("videos",),
+            ("mining",),
+            resumes=True,
+        ),
+        Stage(
+            "track",
+            partial(sources.track, runner=runner),
+            ("videos", "mine"),
+            ("mining", "tracking"),
+            resumes=True,
+        ),
+        Stage("frames", sources.take_frames, ("videos",), ("frames",)),
+    ]
 
 
 def _if(needed: bool, name: str) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from lars_jax.runs.experiment import Cadence, Experiment, Program, Sources, Verb
 from lars_jax.runs.files import Files
 from lars_jax.runs.paths import DataDirectory, DatasetName, PathAfter, PathText
 from lars_jax.runs.presets import Preset, find_preset
-from lars_jax.runs.stages import Stage, check_stages, run_stages
+from lars_jax.runs.stages import Stage, check_stages, is_coherent, run_stages
 
 __all__ = [
     "BelowOne",
@@ -46,6 +46,7 @@ __all__ = [
     "can_resume",
     "check_ranges",
     "check_stages",
+    "is_coherent",
     "find_preset",
     "out_of_range",
     "read_run",

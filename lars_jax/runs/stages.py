@@ -2,7 +2,8 @@
 
 Each stage writes into a directory of its own, `DIRECTORY/NAME`. It is current as long
 as its manifest says so: the digest of the settings that it depends on, the digests of
-what the stages before it left, and the checksum of every file that it left itself. It
+what the stages before it left and of what it reads beside that, and the checksum of
+every file that it left itself. It
 works in `DIRECTORY/NAME.partial`, which takes its name at the end at once, so what was
 killed half-way is never taken for a result. It starts clean, or, where the stage can do
 so, goes on as long as settings and inputs are still the same.
@@ -12,6 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -45,6 +47,8 @@ class Stage(Generic[C]):
         run: the work.
         needs: names of the stages whose files it reads.
         settings: names of the fields at the top of the configuration that matter to it.
+        reads: from the configuration, digests of what it reads beside directories of
+            stages; what cannot be read is refused before any stage runs.
         resumes: whether its work goes on from what it finds in its directory, which is
             then kept where it was killed.
     """
@@ -53,6 +57,7 @@ class Stage(Generic[C]):
     run: Work[C]
     needs: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+    reads: Callable[[C], Any] | None = None
     resumes: bool = False
 
 
@@ -65,6 +70,7 @@ def run_stages(
     force: Collection[str] = (),
     interrupt: Interrupt | None = None,
     say: Callable[[str], None] = print,
+    begin: Callable[[], None] = lambda: None,
 ) -> list[str]:
     """Run every stage that is not current, and return the names of those that ran.
 
@@ -76,6 +82,8 @@ def run_stages(
         force: names of stages to run though they are current.
         interrupt: ends the work on a signal; None: nothing does.
         say: is told what is run and what is not.
+        begin: is called once nothing is to be refused any more and the directory is
+            held, before a stage runs.
 
     Raises:
         InputError: an unknown name, an order that cannot be, a stage that is needed and
@@ -101,30 +109,56 @@ def run_stages(
     for stage in reversed(stages):
         if stage.name in needed:
             needed |= set(stage.needs)
+    concerned = [stage for stage in stages if only is None or stage.name in needed]
     interrupt = interrupt or Interrupt()
+    read = {
+        stage.name: digest(interrupt.run(partial(stage.reads, config)))
+        for stage in concerned
+        if stage.reads is not None
+    }
     make_directory(directory)
     ran = []
+
+    def is_current(stage: Stage[C]) -> bool:
+        manifest = _expected(stage, config, directory, read)
+        return manifest is not None and _is_current(directory / stage.name, manifest)
+
     with lock(directory):
-        for stage in stages:
-            interrupt.check()
-            wanted = only in (None, stage.name)
-            manifest = _expected(stage, config, directory)
-            current = manifest is not None and _is_current(
-                directory / stage.name, manifest
-            )
-            if current and not (wanted and stage.name in force):
-                say(f"{stage.name}: current")
-            elif wanted and manifest is not None:
-                say(f"{stage.name}: running")
-                _run(stage, config, directory, manifest, interrupt)
-                ran.append(stage.name)
-            elif stage.name in needed:
+        for stage in concerned:
+            if only not in (None, stage.name) and not is_current(stage):
                 raise InputError(
                     f"a stage must have what it needs; got --only {only} while "
                     f"{stage.name} is not current: run --only {stage.name} first, or "
                     "leave --only out"
                 )
+        begin()
+        for stage in concerned:
+            interrupt.check()
+            wanted = only in (None, stage.name)
+            if is_current(stage) and not (wanted and stage.name in force):
+                say(f"{stage.name}: current")
+                continue
+            say(f"{stage.name}: running")
+            manifest = _expected(stage, config, directory, read)
+            assert manifest is not None, "what it needs has run or was current"
+            _run(stage, config, directory, manifest, interrupt)
+            ran.append(stage.name)
     return ran
+
+
+def is_coherent(directory: Path, name: str) -> bool:
+    """Return whether what a stage left was made of what those before it have now.
+
+    Args:
+        directory: of the pipeline.
+        name: of the stage; False where it has left nothing.
+    """
+    found = _read(directory / name / MANIFEST)
+    return bool(found) and all(
+        is_coherent(directory, need)
+        and digest(_read(directory / need / MANIFEST).get("outputs")) == made_of
+        for need, made_of in found.get("inputs", {}).items()
+    )
 
 
 def _run(
@@ -152,7 +186,9 @@ def _run(
         partial.rename(final)
 
 
-def _expected(stage: Stage[C], config: C, directory: Path) -> dict[str, Any] | None:
+def _expected(
+    stage: Stage[C], config: C, directory: Path, read: Mapping[str, Any]
+) -> dict[str, Any] | None:
     """Return the manifest but for its outputs; None where an input is not there."""
     inputs = {}
     for name in stage.needs:
@@ -161,10 +197,12 @@ def _expected(stage: Stage[C], config: C, directory: Path) -> dict[str, Any] | N
             return None
         inputs[name] = digest(_read(path).get("outputs"))
     settings = to_json(config)
+    beside = {"reads": read[stage.name]} if stage.name in read else {}
     return {
         "stage": stage.name,
         "settings": digest({name: settings[name] for name in stage.settings}),
         "inputs": inputs,
+        **beside,
     }
 
 

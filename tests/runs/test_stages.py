@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from lars_jax import InputError
-from lars_jax.runs import Stage, run_stages
+from lars_jax.runs import Stage, is_coherent, run_stages
 from lars_jax.train import Interrupt, Interrupted
 from lars_jax.train.record import lock
 
@@ -218,3 +218,53 @@ def test_how_a_stage_went_is_no_result(done):
     assert 0 < took < 60
     (done / "write" / "log" / "times").write_text("3 s")
     assert ran(done) == []
+
+
+def test_what_a_stage_reads_beside_the_others_matters(tmp_path):
+    place, outside = tmp_path / "work", tmp_path / "outside"
+
+    def copy(config, inputs, output, interrupt):
+        (output / "copied").write_text(outside.read_text())
+
+    def read(config):
+        if not outside.exists():
+            raise InputError("there is nothing outside")
+        return {"outside": outside.read_text()}
+
+    stages = [Stage("copy", copy, reads=read), Stage("report", nothing, ("copy",))]
+    with pytest.raises(InputError, match="nothing outside"):
+        ran(place, stages=stages)
+    assert not place.exists()
+    outside.write_text("first")
+    assert ran(place, stages=stages) == ["copy", "report"]
+    assert ran(place, stages=stages) == []
+    outside.write_text("second")
+    assert ran(place, stages=stages) == ["copy", "report"]
+    outside.write_text("third")
+    with pytest.raises(InputError, match="copy is not current"):
+        ran(place, stages=stages, only="report")
+
+
+def nothing(config, inputs, output, interrupt):
+    (output / "nothing").write_text("")
+
+
+def test_nothing_begins_where_something_is_refused(done):
+    began = []
+    with pytest.raises(InputError, match="write is not current"):
+        ran(done, Config(number=5), only="multiply", begin=lambda: began.append(1))
+    assert not began
+    with lock(done), pytest.raises(InputError):
+        ran(done, begin=lambda: began.append(1))
+    assert not began
+    assert ran(done, only="multiply", begin=lambda: began.append(1)) == []
+    assert began == [1]
+
+
+def test_what_was_made_of_other_files_is_not_coherent(done):
+    assert all(is_coherent(done, stage.name) for stage in STAGES)
+    assert not is_coherent(done, "another")
+    ran(done, Config(number=4), only="write")
+    found = {stage.name: is_coherent(done, stage.name) for stage in STAGES}
+    # What follows from what follows is of those other files, too.
+    assert found == {"write": True, "multiply": False, "report": False}
