@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from PIL import Image
 
 from experiments.transitive.eth80 import Eth80, read_eth80, turned
 from experiments.transitive.hog import hog
+from experiments.transitive.pack_eth80 import pack
 from experiments.transitive.probes import hold_out, neighbour_accuracy, views_apart
 from experiments.transitive.video import opencv
 from lars_jax.errors import InputError
@@ -183,3 +186,36 @@ def test_gradients_of_eth80_classify_unseen_objects_across_views():
         features, views.label, features, views.label, allowed=allowed
     )
     assert 0.65 < found < 0.85
+
+
+def test_folders_of_photographs_become_one_file(tmp_path):
+    views = [("cup", 1, 90, 0), ("cup", 1, 90, 22), ("Apple", 10, 35, 315)]
+    for number, (category, thing, elevation, azimuth) in enumerate(views):
+        place = tmp_path / "eth" / str(number) / "maps"
+        place.mkdir(parents=True)
+        name = f"{category}{thing}-{elevation:03d}-{azimuth:03d}"
+        colour = (60 * number, 10, 200)
+        Image.new("RGB", (256, 256), colour).save(place.parent / f"{name}.png")
+        Image.new("L", (256, 256)).save(place / f"{name}-map.png")
+    assert pack(tmp_path / "eth", tmp_path / "some.npz", 32) == 3
+    found = read_eth80(tmp_path / "some.npz")
+    assert found.images.shape == (3, 32, 32, 3)
+    assert found.categories == ("apple", "cup")
+    assert found.label.tolist() == [1, 1, 0]
+    assert found.elevation.tolist() == [90, 90, 35]
+    assert found.azimuth.tolist() == [0, 22, 315]
+    assert len(set(found.thing)) == 2
+    np.testing.assert_allclose(found.images[1, 16, 16], [60, 10, 200], atol=4)
+    with pytest.raises(InputError, match="named as apple1-090-022.png; .* has none"):
+        pack(tmp_path / "nowhere", tmp_path / "some.npz")
+
+
+def test_a_folder_without_photographs_is_a_line(tmp_path):
+    found = subprocess.run(
+        [sys.executable, "-m", "experiments.transitive.pack_eth80", tmp_path, "x.npz"],
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 2
+    assert found.stderr.startswith("error: photographs of ETH-80 are named as")
+    assert found.stderr.count("\n") == 1
