@@ -17,9 +17,11 @@ import tyro
 
 from benchmarks.common.records import write_record
 from experiments.transitive.config import ModelConfig, TripletConfig
+from experiments.transitive.context_network import context_network
 from experiments.transitive.networks import triplet_network
 from experiments.transitive.records import counts, read_records
 from experiments.transitive.results import stage_times
+from lars_jax.models import Network
 from lars_jax.runs import read_run
 from lars_jax.train.record import read_json
 
@@ -46,25 +48,42 @@ def main(runs: tyro.conf.Positional[tuple[str, ...]], record: bool = False) -> N
 
 
 def network_rates(batch: int = 32, rounds: int = 3) -> dict[str, float]:
-    """Return images a second of VGG16 and its head, forward and in training."""
-    network = triplet_network(ModelConfig(), TripletConfig())
+    """Return images a second of VGG16 and its heads at the paper's sizes.
+
+    Args:
+        batch: images, or patches, in a call.
+        rounds: calls of which the median counts.
+
+    Returns:
+        `forward` and `training` of the triplet network, and `context`, patches a second
+        in the training of the context network.
+    """
+    triplet = triplet_network(ModelConfig(), TripletConfig())
     images = jnp.ones((batch, 96, 96, 3))
-    params, state = jax.jit(lambda: network.init(jax.random.key(0), images))()
+    pairs = images.reshape(batch // 2, 2, *images.shape[1:])
+    context = context_network(ModelConfig())
 
-    def loss(params: Any, images: jax.Array) -> jax.Array:
-        return jnp.sum(network.apply(params, state, images, train=True)[0])
+    def rate(network: Network, shown: jax.Array, *, trained: bool) -> float:
+        params, state = jax.jit(lambda: network.init(jax.random.key(0), shown))()
 
-    found = {}
-    for name, function in (("forward", loss), ("training", jax.grad(loss))):
-        compiled = jax.jit(function).lower(params, images).compile()
-        jax.block_until_ready(compiled(params, images))
+        def loss(params: Any, shown: jax.Array) -> jax.Array:
+            return jnp.sum(network.apply(params, state, shown, train=True)[0])
+
+        function = jax.grad(loss) if trained else loss
+        compiled = jax.jit(function).lower(params, shown).compile()
+        jax.block_until_ready(compiled(params, shown))
         seconds = []
         for _ in range(rounds):
             began = time.perf_counter()
-            jax.block_until_ready(compiled(params, images))
+            jax.block_until_ready(compiled(params, shown))
             seconds.append(time.perf_counter() - began)
-        found[name] = batch / float(np.median(seconds))
-    return found
+        return batch / float(np.median(seconds))
+
+    return {
+        "forward": rate(triplet, images, trained=False),
+        "training": rate(triplet, images, trained=True),
+        "context": rate(context, pairs, trained=True),
+    }
 
 
 def stage_rows(name: str, directory: Path) -> list[dict[str, Any]]:
@@ -81,6 +100,9 @@ def stage_rows(name: str, directory: Path) -> list[dict[str, Any]]:
         if stage in ("mine", "track") and (directory / stage / "videos.json").exists():
             row["counts"] = counts(read_records(directory / stage))
             row["videos"] = len(read_records(directory / stage))
+        if stage == "frames":
+            images = (directory / stage).glob("train/frame/*")
+            row["bytes"] = sum(path.stat().st_size for path in images)
         if stage == "mine":
             row["size"] = [
                 config["mining"]["frame_width"],

@@ -179,7 +179,7 @@ _AMOUNTS: dict[str, tuple[str, Callable[[Path], int]]] = {
     "videos": ("", lambda stage: 0),
     "mine": ("frames", _frames_read),
     "track": ("tracks", _tracks),
-    "frames": ("", lambda stage: 0),
+    "frames": ("images", lambda stage: len(list(stage.glob("train/frame/*")))),
     "context": ("patches", _images_trained_on),
     "features": ("crops", lambda stage: len(np.load(stage / "features.npy", "r"))),
     "graph": ("seeds", lambda stage: read_json(stage / "counts.json")["seeds"]),

@@ -4,6 +4,7 @@ A checkpoint holds the whole state of a run, in Orbax's layout; these files hold
 arrays and nothing else, and are read by NumPy or by safetensors.
 """
 
+import json
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -81,7 +82,23 @@ def save_weights(path: Path, tree: Any, about: Mapping[str, str] | None = None) 
             from safetensors.numpy import save
 
             # Its own way to a file words what the system refuses as errors of its own.
-            temporary.write_bytes(save(arrays, dict(about) if about else None))
+            temporary.write_bytes(_with_metadata(save(arrays), about or {}))
+
+
+def _with_metadata(data: bytes, about: Mapping[str, str]) -> bytes:
+    """Return a safetensors file with metadata in an order that is always the same.
+
+    The library writes them in an order of chance, by which the same weights would have
+    another checksum each time.
+    """
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    if about:
+        header = {"__metadata__": dict(sorted(about.items()))} | header
+    text = json.dumps(header, separators=(",", ":")).encode()
+    # What follows begins at a multiple of eight.
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
 
 
 def load_weights(path: Path, like: Any) -> Any:

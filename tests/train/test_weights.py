@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from lars_jax.errors import InputError
@@ -43,6 +44,19 @@ def test_files_are_read_by_others_under_names_of_paths(tmp_path):
     assert set(others) == names
     kernel = some_tree()["params"]["conv"]["kernel"]
     np.testing.assert_array_equal(others["params/conv/kernel"], kernel)
+
+
+def test_the_same_weights_are_the_same_file(tmp_path):
+    about = {f"name {k}": f"value {k}" for k in range(20)}
+    files = []
+    for number in range(3):
+        path = tmp_path / f"{number}.safetensors"
+        save_weights(path, {"w": np.arange(3.0)}, dict(reversed(about.items())))
+        files.append(path.read_bytes())
+    assert files[0] == files[1] == files[2]
+    with safe_open(tmp_path / "0.safetensors", "numpy") as opened:
+        assert opened.metadata() == about
+        np.testing.assert_array_equal(opened.get_tensor("w"), np.arange(3.0))
 
 
 def test_transposed_array_keeps_its_numbers(tmp_path):
