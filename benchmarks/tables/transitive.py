@@ -4,6 +4,7 @@ from typing import Any
 
 from benchmarks.common.markdown import grouped, plain, table
 from benchmarks.common.records import read_record
+from benchmarks.transitive.batch import BATCHES, MEASURE, NEGATIVES, RATES
 from benchmarks.transitive.eth80 import CONTEXT, PAIRS
 from experiments.transitive.compare import summarise
 
@@ -296,3 +297,84 @@ def _features(record: dict[str, Any], runs: list[dict[str, Any]]) -> str:
 
 def _percent(shares: list[float]) -> list[float]:
     return [100 * share for share in shares]
+
+
+def transitive_batch() -> str:
+    """Return the table of negatives x rule x batch, and of their interaction."""
+    record = read_record("transitive_batch")
+    shares: dict[str, list[float]] = {}
+    for run in record["runs"]:
+        share = run["evaluation"]["photographs"][MEASURE]["nearest"]
+        shares.setdefault(run["cell"], []).append(100 * share)
+    rows = [
+        {
+            "negatives": negatives.replace("_", " "),
+            "rule": rule,
+            "rate": record["rates"][rule],
+            **{f"b{b}": shares.get(f"{negatives}, {b}, {rule}") for b in BATCHES},
+        }
+        for negatives in NEGATIVES
+        for rule in RATES
+        if any(f"{negatives}, {b}, {rule}" in shares for b in BATCHES)
+    ]
+    cells = plain("negatives", "rule", "rate")
+    cells |= {f"{batch}, %": f"{{b{batch}:.1f}}" for batch in BATCHES}
+    images = record["runs"][0]["images"]
+    seeds = len({run["seed"] for run in record["runs"]})
+    note = (
+        f"Five nearest by the output, after {images:,} images; the rate of a batch of "
+        f"400. Mean ± sd of n = {seeds} splits. "
+    )
+    return table(cells, rows, record, note)
+
+
+def transitive_interaction() -> str:
+    """Return how much more a large batch costs with all negatives than with one."""
+    record = read_record("transitive_batch")
+    rows = [
+        {
+            "rule": rule,
+            "n": found["n"],
+            "more": 100 * found["mean"],
+            "error": None
+            if found["standard_error"] is None
+            else 100 * found["standard_error"],
+        }
+        for rule, found in record["interactions"].items()
+    ]
+    cells = plain("rule", "n") | {
+        "interaction, points": "{more:.1f}",
+        "standard error": "{error:.1f}",
+    }
+    return table(cells, rows, record)
+
+
+def transitive_last_layer() -> str:
+    """Return norm and trust ratio of the last layer, with and without weight decay."""
+    record = read_record("transitive_batch")
+    largest = f"all, {BATCHES[-1]}, lars"
+    rows = []
+    for cell, decay in (
+        (largest, record["config"]["triplet"]["weight_decay"]),
+        (f"{largest} without decay", 0.0),
+    ):
+        logs = [run["last_layer"] for run in record["runs"] if run["cell"] == cell]
+        for when in zip(*logs, strict=True):
+            rows.append(
+                {
+                    "decay": f"{decay:g}",
+                    "step": when[0]["step"],
+                    **{
+                        name: [float(row[name]) for row in when]
+                        for name in ("weight_norm", "gradient_norm", "trust_ratio")
+                    },
+                }
+            )
+    cells = {
+        "weight decay": "{decay}",
+        "step": "{step}",
+        "norm of weights": "{weight_norm:.2f}",
+        "norm of gradient": "{gradient_norm:.3f}",
+        "trust ratio": "{trust_ratio:.4f}",
+    }
+    return table(cells, rows[:: max(1, len(rows) // 12)], record)

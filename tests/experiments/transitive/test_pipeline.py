@@ -146,9 +146,9 @@ def test_features_are_of_the_training_whatever_came_later(whole, tmp_path, capsy
     words = [*SMALL, "--run-dir", str(run), "--only", "graph", "--init", "context"]
     # Refused, it changes nothing; done, what was trained stays what it was.
     record = (run / "config.json").read_bytes()
-    assert main([*words, "--least-members", "3", "--only", "triplet"]) == 2
+    assert main([*words, "--clique", "2", "--only", "triplet"]) == 2
     assert (run / "config.json").read_bytes() == record
-    assert main([*words, "--least-members", "3"]) == 0
+    assert main([*words, "--clique", "2"]) == 0
     np.testing.assert_array_equal(load_features(run)(images), before)
     page = (run / "report.html").read_text()
     assert "of files that are no more" in page
