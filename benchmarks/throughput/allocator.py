@@ -39,7 +39,7 @@ CASES = {
     "ResNet-8 on digits": ("digits", 256),
     "ResNet-8 on digits, large": ("digits", 1024),
     "ResNet-20": ("cifar10_resnet20_128", 128),
-    "ResNet-20, large": ("cifar10_resnet20_128", 1024),
+    "ResNet-20, large": ("cifar10_resnet20_128", 512),
 }
 """Preset and batch of each step."""
 

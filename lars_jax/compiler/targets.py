@@ -40,7 +40,7 @@ CHIPS = {
     "v4": Chip(32 * GIB, 1200e9, 275e12, 600e9),
     "v5e": Chip(16 * GIB, 819e9, 197e12, 400e9),
     "v5p": Chip(95 * GIB, 2765e9, 459e12, 1200e9),
-    "v6e": Chip(32 * GIB, 1638e9, 918e12, 800e9),
+    "v6e": Chip(32 * GIB, 1600e9, 918e12, 800e9),
     "tpu7x": Chip(192 * GIB, 7380e9, 2307e12, 1200e9),
 }
 """TPUs by the name that a topology begins with."""
