@@ -139,22 +139,9 @@ def transitive_choice() -> str:
     return _features(record, record["runs"])
 
 
-def transitive_varied() -> str:
-    """Return the table of features by pairs with random parts and colours."""
-    record = read_record("transitive_eth80_varied")
-    asked = {*PAIRS, *CONTEXT}
-    return _features(record, [run for run in record["runs"] if run["cell"] in asked])
-
-
-def transitive_longer() -> str:
-    """Return the table of features by pairs at more pixels, trained for longer."""
-    record = read_record("transitive_eth80_longer")
-    return _features(record, record["runs"])
-
-
 def transitive_recipe() -> str:
     """Return the table of what of the recipe matters, on the same splits."""
-    record = read_record("transitive_eth80_varied")
+    record = read_record("transitive_eth80")
     ours = _nearest(record["runs"], "transitive + intra")
     # What a record has is what it was made with, whatever is asked today.
     changes = dict.fromkeys(run["cell"] for run in record["runs"])
