@@ -162,7 +162,9 @@ def _begin(config: Config, directory: Path) -> None:
         return
     found = read_json(path)
     found = found if isinstance(found, dict) else {}
-    if changes := difference({key: found.get(key, "") for key in asked}, asked):
+    # An older one does not say what its data were.
+    known = {"config": {}, "data": data} | {k: found[k] for k in asked if k in found}
+    if changes := difference(known, asked):
         raise InputError(
             f"a comparison needs a directory of its own; {directory} holds another "
             f"({changes[0]}): name another --run-dir"

@@ -208,9 +208,9 @@ def graph_purity(config: Config, inputs: Inputs, labels: Labels) -> dict[str, An
         inputs: directories of the stages `track` and `graph`.
         labels: of the crops, that is of seeds and ends by turns.
     """
-    cliques, nodes, kinds, parent, parents = (
+    cliques, nodes, kinds, parents = (
         load_array(inputs["graph"] / f"{name}.npy")
-        for name in ("cliques", "pairs", "kinds", "node_parents", "parents")
+        for name in ("cliques", "pairs", "kinds", "parents")
     )
     # Nodes are all seeds and then all ends.
     category, identity = (np.concatenate([v[::2], v[1::2]]) for v in labels)
@@ -218,8 +218,12 @@ def graph_purity(config: Config, inputs: Inputs, labels: Labels) -> dict[str, An
     sampler = Sampler.create(
         pair_data(inputs["track"], inputs["graph"]), config.triplet
     )
-    batches = [nodes[sampler.pairs(config.seed, step)] for step in range(BATCHES)]
-    shares = [false_negatives(category[b], parent[b]) for b in batches]
+    shares = []
+    for step in range(BATCHES):
+        drawn = sampler.batch(config.seed, step)
+        # As the loss has it, both ends are of the parent of the pair.
+        parent = np.repeat(drawn["parent"][:, None], 2, axis=1)
+        shares.append(false_negatives(category[drawn["node"]], parent))
     return {
         "chance": chance(seeds),
         "parents": purity(parents, seeds),
