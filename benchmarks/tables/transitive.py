@@ -112,7 +112,15 @@ def transitive_graph() -> str:
 
 def transitive_recall() -> str:
     """Return the table of what inverted files and components lose."""
-    record = read_record("transitive_graph")
+    return _losses(read_record("transitive_graph"))
+
+
+def transitive_components() -> str:
+    """Return the same table of components of real features."""
+    return _losses(read_record("transitive_components"))
+
+
+def _losses(record: dict[str, Any]) -> str:
     cells = {
         "neighbours by": "{value} {what}",
         "seconds": "{seconds:.1f}",
@@ -121,7 +129,7 @@ def transitive_recall() -> str:
         "new ones, %": "{new:.1f %}",
     }
     rows = [{**row, "value": f"{row['value']:,}"} for row in record["losses"]]
-    note = f"{record['sample']:,} samples of {record['dimensions']} values. "
+    note = f"{record['sample']:,} samples of {record['dimensions']:,} values. "
     return table(cells, rows, record, note)
 
 

@@ -54,6 +54,7 @@ def main(
     sample: int = 30_000,
     probes: tuple[int, ...] = (4, 16, 64),
     components: tuple[int, ...] = (64, 128),
+    features: Path | None = None,
     record: bool = False,
 ) -> None:
     """Measure, print, and write `records/transitive_graph.json` if asked.
@@ -63,8 +64,24 @@ def main(
         sample: nodes of the comparison with exact neighbours.
         probes: cells of the inverted file that are looked into.
         components: principal components that candidates are found by.
+        features: `features.npy` of a pipeline, whose neighbours alone are compared, by
+            components and by all, for `records/transitive_components.json`.
         record: write the record.
     """
+    if features is not None:
+        losses = alone(compare, features, (), components)
+        for row in losses:
+            print(row)
+        if record:
+            count, dimensions = np.load(features, mmap_mode="r").shape
+            write_record(
+                "transitive_components",
+                COMMAND,
+                dimensions=dimensions,
+                sample=count,
+                losses=losses,
+            )
+        return
     rows, losses = [], []
     with tempfile.TemporaryDirectory() as place:
         for count in nodes:
