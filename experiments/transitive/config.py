@@ -73,6 +73,10 @@ class MiningConfig:
     ties: Literal["first", "middle"] = "first"
     """Of several best boxes the first in raster order, or the one amid them."""
 
+    boxes: Positive = 1
+    """Most boxes of a frame: where most points move, and apart from there, with half as
+    many moving points at least. The paper's frames have one."""
+
     cut: Share = 0.5
     """Least overlap of the colour histograms of two frames without a cut between."""
 

@@ -127,8 +127,7 @@ def track_videos(
         rows = [] if record["reason"] else read_mined(mined, number)
         boxes = tuple(
             (int(row["frame"]), int(row["x"]), int(row["y"]))
-            for row in rows
-            if row["outcome"] == mining.KEPT
+            for row in (rows[mining.has_box(rows)] if len(rows) else ())
         )
         path = root / record["video"]
         digested = settings_digest({**settings, "boxes": boxes}, path)
@@ -157,7 +156,7 @@ def _mine(job: Job, check: Check, *, config: MiningConfig) -> Record:
         rows, frames = mining.mine_video(job.path, config, check)
     except Exception as error:
         return finish_unusable(job, error)
-    kept = int((rows["outcome"] == mining.KEPT).sum())
+    kept = int(mining.has_box(rows).sum())
     announced = announced_frames(job.path)
     note = None
     if frames < announced and kept < config.tracks:

@@ -31,13 +31,14 @@ TOLERANCE = 1.0
 """Pixels by which a point may miss the camera's homography and still vote for it, as in
 the improved trajectories of Wang and Schmid 2013."""
 
-KEPT, PLAIN, STILL, MOVING, CUT = range(5)
+KEPT, PLAIN, STILL, MOVING, CUT, ANOTHER = range(6)
 OUTCOMES = (
     "kept",
     "few points",
     "few moving points",
     "many moving points",
     "cut",
+    "further boxes",
 )
 """What may come of a frame that is looked at, in words, by its number."""
 
@@ -52,7 +53,8 @@ LOOKED_AT = np.dtype(
         ("overlap", np.float32),
     ]
 )
-"""A row of `mine_video`: number of the frame, place in `OUTCOMES`, its points and how
+"""A row of `mine_video`, one of each frame and one of each further box: number of the
+frame, place in `OUTCOMES`, its points and how
 many of them move, left and top of the best window in pixels of the resized frame (-1
 where it is not kept), overlap of its colours with the next frame's."""
 
@@ -164,6 +166,40 @@ def best_window(
     return int(left), int(top)
 
 
+def best_windows(
+    points: np.ndarray, height: int, width: int, config: MiningConfig
+) -> list[tuple[int, int]]:
+    """Return left and top of the squares that hold most points, most first.
+
+    Each is the `best_window` of the points that are in none before it. Those whose
+    middles are less than half a side from that of another, in both directions, are of
+    the same object and passed over.
+
+    Args:
+        points: [P, 2], x and y in pixels; at least one within the frame.
+        height: of the frame.
+        width: of the frame.
+        config: side of the squares, how many at most, and which of several.
+
+    >>> from experiments.transitive.config import MiningConfig
+    >>> points = np.array([[50, 20], [52, 24], [51, 22], [5, 5], [6, 6], [90, 90]])
+    >>> best_windows(points, 100, 100, MiningConfig(window=10, boxes=3))
+    [(43, 15), (0, 0)]
+    """
+    side, places, most = config.window, [], 0
+    while len(places) < config.boxes and len(points):
+        place = best_window(points, height, width, side, config.ties)
+        off = np.floor(points) - place
+        held = ((off >= 0) & (off < side)).all(axis=1)
+        most = most or int(held.sum())
+        if not held.any() or 2 * held.sum() < most:
+            break
+        near = [np.abs(np.subtract(place, other)).max() < side / 2 for other in places]
+        places += [place] if not any(near) else []
+        points = points[~held]
+    return places
+
+
 def require_window(height: int, width: int, window: int) -> None:
     """Refuse a window that is larger than the frame."""
     if window > min(height, width):
@@ -176,7 +212,7 @@ def require_window(height: int, width: int, window: int) -> None:
 def mine_pair(
     number: int, frame: np.ndarray, following: np.ndarray, config: MiningConfig
 ) -> np.ndarray:
-    """Return what comes of a frame that is looked at, a row of `LOOKED_AT`.
+    """Return what comes of a frame that is looked at, rows of `LOOKED_AT`.
 
     With s the share of points that move by more than `config.moving`, it is kept where
     `least_moving` <= s <= `most_moving`, and its box is where most of them are.
@@ -202,8 +238,14 @@ def mine_pair(
         return _row(number, STILL, **row)
     if share > config.most_moving:
         return _row(number, MOVING, **row)
-    place = best_window(motion.points[moves], height, width, config.window, config.ties)
-    return _row(number, KEPT, place=place, **row)
+    places = best_windows(motion.points[moves], height, width, config)
+    outcomes = [KEPT, *[ANOTHER] * (len(places) - 1)]
+    return np.concatenate(
+        [
+            _row(number, outcome, place=place, **row)
+            for outcome, place in zip(outcomes, places, strict=True)
+        ]
+    )
 
 
 def _row(
@@ -216,6 +258,17 @@ def _row(
     colours: float = 0.0,
 ) -> np.ndarray:
     return np.array([(number, outcome, points, moving, *place, colours)], LOOKED_AT)
+
+
+def has_box(rows: np.ndarray) -> np.ndarray:
+    """Return which rows of `LOOKED_AT` have a box to follow, bool.
+
+    >>> rows = np.zeros(3, LOOKED_AT)
+    >>> rows["outcome"] = KEPT, STILL, ANOTHER
+    >>> print(has_box(rows))
+    [ True False  True]
+    """
+    return np.isin(rows["outcome"], (KEPT, ANOTHER))
 
 
 def mine_frames(
@@ -240,8 +293,10 @@ def mine_frames(
         check()
         count = number + 1
         if before is not None and (number - 1) % config.stride == 0:
-            rows.append(mine_pair(number - 1, before, frame, config))
-            kept += int(rows[-1]["outcome"][0] == KEPT)
+            found = mine_pair(number - 1, before, frame, config)
+            boxes = np.cumsum(has_box(found))
+            rows.append(found[boxes <= config.tracks - kept])
+            kept += int(has_box(rows[-1]).sum())
         before = frame
         if kept == config.tracks:
             break

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiments.transitive import mining
 from experiments.transitive.mining import (
     CUT,
     KEPT,
@@ -12,8 +13,10 @@ from experiments.transitive.mining import (
     OUTCOMES,
     PLAIN,
     STILL,
+    Motion,
     best_window,
     mine_frames,
+    mine_pair,
     mine_video,
 )
 from lars_jax.errors import InputError
@@ -142,3 +145,35 @@ def test_object_smaller_than_the_window_is_in_the_middle_of_it():
 def test_window_larger_than_the_frame_is_refused():
     with pytest.raises(InputError, match="got 11 for 10 x 20: set --window"):
         best_window(np.array([[1, 1]]), 10, 20, 11)
+
+
+def test_a_frame_may_have_several_boxes_apart(monkeypatch):
+    near = np.array([[30, 30]] * 8) + np.arange(8)[:, None]
+    # Some of these lie 15 pixels on, too near to be another; a few far off; one alone.
+    far = np.array([[150, 100]] * 12) + np.arange(12)[:, None] // 3
+    points = np.concatenate([near, near[:5] + 15, far, [[180, 20]], near])
+    points = points.astype(np.float32)
+    motion = Motion(points, np.full(len(points), 9.0, np.float32))
+    monkeypatch.setattr(mining, "measure_motion", lambda *frames: motion)
+    frame = np.zeros((128, 200, 3), np.uint8)
+    limits = {"window": 40, "least_moving": 0.0, "most_moving": 1.0}
+    one = mine_pair(7, frame, frame, replace(MINING, **limits))
+    assert one["outcome"].tolist() == [KEPT]
+    three = mine_pair(7, frame, frame, replace(MINING, **limits, boxes=3))
+    assert three["outcome"].tolist() == [KEPT, mining.ANOTHER]
+    assert three[0] == one[0]
+    assert three["frame"].tolist() == [7, 7]
+    x, y = int(three["x"][1]), int(three["y"][1])
+    assert x <= 150 <= 154 < x + 40
+    assert y <= 100 <= 104 < y + 40
+
+
+def test_boxes_of_a_frame_count_as_tracks(monkeypatch):
+    points = np.array([[20, 20], [150, 100]], np.float32)
+    motion = Motion(np.repeat(points, 12, axis=0), np.full(24, 9.0, np.float32))
+    monkeypatch.setattr(mining, "measure_motion", lambda *frames: motion)
+    config = replace(MINING, window=40, least_moving=0.0, most_moving=1.0, boxes=2)
+    frames = [np.zeros((128, 200, 3), np.uint8)] * 9
+    rows, _ = mine_frames(frames, replace(config, tracks=3, stride=1))
+    assert rows["frame"].tolist() == [0, 0, 1]
+    assert mining.has_box(rows).all()
