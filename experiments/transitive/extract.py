@@ -124,10 +124,12 @@ def track_videos(
     settings = asdict(mining_config) | asdict(config)
     jobs = []
     for number, record in enumerate(read_records(mined)):
-        rows = [] if record["reason"] else read_mined(mined, number)
+        rows = np.zeros(0, mining.LOOKED_AT)
+        if not record["reason"]:
+            rows = read_mined(mined, number)
         boxes = tuple(
             (int(row["frame"]), int(row["x"]), int(row["y"]))
-            for row in (rows[mining.has_box(rows)] if len(rows) else ())
+            for row in rows[mining.has_box(rows)]
         )
         path = root / record["video"]
         digested = settings_digest({**settings, "boxes": boxes}, path)

@@ -11,6 +11,12 @@ IMAGES, KERNEL, RESULT = (
 OPERATIONS = 2 * 504 * 45
 
 
+def parsed(line):
+    one = parse_instruction(line)
+    assert one is not None
+    return one
+
+
 @pytest.mark.parametrize(
     ("kind", "result", "operands"),
     [
@@ -27,7 +33,7 @@ def test_a_convolution_and_its_gradients_take_as_many_operations(
         f"{LABELS}, "
         f'custom_call_target="__cudnn$conv{kind}"'
     )
-    one = parse_instruction(line)
+    one = parsed(line)
     assert is_product(one)
     assert operations(one, operands) == OPERATIONS
 
@@ -35,7 +41,7 @@ def test_a_convolution_and_its_gradients_take_as_many_operations(
 def test_groups_share_the_channels():
     line = f"  %c = bf16[8,3,3,6] convolution(%a, %b), {LABELS}, feature_group_count=2"
     images, kernel = Array("bf16", (8, 6, 6, 4)), Array("bf16", (6, 3, 3, 2))
-    assert operations(parse_instruction(line), (images, kernel)) == 2 * 432 * 18
+    assert operations(parsed(line), (images, kernel)) == 2 * 432 * 18
 
 
 def test_a_product_of_a_library_names_its_axes_as_text():
@@ -44,10 +50,10 @@ def test_a_product_of_a_library_names_its_axes_as_text():
         'backend_config={"dot_dimension_numbers":{"lhs_contracting_dimensions":["0"]}}'
     )
     operands = Array("f32", (11, 5)), Array("f32", (11, 7))
-    assert operations(parse_instruction(line), operands) == 2 * 5 * 7 * 11
+    assert operations(parsed(line), operands) == 2 * 5 * 7 * 11
 
 
 def test_what_is_no_product_has_no_operations():
-    one = parse_instruction("  %s = f32[2] add(%a, %b)")
+    one = parsed("  %s = f32[2] add(%a, %b)")
     assert not is_product(one)
     assert operations(one, (Array("f32", (2,)),) * 2) == 0
