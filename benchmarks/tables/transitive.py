@@ -7,6 +7,9 @@ from benchmarks.common.records import read_record
 from benchmarks.transitive.batch import BATCHES, MEASURE, NEGATIVES, RATES
 from benchmarks.transitive.eth80 import CONTEXT, PAIRS
 from experiments.transitive.compare import summarise
+from experiments.transitive.config import MiningConfig
+from experiments.transitive.mining import LOOKED_AT
+from experiments.transitive.shards import INDEX
 
 VIDEOS = 100_000
 FRAMES = 5_000
@@ -53,9 +56,12 @@ def transitive_cost() -> str:
     nodes = graph["nodes"] / sum(graph["seconds"].values())
     seeds, network = VIDEOS * TRACKS, record["network"]
     crop = stages["paper", "track"]["bytes_per_crop"]
+    looked_at = VIDEOS * FRAMES / MiningConfig().stride * LOOKED_AT.itemsize
+    # That of each video, and that of all.
+    index = 2 * seeds * INDEX.itemsize
     amounts: list[tuple[str, float, str, float, float]] = [
-        ("mine", VIDEOS * FRAMES, "frames", rate("mine"), 0.0),
-        ("track", seeds, "tracks", rate("track"), 2 * seeds * crop),
+        ("mine", VIDEOS * FRAMES, "frames", rate("mine"), looked_at),
+        ("track", seeds, "tracks", rate("track"), 2 * seeds * crop + 2 * index),
         ("features", seeds, "seeds", network["forward"], seeds * 4608 * 2),
         ("graph", seeds, "seeds", nodes, 9e6 * (2 * 8 + 1) + 2 * seeds * 4),
         ("triplet", IMAGES, "images", network["training"], 37_788_480 * 4),

@@ -137,9 +137,9 @@ def rate_cells(images: int) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def chosen_rates(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Return the rate of each rule whose features surely recognise most.
+    """Return the rate of each rule whose features recognise most.
 
-    That of the highest mean over seeds, less its standard error.
+    That is by the mean over seeds less its standard error.
 
     >>> def row(rate, seed, share):
     ...     return {"fields": {"optimizer": "sgd", "learning_rate": rate},

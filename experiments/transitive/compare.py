@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from experiments.transitive.check import check
 from experiments.transitive.config import Config
-from experiments.transitive.evaluation import photographs_tried
-from experiments.transitive.sources import videos_read
+from experiments.transitive.evaluation import evaluation_digests
+from experiments.transitive.sources import video_digests
 from experiments.transitive.stages import make_stages
 from lars_jax.errors import InputError
 from lars_jax.files import local_path, make_directory
@@ -154,7 +154,7 @@ def _mean(shares: Sequence[float]) -> str:
 
 
 def _begin(config: Config, directory: Path) -> None:
-    data = digest([videos_read(config), photographs_tried(config)])
+    data = digest([video_digests(config), evaluation_digests(config)])
     path, asked = directory / "config.json", {"config": to_json(config), "data": data}
     if not path.exists():
         make_directory(directory)

@@ -19,6 +19,9 @@ from lars_jax.errors import InputError, naming
 ARRAYS = ("data", "ends", "label", "object", "elevation", "azimuth", "categories")
 """Names of the arrays in the file."""
 
+DAMAGE = (ValueError, EOFError, zlib.error, zipfile.BadZipFile, tokenize.TokenError)
+"""What the parts of an archive raise that are damaged, each its own."""
+
 RING = 90
 """Elevation in degrees at which objects were turned by 22.5 degrees at a time."""
 
@@ -129,11 +132,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             # NumPy leaves a file that it opened itself open where it is cut off.
             with path.open("rb") as file, np.lib.npyio.NpzFile(file) as archive:
                 arrays = {name: archive[name] for name in ARRAYS if name in archive}
-        # Each part of an archive says in its own way that it is damaged.
-        except (
-            *(ValueError, EOFError, SyntaxError, tokenize.TokenError),
-            *(zlib.error, zipfile.BadZipFile),
-        ) as error:
+        except DAMAGE as error:
             raise _not_eth80(path, "no archive of arrays") from error
     missing = [name for name in ARRAYS if name not in arrays]
     if missing:

@@ -30,7 +30,7 @@ from experiments.transitive.networks import trunk_layers
 from experiments.transitive.pairs import Pairs
 from experiments.transitive.photographs import (
     Photographs,
-    photographs_read,
+    photograph_digests,
     read_photographs,
 )
 from experiments.transitive.probes import (
@@ -149,10 +149,10 @@ def photographs_of(config: Config) -> Photographs | None:
     )
 
 
-def photographs_tried(config: Config) -> dict[str, str]:
+def evaluation_digests(config: Config) -> dict[str, str]:
     """Return digests of the files of those photographs."""
     named = _named_photographs(config)
-    return {} if named is None else photographs_read(named)
+    return {} if named is None else photograph_digests(named)
 
 
 def _named_photographs(config: Config) -> str | None:

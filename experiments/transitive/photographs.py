@@ -106,7 +106,7 @@ def read_photographs(
     )
 
 
-def photographs_read(what: str) -> dict[str, str]:
+def photograph_digests(what: str) -> dict[str, str]:
     """Return digests of the files of `eth80:FILE` or `folder:PATH`.
 
     Raises:

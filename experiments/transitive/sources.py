@@ -11,8 +11,8 @@ from experiments.transitive.config import Config
 from experiments.transitive.demo import render_clips
 from experiments.transitive.extract import mine_videos, track_videos
 from experiments.transitive.photographs import (
+    photograph_digests,
     photograph_tracks,
-    photographs_read,
     training_photographs,
 )
 from experiments.transitive.pictures import mined_sheet, track_sheet
@@ -28,7 +28,7 @@ from lars_jax.train.record import read_json, write_json
 Inputs = Mapping[str, Path]
 
 
-def videos_read(config: Config) -> dict[str, str]:
+def video_digests(config: Config) -> dict[str, str]:
     """Return digests of the files that videos, or photographs in their place, are in.
 
     Raises:
@@ -37,7 +37,7 @@ def videos_read(config: Config) -> dict[str, str]:
     named = config.video.videos
     if named.startswith("folder:"):
         return dict(find_videos(named.removeprefix("folder:")).fingerprint().parts)
-    return {} if named == "demo" else photographs_read(named)
+    return {} if named == "demo" else photograph_digests(named)
 
 
 def video_folder(directory: Path) -> Path:

@@ -19,7 +19,7 @@ from functools import partial
 from experiments.transitive import learning, sources
 from experiments.transitive.beam import WITHOUT_BEAM, Runner
 from experiments.transitive.config import Config
-from experiments.transitive.evaluation import evaluate_features, photographs_tried
+from experiments.transitive.evaluation import evaluate_features, evaluation_digests
 from lars_jax.runs import Stage
 
 
@@ -77,7 +77,7 @@ def make_stages(config: Config, runner: Runner = WITHOUT_BEAM) -> list[Stage[Con
                 *_if(config.video.videos == "demo", "videos"),
             ),
             ("evaluation", "model", "triplet", "mining", "seed"),
-            reads=photographs_tried,
+            reads=evaluation_digests,
         ),
     ]
     left_out = {*_if(not context, "context")}
@@ -95,13 +95,13 @@ def _sources(config: Config, runner: Runner) -> list[Stage[Config]]:
                 "track",
                 sources.track_photographs,
                 settings=(*settings, "tracking"),
-                reads=sources.videos_read,
+                reads=sources.video_digests,
             ),
             Stage(
                 "frames",
                 sources.take_photographs,
                 settings=settings,
-                reads=sources.videos_read,
+                reads=sources.video_digests,
             ),
         ]
     return [
@@ -109,7 +109,7 @@ def _sources(config: Config, runner: Runner) -> list[Stage[Config]]:
             "videos",
             sources.make_videos,
             settings=("video", "seed"),
-            reads=sources.videos_read,
+            reads=sources.video_digests,
         ),
         Stage(
             "mine",
