@@ -8,7 +8,8 @@ with the rule, at the same number of images seen. The rate of each rule is chose
 batch of REFERENCE with all negatives, on objects split off from those to learn from, by
 the mean of three splits less its standard error, for runs are far apart. From there it
 goes with the batch for SGD, and with its root for LARS and LAMB. The trust ratio of the
-last layer, whose scale the loss does not see, is recorded with and without decay.
+last layer, whose scale the loss does not see, is recorded with and without decay. Two
+processes may share the seeds, each in a directory of its own.
 """
 
 import itertools
@@ -20,12 +21,15 @@ import numpy as np
 import tyro
 
 from benchmarks.common.records import write_record
-from experiments.transitive.compare import run_cells
+from benchmarks.transitive.runs import begin, joined, recorded
+from experiments.transitive.compare import RESULTS, run_cells
 from experiments.transitive.presets import PRESETS
 from lars_jax.train import Interrupt
 from lars_jax.train.config import replace_fields, to_json
+from lars_jax.train.record import read_lines
 
 COMMAND = "python -m benchmarks.transitive.batch"
+NAME = "transitive_batch"
 
 NEGATIVES = ("random", "all", "half_hard")
 """Negatives of a pair, the most telling first."""
@@ -67,7 +71,7 @@ def main(
     seeds: tuple[int, ...] = (0, 1, 2),
     record: bool = False,
 ) -> None:
-    """Run what is missing, and write the record after each seed if asked.
+    """Run what is missing, and write the record after each run if asked.
 
     Args:
         file: ETH-80.
@@ -81,6 +85,10 @@ def main(
     config = replace_fields(
         PRESETS["eth80"].config, videos=f"eth80:{file.absolute()}", **SHARED
     )
+    # The path says where the file lay, not what was found.
+    said = to_json(replace_fields(config, videos="eth80:eth80.npz"))
+    begin(run_dir / "tuning", recorded(NAME, said, "tuning"))
+    begin(run_dir / "grid", recorded(NAME, said))
     with Interrupt() as interrupt:
         tuning = replace_fields(config, tuning=True)
         tried = run_cells(
@@ -92,25 +100,30 @@ def main(
         )
         rates = chosen_rates(tried)
         print(rates, flush=True)
-        rows = []
+        cells = dict(grid_cells(rates, images))
         for seed in seeds:
-            cells = dict(grid_cells(rates, images))
-            rows += run_cells(
-                config, cells, (seed,), run_dir / "grid", interrupt=interrupt
-            )
-            found = interactions(rows)
-            print(found, flush=True)
-            if record:
-                said = to_json(replace_fields(config, videos="eth80:eth80.npz"))
-                write_record(
-                    "transitive_batch",
-                    COMMAND,
-                    config=said,
-                    rates=rates,
-                    tuning=tried,
-                    runs=rows,
-                    interactions=found,
+            for cell, fields in cells.items():
+                run_cells(
+                    config,
+                    {cell: fields},
+                    (seed,),
+                    run_dir / "grid",
+                    interrupt=interrupt,
                 )
+                own = list(read_lines(run_dir / "grid" / RESULTS))
+                rows = joined(recorded(NAME, said), own, [*cells])
+                found = interactions(rows)
+                print(found, flush=True)
+                if record:
+                    write_record(
+                        NAME,
+                        COMMAND,
+                        config=said,
+                        rates=rates,
+                        tuning=tried,
+                        runs=rows,
+                        interactions=found,
+                    )
 
 
 def cell(rule: str, batch: int, rate: float, images: int, **other: Any) -> dict:

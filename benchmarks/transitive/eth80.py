@@ -4,22 +4,22 @@
 
 Each seed holds out other objects, three of ten of each category, which no stage but
 evaluation sees, and draws other weights. What is stopped goes on, in its directory or
-from the record, which has what there is after each seed.
+from the record, which has what there is after each seed. Two processes may share the
+seeds, each in a directory of its own.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import tyro
 
-from benchmarks.common.records import read_record, record_path, write_record
-from experiments.transitive.compare import RESULTS, VARIANTS, markdown, run_cells
-from experiments.transitive.config import Config
+from benchmarks.common.records import write_record
+from benchmarks.transitive.runs import begin, joined, recorded
+from experiments.transitive.compare import RESULTS, VARIANTS, Cells, markdown, run_cells
 from experiments.transitive.presets import PRESETS
-from lars_jax.files import make_directory
 from lars_jax.train import Interrupt
 from lars_jax.train.config import replace_fields, to_json
-from lars_jax.train.record import append_row, read_lines
+from lars_jax.train.record import read_lines
 
 COMMAND = "python -m benchmarks.transitive.eth80"
 NAME = "transitive_eth80"
@@ -46,20 +46,23 @@ RECIPE = {
 """What of the recipe for "transitive + intra" matters, one change at a time."""
 
 CHOICES = {
-    f"{size} pixels, {steps:,} steps{', parts and colours' * bool(varied)}": {
+    f"{size} pixels, {steps:,} steps{more}": {
         "image_size": size,
         "steps": steps,
-        **varied,
+        **fields,
     }
-    for size, steps, varied in (
-        (48, 500, VARIED),
-        (48, 500, {}),
-        (48, 1500, {}),
-        (32, 500, {}),
-        (32, 1500, {}),
+    for size, steps, more, fields in (
+        (32, 500, "", {}),
+        (32, 500, ", from context", {"init": "context"}),
+        (32, 1500, "", {}),
+        (48, 500, "", {}),
+        (48, 500, ", parts and colours", VARIED),
+        (48, 1500, "", {}),
     )
 }
 """What the recipe may be, compared on objects split off from those to learn from."""
+
+CELLS = [*PAIRS, *CONTEXT, *RECIPE, *CHOICES]
 
 
 def main(
@@ -83,52 +86,39 @@ def main(
     # The path says where the file lay, not what was found.
     said = to_json(replace_fields(config, videos="eth80:eth80.npz"))
     if choose:
-        compare_choices(config, run_dir, seeds, said if record else None)
-        return
-    take_recorded(said, run_dir)
-    rows = []
+        config = replace_fields(config, tuning=True)
+        said |= {"tuning": True}
+        name, groups = f"{NAME}_choice", choices(seeds)
+    else:
+        name, groups = NAME, comparisons(seeds)
+    begin(run_dir, recorded(name, said))
     with Interrupt() as interrupt:
-        for cells, some in (
-            (PAIRS, seeds),
-            (CONTEXT, seeds[:FEWER]),
-            (RECIPE, seeds[:FEWER]),
-        ):
-            for seed in some:
-                rows += run_cells(config, cells, (seed,), run_dir, interrupt=interrupt)
-                print(markdown(rows), flush=True)
-                if record:
-                    write_record(NAME, COMMAND, config=said, runs=known(run_dir))
-
-
-def compare_choices(
-    config: Config, run_dir: Path, seeds: tuple[int, ...], said: dict[str, Any] | None
-) -> None:
-    """Run what is missing of the choices; write what is `said` of them to a record."""
-    config = replace_fields(config, tuning=True)
-    with Interrupt() as interrupt:
-        for seed in seeds:
-            run_cells(config, CHOICES, (seed,), run_dir, interrupt=interrupt)
-            rows = known(run_dir)
+        for cells, seed in groups:
+            run_cells(config, cells, (seed,), run_dir, interrupt=interrupt)
+            found = list(read_lines(run_dir / RESULTS))
+            rows = joined(recorded(name, said), found, CELLS)
             print(markdown(rows), flush=True)
-            if said is not None:
-                write_record(f"{NAME}_choice", COMMAND, config=said, runs=rows)
+            if record:
+                write_record(name, COMMAND, config=said, runs=rows)
 
 
-def known(run_dir: Path) -> list[dict[str, Any]]:
-    """Return what has been run, in whatever order."""
-    return list(read_lines(run_dir / RESULTS))
+def comparisons(seeds: tuple[int, ...]) -> Iterable[tuple[Cells, int]]:
+    """Yield what is reported, by cells that run one after another of a seed."""
+    for cells, some in (
+        (PAIRS, seeds),
+        ({"from context": CONTEXT["from context"]}, seeds),
+        (CONTEXT, seeds[:FEWER]),
+        (RECIPE, seeds[:FEWER]),
+    ):
+        for seed in some:
+            yield cells, seed
 
 
-def take_recorded(config: dict[str, Any], run_dir: Path) -> None:
-    """Begin a directory with the runs of the record, if it is of this configuration."""
-    results = run_dir / RESULTS
-    if results.exists() or not record_path(NAME).exists():
-        return
-    found = read_record(NAME)
-    if found["config"] == config:
-        make_directory(run_dir)
-        for row in found["runs"]:
-            append_row(results, row)
+def choices(seeds: tuple[int, ...]) -> Iterable[tuple[Cells, int]]:
+    """Yield what is chosen from, one cell after another, the preset's first."""
+    for cell, fields in CHOICES.items():
+        for seed in seeds:
+            yield {cell: fields}, seed
 
 
 if __name__ == "__main__":
