@@ -5,7 +5,12 @@ import math
 from experiments.lars.config import Config
 from experiments.lars.microbatches import with_microbatches
 from lars_jax.errors import InputError
+from lars_jax.models.layers import SMALL_IMAGE
+from lars_jax.models.resnet import IMAGENET_STAGES
 from lars_jax.runs import check_ranges, out_of_range
+
+IMAGENET_RESNETS = tuple(f"resnet{depth}" for depth in IMAGENET_STAGES)
+"""Those whose stem depends on the size of images."""
 
 
 def check(config: Config) -> Config:
@@ -25,6 +30,7 @@ def check(config: Config) -> Config:
             f"variant is a form of LARS; got {rule.variant} with optimizer "
             f"{rule.optimizer}: leave --variant out, or choose --optimizer lars"
         )
+    _check_network(config)
     if config.state_sharding != "none" and config.backend != "jit":
         raise InputError(
             f"state_sharding needs the back-end jit, where arrays are global; got "
@@ -54,6 +60,23 @@ def check(config: Config) -> Config:
             f"{config.keep_every} for {config.checkpoint_every}: choose a multiple"
         )
     return config
+
+
+def _check_network(config: Config) -> None:
+    model = config.model
+    plain = model.width == 1.0 and model.stem_stride == 1
+    if not plain and not model.network.startswith("resnet"):
+        raise InputError(
+            f"width and stem_stride are of ResNets; got {model.width:g} and "
+            f"{model.stem_stride} for {model.network}: leave them out, or choose a "
+            "ResNet"
+        )
+    large = config.data.image_size > SMALL_IMAGE
+    if model.stem_stride != 1 and large and model.network in IMAGENET_RESNETS:
+        raise InputError(
+            f"stem_stride is of images of at most {SMALL_IMAGE} pixels; got "
+            f"{model.stem_stride} for {config.data.image_size}: leave --stem-stride out"
+        )
 
 
 def check_warmup(config: Config, total: int, steps_per_epoch: float) -> None:

@@ -3,16 +3,19 @@
 For every optimizer and batch size the same number of learning rates is tried, on one
 seed and on training examples held out for the purpose; the best, by accuracy and of
 equals by loss, is then trained with every seed on all training examples and evaluated
-once on the test split. A rate is traced, so a cell compiles once however many rates it
-tries.
+once on the test split. Where the best lies at an edge further rates may be tried. A
+rate is traced, so a cell compiles once however many rates it tries; where all cells
+share a ghost batch and their data lie on the device, all runs are one program.
 """
 
+import contextlib
 import functools
 import itertools
 import json
 import math
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
@@ -22,6 +25,7 @@ from tqdm import tqdm
 
 from experiments.lars.check import check
 from experiments.lars.config import Config, Grid, OptimizerConfig, OptimizerName
+from experiments.lars.sweep import Sweep, SweepTrainer, obstacle
 from experiments.lars.trainer import Trainer
 from lars_jax.data import load_source
 from lars_jax.errors import InputError
@@ -63,26 +67,48 @@ def compare(config: Config, grid: Grid, directory: Path) -> str:
     """
     directory = local_path(directory)
     _check_grid(config, grid)
-    cells = [(name, batch) for name in grid.optimizers for batch in grid.batches]
-    known = _begin(config, grid, cells[0], directory)
-    rows = []
-    runs_in_all = len(cells) * (grid.trials + grid.seeds)
-    with lock(directory), tqdm(total=runs_in_all, unit="run") as progress:
-        for name, batch in cells:
-            runs = []
-            for run in _run_cell(cell_config(config, name, batch), name, grid, known):
-                if run not in known:
-                    append_row(directory / RESULTS, run)
-                runs.append(run)
-                progress.update()
-            rows.append(_summarise(runs))
-            tqdm.write(markdown(rows[-1:]).splitlines()[-1], file=sys.stderr)
+    cells = [
+        (name, cell_config(config, name, batch))
+        for batch in telling_first(grid.batches)
+        for name in grid.optimizers
+    ]
+    known = _begin(config, grid, cells[0][1], directory)
+    sweep = _sweep([cell for _, cell in cells])
+    seeds = range(grid.seeds)
+    # Where a cell has a program of its own, all of its runs come before the next.
+    rounds = [seeds] if sweep is None else [[seed] for seed in seeds]
+    total = len(cells) * (grid.trials + grid.seeds)
+    with lock(directory), tqdm(total=total, unit="run") as progress:
+        runs = Runs(grid, directory, known, sweep, progress)
+        with contextlib.suppress(OutOfTime):
+            for (name, cell), several in itertools.product(cells, rounds[:1]):
+                runs.cell(name, cell, several)
+            for several, (name, cell) in itertools.product(rounds[1:], cells):
+                runs.cell(name, cell, several)
+    rows = [
+        _summarise(own)
+        for name in grid.optimizers
+        for batch in grid.batches
+        if (own := runs.of("test", name, batch))
+    ]
+    if not rows:
+        return "no cell was tested in time; the same command goes on\n"
     table = markdown(rows)
     write_text(directory / "table.md", table)
     figure = accuracy_by_batch_figure(rows)
     with replacing(directory / "accuracy.svg") as temporary:
         figure.savefig(temporary)
     return table
+
+
+def telling_first(batches: Sequence[int]) -> list[int]:
+    """Return the largest batch, the smallest, then the others from the largest down.
+
+    >>> telling_first([128, 512, 2048, 8192])
+    [8192, 128, 2048, 512]
+    """
+    falling = sorted(batches, reverse=True)
+    return [falling[0], *falling[:0:-1][:1], *falling[1:-1]]
 
 
 def refuse_tuned(config: Config, preset: Config) -> None:
@@ -189,14 +215,14 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 
 
 def _begin(
-    config: Config, grid: Grid, cell: tuple[str, int], directory: Path
+    config: Config, grid: Grid, cell: Config, directory: Path
 ) -> list[dict[str, Any]]:
     """Return the runs that a directory has already, if it is of this comparison."""
     asked = json.loads(json.dumps({"config": asdict(config), "grid": asdict(grid)}))
     path, results = directory / "config.json", directory / RESULTS
     if not path.exists() and not results.exists():
         # What is wrong with data or weights is met before anything is written.
-        Trainer.create(cell_config(config, *cell)).init()
+        Trainer.create(cell).init()
         make_directory(directory)
         write_json(path, asked | {"environment": environment()})
         return []
@@ -214,37 +240,130 @@ def _begin(
     return known
 
 
-def _run_cell(
-    config: Config, name: str, grid: Grid, known: list[dict[str, Any]]
-) -> Iterator[dict[str, Any]]:
-    """Yield a row for each trial and each seed of one optimizer at one batch size."""
+class OutOfTime(Exception):
+    """The hours of a comparison are over."""
 
-    @functools.cache
-    def trainer(phase: str) -> Trainer:
-        holdout = grid.tuning_holdout if phase == "tune" else 0
-        return Trainer.create(replace_fields(config, holdout=holdout))
 
-    def run(phase: str, rate: float, seed: int) -> dict[str, Any]:
-        own = {"phase": phase, "optimizer": name, "global_batch": config.global_batch}
-        own |= {"rate": rate, "seed": seed}
-        for row in known:
+class Runs:
+    """The runs of a comparison: those that are known, and those that follow.
+
+    Args:
+        grid: of the comparison.
+        directory: gets a row for each run that follows.
+        known: rows that are there already.
+        sweep: through whose program all runs go; None: each cell has its own.
+        progress: is told of each run.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        directory: Path,
+        known: list[dict[str, Any]],
+        sweep: Sweep | None,
+        progress: Any,
+    ):
+        self._grid = grid
+        self._results = directory / RESULTS
+        self._rows = list(known)
+        self._progress = progress
+        create = Trainer.create if sweep is None else sweep.trainer
+        # Those of one cell, to tune and to test.
+        self._trainer = functools.lru_cache(maxsize=2)(create)
+        self._until = math.inf
+        if grid.hours is not None:
+            self._until = time.monotonic() + 3600 * grid.hours
+
+    def of(self, phase: str, name: str, batch: int) -> list[dict[str, Any]]:
+        """Return the rows of one phase of a cell."""
+        own = {"phase": phase, "optimizer": name, "global_batch": batch}
+        return [row for row in self._rows if own.items() <= row.items()]
+
+    def cell(self, name: str, config: Config, seeds: Iterable[int]) -> None:
+        """Tune a cell, and train it with these seeds at the best rate.
+
+        Raises:
+            OutOfTime: the hours are over, before a run begins.
+        """
+        best = self.tuned(name, config)
+        for seed in seeds:
+            self.run("test", name, config, best, seed)
+        found = _summarise(self.of("test", name, config.global_batch))
+        line = markdown([found]).splitlines()[-1]
+        self._progress.write(line, file=sys.stderr)
+
+    def tuned(self, name: str, config: Config) -> float:
+        """Return the best of the rates that a cell tries.
+
+        While that is the lowest or the highest, a further one beyond is tried.
+        """
+        grid, scores = self._grid, {}
+        rates = learning_rates(config, grid.trials, grid.rate_span)
+        while rates:
+            for rate in rates:
+                row = self.run("tune", name, config, rate, config.seed)
+                # Of equal accuracy the lower loss is better; older rows have none.
+                scores[rate] = row["accuracy"], -row.get("loss", math.inf)
+            best = max(scores, key=lambda rate: scores[rate])
+            spent = len(scores) - grid.trials
+            rates = beyond(sorted(scores), best)[: grid.widen - spent]
+        return best
+
+    def run(
+        self, phase: str, name: str, config: Config, rate: float, seed: int
+    ) -> dict[str, Any]:
+        """Return the row of a run, which is trained if there is none.
+
+        Raises:
+            OutOfTime: there is none, and the hours are over.
+        """
+        own = {"rate": rate, "seed": seed}
+        for row in self.of(phase, name, config.global_batch):
             if own.items() <= row.items():
+                self._progress.update()
                 return row
-        accuracy, loss = _train(trainer(phase), learning_rate=rate, seed=seed)
-        return own | {"accuracy": accuracy, "loss": loss}
+        if time.monotonic() > self._until:
+            raise OutOfTime
+        holdout = self._grid.tuning_holdout if phase == "tune" else 0
+        trainer = self._trainer(replace_fields(config, holdout=holdout))
+        accuracy, loss = _train(trainer, learning_rate=rate, seed=seed)
+        row = {"phase": phase, "optimizer": name, "global_batch": config.global_batch}
+        row |= own | {"accuracy": accuracy, "loss": loss}
+        append_row(self._results, row)
+        self._rows.append(row)
+        self._progress.update()
+        return row
 
-    scores = {}
-    for rate in learning_rates(config, grid.trials, grid.rate_span):
-        row = run("tune", rate, config.seed)
-        # Of equal accuracy the lower loss is better; older rows have none.
-        scores[rate] = row["accuracy"], -row.get("loss", math.inf)
-        yield row
-    best = max(scores, key=lambda rate: scores[rate])
-    for seed in range(grid.seeds):
-        yield run("test", best, seed)
+
+def beyond(rates: Sequence[float], best: float) -> list[float]:
+    """Return the next rate where the best lies at an edge, none where it does not.
+
+    Args:
+        rates: that were tried, at least one, rising.
+        best: of these.
+
+    >>> beyond([1.0, 2.0, 4.0], 4.0), beyond([1.0, 2.0, 4.0], 2.0), beyond([1.0], 1.0)
+    ([8.0], [], [])
+    """
+    if len(rates) < 2 or best not in (rates[0], rates[-1]):
+        return []
+    factor = rates[1] / rates[0]
+    return [float(round(best * factor if best == rates[-1] else best / factor, 6))]
 
 
-def _train(trainer: Trainer, **numbers: Any) -> tuple[float, float]:
+def _sweep(cells: list[Config]) -> Sweep | None:
+    reason = obstacle(cells)
+    if reason is None:
+        sweep = Sweep(cells)
+        if sweep.fits:
+            tqdm.write("one compiled program for all runs", file=sys.stderr)
+            return sweep
+        reason = "the data set does not fit the device"
+    tqdm.write(f"a program for each cell, as {reason}", file=sys.stderr)
+    return None
+
+
+def _train(trainer: Trainer | SweepTrainer, **numbers: Any) -> tuple[float, float]:
     """Train once and return accuracy and loss; divergence scores nothing."""
     config = replace_fields(trainer.config, **numbers)
     try:

@@ -107,6 +107,12 @@ class ModelConfig:
     stride_in: Literal["1x1", "3x3"] = "1x1"
     """Where a bottleneck halves the image: 1x1 is ResNet v1, 3x3 is v1.5 (MLPerf)."""
 
+    width: Annotated[float, Interval(gt=0, le=16)] = 1.0
+    """Channels of a ResNet over those of the paper."""
+
+    stem_stride: Literal[1, 2] = 1
+    """Stride of the first convolution of a ResNet on images of at most 64 pixels."""
+
     bn_span: Positive | Literal["per_device", "global"] = "global"
     """Ghost batch size, examples normalised together: a number, a device's, or all."""
 
@@ -258,6 +264,12 @@ class Grid:
 
     rate_span: Annotated[float, Interval(ge=1, le=1e6)] = 16.0
     """Ratio of the highest rate tried to the lowest, spaced evenly in the logarithm."""
+
+    widen: NonNegative = 0
+    """Rates tried beyond these, one by one, while the best lies at an edge."""
+
+    hours: BoundedFloat | None = None
+    """No run begins after so many; the same command goes on. None: all run."""
 
 
 def rule_name(config: OptimizerConfig) -> str:

@@ -110,7 +110,7 @@ class Inputs:
     def calibration_batches(self, *, seed: int, interrupt: Interrupt) -> Iterator[Any]:
         """Return the training batches that batch statistics are estimated from."""
         examples = min(CALIBRATION_EXAMPLES, len(self.train))
-        batch = self._calibration_batch()
+        batch = self.calibration_batch
         steps = max(1, examples // batch)
         rows = self._train_rows(batch, start=0, stop=steps, seed=seed)
         return map(self._evaluating.shard_batch, interrupt.each(rows))
@@ -133,7 +133,9 @@ class Inputs:
         """The mesh of evaluation, whose arrays are global under every back-end."""
         return DataParallel(self.parallel.mesh, "jit")
 
-    def _calibration_batch(self) -> int:
+    @property
+    def calibration_batch(self) -> int:
+        """Examples of a batch that batch statistics are estimated from."""
         # Not of micro-batches: what is evaluated must not depend on memory.
         batch, span = self.config.global_batch, self.config.model.span
         if span is not None and span >= batch:

@@ -4,9 +4,11 @@
 compiled program, so one compiled step serves every rate, decay and length.
 """
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from experiments.lars.config import OptimizerConfig
@@ -85,15 +87,82 @@ def make_optimizer(
         )
 
     return optax.inject_hyperparams(factory)(
-        learning_rate=config.learning_rate,
-        end_learning_rate=config.end_learning_rate,
-        decay_power=config.decay_power,
-        warmup_start=config.warmup_start,
-        warmup_steps=config.warmup_epochs * steps_per_epoch,
-        total_steps=float(total_steps),
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        trust_coefficient=config.trust_coefficient,
+        **numbers(config, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
+    )
+
+
+def numbers(
+    config: OptimizerConfig, *, total_steps: int, steps_per_epoch: float
+) -> dict[str, float]:
+    """Return every number of an optimizer, as its state has them by name.
+
+    Args:
+        config: as of `make_optimizer`.
+        total_steps: as of `make_optimizer`.
+        steps_per_epoch: as of `make_optimizer`.
+
+    >>> config = OptimizerConfig(warmup_epochs=2.0)
+    >>> numbers(config, total_steps=100, steps_per_epoch=5.6)["warmup_steps"]
+    11.2
+    """
+    return {
+        "learning_rate": config.learning_rate,
+        "end_learning_rate": config.end_learning_rate,
+        "decay_power": config.decay_power,
+        "warmup_start": config.warmup_start,
+        "warmup_steps": config.warmup_epochs * steps_per_epoch,
+        "total_steps": float(total_steps),
+        "momentum": config.momentum,
+        "weight_decay": config.weight_decay,
+        "trust_coefficient": config.trust_coefficient,
+    }
+
+
+class OneOf(NamedTuple):
+    """State of `one_of`: which optimizer is at work, int32 [], and each one's state."""
+
+    which: jax.Array
+    states: tuple[Any, ...]
+
+
+def one_of(
+    optimizers: Sequence[optax.GradientTransformation],
+) -> optax.GradientTransformation:
+    """Return an optimizer that is one of several, by a number in its state.
+
+    A compiled step then serves all of them. Only the state of that one moves on.
+
+    Args:
+        optimizers: at least one, on the same parameters.
+
+    >>> import jax.numpy as jnp
+    >>> tx = one_of([optax.sgd(1.0), optax.sgd(0.5)])
+    >>> state = tx.init(jnp.array(0.0))._replace(which=jnp.array(1))
+    >>> print(tx.update(jnp.array(2.0), state)[0])
+    -1.0
+    """
+
+    def init(params: Any) -> OneOf:
+        return OneOf(jnp.int32(0), tuple(tx.init(params) for tx in optimizers))
+
+    def branch(number: int) -> Callable[..., Any]:
+        def run(gradients: Any, states: tuple[Any, ...], params: Any) -> Any:
+            updates, own = optimizers[number].update(gradients, states[number], params)
+            return updates, (*states[:number], own, *states[number + 1 :])
+
+        return run
+
+    branches = [branch(number) for number in range(len(optimizers))]
+
+    def update(gradients: Any, state: OneOf, params: Any = None) -> Any:
+        updates, states = jax.lax.switch(
+            state.which, branches, gradients, state.states, params
+        )
+        return updates, OneOf(state.which, states)
+
+    return optax.GradientTransformation(
+        init,
+        update,  # pyright: ignore[reportArgumentType]
     )
 
 

@@ -275,6 +275,8 @@ def make_network(
         facts.num_classes,
         dtype=jnp.dtype(model.dtype),
         stride_in=model.stride_in,
+        width=model.width,
+        stem_stride=model.stem_stride,
         bn_span=model.span,
         axis_name=axis_name,
     )

@@ -64,6 +64,8 @@ def build(
     *,
     dtype: Any = jnp.float32,
     stride_in: Literal["1x1", "3x3"] = "1x1",
+    width: float = 1.0,
+    stem_stride: Literal[1, 2] = 1,
     bn_span: int | None = None,
     axis_name: str | None = None,
 ) -> Network:
@@ -76,6 +78,8 @@ def build(
             logits are float32.
         stride_in: where a bottleneck halves the image (see `resnet`); the networks
             without bottlenecks have no such choice.
+        width: channels of a ResNet over those of the paper (see `resnet`).
+        stem_stride: of the first convolution of a ResNet on small images.
         bn_span: ghost batch size, examples that one batch normalisation sees; None:
             the whole batch.
         axis_name: mapped axis over which the batch is spread, inside `shard_map` or
@@ -101,4 +105,11 @@ def build(
         norm = "batch" if name == "alexnet_bn" else "lrn"
         return alexnet(num_classes, norm=norm, **spread)
     depth = int(name.removeprefix("resnet"))
-    return resnet(num_classes, depth=depth, stride_in=stride_in, **spread)
+    return resnet(
+        num_classes,
+        depth=depth,
+        stride_in=stride_in,
+        width=width,
+        stem_stride=stem_stride,
+        **spread,
+    )

@@ -54,6 +54,8 @@ def resnet(
     depth: int = 50,
     stride_in: Literal["1x1", "3x3"] = "1x1",
     zero_init_residual: bool = False,
+    width: float = 1.0,
+    stem_stride: Literal[1, 2] = 1,
     dtype: Any = jnp.float32,
     bn_span: int | None = None,
     axis_name: str | None = None,
@@ -68,6 +70,9 @@ def resnet(
             bottlenecks halve in the first 3x3 of a block and ignore this.
         zero_init_residual: start the last scale of each block at 0, so that every block
             starts as its shortcut (Goyal et al.); the paper starts it at 1.
+        width: channels over those of the paper, above 0.
+        stem_stride: pixels between windows of the first convolution of the small form;
+            2 is not in the paper, and leaves a quarter of the work.
         dtype: as of `build`.
         bn_span: as of `build`.
         axis_name: as of `build`.
@@ -77,7 +82,7 @@ def resnet(
         `init` choose its form: up to 64 pixels, the small stem.
 
     Raises:
-        InputError: a depth or stride that there is not.
+        InputError: a depth, stride or width that there is not.
 
     Reference:
         He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, 2015,
@@ -92,8 +97,21 @@ def resnet(
     25557032
     """
     _check(depth, stride_in)
+    if not width > 0 or stem_stride not in (1, 2):
+        raise InputError(
+            f"a ResNet has a width above 0 and a stem_stride of 1 or 2; got {width:g} "
+            f"and {stem_stride}: choose others"
+        )
     module = ResNet(
-        num_classes, depth, stride_in, zero_init_residual, dtype, bn_span, axis_name
+        num_classes,
+        depth,
+        stride_in,
+        zero_init_residual,
+        width,
+        stem_stride,
+        dtype,
+        bn_span,
+        axis_name,
     )
     return from_linen(module)
 
@@ -144,6 +162,8 @@ class ResNet(nn.Module):
     depth: int
     stride_in: Literal["1x1", "3x3"] = "1x1"
     zero_init_residual: bool = False
+    width: float = 1.0
+    stem_stride: int = 1
     dtype: Any = jnp.float32
     bn_span: int | None = None
     axis_name: str | None = None
@@ -156,9 +176,9 @@ class ResNet(nn.Module):
             BatchNorm, span=self.bn_span, axis_name=self.axis_name, dtype=self.dtype
         )
         cifar = self.depth in CIFAR_STAGES
-        width = 16 if cifar else 64
+        width = max(1, round(self.width * (16 if cifar else 64)))
         small = is_small(images) or cifar
-        size, stride = (3, 1) if small else (7, 2)
+        size, stride = (3, self.stem_stride) if small else (7, 2)
         x = conv(width, size, stride, size // 2, name="conv1")(images)
         x = nn.relu(norm(name="conv1_bn")(x, train=train))
         if not small:

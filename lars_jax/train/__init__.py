@@ -16,7 +16,7 @@ from lars_jax.train.sharding import (
 )
 from lars_jax.train.state import TrainState
 from lars_jax.train.stop import any_process
-from lars_jax.train.update import LossFn, update
+from lars_jax.train.update import LossFn, update, update_in_parts
 
 __all__ = [
     "DataError",
@@ -37,4 +37,5 @@ __all__ = [
     "parameter_shardings",
     "state_shardings",
     "update",
+    "update_in_parts",
 ]

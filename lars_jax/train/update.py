@@ -93,6 +93,88 @@ def update(
         gradients, model_state, metrics = jax.lax.pmean(
             (gradients, model_state, metrics), axis_name
         )
+    return _stepped(tx, state, gradients, model_state, metrics)
+
+
+def update_in_parts(
+    loss_fn: LossFn,
+    tx: optax.GradientTransformation,
+    state: TrainState,
+    part: Callable[[jax.Array], Batch],
+    parts: jax.Array,
+    key: jax.Array,
+    *,
+    merge: Merge,
+) -> tuple[TrainState, Metrics]:
+    """Return what `update` does, of as many micro-batches as a traced number says.
+
+    One compiled step then serves batches of every size. Where all fit in one array
+    `update` is simpler, and it alone runs inside mapped steps.
+
+    Args:
+        loss_fn: as of `update`; its key is that of the micro-batch.
+        tx: as of `update`.
+        state: as of `update`.
+        part: from the number of a micro-batch, int32 [], to that micro-batch.
+        parts: number of micro-batches, int32 [], at least 1.
+        key: random key of the step.
+        merge: as of `update`.
+
+    Returns:
+        As of `update`.
+
+    Two parts of mean 1 and 3 have mean 2, and a step of SGD at rate 0.5 takes 0.5 of
+    the gradient 2 (w - x) = -4:
+
+    >>> def loss_fn(params, model_state, batch, key):
+    ...     return jnp.mean((params - batch) ** 2), (model_state, {})
+    >>> batch, tx = jnp.array([[1.0, 1.0], [3.0, 3.0]]), optax.sgd(0.5)
+    >>> state, metrics = update_in_parts(
+    ...     loss_fn, tx, TrainState.create(jnp.array(0.0), {}, tx), batch.__getitem__,
+    ...     jnp.array(2), jax.random.key(0), merge=lambda mean, variance: mean)
+    >>> print(state.params, metrics["loss"])
+    2.0 5.0
+    """
+    params, before = state.params, state.model_state
+    value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
+
+    def one(i: jax.Array) -> tuple[Any, ModelState, Metrics]:
+        (loss, (after, metrics)), gradients = value_and_grad(
+            params, before, part(i), jax.random.fold_in(key, i)
+        )
+        return gradients, after, metrics | {"loss": loss}
+
+    def add(i: jax.Array, carry: Any) -> Any:
+        total, kept, _, summed = carry
+        gradients, after, metrics = one(i)
+        total = jax.tree.map(lambda t, g: t + g.astype(t.dtype), total, gradients)
+        summed = jax.tree.map(jnp.add, summed, metrics)
+        return total, _moved(kept, before, after), after, summed
+
+    *_, metric_shapes = jax.eval_shape(one, parts)
+    start = (
+        jax.tree.map(_wide_zeros, params),
+        (jax.tree.map(_wide_zeros, before),) * 2,
+        before,
+        jax.tree.map(lambda m: jnp.zeros(m.shape, m.dtype), metric_shapes),
+    )
+    total, kept, last, summed = jax.lax.fori_loop(0, parts, add, start)
+    count = parts.astype(jnp.float32)
+    mean = jax.tree.map(lambda t, p: (t / count).astype(p.dtype), total, params)
+    metrics = jax.tree.map(lambda m: m / count, summed)
+    merged = merge(*_moments(kept, before, count))
+    # A single part leaves its state as it is, as in `update`.
+    model_state = jax.tree.map(lambda a, b: jnp.where(parts == 1, a, b), last, merged)
+    return _stepped(tx, state, mean, model_state, metrics)
+
+
+def _stepped(
+    tx: optax.GradientTransformation,
+    state: TrainState,
+    gradients: Any,
+    model_state: ModelState,
+    metrics: Metrics,
+) -> tuple[TrainState, Metrics]:
     updates, opt_state = tx.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     metrics = metrics | {"nonfinite": _nonfinite(gradients)}
@@ -171,7 +253,7 @@ def _moved(sums: Any, before: ModelState, after: ModelState) -> Any:
     )
 
 
-def _moments(sums: Any, before: ModelState, count: int) -> tuple[Any, Any]:
+def _moments(sums: Any, before: ModelState, count: int | jax.Array) -> tuple[Any, Any]:
     """Return mean and variance of the states whose moves were summed."""
     first, second = sums
     mean = jax.tree.map(lambda b, t: (b + t / count).astype(b.dtype), before, first)

@@ -1,6 +1,8 @@
 """A comparison tunes every cell alike and reports what its rows say."""
 
 import json
+import time
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -75,12 +77,44 @@ class Trained:
         return dict(zip(("accuracy", "loss"), self.results[state], strict=True))
 
 
-def test_of_equal_accuracies_the_lower_loss_wins_and_divergence_loses(monkeypatch):
+def tried(monkeypatch, directory, grid):
+    """Return runs of a stand-in that a comparison is about to make."""
     monkeypatch.setattr(compare.Trainer, "create", Trained)
-    grid = Grid(("lars",), (256,), 1, 5, 100, 16.0)
-    runs = list(compare._run_cell(Config(), "lars", grid, []))
-    assert [run["accuracy"] for run in runs[:5]] == [0.9, 0.9, 0.9, 0.8, 0.0]
-    assert runs[5]["rate"] == 2.0
+    return compare.Runs(grid, directory, [], None, mock.Mock())
+
+
+def test_of_equal_accuracies_the_lower_loss_wins_and_divergence_loses(
+    monkeypatch, tmp_path
+):
+    runs = tried(monkeypatch, tmp_path, Grid(trials=5, rate_span=16.0))
+    assert runs.tuned("lars", Config()) == 2.0
+    found = [run["accuracy"] for run in runs.of("tune", "lars", 256)]
+    assert found == [0.9, 0.9, 0.9, 0.8, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("widen", "rates"),
+    [(0, [4.0, 8.0]), (1, [4.0, 8.0, 2.0]), (5, [4.0, 8.0, 2.0, 1.0])],
+)
+def test_rates_beyond_an_edge_are_tried_as_far_as_allowed(
+    monkeypatch, tmp_path, widen, rates
+):
+    config = replace_fields(Config(), global_batch=512)
+    runs = tried(monkeypatch, tmp_path, Grid(trials=2, rate_span=2.0, widen=widen))
+    best = runs.tuned("lars", config)
+    assert [run["rate"] for run in runs.of("tune", "lars", 512)] == rates
+    assert best == {0: 4.0, 1: 2.0, 5: 2.0}[widen]
+
+
+def test_no_run_begins_when_the_hours_are_over(monkeypatch, tmp_path):
+    runs = tried(monkeypatch, tmp_path, Grid(trials=3, hours=1.0))
+    runs.run("tune", "lars", Config(), 1.0, 0)
+    later = time.monotonic() + 3601
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert runs.run("tune", "lars", Config(), 1.0, 0)["accuracy"] == 0.9
+    with pytest.raises(compare.OutOfTime):
+        runs.run("tune", "lars", Config(), 2.0, 0)
+    assert len(list(read_lines(tmp_path / "results.jsonl"))) == 1
 
 
 @pytest.mark.slow
