@@ -9,12 +9,14 @@ import os
 import platform
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from lars_jax.errors import InputError
+from lars_jax.train.config import from_json
 from lars_jax.train.record import environment, read_json, write_text
 
 RECORDS = Path(__file__).parents[2] / "records"
@@ -53,6 +55,22 @@ def write_record(name: str, command: str, **content: Any) -> Path:
 def read_record(name: str) -> dict[str, Any]:
     """Return a record by its name."""
     return read_json(record_path(name))
+
+
+def is_of(record: Mapping[str, Any], config: Any) -> bool:
+    """Return whether a record was made with a configuration.
+
+    Fields that are younger than the record count as their defaults.
+
+    Args:
+        record: with a `config` as `to_json` gives it.
+        config: a dataclass.
+    """
+    try:
+        return from_json(type(config), record["config"]) == config
+    except InputError:
+        # Of fields or values that there are no more.
+        return False
 
 
 def to_text(record: dict[str, Any]) -> str:

@@ -1,45 +1,130 @@
-"""Compare optimizers over batch sizes on digits, and record the table.
+"""Compare optimizers over batch sizes, all tuned alike, and record every run.
 
-python -m benchmarks.lars.compare
+    python -m benchmarks.lars.compare --preset fashion_mnist --run-dir runs/compare
+
+What is stopped goes on, in its directory or from the record. Two processes may share
+the optimizers, each in a directory of its own: on two cores they do more than one.
 """
 
-import shutil
+import dataclasses
+import json
 from pathlib import Path
+from typing import Any, Literal
 
 import tyro
 
-from benchmarks.common.records import RECORDS, write_record
-from experiments.lars.compare import compare
-from experiments.lars.config import Grid
-from experiments.lars.presets import get_preset
-from lars_jax.train.config import replace_fields
-from lars_jax.train.record import read_json, read_lines
-
-GRID = Grid(
-    optimizers=("lars", "nesterov", "lamb"),
-    batches=(64, 256, 1024),
-    seeds=3,
-    trials=5,
-    tuning_holdout=300,
-    rate_span=16.0,
+from benchmarks.common.records import (
+    RECORDS,
+    is_of,
+    read_record,
+    record_path,
+    write_record,
 )
+from experiments.lars.compare import RESULTS, compare, markdown, summarise
+from experiments.lars.config import Config, Grid, OptimizerName, VariantName
+from experiments.lars.presets import get_preset
+from lars_jax.files import replacing
+from lars_jax.report import accuracy_by_batch_figure
+from lars_jax.train.config import replace_fields, to_json
+from lars_jax.train.record import read_lines
+
+COMMAND = "python -m benchmarks.lars.compare"
+
+PRESETS = {
+    "digits": Grid(
+        optimizers=("lars", "nesterov", "lamb"),
+        batches=(64, 256, 1024),
+        seeds=3,
+        trials=5,
+        tuning_holdout=300,
+        rate_span=16.0,
+    ),
+    "fashion_mnist": Grid(
+        optimizers=("sgd", "nesterov", "lars", "mlperf_scaled", "lamb"),
+        batches=(128, 512, 2048, 8192, 16384),
+        seeds=3,
+        trials=3,
+        tuning_holdout=5000,
+        rate_span=9.0,
+        widen=3,
+    ),
+}
+"""What is compared, by the preset that all cells share."""
 
 
-def main(run_dir: Path) -> None:
-    """Run the grid in a directory and write `records/compare_digits.json`.
+def main(
+    run_dir: Path,
+    preset: Literal["digits", "fashion_mnist"] = "digits",
+    optimizers: tuple[OptimizerName | VariantName, ...] = (),
+    data_dir: Path | None = None,
+    hours: float | None = None,
+) -> None:
+    """Run what is missing, and write `records/compare_PRESET.json` and its figure.
 
     Args:
         run_dir: where the comparison's own files go.
+        preset: that all cells share.
+        optimizers: of the grid that this process trains; empty: all.
+        data_dir: where a prepared data set lies.
+        hours: after which no run begins; None: all run.
     """
-    config = replace_fields(get_preset("digits").config, devices=1, log_every=1000)
-    table = compare(config, GRID, run_dir)
-    print(table)
-    runs = list(read_lines(run_dir / "results.jsonl"))
-    settings = read_json(run_dir / "config.json")
-    command = "python -m benchmarks.lars.compare --run-dir runs/compare-digits"
-    kept = {name: settings[name] for name in ("grid", "config")}
-    print(write_record("compare_digits", command, table=table, runs=runs, **kept))
-    shutil.copy(run_dir / "accuracy.svg", RECORDS / "compare_digits.svg")
+    whole = PRESETS[preset]
+    names = optimizers or whole.optimizers
+    own = dataclasses.replace(
+        whole,
+        optimizers=tuple(name for name in whole.optimizers if name in names),
+        hours=hours,
+    )
+    config = replace_fields(get_preset(preset).config, devices=1, log_every=1000)
+    placed = config
+    if data_dir is not None:
+        placed = replace_fields(config, data_dir=str(data_dir))
+    known = recorded(preset, config, whole)
+    known = [run for run in known if run["optimizer"] in own.optimizers]
+    print(compare(placed, own, run_dir, known))
+    # What another process has recorded meanwhile stays.
+    found = {key(run): run for run in recorded(preset, config, whole)}
+    found |= {key(run): run for run in read_lines(run_dir / RESULTS)}
+    order = {name: place for place, name in enumerate(whole.optimizers)}
+    runs = sorted(
+        found.values(), key=lambda run: (order[run["optimizer"]], run["global_batch"])
+    )
+    print(
+        write_record(
+            f"compare_{preset}",
+            f"{COMMAND} --preset {preset}",
+            runs=runs,
+            grid=to_json(whole),
+            config=to_json(config),
+        )
+    )
+    cells = summarise(runs, whole)
+    print(markdown(cells))
+    with replacing(RECORDS / f"compare_{preset}.svg") as temporary:
+        accuracy_by_batch_figure(cells).savefig(temporary)
+
+
+def recorded(preset: str, config: Config, grid: Grid) -> list[dict[str, Any]]:
+    """Return the runs of the record, none if it is of another comparison."""
+    name = f"compare_{preset}"
+    if not record_path(name).exists():
+        return []
+    found = read_record(name)
+    asked = json.loads(json.dumps(to_json(grid)))
+    # A field that is missing is younger than the record.
+    same = asked | found["grid"] == asked and is_of(found, config)
+    return found["runs"] if same else []
+
+
+def key(run: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what tells a run from every other.
+
+    >>> key({"phase": "test", "optimizer": "sgd", "global_batch": 128, "rate": 0.1,
+    ...     "seed": 0, "accuracy": 0.9})
+    ('test', 'sgd', 128, 0.1, 0)
+    """
+    fields = ("phase", "optimizer", "global_batch", "rate", "seed")
+    return tuple(run[name] for name in fields)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ import statistics
 from benchmarks.common.markdown import grouped, origin, plain, table
 from benchmarks.common.records import RECORDS, mean_sd, read_record
 from benchmarks.throughput.resnet50 import FLOPS, OURS, PUBLISHED
+from experiments.lars.compare import markdown, summarise
+from experiments.lars.config import Grid
 
 OVERHEADS = {
     "loop_overhead": "`fit` over its compiled steps alone, digits",
@@ -37,8 +39,14 @@ def digits() -> str:
 
 def compare() -> str:
     """Return the table of a comparison of optimizers over batch sizes."""
-    record = read_record("compare_digits")
-    return record["table"] + "\n" + origin(record)
+    return _comparison("digits")
+
+
+def _comparison(preset: str) -> str:
+    record = read_record(f"compare_{preset}")
+    found = record["grid"]
+    grid = Grid(tuple(found["optimizers"]), tuple(found["batches"]))
+    return markdown(summarise(record["runs"], grid)) + "\n" + origin(record)
 
 
 def overheads() -> str:

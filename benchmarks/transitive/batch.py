@@ -86,7 +86,7 @@ def main(
         PRESETS["eth80"].config, videos=f"eth80:{file.absolute()}", **SHARED
     )
     # The path says where the file lay, not what was found.
-    said = to_json(replace_fields(config, videos="eth80:eth80.npz"))
+    said = replace_fields(config, videos="eth80:eth80.npz")
     begin(run_dir / "tuning", recorded(NAME, said, "tuning"))
     begin(run_dir / "grid", recorded(NAME, said))
     with Interrupt() as interrupt:
@@ -118,7 +118,7 @@ def main(
                     write_record(
                         NAME,
                         COMMAND,
-                        config=said,
+                        config=to_json(said),
                         rates=rates,
                         tuning=tried,
                         runs=rows,

@@ -82,12 +82,12 @@ def main(
         record: write `records/transitive_eth80.json`, of choices
             `records/transitive_eth80_choice.json`.
     """
-    config = replace_fields(PRESETS["eth80"].config, videos=f"eth80:{file.absolute()}")
+    config = replace_fields(
+        PRESETS["eth80"].config, videos=f"eth80:{file.absolute()}", tuning=choose
+    )
     # The path says where the file lay, not what was found.
-    said = to_json(replace_fields(config, videos="eth80:eth80.npz"))
+    said = replace_fields(config, videos="eth80:eth80.npz")
     if choose:
-        config = replace_fields(config, tuning=True)
-        said |= {"tuning": True}
         name, groups = f"{NAME}_choice", choices(seeds)
     else:
         name, groups = NAME, comparisons(seeds)
@@ -99,7 +99,7 @@ def main(
             rows = joined(recorded(name, said), found, CELLS)
             print(markdown(rows), flush=True)
             if record:
-                write_record(name, COMMAND, config=said, runs=rows)
+                write_record(name, COMMAND, config=to_json(said), runs=rows)
 
 
 def comparisons(seeds: tuple[int, ...]) -> Iterable[tuple[Cells, int]]:

@@ -8,23 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common.records import read_record, record_path
+from benchmarks.common.records import is_of, read_record, record_path
 from experiments.transitive.compare import RESULTS
 from experiments.transitive.config import Config
 from lars_jax.files import make_directory
-from lars_jax.train.config import from_json
 from lars_jax.train.record import append_row
 
 Rows = list[dict[str, Any]]
 
 
-def recorded(name: str, config: dict[str, Any], runs: str = "runs") -> Rows:
+def recorded(name: str, config: Config, runs: str = "runs") -> Rows:
     """Return the runs of a record, none if it is of another configuration."""
     if not record_path(name).exists():
         return []
     found = read_record(name)
-    same = from_json(Config, found["config"]) == from_json(Config, config)
-    return found[runs] if same else []
+    return found[runs] if is_of(found, config) else []
 
 
 def begin(directory: Path, rows: Rows) -> None:

@@ -20,7 +20,11 @@ from experiments.lars.shapes import (
 from lars_jax.train import DataParallel
 from lars_jax.train.config import replace_fields
 
-STORED = {"digits": (1437, 360, 8), "cifar10": (50_000, 10_000, 32)}
+STORED = {
+    "digits": (1437, 360, 8),
+    "fashion_mnist": (60_000, 10_000, 28),
+    "cifar10": (50_000, 10_000, 32),
+}
 """Images to train on and to evaluate, and their side, of data sets small enough to lie
 on a device; another is taken to be fed by the host."""
 

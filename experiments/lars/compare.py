@@ -15,7 +15,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
@@ -52,7 +52,12 @@ CENTRES = {"lars": 4.0, "sgd": 0.1, "nesterov": 0.2, "lamb": 0.03}
 """Middle of the rates tried at a batch of 256, for LARS at eta = 0.001."""
 
 
-def compare(config: Config, grid: Grid, directory: Path) -> str:
+def compare(
+    config: Config,
+    grid: Grid,
+    directory: Path,
+    known: Sequence[Mapping[str, Any]] = (),
+) -> str:
     """Run what is missing of the grid, write its table and plot, return the table.
 
     Args:
@@ -60,6 +65,7 @@ def compare(config: Config, grid: Grid, directory: Path) -> str:
         grid: what they do not.
         directory: gets `results.jsonl` (a row a run), `config.json`, `table.md` and
             `accuracy.svg`; a comparison that was stopped there goes on.
+        known: rows of the same comparison elsewhere, which a new directory begins with.
 
     Raises:
         InputError: an empty grid, a cell that cannot run, or a directory that holds
@@ -72,7 +78,7 @@ def compare(config: Config, grid: Grid, directory: Path) -> str:
         for batch in telling_first(grid.batches)
         for name in grid.optimizers
     ]
-    known = _begin(config, grid, cells[0][1], directory)
+    known = _begin(config, grid, cells[0][1], directory, known)
     sweep = _sweep([cell for _, cell in cells])
     seeds = range(grid.seeds)
     # Where a cell has a program of its own, all of its runs come before the next.
@@ -85,12 +91,7 @@ def compare(config: Config, grid: Grid, directory: Path) -> str:
                 runs.cell(name, cell, several)
             for several, (name, cell) in itertools.product(rounds[1:], cells):
                 runs.cell(name, cell, several)
-    rows = [
-        _summarise(own)
-        for name in grid.optimizers
-        for batch in grid.batches
-        if (own := runs.of("test", name, batch))
-    ]
+    rows = summarise(runs.rows, grid)
     if not rows:
         return "no cell was tested in time; the same command goes on\n"
     table = markdown(rows)
@@ -99,6 +100,23 @@ def compare(config: Config, grid: Grid, directory: Path) -> str:
     with replacing(directory / "accuracy.svg") as temporary:
         figure.savefig(temporary)
     return table
+
+
+def summarise(runs: Iterable[Mapping[str, Any]], grid: Grid) -> list[dict[str, Any]]:
+    """Return mean and deviation of every cell that was tested, in the grid's order.
+
+    Args:
+        runs: rows of `results.jsonl`.
+        grid: that they are of.
+    """
+    cells: dict[tuple[str, int], list[Mapping[str, Any]]] = {
+        (name, batch): [] for name in grid.optimizers for batch in grid.batches
+    }
+    for run in runs:
+        own = cells.get((run["optimizer"], run["global_batch"]))
+        if own is not None and run["phase"] == "test":
+            own.append(run)
+    return [_summarise(own) for own in cells.values() if own]
 
 
 def telling_first(batches: Sequence[int]) -> list[int]:
@@ -215,7 +233,11 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 
 
 def _begin(
-    config: Config, grid: Grid, cell: Config, directory: Path
+    config: Config,
+    grid: Grid,
+    cell: Config,
+    directory: Path,
+    elsewhere: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     """Return the runs that a directory has already, if it is of this comparison."""
     asked = json.loads(json.dumps({"config": asdict(config), "grid": asdict(grid)}))
@@ -225,7 +247,9 @@ def _begin(
         Trainer.create(cell).init()
         make_directory(directory)
         write_json(path, asked | {"environment": environment()})
-        return []
+        for row in elsewhere:
+            append_row(results, row)
+        return [dict(row) for row in elsewhere]
     found = read_json(path)
     found = found if isinstance(found, dict) else {}
     changes = difference({name: found.get(name, {}) for name in asked}, asked)
@@ -265,7 +289,7 @@ class Runs:
     ):
         self._grid = grid
         self._results = directory / RESULTS
-        self._rows = list(known)
+        self.rows = list(known)
         self._progress = progress
         create = Trainer.create if sweep is None else sweep.trainer
         # Those of one cell, to tune and to test.
@@ -277,7 +301,7 @@ class Runs:
     def of(self, phase: str, name: str, batch: int) -> list[dict[str, Any]]:
         """Return the rows of one phase of a cell."""
         own = {"phase": phase, "optimizer": name, "global_batch": batch}
-        return [row for row in self._rows if own.items() <= row.items()]
+        return [row for row in self.rows if own.items() <= row.items()]
 
     def cell(self, name: str, config: Config, seeds: Iterable[int]) -> None:
         """Tune a cell, and train it with these seeds at the best rate.
@@ -330,7 +354,7 @@ class Runs:
         row = {"phase": phase, "optimizer": name, "global_batch": config.global_batch}
         row |= own | {"accuracy": accuracy, "loss": loss}
         append_row(self._results, row)
-        self._rows.append(row)
+        self.rows.append(row)
         self._progress.update()
         return row
 
@@ -374,8 +398,7 @@ def _train(trainer: Trainer | SweepTrainer, **numbers: Any) -> tuple[float, floa
     return found["accuracy"], found["loss"]
 
 
-def _summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    tested = [run for run in runs if run["phase"] == "test"]
+def _summarise(tested: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     accuracies = np.array([run["accuracy"] for run in tested])
     return {name: tested[0][name] for name in ("optimizer", "global_batch", "rate")} | {
         "mean": float(accuracies.mean()),

@@ -12,7 +12,7 @@ from experiments.lars.program import ImageFacts, Shared, make_loss, make_network
 from lars_jax.data import known_statistics
 from lars_jax.train import DataParallel, TrainState
 
-CLASSES = {"digits": 10, "cifar10": 10, "imagenet2012": 1000}
+CLASSES = {"digits": 10, "fashion_mnist": 10, "cifar10": 10, "imagenet2012": 1000}
 """Classes of the data sets that presets name; another is taken to be like ImageNet."""
 
 

@@ -17,6 +17,8 @@ class ChannelStatistics(NamedTuple):
 KNOWN_STATISTICS = {
     # Over the 1,437 training digits.
     "digits": ChannelStatistics((0.3056,), (0.3761,)),
+    # Over the 60,000 training images.
+    "fashion_mnist": ChannelStatistics((0.2860,), (0.3530,)),
     # Over the 50,000 training images.
     "cifar10": ChannelStatistics((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     # The numbers that torchvision's ImageNet models are trained with.

@@ -1,4 +1,4 @@
-"""Runs for one machine: scikit-learn's digits, which need no download, and CIFAR-10.
+"""Runs for one machine: digits, which need no download, Fashion-MNIST and CIFAR-10.
 
 No LARS result on these data is published, so there is nothing to reproduce but the
 question of the paper: does the accuracy hold when the batch grows and the epochs do
@@ -36,6 +36,24 @@ CIFAR10 = replace_fields(
 )
 RESNET20 = replace_fields(CIFAR10, network="resnet20", weight_decay=1e-4)
 ALEXNET_BN = replace_fields(CIFAR10, network="alexnet_bn", weight_decay=5e-4)
+
+
+FASHION_MNIST = replace_fields(
+    LARS,
+    dataset="fashion_mnist",
+    image_size=28,
+    crop_padding=2,
+    flip=True,
+    network="resnet8",
+    width=0.5,
+    stem_stride=2,
+    bn_span=128,
+    weight_decay=5e-4,
+    warmup_epochs=2.5,
+    # A hundred updates of 16,384 examples.
+    epochs=27.5,
+    log_every=10,
+)
 
 
 def _digits(
@@ -114,6 +132,14 @@ LOCAL: tuple[Preset, ...] = (
         1.0,
         warmup_epochs=0.0,
         steps=4,
+    ),
+    Preset(
+        name="fashion_mnist",
+        config=replace_fields(FASHION_MNIST, global_batch=128, learning_rate=2.0),
+        reproduces="what a large batch loses, and what LARS gives back: `compare` it",
+        expected=UNPUBLISHED,
+        source=OWN,
+        note="half the width, at half the sides: a run takes minutes on two cores",
     ),
     _cifar10("resnet20", RESNET20, 128, 2.0),
     _cifar10("resnet20", RESNET20, 512, 4.0),
