@@ -22,6 +22,7 @@ from experiments.mgan.game import initial_state, make_players, make_step
 from experiments.mgan.inputs import to_unit
 from experiments.mgan.mixture import make_mixture
 from experiments.mgan.presets import get_preset
+from lars_jax.data import ResidentImages
 from lars_jax.train.config import replace_fields
 
 ROUNDS, ROUND_SECONDS = 9, 2.0
@@ -44,7 +45,7 @@ def plain_double(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def image_run(config: Config, *, plain: bool = False) -> Run:
     """Return a run of steps of a game on random images."""
     images = np.random.default_rng(0).integers(0, 256, (1000, 32, 32, 3), np.uint8)
-    shared = {"key": jax.random.key(1), "image": jnp.asarray(images)}
+    shared = {"key": jax.random.key(1), "image": ResidentImages.of(images)}
     batch = {"index": jnp.arange(config.batch)}
 
     def draw(key: jax.Array, row: Any, shared: Any) -> jax.Array:

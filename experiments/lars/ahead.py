@@ -17,6 +17,7 @@ from experiments.lars.shapes import (
     key_shape,
     tree_bytes,
 )
+from lars_jax.data import ResidentImages
 from lars_jax.train import DataParallel
 from lars_jax.train.config import replace_fields
 
@@ -68,8 +69,7 @@ def assumed_setting(config: Config, parallel: DataParallel) -> Setting:
 
 
 def _stored(count: int, side: int, facts: ImageFacts) -> dict[str, Any]:
-    shape = (count, side, side, facts.channels)
     return {
-        "image": jax.ShapeDtypeStruct(shape, jnp.uint8),
+        "image": ResidentImages.like(count, (side, side, facts.channels)),
         "label": jax.ShapeDtypeStruct((count,), jnp.int32),
     }

@@ -18,6 +18,7 @@ from experiments.lars.config import Config
 from experiments.lars.program import ImageFacts
 from experiments.lars.shapes import Setting, fed_shape, tree_bytes
 from lars_jax.data import (
+    ResidentImages,
     Source,
     channel_statistics,
     evaluation_batches,
@@ -52,7 +53,7 @@ class Split:
     """One side of the data: a source and, where it lives on the device, its arrays."""
 
     source: Source
-    arrays: dict[str, jax.Array]
+    arrays: dict[str, Any]
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -95,7 +96,7 @@ class Inputs:
             beside=tree_bytes(self.evaluation.arrays),
         )
 
-    def shared(self, split: Split, seed: int) -> dict[str, jax.Array]:
+    def shared(self, split: Split, seed: int) -> dict[str, Any]:
         """Return what every step of a seed is given besides state and batch."""
         return split.arrays | {"key": self.parallel.replicate(jax.random.key(seed))}
 
@@ -227,7 +228,7 @@ def _place(config: Config, parallel: DataParallel, source: Source) -> Split:
     if data.augmentation == "random_resized_crop" or not wanted:
         return Split(source, {})
     arrays = to_arrays(source, resize=data.resize)
-    placed = {"image": arrays.image, "label": arrays.label}
+    placed = {"image": ResidentImages.of(arrays.image), "label": arrays.label}
     return Split(source, parallel.replicate(placed))
 
 
@@ -235,7 +236,9 @@ def _facts(config: Config, source: Source, split: Split) -> ImageFacts:
     data = config.data
     statistics = known_statistics(data.dataset)
     if statistics is None and split.arrays:
-        statistics = channel_statistics(np.asarray(split.arrays["image"]))
+        rows = np.asarray(split.arrays["image"].rows)
+        channels = np.shape(source[0][0])[-1]
+        statistics = channel_statistics(rows.reshape(len(rows), -1, 1, channels))
     elif statistics is None:
         # A fair sample of a large data set.
         stride = max(1, len(source) // STATISTICS_EXAMPLES)

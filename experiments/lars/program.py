@@ -31,7 +31,7 @@ from lars_jax.train.ahead import AheadOfTime
 from lars_jax.train.update import LossFn
 
 Batch = dict[str, jax.Array]
-Shared = dict[str, jax.Array]
+Shared = dict[str, Any]
 Step = Callable[..., Any]
 
 

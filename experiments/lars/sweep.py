@@ -208,12 +208,12 @@ class Sweep:
         return load_inputs(config, self._parallel, sources)
 
     @functools.cache  # noqa: B019
-    def _arrays(self, holdout: int) -> dict[str, jax.Array]:
-        # Filled up to the size of all, so that the program is the same.
-        return {
-            name: jnp.pad(x, [(0, self._size - len(x)), *[(0, 0)] * (x.ndim - 1)])
-            for name, x in self._inputs(holdout).train.arrays.items()
-        }
+    def _arrays(self, holdout: int) -> dict[str, Any]:
+        def filled(x: jax.Array) -> jax.Array:
+            # Up to the size of all, so that the program is the same.
+            return jnp.pad(x, [(0, self._size - len(x)), *[(0, 0)] * (x.ndim - 1)])
+
+        return jax.tree.map(filled, self._inputs(holdout).train.arrays)
 
     @functools.cache  # noqa: B019
     def _evaluating(self, holdout: int) -> Steps:

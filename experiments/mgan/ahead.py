@@ -12,6 +12,7 @@ from experiments.mgan.game import make_players
 from experiments.mgan.inputs import pick, plane_inputs
 from experiments.mgan.show import image_channels, state_shapes
 from experiments.mgan.trainer import make_call
+from lars_jax.data import ResidentImages
 from lars_jax.train import DataParallel
 from lars_jax.train.config import replace_fields
 
@@ -45,8 +46,7 @@ def compile_training(config: Config, mesh: Mesh, memory: int) -> tuple[str, Any]
         draw, side = pick, config.data.image_size
         count = STORED.get(config.data.dataset, STORED["cifar10"])
         rows["index"] = jax.ShapeDtypeStruct((steps, config.batch), jnp.int32)
-        shape = (count, side, side, channels)
-        shared["image"] = jax.ShapeDtypeStruct(shape, jnp.uint8)
+        shared["image"] = ResidentImages.like(count, (side, side, channels))
     call = make_call(config, make_players(config, channels), draw, parallel)
     state = state_shapes(config, channels)
     placed = jax.tree.map(

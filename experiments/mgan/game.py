@@ -25,7 +25,7 @@ from experiments.mgan.optimizer import make_optimizer
 from lars_jax.models import Network
 from lars_jax.train import TrainState, update
 
-Shared = dict[str, jax.Array]
+Shared = dict[str, Any]
 Draw = Callable[[jax.Array, Any, Shared], jax.Array]
 """From a key, a row of the batch and the shared data to real samples [B, ...]."""
 

@@ -27,6 +27,7 @@ from experiments.mgan.sampling import (
     make_sample_each,
     make_statistics,
 )
+from lars_jax.data import ResidentImages
 from lars_jax.optim import leaf_names
 from lars_jax.runs import Sources
 from lars_jax.train import DataParallel, Hook, Interrupt, data_mesh, fit
@@ -122,9 +123,9 @@ class Trainer:
         """Play from a state to the end of the game; see `lars_jax.train.fit`."""
         interrupt = interrupt or Interrupt()
         config = self.config
-        shared = {"key": self.key(1)}
+        shared: dict[str, Any] = {"key": self.key(1)}
         if self.inputs.image is not None:
-            shared["image"] = jnp.asarray(self.inputs.image)
+            shared["image"] = ResidentImages.of(self.inputs.image)
         shared = self.parallel.replicate(shared)
 
         def call(state: GameState, rows: Any) -> Any:

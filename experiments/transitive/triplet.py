@@ -18,6 +18,7 @@ from experiments.transitive.multitask import ContextHeads
 from experiments.transitive.networks import prepare, triplet_network
 from experiments.transitive.ranking import ranking_loss, swap_ends
 from lars_jax.data import (
+    ResidentImages,
     Source,
     augment,
     example_keys,
@@ -102,7 +103,7 @@ class TripletProgram(Program[TrainState]):
         """What every step is given besides state and batch."""
         shared: dict[str, Any] = {"key": jax.random.key(self.config.seed)}
         if self.resident:
-            shared["image"] = to_arrays(self.data.source).image
+            shared["image"] = ResidentImages.of(to_arrays(self.data.source).image)
             shared["place"] = self.data.image.astype(np.int32)
         return self.parallel.replicate(shared)
 
@@ -381,7 +382,7 @@ def _loss(
     )
 
 
-def _images(batch: dict[str, jax.Array], shared: dict[str, jax.Array]) -> jax.Array:
+def _images(batch: dict[str, jax.Array], shared: dict[str, Any]) -> jax.Array:
     if "image" in batch:
         return batch["image"]
     return shared["image"][shared["place"][batch["node"]]]

@@ -25,6 +25,7 @@ from lars_jax.data.host import (
 )
 from lars_jax.data.load import load_source
 from lars_jax.data.order import batch_samples, epoch_order
+from lars_jax.data.resident import ResidentImages
 from lars_jax.data.source import (
     ArraySource,
     Source,
@@ -48,6 +49,7 @@ __all__ = [
     "Fingerprint",
     "FolderSource",
     "ImageArrays",
+    "ResidentImages",
     "Source",
     "Subset",
     "TfdsSource",

@@ -1,0 +1,51 @@
+"""Images that lie on the device whole, in the form that steps read fastest."""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["rows"], meta_fields=["shape"])
+@dataclass(frozen=True)
+class ResidentImages:
+    """All images of a data set, one after another, from which a step takes some.
+
+    Attributes:
+        rows: uint8 [N, H W C], or its shape.
+        shape: of an image, (H, W, C).
+
+    >>> images = ResidentImages.of(np.arange(12, dtype=np.uint8).reshape(3, 2, 2, 1))
+    >>> images[np.array([2])].ravel().tolist(), len(images)
+    ([8, 9, 10, 11], 3)
+    """
+
+    # A TPU keeps the last two axes in tiles of 128 columns. Of images [N, H, W, 3] each
+    # pixel would fill a tile's row, and each step would copy the whole set to another
+    # order: 5.1 of 6.9 ms of a step of ResNet-20 on a v5e, by its compiler's estimate.
+    rows: Any
+    shape: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, image: np.ndarray) -> "ResidentImages":
+        """Return images of an array uint8 [N, H, W, C]."""
+        height, width, channels = image.shape[1:]
+        return cls(image.reshape(len(image), -1), (height, width, channels))
+
+    @classmethod
+    def like(cls, count: int, shape: tuple[int, int, int]) -> "ResidentImages":
+        """Return the shapes of so many images."""
+        rows = jax.ShapeDtypeStruct((count, math.prod(shape)), np.uint8)
+        return cls(rows, shape)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return self.rows.shape[0]
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return the images of some places, uint8 [..., H, W, C]."""
+        found = self.rows[index]
+        return found.reshape(*found.shape[:-1], *self.shape)
