@@ -84,12 +84,16 @@ def test_eight_devices_end_where_one_does(rule, backend, microbatches):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6)
 
 
-def test_step_takes_its_state_and_moves_nothing_between_host_and_device():
+@pytest.mark.parametrize("backend", ["jit", "shard_map", "pmap"])
+def test_step_takes_its_state_and_moves_nothing_between_host_and_device(backend):
     tx = optax.sgd(0.1)
-    parallel = DataParallel(data_mesh(8))
-    compiled = parallel.compile(
-        lambda state, batch, shared: update(loss_fn, tx, state, batch, shared["key"])
-    )
+    parallel = DataParallel(data_mesh(8), backend)
+
+    def step(state, batch, shared):
+        key, axis = shared["key"], parallel.axis_name
+        return update(loss_fn, tx, state, batch, key, axis_name=axis)
+
+    compiled = parallel.compile(step)
     state = parallel.replicate(initial(tx))
     shared = parallel.replicate({"key": jax.random.key(0)})
     batch = parallel.shard_batch(batch_at(0))
