@@ -19,7 +19,10 @@ from lars_jax.errors import InputError
 from lars_jax.train.config import from_json
 from lars_jax.train.record import environment, read_json, write_text
 
-RECORDS = Path(__file__).parents[2] / "records"
+RECORDS = Path(
+    os.environ.get("LARS_JAX_RECORDS", Path(__file__).parents[2] / "records")
+)
+"""Where records are; a variable of the environment may name another folder."""
 
 
 def machine() -> str:
