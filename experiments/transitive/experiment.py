@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -138,6 +138,12 @@ def _report(directory: Path) -> Path:
     return write_pipeline_report(directory)
 
 
+def _compile(config: Config, mesh: Any, memory: int) -> tuple[str, Any]:
+    from experiments.transitive.ahead import compile_training
+
+    return compile_training(config, mesh, memory)
+
+
 def _show(config: Config) -> Iterator[str]:
     from experiments.transitive.stages import make_stages
 
@@ -161,6 +167,7 @@ TRANSITIVE = Experiment(
     build=None,
     report=_report,
     show=_show,
+    compile=_compile,
     verbs={
         "run": Verb(
             "[PRESET] [--field value ...]",

@@ -1,7 +1,7 @@
 """The triplet network in training, as the shell runs it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from lars_jax.data import (
     resized_crops,
     to_arrays,
 )
+from lars_jax.models import Network
 from lars_jax.optim import (
     FIELDS,
     lamb,
@@ -60,6 +61,72 @@ LOGGED = 200
 """Rows of metrics of a run, at least."""
 
 
+@dataclass(frozen=True)
+class TripletSteps:
+    """What is trained and how, which no data need to be there for.
+
+    Attributes:
+        config: of the pipeline.
+        size: pixels a side of the images that the network is shown.
+        network: from images to features.
+        context: heads of context prediction beside it; None: there are none.
+        train_step: `(state, batch, shared) -> (state, metrics)`, not yet compiled.
+        eval_step: `(state, batch, shared) -> sums`.
+    """
+
+    config: Config
+    size: int
+    network: Network
+    context: ContextHeads | None
+    train_step: AheadOfTime
+    eval_step: AheadOfTime
+
+    @classmethod
+    def create(
+        cls, config: Config, size: int, parallel: DataParallel, *, context: bool
+    ) -> "TripletSteps":
+        """Return the steps of a configuration over a mesh.
+
+        Args:
+            config: of the pipeline.
+            size: of the images that the network is shown.
+            parallel: the mesh.
+            context: whether context prediction is learned beside the ranking.
+
+        Raises:
+            InputError: the pairs of a batch do not divide over the devices.
+        """
+        parallel.check_divides(config.triplet.global_batch // 2)
+        network = triplet_network(config.model, config.triplet)
+        heads = None
+        if context:
+            heads = ContextHeads.create(
+                config.model, config.context, config.triplet.init
+            )
+        tx = make_optimizer(config.triplet)
+        step = partial(_train_step, config.triplet, network, size, heads, tx)
+        measure = partial(_eval_step, config.triplet, network, size)
+        return cls(
+            config,
+            size,
+            network,
+            heads,
+            AheadOfTime(parallel.compile(step)),
+            AheadOfTime(parallel.compile_pure(measure)),
+        )
+
+    def drawn(self) -> TrainState:
+        """Return the state before the first step, drawn from the seed."""
+        shape = jax.ShapeDtypeStruct((1, self.size, self.size, 3), jnp.float32)
+        key = jax.random.key(self.config.seed)
+        params, model_state = self.network.init(key, shape)
+        if self.context is not None:
+            # Its convolutions are the ones that are drawn already.
+            params |= self.context.init(jax.random.fold_in(key, 1))
+        tx = make_optimizer(self.config.triplet)
+        return TrainState.create(params, model_state, tx)
+
+
 class TripletProgram(Program[TrainState]):
     """Training on pairs.
 
@@ -81,22 +148,14 @@ class TripletProgram(Program[TrainState]):
         self.config, self.data, self.trunk, self.frames = config, data, trunk, frames
         self.sampler = Sampler.create(data, config.triplet)
         self.parallel = DataParallel(data_mesh(config.devices))
-        self.parallel.check_divides(config.triplet.global_batch // 2)
-        self.network = triplet_network(config.model, config.triplet)
-        self.context = (
-            None
-            if frames is None
-            else ContextHeads.create(config.model, config.context, config.triplet.init)
-        )
         first = np.asarray(data.source[int(data.image[0])][0])
-        self.size = config.model.image_size or first.shape[0]
+        size = config.model.image_size or first.shape[0]
         self.resident = len(data.source) * first.size <= DEVICE_LIMIT
-        step = partial(
-            _train_step, config.triplet, self.network, self.size, self.context, self._tx
+        self.steps = TripletSteps.create(
+            config, size, self.parallel, context=frames is not None
         )
-        self.train_step = AheadOfTime(self.parallel.compile(step))
-        measure = partial(_eval_step, config.triplet, self.network, self.size)
-        self.eval_step = AheadOfTime(self.parallel.compile_pure(measure))
+        self.train_step = self.steps.train_step
+        self.eval_step = self.steps.eval_step
 
     @cached_property
     def shared(self) -> dict[str, Any]:
@@ -121,7 +180,7 @@ class TripletProgram(Program[TrainState]):
 
     def init(self) -> TrainState:
         """Return the state before the first step."""
-        state = jax.jit(self._drawn, out_shardings=self.parallel.replicated)()
+        state = jax.jit(self.steps.drawn, out_shardings=self.parallel.replicated)()
         if self.trunk is None:
             return state
         weights = load_weights(self.trunk, state.params["trunk"])
@@ -131,7 +190,7 @@ class TripletProgram(Program[TrainState]):
     def like(self) -> TrainState:
         """Return the shapes and shardings of a state."""
         place = self.parallel.replicated
-        shapes = jax.eval_shape(self._drawn)
+        shapes = jax.eval_shape(self.steps.drawn)
         return jax.tree.map(lambda leaf: leaf.update(sharding=place), shapes)
 
     def fit(
@@ -219,19 +278,6 @@ class TripletProgram(Program[TrainState]):
     def score(self, evaluation: Mapping[str, Any]) -> float | None:
         """Return the negative loss."""
         return -evaluation["loss"] if "loss" in evaluation else None
-
-    @property
-    def _tx(self) -> optax.GradientTransformation:
-        return make_optimizer(self.config.triplet)
-
-    def _drawn(self) -> TrainState:
-        shape = jax.ShapeDtypeStruct((1, self.size, self.size, 3), jnp.float32)
-        key = jax.random.key(self.config.seed)
-        params, model_state = self.network.init(key, shape)
-        if self.context is not None:
-            # Its convolutions are the ones that are drawn already.
-            params |= self.context.init(jax.random.fold_in(key, 1))
-        return TrainState.create(params, model_state, self._tx)
 
     def _batches(
         self, seed: int, start: int, stop: int, interrupt: Interrupt

@@ -222,7 +222,6 @@ class DataParallel:
             out_shardings=self.replicated,
         )
 
-
     def _compiler_options(self, *, split: bool) -> dict[str, str] | None:
         platform = self.mesh.devices.flat[0].platform
         if platform == "cpu":
