@@ -9,6 +9,7 @@ from benchmarks.transitive.eth80 import CONTEXT, PAIRS
 from experiments.transitive.compare import summarise
 from experiments.transitive.config import MiningConfig
 from experiments.transitive.mining import LOOKED_AT
+from experiments.transitive.presets import PRESETS
 from experiments.transitive.shards import INDEX
 
 VIDEOS = 100_000
@@ -22,6 +23,11 @@ IMAGES = 200_000 * 100
 """That the triplet network of the paper is trained on."""
 
 DAY = 86_400
+
+PAPER = PRESETS["paper"].config
+
+CONVOLUTIONS = 14_714_688
+"""Parameters of VGG16's."""
 
 FEATURES = {"trained": "convolutions", "trained, head": "output"}
 """Features of a run by what a table calls them."""
@@ -59,9 +65,20 @@ def transitive_cost() -> str:
     looked_at = VIDEOS * FRAMES / MiningConfig().stride * LOOKED_AT.itemsize
     # That of each video, and that of all.
     index = 2 * seeds * INDEX.itemsize
+    photographs = stages["paper", "frames"]
+    shown = VIDEOS * PAPER.frames.most_frames
+    patches = 2 * PAPER.context.context_steps * PAPER.context.context_batch
     amounts: list[tuple[str, float, str, float, float]] = [
         ("mine", VIDEOS * FRAMES, "frames", rate("mine"), looked_at),
         ("track", seeds, "tracks", rate("track"), 2 * seeds * crop + 2 * index),
+        (
+            "frames",
+            shown,
+            "photographs",
+            rate("frames"),
+            shown * photographs["bytes"] / photographs["amount"],
+        ),
+        ("context", patches, "patches", network["context"], CONVOLUTIONS * 4),
         ("features", seeds, "seeds", network["forward"], seeds * 4608 * 2),
         ("graph", seeds, "seeds", nodes, 9e6 * (2 * 8 + 1) + 2 * seeds * 4),
         ("triplet", IMAGES, "images", network["training"], 37_788_480 * 4),
