@@ -275,15 +275,9 @@ def _moved(launch: Launch) -> int:
 
 
 def _written(launch: Launch) -> tuple[Array, ...]:
-    one = launch.instruction
-    if one.opcode.endswith("-start") and len(one.results) > len(launch.operands):
-        # The first half names what it is given beside what it makes.
-        if one.opcode == "copy-start":
-            return one.results[:1]
-        return one.results[len(launch.operands) :]
-    if one.opcode == "dynamic-update-slice":
+    if launch.instruction.opcode == "dynamic-update-slice":
         return launch.operands[1:2]
-    return one.results
+    return launch.instruction.made
 
 
 def _resident_copy(launch: Launch) -> int:
