@@ -192,6 +192,12 @@ class Module:
     entry: str
     aliases: int
 
+    @property
+    def arguments(self) -> frozenset[str]:
+        """Names of what the program is given."""
+        own = self.computations[self.entry]
+        return frozenset(one.name for one in own if one.opcode == "parameter")
+
     def launches(self) -> Iterator[Launch]:
         """Yield what a device runs in a step, in the order of the schedule.
 
