@@ -1,6 +1,5 @@
 """What can be told of a compiled program without running it."""
 
-import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -8,20 +7,7 @@ from typing import Any
 import jax
 
 from benchmarks.common.rounds import summary
-
-# Instructions that compute nothing and launch nothing.
-FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast"}
-
-COMPUTATION = re.compile(
-    r"^(?:ENTRY )?%?(?P<name>[\w.-]+) [^\n]*\{\n(?P<body>.*?)^\}", re.M | re.S
-)
-# The opcode is what stands before the first parenthesis that follows a blank, where the
-# result's type may itself be in parentheses, every fifth part of it after its number.
-OPCODE = re.compile(r" = (?:\((?:/\*index=\d+\*/|[^=])*?\) |\S+ )([\w-]+)\(")
-INLINED = re.compile(r"(?:calls|to_apply)=%?([\w.-]+)")
-BRANCHES = re.compile(
-    r"(?:branch_computations=\{([^}]*)\}|(?:true|false)_computation=(%?[\w.-]+))"
-)
+from lars_jax.compiler.hlo import parse_module
 
 
 def compile_afresh(
@@ -74,7 +60,8 @@ def kernels(text: str) -> int:
     """Return how many instructions of a compiled program launch something.
 
     Those within fusions and reductions are part of a kernel, and those in the branches
-    of a conditional do not run in every step; neither is counted.
+    of a conditional do not run in every step; neither is counted. What a loop runs is
+    counted once.
 
     >>> kernels('''HloModule example
     ... %fused (p: f32[2]) -> f32[2] {
@@ -90,15 +77,4 @@ def kernels(text: str) -> int:
     ... ''')
     2
     """
-    left_out: set[str] = set()
-    for line in text.splitlines():
-        # A call runs its computation as it stands; a fusion makes one kernel of it.
-        if " call(" not in line:
-            left_out.update(INLINED.findall(line))
-        for several, single in BRANCHES.findall(line):
-            left_out.update(re.findall(r"[\w.-]+", several or single))
-    return sum(
-        sum(opcode not in FREE for opcode in OPCODE.findall(body))
-        for name, body in COMPUTATION.findall(text)
-        if name not in left_out
-    )
+    return sum(not launch.in_branch for launch in parse_module(text).launches())

@@ -4,6 +4,7 @@ import statistics
 
 from benchmarks.common.markdown import grouped, origin, plain, table
 from benchmarks.common.records import RECORDS, mean_sd, read_record
+from benchmarks.tables.compiled import compiled_rows, compiled_table
 from benchmarks.throughput.resnet50 import FLOPS, OURS, PUBLISHED
 from experiments.lars.compare import markdown, summarise
 from experiments.lars.config import Grid
@@ -70,6 +71,22 @@ def optimizer_step() -> str:
 def optimizer_step_h200() -> str:
     """Return the same of a GPU."""
     return _optimizer_step("optimizer_step_nvidia-h200")
+
+
+def compiled_optimizers() -> str:
+    """Return the table of the same steps by accelerators' own compilers."""
+    rows = [row for row in compiled_rows() if "parameter_bytes" in row]
+    for row in rows:
+        row["passes"] = row["bytes"] / row["parameter_bytes"]
+    cells = plain("program", "target") | {
+        "launches": "{launched:,}",
+        "in conditionals": "{nested}",
+        "bytes": "{passes:.2f}N",
+        "temporary MB": "{memory[temporaries]:.1f M}",
+        "at least ms": "{least:.2f ms}",
+        "compile s": "{seconds:.0f}",
+    }
+    return compiled_table(cells, rows)
 
 
 def _optimizer_step(name: str) -> str:

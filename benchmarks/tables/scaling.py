@@ -2,6 +2,7 @@
 
 from benchmarks.common.markdown import plain, table
 from benchmarks.common.records import read_record
+from benchmarks.tables.compiled import compiled_rows, compiled_table
 
 NOT_RUN = "Estimate, not run. "
 
@@ -99,3 +100,25 @@ def pod_assumptions() -> str:
             rows.append(one | {"of": of, "what": what, "source": source})
     cells = plain("of", "what") | {"value": "{value:.4g}"} | plain("unit", "source")
     return table(cells, rows, record)
+
+
+def compiled_steps() -> str:
+    """Return the table of training steps by accelerators' own compilers."""
+    rows = [row for row in compiled_rows() if "parameter_bytes" not in row]
+    for row in rows:
+        row["exchanges"] = "; ".join(
+            f"{one['count']} {one['kind']} {one['dtype']}, {one['bytes'] / 1e6:,.1f} MB"
+            for one in row.get("collectives", ())
+        )
+    cells = plain("program", "target") | {
+        "launches": "{launched:,}",
+        "in conditionals": "{nested}",
+        "MB moved": "{bytes:,.1f M}",
+        "temporary MB": "{memory[temporaries]:,.1f M}",
+        "GiB in all": "{held:.2f GiB}",
+        "GFLOP": "{flops:,.0f G}",
+        "exchanges": "{exchanges}",
+        "at least ms": "{least:.3g ms}",
+        "compile s": "{seconds:.0f}",
+    }
+    return compiled_table(cells, rows)

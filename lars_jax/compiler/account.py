@@ -152,7 +152,7 @@ def account(compiled: Any, devices: int = 1) -> Account:
         donated=module.aliases,
         product_types=dict(types.most_common()),
         scatters=tuple(scatters),
-        resident_copies=sum(map(_resident_copy, launches)),
+        resident_copies=_resident_copies(launches, module.arguments),
     )
 
 
@@ -275,22 +275,15 @@ def _moved(launch: Launch) -> int:
 
 
 def _written(launch: Launch) -> tuple[Array, ...]:
-    one = launch.instruction
-    if one.opcode.endswith("-start") and len(one.results) > len(launch.operands):
-        # The first half names what it is given beside what it makes.
-        if one.opcode == "copy-start":
-            return one.results[:1]
-        return one.results[len(launch.operands) :]
-    if one.opcode == "dynamic-update-slice":
+    if launch.instruction.opcode == "dynamic-update-slice":
         return launch.operands[1:2]
-    return one.results
+    return launch.instruction.made
 
 
-def _resident_copy(launch: Launch) -> int:
-    one = launch.instruction
-    of_data = any(
-        name.split(".")[0].startswith(("param", "Arg")) for name in one.operands
+def _resident_copies(launches: Iterable[Launch], arguments: frozenset[str]) -> int:
+    return sum(
+        launch.times * sum(array.padded_bytes for array in launch.instruction.results)
+        for launch in launches
+        if launch.instruction.opcode == "copy"
+        and arguments.issuperset(launch.instruction.operands)
     )
-    if one.opcode != "copy" or not of_data:
-        return 0
-    return launch.times * sum(array.padded_bytes for array in one.results)

@@ -26,7 +26,10 @@ FREE = frozenset(
 )
 """Instructions that compute nothing and launch nothing."""
 
-ENDS = "-done"
+FREE_CALLS = frozenset({"AllocateBuffer", "ConcatBitcast"})
+"""Custom calls of the compiler for TPUs that are no more than that."""
+
+STARTS, ENDS = "-start", "-done"
 """An operation in two halves counts by its first."""
 
 ARRAY = re.compile(r"\b([a-z]\w*)\[([\d,<=]*)\](?:\{([^}]*)\})?")
@@ -110,6 +113,20 @@ class Instruction:
     attributes: str
 
     @property
+    def made(self) -> tuple[Array, ...]:
+        """Types of what it makes: a first half names what it is given beside that.
+
+        >>> line = "%s = ((f32[9]), f32[3]{0}, s32[]) slice-start(%x), slice={[0:3]}"
+        >>> [array.shape for array in parse_instruction(line).made]
+        [(3,), ()]
+        """
+        if self.opcode == "copy-start":
+            return self.results[:1]
+        given = len(self.operands)
+        halves = self.opcode.endswith(STARTS) and len(self.results) > given
+        return self.results[given:] if halves else self.results
+
+    @property
     def op_name(self) -> str:
         """Where in the traced function it comes from."""
         found = re.search(r'op_name="([^"]*)"', self.attributes)
@@ -175,6 +192,12 @@ class Module:
     entry: str
     aliases: int
 
+    @property
+    def arguments(self) -> frozenset[str]:
+        """Names of what the program is given."""
+        own = self.computations[self.entry]
+        return frozenset(one.name for one in own if one.opcode == "parameter")
+
     def launches(self) -> Iterator[Launch]:
         """Yield what a device runs in a step, in the order of the schedule.
 
@@ -188,7 +211,7 @@ class Module:
         for one in self.computations[name]:
             if one.opcode in FREE or one.opcode.endswith(ENDS):
                 continue
-            if one.target == "AllocateBuffer":
+            if one.target in FREE_CALLS:
                 continue
             if one.opcode in ("call", "while"):
                 often = times * self._trips(one)
@@ -243,8 +266,8 @@ class Module:
             and (match := re.match(r"(\d+)", each.attributes))
         }
         for place, array in enumerate(operands):
-            if one.opcode in SLICES and place == 0:
-                yield sum(result.padded_bytes for result in one.results)
+            if one.opcode.removesuffix(STARTS) in SLICES and place == 0:
+                yield one.made[0].padded_bytes
                 continue
             if one.opcode == "dynamic-update-slice" and place == 0:
                 yield 0

@@ -75,6 +75,15 @@ def test_a_scatter_of_the_backward_pass_is_named():
     assert "transpose" in found.scatters[0]
 
 
+def test_an_argument_that_is_copied_whole_is_told():
+    shape = jax.ShapeDtypeStruct((64, 32), "float32")
+    for function, size in ((jax.lax.optimization_barrier, 64 * 32 * 4), (jnp.tanh, 0)):
+        found = account(
+            jax.jit(lambda data, f=function: f(data)).lower(shape).compile()
+        )
+        assert found.resident_copies == size
+
+
 def target(devices=4, kind="v5e"):
     return Target("fake", tuple(jax.devices()[:devices]), CHIPS[kind], 1)
 

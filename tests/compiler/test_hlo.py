@@ -98,6 +98,23 @@ def test_data_of_which_rows_are_gathered_are_not_read_whole():
     assert rows.instruction.op_name == "jit(step)/gather"
 
 
+def test_parts_that_are_fetched_are_read_once_and_joined_for_nothing():
+    text = """HloModule jit_step
+
+ENTRY %main (data: f32[2,8]) -> f32[2,8] {
+  %data = f32[2,8]{1,0} parameter(0)
+  %s0 = ((f32[2,8]{1,0}), f32[1,8]{1,0:S(1)}, s32[]{:S(2)}) slice-start(%data)
+  %s1 = ((f32[2,8]{1,0}), f32[1,8]{1,0:S(1)}, s32[]{:S(2)}) slice-start(%data)
+  %d0 = f32[1,8]{1,0:S(1)} slice-done(%s0)
+  %d1 = f32[1,8]{1,0:S(1)} slice-done(%s1)
+  ROOT %j = f32[2,8]{1,0:S(1)} custom-call(%d0, %d1), \
+custom_call_target="ConcatBitcast"
+}
+"""
+    found = [(one.instruction.name, one.reads) for one in parse_module(text).launches()]
+    assert found == [("s0", (32,)), ("s1", (32,))]
+
+
 @pytest.mark.parametrize(
     ("array", "expected"),
     [

@@ -1,0 +1,1 @@
+"""Steps by the compilers of accelerators that are not here."""
