@@ -138,6 +138,9 @@ def stage_rates(directory: Path, stages: Collection[str]) -> dict[str, str]:
 def stage_times(directory: Path) -> dict[str, dict[str, Any]]:
     """Return of each stage its `seconds`, and what `amount` of which `unit` it did.
 
+    A stage that was stopped and went on has the seconds of its last start, in which it
+    did less than it did in all: of it the amount is 0.
+
     Args:
         directory: of a pipeline, as far as it has come.
     """
@@ -145,9 +148,13 @@ def stage_times(directory: Path) -> dict[str, dict[str, Any]]:
     for stage, (unit, amount) in _AMOUNTS.items():
         path = directory / stage / LOG / TIME
         if path.exists():
-            seconds = float(read_json(path)["seconds"])
-            count = amount(directory / stage)
-            found[stage] = {"seconds": seconds, "amount": count, "unit": unit}
+            took = read_json(path)
+            part = took.get("resumed", False)
+            found[stage] = {
+                "seconds": float(took["seconds"]),
+                "amount": 0 if part else amount(directory / stage),
+                "unit": "" if part else unit,
+            }
     return found
 
 

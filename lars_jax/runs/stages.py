@@ -31,7 +31,8 @@ LOG = "log"
 """Directory of a stage that says how it went: times are no result, and not digested."""
 
 TIME = "time.json"
-"""File in the log of a stage: the `seconds` that its last start took."""
+"""File in the log of a stage: the `seconds` that its last start took, and whether that
+`resumed` what an earlier one had begun."""
 
 Work = Callable[[C, Mapping[str, Path], Path, Interrupt], None]
 """From the configuration, the directories of the stages that it needs by name, and an
@@ -169,7 +170,8 @@ def _run(
     interrupt: Interrupt,
 ) -> None:
     final, partial = directory / stage.name, directory / f"{stage.name}.partial"
-    if not stage.resumes or _read(partial / MANIFEST) != manifest:
+    resumed = stage.resumes and _read(partial / MANIFEST) == manifest
+    if not resumed:
         shutil.rmtree(partial, ignore_errors=True)
         make_directory(partial)
     if stage.resumes:
@@ -178,8 +180,8 @@ def _run(
     began = time.monotonic()
     stage.run(config, inputs, partial, interrupt)
     make_directory(partial / LOG)
-    # Of the last start alone, where it went on from an earlier one.
-    write_json(partial / LOG / TIME, {"seconds": time.monotonic() - began})
+    took = {"seconds": time.monotonic() - began, "resumed": resumed}
+    write_json(partial / LOG / TIME, took)
     write_json(partial / MANIFEST, manifest | {"outputs": _outputs(partial)})
     shutil.rmtree(final, ignore_errors=True)
     with naming(final, "written"):

@@ -200,6 +200,7 @@ def test_stage_that_can_goes_on_where_it_was_killed(tmp_path):
         ran(tmp_path, stages=COUNTED)
     first = (tmp_path / "count.partial" / "0").stat().st_mtime_ns
     assert ran(tmp_path, stages=COUNTED) == ["count"]
+    assert json.loads((tmp_path / "count/log/time.json").read_text())["resumed"]
     assert (tmp_path / "count" / "0").stat().st_mtime_ns == first
     assert ran(tmp_path, stages=COUNTED) == []
 
@@ -214,8 +215,9 @@ def test_changed_settings_do_not_go_on_with_the_files_of_others(tmp_path):
 
 
 def test_how_a_stage_went_is_no_result(done):
-    took = json.loads((done / "write" / "log" / "time.json").read_text())["seconds"]
-    assert 0 < took < 60
+    took = json.loads((done / "write" / "log" / "time.json").read_text())
+    assert 0 < took["seconds"] < 60
+    assert not took["resumed"]
     (done / "write" / "log" / "times").write_text("3 s")
     assert ran(done) == []
 
