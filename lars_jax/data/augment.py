@@ -6,6 +6,7 @@ same epoch for every batch size, micro-batch and number of devices.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TypeVar
 
 import jax
@@ -70,7 +71,7 @@ def augment(
     >>> augment(images, keys, size=8, padding=2, flip=True).shape
     (2, 8, 8, 1)
     """
-    _, height, width, channels = images.shape
+    _, height, width, _ = images.shape
     rows, columns = height + 2 * padding - size, width + 2 * padding - size
     if min(rows, columns, padding) < 0 or size < 1:
         raise InputError(
@@ -78,25 +79,53 @@ def augment(
             f"{height}x{width} padded by {padding}; lower --image-size or raise "
             "--crop-padding."
         )
-    sides = ((padding, padding), (padding, padding), (0, 0))
 
     def vary(image: jax.Array, key: jax.Array) -> jax.Array:
         place_key, flip_key = jax.random.split(key)
         if rows or columns:
             limit = jnp.array([rows + 1, columns + 1])
-            top, left = jax.random.randint(place_key, (2,), 0, limit)
-            padded = jnp.pad(image, sides)
-            # Under vmap a gather of whole windows: on two CPU cores as fast as indexing
-            # for CIFAR, and 5 to 300 times faster for 224-pixel crops than gathers by
-            # row and column or products with one-hot matrices.
-            window = (size, size, channels)
-            image = jax.lax.dynamic_slice(padded, (top, left, 0), window)
+            place = jax.random.randint(place_key, (2,), 0, limit)
+            image = jax.lax.platform_dependent(
+                image,
+                place,
+                tpu=partial(_window_by_products, size=size, padding=padding),
+                default=partial(_window, size=size, padding=padding),
+            )
         if flip:
             mirror = jax.random.bernoulli(flip_key)
             image = jnp.where(mirror, image[:, ::-1], image)
         return image
 
     return jax.vmap(vary)(images, keys)
+
+
+def _window(
+    image: jax.Array, place: jax.Array, *, size: int, padding: int
+) -> jax.Array:
+    """Return the window at a place of an image that is padded with zeros."""
+    sides = ((padding, padding), (padding, padding), (0, 0))
+    # Under vmap a gather of whole windows: on two CPU cores as fast as indexing for
+    # CIFAR, and 5 to 300 times faster for 224-pixel crops than gathers by row and
+    # column or products with one-hot matrices.
+    return jax.lax.dynamic_slice(
+        jnp.pad(image, sides), (*place, 0), (size, size, image.shape[-1])
+    )
+
+
+def _window_by_products(
+    image: jax.Array, place: jax.Array, *, size: int, padding: int
+) -> jax.Array:
+    # A TPU takes a gather of windows one by one: of 5,670 launches of a step of
+    # ResNet-20 that was 4,600. Products are what it is made for, and exact: bfloat16
+    # has all numbers of a byte, and of each sum all terms but one are zero.
+    def chosen(first: jax.Array, length: int) -> jax.Array:
+        wanted = first - padding + jnp.arange(size)
+        return (wanted[:, None] == jnp.arange(length)[None]).astype(jnp.bfloat16)
+
+    height, width, _ = image.shape
+    rows, columns = chosen(place[0], height), chosen(place[1], width)
+    window = jnp.einsum("ih,hwc,jw->ijc", rows, image.astype(jnp.bfloat16), columns)
+    return window.astype(image.dtype)
 
 
 def resized_crops(

@@ -1,3 +1,6 @@
+import itertools
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +15,7 @@ from lars_jax.data import (
     normalize,
     resized_crops,
 )
+from lars_jax.data.augment import _window, _window_by_products
 from lars_jax.errors import InputError
 
 vary = jax.jit(augment, static_argnames=("size", "padding", "flip"))
@@ -216,3 +220,17 @@ def test_colours_change_as_a_float64_oracle_says():
         jnp.asarray(images, jnp.float32), keys_of(5), strength=0.0
     )
     np.testing.assert_allclose(unchanged, images, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "padding"), [(8, 2), (5, 0)])
+def test_form_for_tpus_cuts_the_same_windows(size, padding):
+    (image,) = distinct_images(1, 8, 3)
+    forms = [
+        jax.jit(partial(form, size=size, padding=padding))
+        for form in (_window, _window_by_products)
+    ]
+    places = range(8 + 2 * padding - size + 1)
+    for place in itertools.product(places, places):
+        plain, products = (form(image, np.array(place, np.int32)) for form in forms)
+        assert products.dtype == jnp.uint8
+        np.testing.assert_array_equal(plain, products)
