@@ -61,6 +61,8 @@ def obstacle(configs: Sequence[Config]) -> str | None:
         return "each has the whole batch as its ghost batch: set --bn-span"
     if first.backend != "jit" or first.state_sharding != "none":
         return "that takes --backend jit and --state-sharding none"
+    if first.init_from is not None:
+        return "weights come from a file: leave --init-from out"
     if first.microbatches != "auto":
         return "the number of micro-batches is given: leave --microbatches out"
     if first.data.augmentation == "random_resized_crop":
@@ -104,6 +106,11 @@ class Sweep:
         self._config = replace_fields(configs[0], global_batch=self._part, holdout=0)
         self._parallel = DataParallel(data_mesh(self._config.devices))
         self._sources = open_sources(self._config)
+        # By what is held out, and by the shapes that programs are compiled for.
+        self._inputs = functools.cache(self._load)
+        self._arrays = functools.cache(self._filled)
+        self._evaluating = functools.cache(self._built)
+        self._estimating = functools.cache(self._built)
         inputs = self._inputs(0)
         self._facts, self._size = inputs.facts, len(inputs.train)
         steps = self._evaluating(0)
@@ -122,9 +129,7 @@ class Sweep:
 
     def trainer(self, config: Config) -> "SweepTrainer":
         """Return what trains and evaluates one of the runs, whatever its rate."""
-        config = replace_fields(
-            config, microbatches=config.global_batch // self._part, log_every=1
-        )
+        config = replace_fields(config, microbatches=config.global_batch // self._part)
         inputs = replace(
             self._inputs(config.data.holdout), config=config, facts=self._facts
         )
@@ -201,29 +206,20 @@ class Sweep:
 
         return jax.jit(draw, out_shardings=self._parallel.replicated)
 
-    @functools.cache  # noqa: B019 (as long as the sweep)
-    def _inputs(self, holdout: int) -> Inputs:
+    def _load(self, holdout: int) -> Inputs:
         config = replace_fields(self._config, holdout=holdout)
         sources = {"train": self._sources["train"]} if holdout else self._sources
         return load_inputs(config, self._parallel, sources)
 
-    @functools.cache  # noqa: B019
-    def _arrays(self, holdout: int) -> dict[str, Any]:
+    def _filled(self, holdout: int) -> dict[str, Any]:
         def filled(x: jax.Array) -> jax.Array:
             # Up to the size of all, so that the program is the same.
             return jnp.pad(x, [(0, self._size - len(x)), *[(0, 0)] * (x.ndim - 1)])
 
         return jax.tree.map(filled, self._inputs(holdout).train.arrays)
 
-    @functools.cache  # noqa: B019
-    def _evaluating(self, holdout: int) -> Steps:
-        # Programs of their own for arrays of other shapes.
-        del holdout
-        return build_program(self._config, self._facts, self._parallel)
-
-    @functools.cache  # noqa: B019
-    def _estimating(self, holdout: int, batch: int) -> Steps:
-        del holdout, batch
+    def _built(self, *shapes: int) -> Steps:
+        del shapes
         return build_program(self._config, self._facts, self._parallel)
 
 

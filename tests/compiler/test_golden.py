@@ -59,12 +59,11 @@ def test_resnet50_on_an_h100():
 
 def test_resnet20_with_a_split_state_on_a_v5e():
     found = compiled("ResNet-20, batch 512, zero1", "v5e:2x2")
-    permutes = sum(o["count"] for o in found["collectives"] if o["kind"] == RING)
-    assert launches(found) <= 2200
-    assert moved(found) <= 0.82e9
+    assert launches(found) <= 900
+    # Activations stay on the chip: what is read is the state, the images and the code.
+    assert moved(found) <= 12e6
     assert found["scatters"] == []
     assert found["memory"]["results"] <= METRICS
-    # What is amiss and may only become less: rings in place of gathers, and the copy
-    # of the data set.
-    assert permutes <= 44
-    assert found["resident_copies"] <= 617e6
+    # Gathers and no rings; of arguments small ones alone are copied, not the data set.
+    assert not any(one["kind"] == RING for one in found["collectives"])
+    assert found["resident_copies"] <= 2.5e6

@@ -109,6 +109,7 @@ def test_a_run_that_diverges_ends_there(base, sweep):
         ({"bn_span": 48}, "divisor of 16"),
         ({"bn_span": 32, "backend": "pmap"}, "--backend jit"),
         ({"bn_span": 32, "state_sharding": "zero1"}, "--state-sharding none"),
+        ({"bn_span": 32, "init_from": "weights.npz"}, "--init-from"),
         ({"bn_span": 32, "microbatches": 2}, "--microbatches"),
         ({"bn_span": 32, "placement": "host"}, "--placement"),
         ({"bn_span": 32, "augmentation": "random_resized_crop"}, "--augmentation"),
