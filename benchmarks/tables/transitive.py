@@ -46,7 +46,7 @@ def transitive_stages() -> str:
         "amount": "{amount:,} {unit}",
         "a second": "{rate:,.1f}",
     }
-    return table(cells, rows, record, "One run each, another program beside. ")
+    return table(cells, rows, record, "One run each, context prediction for 100 steps. ")
 
 
 def transitive_cost() -> str:
@@ -98,8 +98,7 @@ def transitive_cost() -> str:
         "days of two cores": "{days:,.2f}",
         "disk in GB": "{disk:,.1f}",
     }
-    note = "One measurement each, another program beside but for the graph. "
-    return table(cells, rows, record, note)
+    return table(cells, rows, record, "One measurement each. ")
 
 
 def transitive_graph() -> str:

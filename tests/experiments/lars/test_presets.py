@@ -139,7 +139,7 @@ def test_names_are_regular():
         r"(lars|sgd)(_lr[\d.]+|_\d+ep|_1step)?"
     )
     local = (
-        r"smoke|digits(_\d+|_sgd|_nesterov|_lamb)?|"
+        r"smoke|digits(_\d+|_sgd|_nesterov|_lamb)?|fashion_mnist|"
         r"cifar10_(resnet20|alexnet_bn)(_sgd)?_\d+"
     )
     controls = r"resnet50_32k_(lars_mlperf07|nesterov|lamb)"
