@@ -46,7 +46,8 @@ def transitive_stages() -> str:
         "amount": "{amount:,} {unit}",
         "a second": "{rate:,.1f}",
     }
-    return table(cells, rows, record, "One run each, context prediction for 100 steps. ")
+    note = "One run each, context prediction for 100 steps. "
+    return table(cells, rows, record, note)
 
 
 def transitive_cost() -> str:
