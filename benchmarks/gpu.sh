@@ -88,7 +88,7 @@ part_2() {
     --trials 1
   step 230 grid "$python" -m experiments.lars compare "${words[@]}" --devices 1 \
     --run-dir "$out/grid"
-  sized cifar10 --steps 7800 -- digits --steps 4 --eval-every 4 --checkpoint-every 4
+  sized cifar10 --steps 7800 -- digits --steps 50 --eval-every 50 --checkpoint-every 50
   step 60 mgan "$python" -m experiments.mgan train "${words[@]}" \
     --run-dir "$out/mgan"
 }
