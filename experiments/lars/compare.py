@@ -16,7 +16,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -84,7 +84,8 @@ def compare(
     # Where a cell has a program of its own, all of its runs come before the next.
     rounds = [seeds] if sweep is None else [[seed] for seed in seeds]
     total = len(cells) * (grid.trials + grid.seeds)
-    with lock(directory), tqdm(total=total, unit="run") as progress:
+    bar = tqdm(total=total, initial=len(known), unit="run")
+    with lock(directory), bar as progress:
         runs = Runs(grid, directory, known, sweep, progress)
         with contextlib.suppress(OutOfTime):
             for (name, cell), several in itertools.product(cells, rounds[:1]):
@@ -240,7 +241,9 @@ def _begin(
     elsewhere: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     """Return the runs that a directory has already, if it is of this comparison."""
-    asked = json.loads(json.dumps({"config": asdict(config), "grid": asdict(grid)}))
+    # How long one start may take is no part of what is compared.
+    whole = replace(grid, hours=None)
+    asked = json.loads(json.dumps({"config": asdict(config), "grid": asdict(whole)}))
     path, results = directory / "config.json", directory / RESULTS
     if not path.exists() and not results.exists():
         # What is wrong with data or weights is met before anything is written.
@@ -344,7 +347,6 @@ class Runs:
         own = {"rate": rate, "seed": seed}
         for row in self.of(phase, name, config.global_batch):
             if own.items() <= row.items():
-                self._progress.update()
                 return row
         if time.monotonic() > self._until:
             raise OutOfTime

@@ -2,7 +2,7 @@
 
     apt-get install dataset-fashion-mnist
     python -m experiments.lars.prepare_fashion_mnist DATA_DIR
-    python -m experiments.lars train ... --dataset fashion_mnist --data-dir DATA_DIR
+    python -m experiments.lars train fashion_mnist --data-dir DATA_DIR
 
 Neither TensorFlow nor a network is needed. Xiao, Rasul and Vollgraf, 2017, arXiv
 1708.07747.

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from unittest import mock
 
 import numpy as np
@@ -149,6 +150,8 @@ def test_comparison_that_was_stopped_goes_on(tmp_path, monkeypatch):
     rates = {rate: (0.9, rate) for rate in learning_rates(cell_config(*CELL), 3, 4.0)}
     monkeypatch.setattr(Trained, "results", rates)
     table = compare.compare(Config(), grid, whole)
+    # Another limit on the time of a start is no other comparison.
+    assert compare.compare(Config(), replace(grid, hours=1.0), whole) == table
     append = compare.append_row
 
     def append_twice(path, row):
