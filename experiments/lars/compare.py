@@ -15,7 +15,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -78,8 +78,14 @@ def compare(
         for batch in telling_first(grid.batches)
         for name in grid.optimizers
     ]
-    known = _begin(config, grid, cells[0][1], directory, known)
-    sweep = _sweep([cell for _, cell in cells])
+    shared = functools.cache(lambda: _sweep([cell for _, cell in cells]))
+
+    def load() -> None:
+        if shared() is None:
+            Trainer.create(cells[0][1]).init()
+
+    known = _begin(config, grid, load, directory, known)
+    sweep = shared()
     seeds = range(grid.seeds)
     # Where a cell has a program of its own, all of its runs come before the next.
     rounds = [seeds] if sweep is None else [[seed] for seed in seeds]
@@ -236,7 +242,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 def _begin(
     config: Config,
     grid: Grid,
-    cell: Config,
+    load: Callable[[], None],
     directory: Path,
     elsewhere: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
@@ -247,7 +253,7 @@ def _begin(
     path, results = directory / "config.json", directory / RESULTS
     if not path.exists() and not results.exists():
         # What is wrong with data or weights is met before anything is written.
-        Trainer.create(cell).init()
+        load()
         make_directory(directory)
         write_json(path, asked | {"environment": environment()})
         for row in elsewhere:

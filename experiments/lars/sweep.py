@@ -30,7 +30,6 @@ from experiments.lars.program import (
     make_network,
 )
 from experiments.lars.trainer import Trainer
-from lars_jax.cpu import COMPILER_OPTIONS
 from lars_jax.data import batch_samples
 from lars_jax.models import merge_running
 from lars_jax.train import (
@@ -176,12 +175,13 @@ class Sweep:
                 ("index", "epoch"), zip(*drawn, strict=True), strict=True
             )
         }
-        shared = self._arrays(trainer.config.data.holdout) | {
+        shared = self._arrays(trainer.config.data.holdout) | samples
+        shared |= {
             "key": self._parallel.replicate(jax.random.key(seed)),
             "parts": np.int32(batch // self._part),
             "steps": np.int32(stop - start),
         }
-        state, metrics = self._program(state, samples, shared)
+        state, metrics = self._program(state, {}, shared)
         return state, metrics, stop
 
     def to_evaluate(self, state: TrainState) -> TrainState:
@@ -301,17 +301,20 @@ def build_run(
         part: examples of a micro-batch.
 
     Returns:
-        `(state, samples, shared) -> (state, metrics)`, which takes the memory of the
-        state. `samples` are `index` and `epoch` of examples in the order of the steps;
-        `shared` are `image`, `label` and `key` as `program.build_train_step` has them,
-        `parts` of a batch and `steps` to take. `metrics` are the last step's, and
-        whether loss and gradients were `finite` in all; the first step that was not is
-        the last.
+        `(state, batch, shared) -> (state, metrics)`, which takes the memory of the
+        state, and of which `batch` is empty: `shared` has `index` and `epoch` of
+        examples in the order of the steps, beside `image`, `label` and `key` as
+        `program.build_train_step` has them, `parts` of a batch and `steps` to take.
+        `metrics` are the last step's, and whether loss and gradients were `finite` in
+        all; the first step that was not is the last.
     """
     network = make_network(config, facts)
     tx = one_of([_transform(one) for one in rules])
 
-    def run(state: TrainState, samples: Batch, shared: Shared) -> Any:
+    def run(state: TrainState, batch: Batch, shared: Shared) -> Any:
+        del batch
+        samples = {name: shared[name] for name in ("index", "epoch")}
+
         def step(done: jax.Array, state: TrainState) -> Any:
             key = jax.random.fold_in(shared["key"], state.step)
             loss_fn = make_loss(
@@ -348,14 +351,7 @@ def build_run(
         )
         return state, metrics
 
-    on_cpu = parallel.mesh.devices.flat[0].platform == "cpu"
-    return jax.jit(
-        run,
-        in_shardings=parallel.replicated,
-        out_shardings=parallel.replicated,
-        donate_argnums=0,
-        compiler_options=COMPILER_OPTIONS if on_cpu else None,
-    )
+    return parallel.compile(run)
 
 
 def _transform(one: OptimizerConfig) -> Any:
