@@ -81,11 +81,12 @@ def compare(
     shared = functools.cache(lambda: _sweep([cell for _, cell in cells]))
 
     def load() -> None:
-        if shared() is None:
+        if shared()[0] is None:
             Trainer.create(cells[0][1]).init()
 
     known = _begin(config, grid, load, directory, known)
-    sweep = shared()
+    sweep, programs = shared()
+    tqdm.write(programs, file=sys.stderr)
     seeds = range(grid.seeds)
     # Where a cell has a program of its own, all of its runs come before the next.
     rounds = [seeds] if sweep is None else [[seed] for seed in seeds]
@@ -383,16 +384,15 @@ def beyond(rates: Sequence[float], best: float) -> list[float]:
     return [float(round(best * factor if best == rates[-1] else best / factor, 6))]
 
 
-def _sweep(cells: list[Config]) -> Sweep | None:
+def _sweep(cells: list[Config]) -> tuple[Sweep | None, str]:
+    """Return the program of all cells, if they can share one, and a line that says."""
     reason = obstacle(cells)
     if reason is None:
         sweep = Sweep(cells)
         if sweep.fits:
-            tqdm.write("one compiled program for all runs", file=sys.stderr)
-            return sweep
+            return sweep, "one compiled program for all runs"
         reason = "the data set does not fit the device"
-    tqdm.write(f"a program for each cell, as {reason}", file=sys.stderr)
-    return None
+    return None, f"a program for each cell, as {reason}"
 
 
 def _train(trainer: Trainer | SweepTrainer, **numbers: Any) -> tuple[float, float]:
