@@ -19,14 +19,16 @@ from typing import Any
 import jax
 import optax
 import tyro
-from jax.sharding import SingleDeviceSharding
+from jax.sharding import AbstractMesh, SingleDeviceSharding
 
 from benchmarks.common.processes import ROOT
 from benchmarks.common.records import read_record, record_path, write_record
+from experiments.lars.ahead import assumed_data
 from experiments.lars.experiment import LARS
+from experiments.lars.microbatches import with_microbatches
 from experiments.lars.presets import get_preset
 from experiments.lars.program import state_shapes
-from experiments.lars.shapes import assumed_facts
+from experiments.lars.shapes import assumed_facts, device_bytes
 from experiments.mgan.experiment import MGAN
 from lars_jax import lars
 from lars_jax.compiler.account import account
@@ -34,7 +36,7 @@ from lars_jax.compiler.targets import Target, find_target, quiet_environment
 from lars_jax.compiler.verdict import roofline, warnings
 from lars_jax.runs import Experiment
 from lars_jax.train.config import replace_fields
-from lars_jax.train.parallel import mesh_over
+from lars_jax.train.parallel import AXIS, mesh_over
 
 COMMAND = "python -m benchmarks.compilers.steps --record"
 NAME = "compiled_steps"
@@ -117,8 +119,30 @@ def main(
         rows[case] = row(*case)
         print(summary(rows[case]), flush=True)
         if record:
-            found = [rows[case] for case in CASES if case in rows]
-            write_record(NAME, COMMAND, compilers=versions, rows=found)
+            save(rows, versions)
+    for case, found in rows.items():
+        if "cut" in found and TRAINING[case[0]][0] is LARS:
+            rows[case] = found | {"by_shapes": by_shapes(found)}
+    if record:
+        save(rows, versions)
+
+
+def save(rows: dict[tuple[str, str], dict[str, Any]], versions: dict[str, str]) -> None:
+    """Write the record."""
+    found = [rows[case] for case in CASES if case in rows]
+    write_record(NAME, COMMAND, compilers=versions, rows=found)
+
+
+def by_shapes(row: dict[str, Any]) -> int:
+    """Return the bytes of a device that `show` gives a compiled step of LARS's."""
+    devices, parts = row["devices"], int(row["cut"].split()[0])
+    config = get_preset(row["preset"]).config
+    config = replace_fields(config, devices=devices, **row["changes"])
+    config = with_microbatches(config, parts, devices)
+    facts = assumed_facts(config)
+    state = state_shapes(config, facts, AbstractMesh((devices,), (AXIS,)))
+    data, _ = assumed_data(config, facts)
+    return sum(device_bytes(config, facts, state, devices, data).values())
 
 
 def known(versions: dict[str, str]) -> dict[tuple[str, str], dict[str, Any]]:

@@ -116,6 +116,7 @@ def compiled_steps() -> str:
         "MB moved": "{bytes:,.1f M}",
         "temporary MB": "{memory[temporaries]:,.1f M}",
         "GiB in all": "{held:.2f GiB}",
+        "by shapes": "{by_shapes:.2f GiB}",
         "GFLOP": "{flops:,.0f G}",
         "exchanges": "{exchanges}",
         "at least ms": "{least:.3g ms}",

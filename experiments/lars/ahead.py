@@ -53,19 +53,30 @@ def compile_training(config: Config, mesh: Mesh, memory: int) -> tuple[str, Any]
 
 def assumed_setting(config: Config, parallel: DataParallel) -> Setting:
     """Return what the steps of a configuration would be given, without its data."""
-    facts, data = assumed_facts(config), config.data
+    facts = assumed_facts(config)
+    train, test = assumed_data(config, facts)
+    if not train:
+        return Setting(parallel, facts, fed_shape(config.data, facts))
+    shared = {"key": key_shape()} | train
+    return Setting(parallel, facts, None, shared, tree_bytes(test))
+
+
+def assumed_data(
+    config: Config, facts: ImageFacts
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return shapes of what lies on the device to train on and to evaluate, or none.
+
+    >>> train, test = assumed_data(Config(), assumed_facts(Config()))
+    >>> train["label"].shape, test["label"].shape
+    ((1437,), (360,))
+    """
+    data = config.data
     train, test, side = STORED.get(data.dataset, (0, 0, 0))
     small = 0 < train * side**2 * facts.channels <= DEVICE_LIMIT
     if data.placement == "host" or not small:
-        return Setting(parallel, facts, fed_shape(data, facts))
+        return {}, {}
     held = data.holdout
-    return Setting(
-        parallel,
-        facts,
-        None,
-        {"key": key_shape()} | _stored(train - held, side, facts),
-        tree_bytes(_stored(held or test, side, facts)),
-    )
+    return _stored(train - held, side, facts), _stored(held or test, side, facts)
 
 
 def _stored(count: int, side: int, facts: ImageFacts) -> dict[str, Any]:

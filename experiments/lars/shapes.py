@@ -1,11 +1,13 @@
 """A training step by its shapes alone, so that one for a pod is known on a laptop."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Var, jaxprs_in_params
 
 from experiments.lars.config import Config, DataConfig
 from experiments.lars.program import ImageFacts, Shared, make_loss, make_network
@@ -65,6 +67,84 @@ def residual_bytes(config: Config, facts: ImageFacts, state: TrainState) -> int:
         )[1]
 
     return tree_bytes(jax.eval_shape(backward, state, part, key))
+
+
+def activation_bytes(config: Config, facts: ImageFacts, state: TrainState) -> int:
+    """Return what a compiled step holds of a micro-batch for its backward pass.
+
+    That is what convolutions and matrix products read and what they make, each array
+    once: what lies between them is computed again. Compiled for an H100, ResNet-20 and
+    ResNet-50 hold 1 % less and 8 % less; on a TPU what stays on the chip counts, too.
+
+    Args:
+        config: the run, its micro-batches resolved.
+        facts: of its data.
+        state: the shapes of its state.
+    """
+    network, key = make_network(config, facts), key_shape()
+    count = config.global_batch // config.parts
+    part = batch_shapes(count, fed_shape(config.data, facts))
+
+    def forward(params: Any, model_state: Any, part: Any, key: jax.Array) -> Any:
+        loss = make_loss(config, facts, network, {"key": key}, key)
+        return loss(params, model_state, part, key)
+
+    given = state.params, state.model_state, part, key
+    program = jax.make_jaxpr(forward)(*given).jaxpr
+    params = program.invars[: len(jax.tree.leaves(state.params))]
+    held = dict(_product_arrays(program, set(params)))
+    return sum(aval.size * aval.dtype.itemsize for aval in held.values())
+
+
+def _product_arrays(jaxpr: Any, moving: set[Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield what products read and make, kernels aside, as variables and their types.
+
+    Args:
+        jaxpr: a program.
+        moving: variables of it that gradients are of; what follows from them is added.
+    """
+    for equation in jaxpr.eqns:
+        read = [one for one in equation.invars if isinstance(one, Var)]
+        # Crops by products have no gradient and are not kept.
+        if moving.isdisjoint(read):
+            continue
+        moving.update(equation.outvars)
+        if equation.primitive.name in ("conv_general_dilated", "dot_general"):
+            for variable in (equation.invars[0], equation.outvars[0]):
+                yield variable, variable.aval
+        for inner in jaxprs_in_params(equation.params):
+            yield from _product_arrays(inner, set(inner.invars))
+
+
+def device_bytes(
+    config: Config,
+    facts: ImageFacts,
+    state: TrainState,
+    devices: int,
+    data: dict[str, Any],
+) -> dict[str, int]:
+    """Return about what a training step needs on each device, by what it is for.
+
+    Args:
+        config: the run, its micro-batches resolved.
+        facts: of its data.
+        state: the shapes of its state, with their shardings.
+        devices: that share the batch.
+        data: shapes of what lies on the device to train on; empty: the host feeds it.
+    """
+    parameters = tree_bytes(state.params, shard=True)
+    image = None if data else fed_shape(config.data, facts)
+    batch = batch_shapes(config.global_batch, image)
+    return {
+        "parameters": parameters,
+        "gradients": parameters,
+        "accumulated gradients": parameters if config.parts > 1 else 0,
+        "optimizer state": tree_bytes(state.opt_state, shard=True),
+        "batch statistics": tree_bytes(state.model_state, shard=True),
+        "activations": activation_bytes(config, facts, state) // devices,
+        "one batch from the host": tree_bytes(batch) // devices,
+        "data set": tree_bytes(data),
+    }
 
 
 def batch_shapes(

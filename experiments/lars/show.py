@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from jax.sharding import AbstractMesh
 
+from experiments.lars.ahead import assumed_data
 from experiments.lars.config import Config
 from experiments.lars.microbatches import (
     choose_microbatches,
@@ -21,13 +22,11 @@ from experiments.lars.shapes import (
     CLASSES,
     Setting,
     assumed_facts,
-    batch_shapes,
+    device_bytes,
     fed_shape,
-    residual_bytes,
-    tree_bytes,
 )
 from lars_jax.optim import leaf_names
-from lars_jax.train import DataParallel, TrainState, data_mesh
+from lars_jax.train import DataParallel, data_mesh
 from lars_jax.train.config import flatten, to_json
 from lars_jax.train.parallel import AXIS
 
@@ -47,8 +46,9 @@ def describe(config: Config) -> Iterator[str]:
     yield from parameter_table(state.params)
     yield ""
     yield f"micro-batches: {reason}"
-    yield "memory at full size over all devices, from shapes alone:"
-    for name, value in _memory(cut, facts, state).items():
+    yield f"memory of each of {devices} devices at full size, from shapes alone:"
+    rows = device_bytes(cut, facts, state, devices, assumed_data(cut, facts)[0])
+    for name, value in (rows | {"sum": sum(rows.values())}).items():
         yield f"  {name:34} {value / 2**20:14,.1f} MiB"
 
 
@@ -69,25 +69,3 @@ def _cut(config: Config, facts: ImageFacts) -> tuple[Config, str]:
     setting = Setting(parallel, facts, fed_shape(config.data, facts))
     found = choose_microbatches(config, setting, device_memory(config, parallel))
     return found.config, found.reason
-
-
-def _memory(config: Config, facts: ImageFacts, state: TrainState) -> dict[str, int]:
-    parameters = tree_bytes(state.params)
-    residuals = residual_bytes(config, facts, state)
-    batch = batch_shapes(config.global_batch, fed_shape(config.data, facts))
-    rows = {
-        "parameters": parameters,
-        "gradients": parameters,
-        "accumulated gradients": parameters if config.parts > 1 else 0,
-        "optimizer state": tree_bytes(state.opt_state),
-        "batch statistics": tree_bytes(state.model_state),
-        "kept for the backward pass": residuals,
-        "one global batch of images": tree_bytes(batch),
-    }
-    rows["sum"] = sum(rows.values())
-    part = config.global_batch // config.parts
-    rows["kept for the backward pass, an image"] = residuals // part
-    if config.state_sharding != "none":
-        devices = config.devices or jax.device_count()
-        rows[f"state on each of {devices} devices"] = tree_bytes(state, shard=True)
-    return rows

@@ -113,6 +113,8 @@ class Show(Generic[C]):
     """Describe a preset without running it."""
 
     config: Annotated[C, tyro.conf.arg(name="")]
+    topology: str | None = None
+    """Devices whose compiler is asked as well, as `compile` does: h100, v5e:16x16."""
 
 
 def main(experiment: Experiment[Any], words: Sequence[str] | None = None) -> int:
@@ -299,8 +301,18 @@ def _show(experiment: Experiment[Any], words: list[str]) -> int:
     preset, asked = parse_preset(experiment, kind, "show", words)
     assert experiment.show is not None, "there is no such verb without it"
     lines = experiment.show(experiment.check(absolute_paths(asked.config)))
-    print("\n".join([*heading(preset), *lines]))
-    return 0
+    print("\n".join([*heading(preset), *lines]), flush=True)
+    if asked.topology is None:
+        return 0
+    if experiment.compile is None:
+        raise InputError(
+            f"--topology needs steps that compile ahead of time; {experiment.command} "
+            "has none: leave it out"
+        )
+    from lars_jax.runs.compile import Compile, compile_preset
+
+    compiled = Compile(asked.config, asked.topology)
+    return compile_preset(experiment, None, compiled, words)
 
 
 def _compile(experiment: Experiment[Any], words: list[str]) -> int:

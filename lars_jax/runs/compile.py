@@ -58,7 +58,7 @@ class Compile(Generic[C]):
 
 def compile_preset(
     experiment: Experiment[Any],
-    preset: Preset[Any],
+    preset: Preset[Any] | None,
     asked: Compile[Any],
     words: Sequence[str],
 ) -> int:
@@ -66,7 +66,7 @@ def compile_preset(
 
     Args:
         experiment: whose step.
-        preset: it began with.
+        preset: it began with, to be named first; None: it is named already.
         asked: what the words say.
         words: what followed the verb, which that process is given again.
 
@@ -80,11 +80,11 @@ def compile_preset(
     config = experiment.check(absolute_paths(asked.config))
     if INNER in os.environ:
         target = find_target(asked.topology, asked.slices)
-        for line in heading(preset):
-            print(line)
         for line in _compiled(experiment, config, asked, target):
             print(line, flush=True)
         return 0
+    if preset is not None:
+        print("\n".join(heading(preset)), flush=True)
     command = [*experiment.command.split()[1:], "compile", *words]
     environment = quiet_environment() | {INNER: "1"}
     found = subprocess.run([sys.executable, *command], env=environment, check=False)

@@ -3,11 +3,14 @@
 import jax
 import pytest
 
+from benchmarks.common.records import read_record
+from benchmarks.compilers.steps import by_shapes
 from experiments.lars.config import OptimizerConfig
 from experiments.lars.experiment import main
 from experiments.lars.presets import PRESETS, get_preset
 from experiments.lars.program import build_train_step, state_shapes
 from experiments.lars.shapes import (
+    activation_bytes,
     assumed_facts,
     batch_shapes,
     fed_shape,
@@ -88,6 +91,28 @@ def test_residuals_grow_with_the_batch_and_not_with_its_parts():
     assert kept(global_batch=512, microbatches=2) == one
 
 
+def test_activations_are_what_products_read_and_make():
+    config = replace_fields(get_preset("smoke").config, microbatches=1)
+    facts, batch = assumed_facts(config), config.global_batch
+    state = state_shapes(config, facts)
+    # Of ResNet-8, on 8 x 8 pixels: the stem and three blocks of two convolutions with
+    # 16, 32 and 64 channels at sides of 8, 4 and 2, and ten classes.
+    made = 16 * 64 * 3 + 32 * 16 * 2 + 64 * 4 * 2 + 10
+    read = 64 + 16 * 64 * 3 + 32 * 16 * 2 + 64 * 4 + 64
+    assert activation_bytes(config, facts, state) == 4 * batch * (made + read)
+
+
+@pytest.mark.parametrize("program", ["ResNet-20, batch 512", "ResNet-50, batch 256"])
+def test_memory_by_shapes_is_within_15_percent_of_what_is_compiled(program):
+    [row] = [
+        row
+        for row in read_record("compiled_steps")["rows"]
+        if (row["program"], row["topology"]) == (program, "h100")
+    ]
+    compiled = sum(row["memory"].values())
+    assert by_shapes(row) == pytest.approx(compiled, rel=0.15)
+
+
 def test_show_tells_parameters_and_memory_of_a_preset(capsys):
     words = ["--devices", "256", "--state-sharding", "fsdp", "--dtype", "bfloat16"]
     assert main(["show", "resnet50_32k_lars", *words]) == 0
@@ -95,11 +120,17 @@ def test_show_tells_parameters_and_memory_of_a_preset(capsys):
     assert "25,557,032" in said
     assert "Table 4" in said
     assert "model.dtype                    bfloat16" in said
-    assert "kept for the backward pass" in said
-    [line] = [line for line in said.splitlines() if "state on each of 256" in line]
-    # Parameters and momentum are 195 MiB, of which a 256th is 0.8; the rest is leaves
-    # that stay whole, most of them kernels of 64 and 128 channels.
-    assert 6 < float(line.split()[-2]) < 8
+    assert "memory of each of 256 devices" in said
+    sizes = {
+        line[2:34].strip(): float(line.split()[-2].replace(",", ""))
+        for line in said.splitlines()
+        if line.endswith("MiB")
+    }
+    # Parameters are 97 MiB, of which a 256th is 0.4; the rest is leaves that stay
+    # whole, most of them kernels of 64 and 128 channels.
+    assert 3 < sizes["parameters"] < 4
+    assert sizes["optimizer state"] == pytest.approx(sizes["parameters"], abs=0.2)
+    assert sizes["sum"] == pytest.approx(sum(sizes.values()) / 2, abs=0.5)
 
 
 def test_list_names_every_preset_with_its_status(capsys):
