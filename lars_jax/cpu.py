@@ -83,7 +83,8 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.
 
     Args:
         x: images [B, H, W, C].
-        kernel: [size, size, C, features].
+        kernel: [size, size, C, features], of the dtype of x or a wider one. Products
+            are of the former, its gradient of the latter, and never rounded to less.
         stride: pixels between windows.
         padding: zero pixels on each side.
 
@@ -110,18 +111,12 @@ def _forward(
 def _backward(
     stride: int, padding: int, kept: tuple[jax.Array, jax.Array], g: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    def derived(
-        x: jax.Array, kernel: jax.Array, g: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        function = partial(_plain, stride=stride, padding=padding)
-        return jax.vjp(function, x, kernel)[1](g)
-
     # Accelerators know the gradients of a convolution by the form JAX gives them.
     return jax.lax.platform_dependent(
         *kept,
         g,
         cpu=partial(_fast_in_loops, stride=stride, padding=padding),
-        default=derived,
+        default=partial(_derived, stride=stride, padding=padding),
     )
 
 
@@ -130,22 +125,52 @@ _convolve.defvjp(_forward, _backward)
 
 def _plain(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
     return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=FORM
+        x,
+        kernel.astype(x.dtype),
+        (stride, stride),
+        [(padding, padding)] * 2,
+        dimension_numbers=FORM,
     )
+
+
+def _derived(
+    x: jax.Array, kernel: jax.Array, g: jax.Array, stride: int, padding: int
+) -> tuple[jax.Array, jax.Array]:
+    function = partial(_plain, stride=stride, padding=padding)
+    if kernel.dtype == x.dtype:
+        return jax.vjp(function, x, kernel)[1](g)
+    [dx] = jax.vjp(lambda x: function(x, kernel), x)[1](g)
+    # JAX's own form, which it cannot be asked for with a result of another dtype.
+    dw = jax.lax.conv_general_dilated(
+        x,
+        g,
+        (1, 1),
+        [(padding, padding - r) for r in _rest(x, kernel, g, stride, padding)],
+        rhs_dilation=(stride, stride),
+        dimension_numbers=("CHWN", "IHWO", "HWNC"),
+        preferred_element_type=kernel.dtype,
+    )
+    return dx, dw
+
+
+def _rest(
+    x: jax.Array, kernel: jax.Array, g: jax.Array, stride: int, padding: int
+) -> list[int]:
+    """Return the pixels that x has, padded, beyond the last window, high and wide."""
+    # Rows that g covers once it is dilated.
+    dilated = [(n - 1) * stride + 1 for n in g.shape[1:3]]
+    positions = [n + 2 * padding - kernel.shape[0] + 1 for n in x.shape[1:3]]
+    return [n - m for n, m in zip(positions, dilated, strict=True)]
 
 
 def _fast_in_loops(
     x: jax.Array, kernel: jax.Array, g: jax.Array, stride: int, padding: int
 ) -> tuple[jax.Array, jax.Array]:
-    size = kernel.shape[0]
-    # Rows that g covers once it is dilated, and what x has beyond them.
-    dilated = [(n - 1) * stride + 1 for n in g.shape[1:3]]
-    positions = [n + 2 * padding - size + 1 for n in x.shape[1:3]]
-    rest = [n - m for n, m in zip(positions, dilated, strict=True)]
-    edge = size - 1 - padding
+    rest = _rest(x, kernel, g, stride, padding)
+    edge = kernel.shape[0] - 1 - padding
     dx = jax.lax.conv_general_dilated(
         g,
-        jnp.swapaxes(jnp.flip(kernel, (0, 1)), 2, 3),
+        jnp.swapaxes(jnp.flip(kernel.astype(x.dtype), (0, 1)), 2, 3),
         (1, 1),
         [(edge, edge + r) for r in rest],
         lhs_dilation=(stride, stride),
@@ -158,5 +183,6 @@ def _fast_in_loops(
         [(padding, padding - r) for r in rest],
         rhs_dilation=(stride, stride),
         dimension_numbers=FORM,
+        preferred_element_type=kernel.dtype,
     )
     return dx, jnp.transpose(dw, (1, 2, 0, 3))

@@ -37,6 +37,11 @@ def check(config: Config) -> Config:
             f"{config.state_sharding} with {config.backend}: leave --backend out, or "
             "choose --state-sharding none"
         )
+    if config.gradient_sums != "float32" and config.model.dtype == "float32":
+        raise InputError(
+            f"gradient_sums must not be narrower than dtype; got {config.gradient_sums}"
+            " with float32: leave --gradient-sums out, or set --dtype bfloat16"
+        )
     length = config.epochs if config.steps is None else math.inf
     if rule.warmup_epochs >= length:
         raise out_of_range("warmup_epochs", "below epochs", rule.warmup_epochs)

@@ -214,6 +214,10 @@ class Config:
     backend: Literal["jit", "shard_map", "pmap"] = "jit"
     """How a step is spread over devices; the three give the same numbers."""
 
+    gradient_sums: Literal["float32", "bfloat16"] = "float32"
+    """Type that gradients are summed in over devices, by every back-end; bfloat16, half
+    of what is sent, goes with --dtype bfloat16 alone."""
+
     devices: Positive | None = None
     """Number of devices to use; None: all."""
 

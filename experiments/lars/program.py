@@ -172,8 +172,7 @@ def build_train_step(config: Config, facts: ImageFacts, parallel: DataParallel) 
     on the image's example and epoch alone; what is dropped, on it, the step and the
     example. Neither depends on devices or micro-batches.
     """
-    # Only a mapped step has an axis for batch normalisation to average over.
-    network = make_network(config, facts, parallel.axis_name)
+    network = make_network(config, facts, parallel)
     # Of this optimizer only the rules are used: its numbers are in the state.
     tx = make_optimizer(config.optimizer, total_steps=1, steps_per_epoch=1.0)
     places = gradients = None
@@ -197,12 +196,23 @@ def build_train_step(config: Config, facts: ImageFacts, parallel: DataParallel) 
             unit=config.model.span or 1,
             merge=merge_running,
             axis_name=parallel.axis_name,
+            sum_dtype=config.gradient_sums,
             sharding=parallel.sharded if parallel.backend == "jit" else None,
         )
         norms = layer_norms(state.opt_state)
         return state, metrics | {"learning_rate": rate, "layer_norms": norms}
 
     return parallel.compile(train_step, places)
+
+
+def _sums_as_computed(parallel: DataParallel) -> bool:
+    """Tell whether devices sum gradients in the type that layers compute them in."""
+    if parallel.num_devices == 1:
+        return False
+    # For a TPU float32 costs nothing. For a GPU operands are copied into it, which a
+    # mapped step, whose sums have a type of their own, can do without.
+    on_gpus = parallel.mesh.devices.flat[0].platform in ("gpu", "cuda", "rocm")
+    return parallel.backend == "jit" or not on_gpus
 
 
 def make_loss(
@@ -266,10 +276,14 @@ def pick(batch: Batch, shared: Shared, name: str) -> jax.Array:
 
 
 def make_network(
-    config: Config, facts: ImageFacts, axis_name: str | None = None
+    config: Config, facts: ImageFacts, parallel: DataParallel | None = None
 ) -> Network:
-    """Return the network of a configuration, for a step mapped over an axis if any."""
+    """Return the network of a configuration, as a training step over a mesh has it.
+
+    Without a mesh it is as evaluation applies it.
+    """
     model = config.model
+    wider = config.gradient_sums != model.dtype
     return build(
         model.network,
         facts.num_classes,
@@ -278,5 +292,7 @@ def make_network(
         width=model.width,
         stem_stride=model.stem_stride,
         bn_span=model.span,
-        axis_name=axis_name,
+        # Only a mapped step has an axis for batch normalisation to average over.
+        axis_name=None if parallel is None else parallel.axis_name,
+        wide_gradients=wider and parallel is not None and _sums_as_computed(parallel),
     )

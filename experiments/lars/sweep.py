@@ -308,7 +308,7 @@ def build_run(
         `metrics` are the last step's, and whether loss and gradients were `finite` in
         all; the first step that was not is the last.
     """
-    network = make_network(config, facts)
+    network = make_network(config, facts, parallel)
     tx = one_of([_transform(one) for one in rules])
 
     def run(state: TrainState, batch: Batch, shared: Shared) -> Any:

@@ -58,7 +58,8 @@ def warnings(account: Account, target: Target) -> Iterator[str]:
         ):
             yield (
                 f"{one.bytes / 1e6:.1f} MB are summed over devices in {one.dtype}: "
-                "the order of devices shows in the third digit"
+                "the order of devices shows in the third digit, and --gradient-sums "
+                "float32 costs as much again"
             )
     wide = account.product_types.get("f32", 0)
     if wide and not account.product_types.get("bf16", 0):

@@ -68,6 +68,7 @@ def build(
     stem_stride: Literal[1, 2] = 1,
     bn_span: int | None = None,
     axis_name: str | None = None,
+    wide_gradients: bool = False,
 ) -> Network:
     """Return the network of that name.
 
@@ -84,6 +85,9 @@ def build(
             the whole batch.
         axis_name: mapped axis over which the batch is spread, inside `shard_map` or
             `pmap`.
+        wide_gradients: whether gradients of parameters are computed in float32 from
+            products of `dtype`, in place of `dtype`; under `jit` they are summed over
+            devices in what they are computed in.
 
     Raises:
         InputError: a name that is not one of `NETWORKS`.
@@ -100,7 +104,12 @@ def build(
             f"a network must be one of {', '.join(NETWORKS)}; got {name!r}: "
             "choose one of these"
         )
-    spread = {"dtype": dtype, "bn_span": bn_span, "axis_name": axis_name}
+    spread = {
+        "dtype": dtype,
+        "bn_span": bn_span,
+        "axis_name": axis_name,
+        "wide_gradients": wide_gradients,
+    }
     if name.startswith("alexnet"):
         norm = "batch" if name == "alexnet_bn" else "lrn"
         return alexnet(num_classes, norm=norm, **spread)

@@ -31,6 +31,7 @@ from lars_jax.errors import InputError
 from lars_jax.models.layers import (
     HE_FAN_IN,
     Conv,
+    Dense,
     Dropout,
     is_small,
     local_response_norm,
@@ -88,6 +89,7 @@ def alexnet(
     dtype: Any = jnp.float32,
     bn_span: int | None = None,
     axis_name: str | None = None,
+    wide_gradients: bool = False,
 ) -> Network:
     """Return AlexNet, or AlexNet-BN.
 
@@ -97,6 +99,7 @@ def alexnet(
         dtype: as of `build`.
         bn_span: as of `build`.
         axis_name: as of `build`.
+        wide_gradients: as of `build`.
 
     Returns:
         A network from images [B, H, W, C] to logits [B, num_classes], with dropout. The
@@ -123,7 +126,8 @@ def alexnet(
             f"the norm of AlexNet must be 'lrn' or 'batch'; got {norm!r}: "
             "choose one of these"
         )
-    return from_linen(AlexNet(num_classes, norm, dtype, bn_span, axis_name))
+    module = AlexNet(num_classes, norm, dtype, bn_span, axis_name, wide_gradients)
+    return from_linen(module)
 
 
 class AlexNet(nn.Module):
@@ -134,6 +138,7 @@ class AlexNet(nn.Module):
     dtype: Any
     bn_span: int | None
     axis_name: str | None
+    wide_gradients: bool = False
     dropout: float = DROPOUT
 
     @nn.compact
@@ -156,6 +161,7 @@ class AlexNet(nn.Module):
                 dtype=self.dtype,
                 kernel_init=HE_FAN_IN if small else nn.initializers.normal(0.01),
                 bias_init=nn.initializers.constant(BIASES[self.norm][name]),
+                wide_gradients=self.wide_gradients,
                 name=name,
             )(x)
             x = self._norm_and_relu(name, x, train)
@@ -185,11 +191,12 @@ class AlexNet(nn.Module):
 
     def _dense(
         self, name: str, features: int, kernel_init: nn.initializers.Initializer
-    ) -> nn.Dense:
-        return nn.Dense(
+    ) -> Dense:
+        return Dense(
             features,
             dtype=self.dtype,
             kernel_init=kernel_init,
             bias_init=nn.initializers.constant(BIASES[self.norm][name]),
+            wide_gradients=self.wide_gradients,
             name=name,
         )

@@ -1,4 +1,9 @@
-"""Layers and initialisers that the networks are made of."""
+"""Layers and initialisers that the networks are made of.
+
+Parameters are float32 whatever the dtype of products. A layer with `wide_gradients`
+computes their gradients from products of `dtype` in float32, too. Under `jit` they are
+summed over devices as they are computed, and otherwise in the `dtype`.
+"""
 
 from typing import Any
 
@@ -134,6 +139,7 @@ class Conv(nn.Module):
         dtype: dtype of the products and of the result; parameters are float32.
         kernel_init: initialiser of the kernel.
         bias_init: initialiser of the bias; None: no bias.
+        wide_gradients: whether gradients of parameters are computed in float32.
 
     Reference:
         Krizhevsky et al. (2012), Section 3.5, for the groups.
@@ -153,6 +159,7 @@ class Conv(nn.Module):
     dtype: Any = jnp.float32
     kernel_init: nn.initializers.Initializer = HE_FAN_OUT
     bias_init: nn.initializers.Initializer | None = nn.initializers.zeros
+    wide_gradients: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -160,12 +167,89 @@ class Conv(nn.Module):
         channels = x.shape[-1] // self.groups
         shape = (self.size, self.size, channels, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
-        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        x = x.astype(self.dtype)
+        if not self.wide_gradients:
+            kernel = kernel.astype(self.dtype)
         y = grouped(self._convolve, x, kernel, self.groups)
         if self.bias_init is None:
             return y
         bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
-        return y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
+        return add_bias(y, bias, wide_gradients=self.wide_gradients)
 
     def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         return convolve(barrier(x), kernel, self.stride, self.padding)
+
+
+class Dense(nn.Module):
+    """Linear layer, y = x w + b.
+
+    Attributes:
+        features: number of outputs.
+        dtype: dtype of the products and of the result; parameters are float32.
+        kernel_init: initialiser of the kernel [inputs, features].
+        bias_init: initialiser of the bias [features].
+        wide_gradients: whether gradients of parameters are computed in float32.
+
+    >>> import jax, jax.numpy as jnp
+    >>> dense = Dense(3, kernel_init=nn.initializers.ones)
+    >>> x = jnp.array([[1.0, 2.0]])
+    >>> print(dense.apply(dense.init(jax.random.key(0), x), x))
+    [[3. 3. 3.]]
+    """
+
+    features: int
+    dtype: Any = jnp.float32
+    kernel_init: nn.initializers.Initializer = HE_FAN_IN
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros
+    wide_gradients: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Return the outputs [B, features] of `x` [B, inputs], in `dtype`."""
+        shape = (x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
+        x = x.astype(self.dtype)
+        if self.wide_gradients:
+            y = _product(x, kernel)
+        else:
+            y = jnp.dot(x, kernel.astype(self.dtype))
+        return add_bias(y, bias, wide_gradients=self.wide_gradients)
+
+
+def add_bias(y: jax.Array, bias: jax.Array, *, wide_gradients: bool) -> jax.Array:
+    """Return y + b in the dtype of y.
+
+    Args:
+        y: [B, ..., C].
+        bias: float32 [C].
+        wide_gradients: whether the gradient of the bias is summed in float32.
+    """
+    return _sum(y, bias) if wide_gradients else _narrow_sum(y, bias)
+
+
+def _narrow_sum(y: jax.Array, bias: jax.Array) -> jax.Array:
+    return y + bias.astype(y.dtype).reshape((1,) * (y.ndim - 1) + bias.shape)
+
+
+_sum = jax.custom_vjp(_narrow_sum)
+_sum.defvjp(
+    lambda y, bias: (_sum(y, bias), None),
+    lambda _, g: (g, jnp.sum(g, range(g.ndim - 1), dtype=jnp.float32)),
+)
+
+
+@jax.custom_vjp
+def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jnp.dot(x, kernel.astype(x.dtype))
+
+
+def _product_backward(
+    kept: tuple[jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = kept
+    wide = jnp.dot(x.T, g, preferred_element_type=kernel.dtype)
+    return jnp.dot(g, kernel.astype(x.dtype).T), wide
+
+
+_product.defvjp(lambda x, kernel: (_product(x, kernel), (x, kernel)), _product_backward)

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from lars_jax.errors import InputError
-from lars_jax.models.layers import Conv, is_small
+from lars_jax.models.layers import Conv, Dense, is_small
 from lars_jax.models.network import Network, from_linen
 from lars_jax.models.norm import BatchNorm
 from lars_jax.models.pool import max_pool
@@ -59,6 +59,7 @@ def resnet(
     dtype: Any = jnp.float32,
     bn_span: int | None = None,
     axis_name: str | None = None,
+    wide_gradients: bool = False,
 ) -> Network:
     """Return a residual network.
 
@@ -76,6 +77,7 @@ def resnet(
         dtype: as of `build`.
         bn_span: as of `build`.
         axis_name: as of `build`.
+        wide_gradients: as of `build`.
 
     Returns:
         A network from images [B, H, W, C] to logits [B, num_classes]. The images of
@@ -112,6 +114,7 @@ def resnet(
         dtype,
         bn_span,
         axis_name,
+        wide_gradients,
     )
     return from_linen(module)
 
@@ -167,11 +170,13 @@ class ResNet(nn.Module):
     dtype: Any = jnp.float32
     bn_span: int | None = None
     axis_name: str | None = None
+    wide_gradients: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Return logits or features, float32, of images [B, H, W, C]."""
-        conv = partial(Conv, bias_init=None, dtype=self.dtype)
+        own = {"dtype": self.dtype, "wide_gradients": self.wide_gradients}
+        conv = partial(Conv, bias_init=None, **own)
         norm = partial(
             BatchNorm, span=self.bn_span, axis_name=self.axis_name, dtype=self.dtype
         )
@@ -202,7 +207,7 @@ class ResNet(nn.Module):
         if self.num_classes is None:
             return x
         init = nn.initializers.normal(0.01)
-        last = nn.Dense(self.num_classes, dtype=self.dtype, kernel_init=init, name="fc")
+        last = Dense(self.num_classes, kernel_init=init, name="fc", **own)
         return last(x).astype(jnp.float32)
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import DTypeLike
 
 from lars_jax.train.state import Metrics, ModelState, Params, TrainState
 
@@ -30,6 +31,7 @@ def update(
     unit: int = 1,
     merge: Merge | None = None,
     axis_name: str | None = None,
+    sum_dtype: DTypeLike | None = None,
     sharding: jax.sharding.NamedSharding | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Return the state after one optimizer step, and what was measured on the way.
@@ -54,6 +56,7 @@ def update(
             with the state that the one before it left.
         axis_name: mapped axis to average over, inside `shard_map` or `pmap`; None
             under `jit`, where arrays are global and there is nothing to average.
+        sum_dtype: dtype that gradients are averaged in over that axis; None: their own.
         sharding: of axis 0 of the batch, under `jit`, and so of each micro-batch. A
             unit may lie on some of the devices, and XLA then would rather have several
             do the same work than move examples. None: it may.
@@ -90,9 +93,11 @@ def update(
         sharding=sharding,
     )
     if axis_name is not None:
-        gradients, model_state, metrics = jax.lax.pmean(
-            (gradients, model_state, metrics), axis_name
+        own = jax.tree.map(lambda g: g.astype(sum_dtype or g.dtype), gradients)
+        own, model_state, metrics = jax.lax.pmean(
+            (own, model_state, metrics), axis_name
         )
+        gradients = jax.tree.map(lambda m, g: m.astype(g.dtype), own, gradients)
     return _stepped(tx, state, gradients, model_state, metrics)
 
 

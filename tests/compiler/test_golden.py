@@ -66,4 +66,6 @@ def test_resnet20_with_a_split_state_on_a_v5e():
     assert found["memory"]["results"] <= METRICS
     # Gathers and no rings; of arguments small ones alone are copied, not the data set.
     assert not any(one["kind"] == RING for one in found["collectives"])
+    # Gradients are summed in the type that they are kept in.
+    assert not any(one["dtype"] == "bf16" for one in found["collectives"])
     assert found["resident_copies"] <= 2.5e6

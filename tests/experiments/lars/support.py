@@ -3,13 +3,14 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
 from experiments.lars.experiment import LARS
 from experiments.lars.trainer import Trainer
 from lars_jax.models import BatchNorm, Network, from_linen
-from lars_jax.models.layers import Dropout
+from lars_jax.models.layers import Conv, Dense, Dropout
 from lars_jax.runs.restore import restore
 
 
@@ -19,20 +20,25 @@ class Tiny(nn.Module):
     classes: int
     span: int | None
     axis_name: str | None
+    dtype: Any
+    wide_gradients: bool
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool, examples: Any = None) -> Any:
-        x = nn.Conv(4, (3, 3), use_bias=False, name="conv1")(images)
-        x = BatchNorm(self.span, self.axis_name, name="conv1_bn")(x, train=train)
+        own = {"dtype": self.dtype, "wide_gradients": self.wide_gradients}
+        x = Conv(4, 3, padding=1, bias_init=None, name="conv1", **own)(images)
+        norm = BatchNorm(self.span, self.axis_name, dtype=self.dtype, name="conv1_bn")
+        x = norm(x, train=train)
         # No kink that a rounding error could push an activation over.
         x = nn.tanh(x).reshape(len(x), -1)
         x = Dropout(0.2)(x, examples, train=train)
-        return nn.Dense(self.classes, name="fc")(x)
+        return Dense(self.classes, name="fc", **own)(x).astype(jnp.float32)
 
 
 def tiny(name: str, classes: int, **options: Any) -> Network:
     """Return a tiny network in the place of the one of that name."""
-    return from_linen(Tiny(classes, options["bn_span"], options["axis_name"]))
+    fields = ("bn_span", "axis_name", "dtype", "wide_gradients")
+    return from_linen(Tiny(classes, *(options[field] for field in fields)))
 
 
 def train(config: Any) -> tuple[Trainer, Any, list[float]]:

@@ -112,6 +112,11 @@ TOGETHER = {
         "state_sharding needs the back-end jit, where arrays are global; got fsdp with "
         "shard_map: leave --backend out",
     ),
+    "sums narrower than products": (
+        {"gradient_sums": "bfloat16"},
+        "gradient_sums must not be narrower than dtype; got bfloat16 with float32: "
+        "leave --gradient-sums out, or set --dtype bfloat16",
+    ),
     "checkpoints for good between others": (
         {"keep_every": 7.0, "checkpoint_every": 5.0},
         "keep_every must be a multiple of checkpoint_every, or left out; got 7.0 for",
