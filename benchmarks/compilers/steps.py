@@ -74,7 +74,9 @@ TRAINING: dict[str, tuple[Experiment[Any], str, dict[str, Any]]] = {
         SHARED | {"state_sharding": "zero1"},
     ),
     "ResNet-50, batch 512, fsdp": (LARS, NETWORK, SHARED | {"state_sharding": "fsdp"}),
+    "ResNet-50, batch 2,048": (LARS, NETWORK, HALF | {"global_batch": 2048}),
     "ResNet-50, batch 32,768": (LARS, NETWORK, HALF),
+    "AlexNet-BN, batch 32,768": (LARS, "alexnet_bn_32k_lars", HALF),
 }
 """Training steps by name: an experiment, its preset, and what of it is changed."""
 
@@ -91,9 +93,12 @@ CASES = (
     ("ResNet-50, batch 512", "v5e:2x2"),
     ("ResNet-50, batch 512, zero1", "v5e:2x2"),
     ("ResNet-50, batch 512, fsdp", "v5e:2x2"),
+    ("ResNet-50, batch 2,048", "h100:8"),
+    ("AlexNet-BN, batch 32,768", "v5e:16x16"),
     ("ResNet-50, batch 32,768", "v5e:16x16"),
+    ("ResNet-50, batch 32,768", "2 x v5e:8x16"),
 )
-"""Programs and targets, the smallest first."""
+"""Programs and targets, the smallest first; two slices are joined by a network."""
 
 
 def main(
@@ -177,7 +182,8 @@ def row(program: str, topology: str) -> dict[str, Any]:
 
 def compiled(program: str, topology: str) -> dict[str, Any]:
     """Return the account of a program on a target, compiled in this process."""
-    target = find_target(topology)
+    slices, _, name = topology.rpartition(" x ")
+    target = find_target(name, int(slices or 1))
     started = time.perf_counter()
     if program in OPTIMIZERS:
         step, more = optimizer_step(OPTIMIZERS[program], target)

@@ -1,10 +1,14 @@
 """The tables of docs/scaling.md."""
 
-from benchmarks.common.markdown import plain, table
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from benchmarks.common.markdown import Row, plain, table
 from benchmarks.common.records import read_record
 from benchmarks.tables.compiled import compiled_rows, compiled_table
 
-NOT_RUN = "Estimate, not run. "
+A_FEW = 4
+"""Devices up to which a step is told with those of one device."""
 
 
 def weak_scaling() -> str:
@@ -25,9 +29,9 @@ def weak_scaling() -> str:
     return table(cells, record["rows"], record, note)
 
 
-def pod_bytes() -> str:
+def exchanged_bytes() -> str:
     """Return the table of what a compiled step exchanges."""
-    record = read_record("pod_estimate")
+    record = read_record("exchanges")
     rows = [row | {"span": row["span"] or "whole batch"} for row in record["compiled"]]
     cells = {
         "network": "{network}",
@@ -42,9 +46,9 @@ def pod_bytes() -> str:
     return table(cells, rows, record, note)
 
 
-def pod_counts() -> str:
+def network_counts() -> str:
     """Return the table of what was counted in the networks."""
-    record = read_record("pod_estimate")
+    record = read_record("exchanges")
     rows = [
         own | {"network": network, "preset": record["presets"][network]}
         for network, own in record["counts"].items()
@@ -60,56 +64,9 @@ def pod_counts() -> str:
     return table(cells, rows, record)
 
 
-def pod_steps() -> str:
-    """Return the table of estimated steps at every utilisation."""
-    record = read_record("pod_estimate")
-    cells = plain("network", "machine") | {
-        "span within": "{span}",
-        "utilisation": "{utilisation:.1f %} %",
-    }
-    for name in ("compute", "optimizer", "exchange", "norm", "step"):
-        cells[f"{name} ms"] = f"{{seconds[{name}]:.2f ms}}"
-    cells |= {
-        "efficiency": "{seconds[efficiency]:.1f %} %",
-        "with overlap": "{seconds[efficiency_with_overlap]:.1f %} %",
-        "images/s a host": "{images_per_host_second:,.0f}",
-    }
-    return table(cells, record["estimates"], record, NOT_RUN)
-
-
-def pod_strategies() -> str:
-    """Return the table of what ways to keep parameters would send."""
-    record = read_record("pod_estimate")
-    rows = record["strategies"]
-    cells = plain("network", "machine")
-    for way in rows[0]["ways"]:
-        field = f"ways[{way}]"
-        cells[way] = f"{{{field}[bytes_sent]:.1f M}} MB, {{{field}[seconds]:.2f ms}} ms"
-    return table(cells, rows, record, NOT_RUN)
-
-
-def pod_assumptions() -> str:
-    """Return the table of every number that the estimates stand on."""
-    record = read_record("pod_estimate")
-    rows = []
-    for of, found in record["assumptions"].items():
-        for name, one in found.items():
-            bold = "**" if one["source"].startswith("assumed") else ""
-            source = f"{bold}{one['source']}{bold}"
-            what = name.replace("_", " ")
-            rows.append(one | {"of": of, "what": what, "source": source})
-    cells = plain("of", "what") | {"value": "{value:.4g}"} | plain("unit", "source")
-    return table(cells, rows, record)
-
-
 def compiled_steps() -> str:
     """Return the table of training steps by accelerators' own compilers."""
-    rows = [row for row in compiled_rows() if "parameter_bytes" not in row]
-    for row in rows:
-        row["exchanges"] = "; ".join(
-            f"{one['count']} {one['kind']} {one['dtype']}, {one['bytes'] / 1e6:,.1f} MB"
-            for one in row.get("collectives", ())
-        )
+    rows = [row for row in _training_steps() if not _on_pod(row)]
     cells = plain("program", "target") | {
         "launches": "{launched:,}",
         "in conditionals": "{nested}",
@@ -123,3 +80,36 @@ def compiled_steps() -> str:
         "compile s": "{seconds:.0f}",
     }
     return compiled_table(cells, rows)
+
+
+def compiled_pods() -> str:
+    """Return the table of steps over many devices, by their own compilers."""
+    rows = [row for row in _training_steps() if _on_pod(row)]
+    cells = plain("program", "target", "devices") | {
+        "GiB of each": "{held:.2f GiB}",
+        "launches": "{launched:,}",
+        "exchanges": "{exchanges}",
+        "products ms": "{bounds[products]:.1f ms}",
+        "memory ms": "{bounds[memory]:.1f ms}",
+        "links ms": "{bounds[links]:.2f ms}",
+        "compile s": "{seconds:.0f}",
+    }
+    return compiled_table(cells, rows)
+
+
+def _training_steps() -> Iterator[dict[str, Any]]:
+    """Yield rows of training steps, with what devices exchange in words."""
+    for row in compiled_rows():
+        if "parameter_bytes" not in row:
+            found = map(_in_words, row.get("collectives", ()))
+            yield row | {"exchanges": "; ".join(found)}
+
+
+def _in_words(one: Mapping[str, Any]) -> str:
+    size = f"{one['bytes'] / 1e6:,.1f} MB"
+    beside = f", {one['overlapped']} overlapped" if one["overlapped"] else ""
+    return f"{one['count']} {one['kind']} {one['dtype']}, {size}{beside}"
+
+
+def _on_pod(row: Row) -> bool:
+    return row.get("devices", 0) > A_FEW
