@@ -20,6 +20,7 @@ from experiments.mgan.game import (
 )
 from experiments.mgan.mixture import make_mixture
 from lars_jax.train.config import replace_fields
+from tests.cases import mostly_slow
 from tests.experiments.mgan.support import close, largest_gap, same_bits
 
 K = 3
@@ -49,7 +50,9 @@ GAMES = {
     "d2gan": replace_fields(ALONE, game="d2gan"),
     "unrolled": UNROLLED,
 }
-EACH = pytest.mark.parametrize("config", list(GAMES.values()), ids=list(GAMES))
+EACH = pytest.mark.parametrize(
+    "config", mostly_slow({name: (game,) for name, game in GAMES.items()}, ["mgan"])
+)
 
 
 def shared(seed=5):
