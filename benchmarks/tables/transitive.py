@@ -4,7 +4,13 @@ from typing import Any
 
 from benchmarks.common.markdown import grouped, plain, table
 from benchmarks.common.records import read_record
-from benchmarks.transitive.batch import BATCHES, MEASURE, NEGATIVES, RATES
+from benchmarks.transitive.batch import (
+    BATCHES,
+    MEASURE,
+    NEGATIVES,
+    RATES,
+    interactions,
+)
 from benchmarks.transitive.eth80 import CONTEXT, PAIRS
 from experiments.transitive.compare import summarise
 from experiments.transitive.config import MiningConfig
@@ -354,22 +360,15 @@ def transitive_batch() -> str:
 
 
 def transitive_interaction() -> str:
-    """Return how much more a large batch costs with all negatives than with one."""
+    """Return how much more a large batch costs with several negatives than with one."""
     record = read_record("transitive_batch")
     rows = [
-        {
-            "rule": rule,
-            "n": found["n"],
-            "more": 100 * found["mean"],
-            "error": None
-            if found["standard_error"] is None
-            else 100 * found["standard_error"],
-        }
-        for rule, found in record["interactions"].items()
+        row | {"negatives": row["negatives"].replace("_", " ")}
+        for row in interactions(record["runs"])
     ]
-    cells = plain("rule", "n") | {
-        "interaction, points": "{more:.1f}",
-        "standard error": "{error:.1f}",
+    cells = plain("negatives", "rule", "n") | {
+        "interaction, points": "{mean:.1f %}",
+        "standard error": "{standard_error:.1f %}",
     }
     return table(cells, rows, record)
 

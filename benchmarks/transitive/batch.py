@@ -13,6 +13,7 @@ processes may share the seeds, each in a directory of its own.
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -112,8 +113,7 @@ def main(
                 )
                 own = list(read_lines(run_dir / "grid" / RESULTS))
                 rows = joined(recorded(NAME, said), own, [*cells])
-                found = interactions(rows)
-                print(found, flush=True)
+                print(*interactions(rows), sep="\n", flush=True)
                 if record:
                     write_record(
                         NAME,
@@ -122,7 +122,6 @@ def main(
                         rates=rates,
                         tuning=tried,
                         runs=rows,
-                        interactions=found,
                     )
 
 
@@ -206,51 +205,59 @@ def scaled(rate: float, rule: str, batch: int) -> float:
     return rate * (batch / REFERENCE) ** POWERS[rule]
 
 
-def interactions(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return how much more a large batch costs with all negatives than with one.
+def interactions(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return how much more a large batch costs with several negatives than with one.
 
-    For each rule and seed: (all, largest - all, smallest) - (random, largest - random,
-    smallest), in shares of photographs, with mean and standard error over seeds.
+    For each seed: (several, largest - several, smallest) - (random, largest - random,
+    smallest), in shares of photographs, by a rule or as the mean over all rules, with
+    mean and standard error over seeds.
 
     >>> def row(negatives, batch, share):
-    ...     fields = {"negatives": negatives, "global_batch": batch,
-    ...         "optimizer": "sgd", "weight_decay": None}
     ...     probes = {MEASURE: {"nearest": share}}
     ...     return {"cell": f"{negatives}, {batch}, sgd", "seed": 0,
-    ...         "fields": fields, "evaluation": {"photographs": probes}}
+    ...         "evaluation": {"photographs": probes}}
     >>> rows = [row("all", 100, 0.8), row("all", 1600, 0.75), row("random", 100, 0.5),
     ...     row("random", 1600, 0.5)]
-    >>> round(interactions(rows)["sgd"]["mean"], 3)
-    -0.05
+    >>> [found] = interactions(rows)
+    >>> found["negatives"], found["rule"], round(found["mean"], 3)
+    ('all', 'sgd', -0.05)
     """
     shares = {
         (row["cell"], row["seed"]): row["evaluation"]["photographs"][MEASURE]["nearest"]
         for row in rows
     }
     seeds = sorted({row["seed"] for row in rows})
-    found: dict[str, Any] = {}
-    for rule in RATES:
-        values = []
-        for seed in seeds:
 
-            def at(negatives: str, batch: int) -> float | None:
-                return shares.get((f"{negatives}, {batch}, {rule}", seed))  # noqa: B023
+    def lost(negatives: str, rule: str, seed: int) -> float:
+        """Return what the largest batch has beyond the smallest, NaN where not run."""
+        largest, smallest = (
+            shares.get((f"{negatives}, {batch}, {rule}", seed), math.nan)
+            for batch in (BATCHES[-1], BATCHES[0])
+        )
+        return largest - smallest
 
-            corners = [
-                at(negatives, batch)
-                for negatives in ("all", "random")
-                for batch in (BATCHES[-1], BATCHES[0])
-            ]
-            known = [corner for corner in corners if corner is not None]
-            if len(known) == 4:
-                values.append(known[0] - known[1] - known[2] + known[3])
-        if values:
-            error = np.std(values, ddof=1) / len(values) ** 0.5 if values[1:] else None
-            found[rule] = {
-                "n": len(values),
-                "mean": float(np.mean(values)),
-                "standard_error": None if error is None else float(error),
-            }
+    found = []
+    for negatives, rules in itertools.product(
+        NEGATIVES[1:], [*([rule] for rule in RATES), [*RATES]]
+    ):
+        values = [
+            np.mean(
+                [lost(negatives, rule, s) - lost("random", rule, s) for rule in rules]
+            )
+            for s in seeds
+        ]
+        known = [value for value in values if not np.isnan(value)]
+        if known:
+            error = np.std(known, ddof=1) / len(known) ** 0.5 if known[1:] else None
+            found.append(
+                {
+                    "negatives": negatives,
+                    "rule": ", ".join(rules),
+                    "n": len(known),
+                    "mean": float(np.mean(known)),
+                    "standard_error": None if error is None else float(error),
+                }
+            )
     return found
 
 
