@@ -18,11 +18,11 @@ def derived(x, kernel, stride, padding):
 @pytest.mark.parametrize(
     ("side", "size", "stride", "padding", "dtype"),
     [
-        (8, 3, 2, 1, "float32"),
+        pytest.param(8, 3, 2, 1, "float32", marks=pytest.mark.slow),
         (9, 3, 2, 1, "bfloat16"),
-        (8, 1, 2, 0, "float32"),
+        pytest.param(8, 1, 2, 0, "float32", marks=pytest.mark.slow),
         (22, 11, 4, 2, "float32"),
-        (5, 3, 1, 2, "float32"),
+        pytest.param(5, 3, 1, 2, "float32", marks=pytest.mark.slow),
     ],
 )
 def test_gradients_are_those_that_jax_derives(key, side, size, stride, padding, dtype):

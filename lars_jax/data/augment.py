@@ -161,7 +161,8 @@ def resized_crops(
 
     >>> images = jnp.full((2, 8, 8, 1), 200, jnp.uint8)
     >>> keys = jax.random.split(jax.random.key(0), 2)
-    >>> parts = resized_crops(images, keys, size=6, least=0.5, flip=True)
+    >>> vary = jax.jit(partial(resized_crops, size=6, least=0.5, flip=True))
+    >>> parts = vary(images, keys)
     >>> print(parts.shape, parts.min().round(), parts.max().round())
     (2, 6, 6, 1) 200.0 200.0
     """

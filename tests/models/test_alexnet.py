@@ -123,7 +123,10 @@ def reference(params, x, norm):
     return dense("fc8", x)
 
 
-@pytest.mark.parametrize(("norm", "scale"), [("lrn", 100.0), ("batch", 1.0)])
+@pytest.mark.parametrize(
+    ("norm", "scale"),
+    [("lrn", 100.0), pytest.param("batch", 1.0, marks=pytest.mark.slow)],
+)
 def test_small_form_equals_a_forward_pass_written_out(norm, scale):
     module = AlexNet(10, norm, jnp.float32, None, None, dropout=0.0)
     _, params, model_state = small_network("alexnet" if norm == "lrn" else "alexnet_bn")
@@ -157,7 +160,7 @@ def test_dropout_drops_half_of_fc7_in_training_and_none_in_evaluation():
     assert float(jnp.mean(trained == 0.0)) == pytest.approx(0.5, abs=0.06)
 
 
-@pytest.mark.parametrize("norm", ["lrn", "batch"])
+@pytest.mark.parametrize("norm", ["lrn", pytest.param("batch", marks=pytest.mark.slow)])
 def test_bfloat16_stays_near_float32_and_yields_float32_logits(norm):
     images = random_images(4, 8, 8, 3)
     name = "alexnet" if norm == "lrn" else "alexnet_bn"

@@ -117,7 +117,11 @@ def assert_equal_steps(found, expected):
 
 @pytest.mark.parametrize(
     ("variant", "form"),
-    [("paper", nullcontext), ("simclr_popular", nullcontext), ("paper", accelerated)],
+    [
+        ("paper", nullcontext),
+        pytest.param("simclr_popular", nullcontext, marks=pytest.mark.slow),
+        pytest.param("paper", accelerated, marks=pytest.mark.slow),
+    ],
 )
 def test_jit_with_shardings_equals_one_device(variant, form):
     tx, params, mesh = optimizer(variant), some_tree(0), mesh_of(GRID)
@@ -134,8 +138,8 @@ def test_jit_with_shardings_equals_one_device(variant, form):
     ("variant", "check_vma", "form"),
     [
         ("paper", False, nullcontext),
-        ("optax", True, nullcontext),
-        ("simclr_popular", True, nullcontext),
+        pytest.param("optax", True, nullcontext, marks=pytest.mark.slow),
+        pytest.param("simclr_popular", True, nullcontext, marks=pytest.mark.slow),
         ("paper", True, accelerated),
     ],
 )
@@ -334,8 +338,8 @@ def test_steps_may_be_initialised_and_scanned_inside_shard_map():
 @pytest.mark.parametrize(
     ("stacked_axes", "compiled", "form"),
     [
-        (None, False, nullcontext),
-        (None, True, accelerated),
+        pytest.param(None, False, nullcontext, marks=pytest.mark.slow),
+        pytest.param(None, True, accelerated, marks=pytest.mark.slow),
         ({"split": 0, "whole": None}, True, nullcontext),
     ],
 )

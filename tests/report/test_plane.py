@@ -101,6 +101,7 @@ def test_panels_are_square_apart_and_within_the_figure(methods, steps):
         assert one[2] < other[0]
 
 
+@pytest.mark.slow
 def test_no_letter_is_cut_off_and_none_covers_another():
     row = [panel(5_000 * step) for step in range(1, 6)]
     names = ("GAN", "Unrolled GAN", "D2GAN", "MGAN")

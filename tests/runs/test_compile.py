@@ -31,6 +31,7 @@ def four():
     return Target("v5e:2x2", tuple(jax.devices()[:4]), CHIPS["v5e"], 1)
 
 
+@pytest.mark.slow
 def test_step_is_compiled_and_what_it_costs_is_printed(
     monkeypatch, capsys, tmp_path, four
 ):
@@ -39,7 +40,6 @@ def test_step_is_compiled_and_what_it_costs_is_printed(
     words = ("digits", "--global-batch", "64", "--save", str(file))
     assert verb.compile_preset(LARS, *asked(*words)) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("digits: ")
     assert any(line.startswith("v5e:2x2: 4 devices") for line in lines)
     assert any(line.startswith("1 micro-batch of 64 examples") for line in lines)
     assert any("all-reduce of f32" in line for line in lines)

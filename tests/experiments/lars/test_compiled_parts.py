@@ -123,7 +123,14 @@ def test_show_tells_what_a_device_would_take(capsys):
     assert "--device-memory GIB tells how many" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("span", [32, 64, 128])
+@pytest.mark.parametrize(
+    "span",
+    [
+        pytest.param(32, marks=pytest.mark.slow),
+        64,
+        pytest.param(128, marks=pytest.mark.slow),
+    ],
+)
 def test_no_device_does_the_work_of_another(span):
     """Of a micro-batch of 256 examples a span of 64 lies on two of eight devices."""
     config = replace_fields(

@@ -56,8 +56,13 @@ def one_line(capsys):
     return said.splitlines()[-1]
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
-@pytest.mark.parametrize("augmentation", ["crop", "random_resized_crop"])
+@pytest.mark.parametrize(
+    "split", ["train", pytest.param("test", marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize(
+    "augmentation",
+    ["crop", pytest.param("random_resized_crop", marks=pytest.mark.slow)],
+)
 def test_sizes_are_compared_before_the_first_step(
     tmp_path, capsys, split, augmentation
 ):
@@ -120,7 +125,8 @@ def straight(tiny_network, seldom_measured, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("split", "place", "saved"), [("train", 2, 2), ("test", 30, 12)]
+    ("split", "place", "saved"),
+    [("train", 2, 2), pytest.param("test", 30, 12, marks=pytest.mark.slow)],
 )
 def test_data_that_end_a_run_late_are_named_once_it_is_saved(
     straight, tmp_path, capsys, split, place, saved
@@ -174,6 +180,7 @@ def test_boxes_do_not_hide_that_evaluation_crops_more_than_there_is(tmp_path, ca
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_class_that_went_away_may_come_back(tmp_path, capsys):
     root, run = tmp_path / "data", tmp_path / "run"
     write(root, classes=("cat", "dog", "eel"))

@@ -68,7 +68,9 @@ def test_one_device_has_products_of_one_type(backend):
     assert made(HALF, 1, backend)[0] == {"bfloat16": 1}
 
 
-@pytest.mark.parametrize("backend", ["shard_map", "pmap"])
+@pytest.mark.parametrize(
+    "backend", ["shard_map", pytest.param("pmap", marks=pytest.mark.slow)]
+)
 def test_back_ends_agree_in_products_of_bfloat16(backend):
     one, other = (
         train(replace_fields(HALF, devices=8, backend=name))[1]

@@ -47,7 +47,7 @@ def undisturbed(tiny_network, tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("phase", "number", "saved"),
-    mostly_slow(PHASES, ["compilation of an evaluation", "data wait"]),
+    mostly_slow(PHASES, ["data wait"]),
 )
 def test_signal_in_a_phase_saves_and_loses_nothing(
     undisturbed, tmp_path, capfd, phase, number, saved

@@ -133,6 +133,15 @@ def test_show_tells_parameters_and_memory_of_a_preset(capsys):
     assert sizes["sum"] == pytest.approx(sum(sizes.values()) / 2, abs=0.5)
 
 
+@pytest.mark.slow
+def test_show_asks_the_compiler_of_devices_where_they_are_named(capfd):
+    assert main(["show", "smoke", "--topology", "nowhere:2"]) == 2
+    said = capfd.readouterr()
+    assert said.out.count("smoke: ") == 1
+    assert "memory of each of" in said.out
+    assert said.err.startswith("error: a topology is KIND:SIDES")
+
+
 def test_list_names_every_preset_with_its_status(capsys):
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -10,6 +10,7 @@ from lars_jax.train.config import replace_fields
 RING = PRESETS["ring"].config
 
 
+@pytest.mark.slow
 def test_a_call_of_more_steps_does_as_many_times_the_work():
     found = []
     for steps in (1, 10):

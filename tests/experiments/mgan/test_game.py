@@ -278,6 +278,7 @@ def with_bent_classifier(judge):
     return judge | {"classifier": head | {"kernel": -2 * head["kernel"]}}
 
 
+@pytest.mark.slow
 def test_generators_feel_the_classifier_by_the_weight_of_diversity():
     none, one, three = (generators_gradient(beta) for beta in (0.0, 1.0, 3.0))
     same_bits(none, generators_gradient(0.0, with_bent_classifier))
@@ -322,6 +323,7 @@ def permuted_judge(params):
     return params | {"classifier": head}
 
 
+@pytest.mark.slow
 def test_permuting_generators_and_their_names_permutes_gradients():
     players, params, judge, noise, real = samples_of(SMALL)
 

@@ -117,6 +117,7 @@ def as_double(tree):
     return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
 
 
+@pytest.mark.slow
 def test_plane_generators_are_dense_layers():
     network, params, state = made(PLANE)
     noise = draw(9, M, 5)
@@ -129,6 +130,7 @@ def test_plane_generators_are_dense_layers():
         np.testing.assert_allclose(found[:, k], points, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_plane_judge_is_a_leaky_trunk_with_two_heads():
     network, params = judged(PLANE)
     points = draw(9, M, 2)
@@ -261,6 +263,7 @@ def test_samples_outside_of_training_do_not_depend_on_the_batch():
     assert np.abs(all_of_them - after).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_real_and_generated_images_are_normalised_apart():
     config = replace_fields(IMAGES, generators=1)
     players = make_players(config, 1)
@@ -299,6 +302,7 @@ def test_images_are_within_1_of_0():
     assert np.abs(images).max() > 0.9
 
 
+@pytest.mark.slow
 def test_plane_weights_are_drawn_with_the_deviation_asked_for():
     config = replace_fields(Config(), init_deviation=0.05)
     _, params, _ = begun(config, "generators")
@@ -312,6 +316,7 @@ def test_plane_weights_are_drawn_with_the_deviation_asked_for():
     assert np.abs(params["first"]["kernel"]).max() > 3 * 0.05
 
 
+@pytest.mark.slow
 def test_image_weights_are_drawn_as_the_authors():
     config = replace_fields(IMAGES, image_size=16, width=32, init_deviation=0.05)
     _, params, _ = begun(config, "generators", 3)
@@ -326,6 +331,7 @@ def test_image_weights_are_drawn_as_the_authors():
     np.testing.assert_allclose(judge["discriminator"]["kernel"].std(), 0.01, rtol=0.1)
 
 
+@pytest.mark.slow
 def test_d2gan_has_two_discriminators_that_share_nothing():
     config = replace_fields(PLANE, game="d2gan", generators=1)
     network, params = judged(config)

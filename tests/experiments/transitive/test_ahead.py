@@ -10,6 +10,7 @@ from lars_jax.train.config import replace_fields
 DEMO = replace_fields(PRESETS["demo"].config, global_batch=16, image_size=16)
 
 
+@pytest.mark.slow
 def test_a_step_on_several_devices_shares_the_work_and_sums_the_gradient():
     found = []
     for devices in (1, 4):

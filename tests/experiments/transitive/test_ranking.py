@@ -22,6 +22,7 @@ from experiments.transitive.ranking import (
 )
 from lars_jax.errors import InputError
 from lars_jax.train import data_mesh
+from tests.cases import mostly_slow
 
 
 def drawn(*shape, seed=0):
@@ -192,7 +193,10 @@ def test_gradients_are_the_closed_form_finite_differences_and_orthogonal():
             np.testing.assert_allclose(gradient, expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("negatives", get_args(Negatives))
+EACH = {name: (name,) for name in get_args(Negatives)}
+
+
+@pytest.mark.parametrize("negatives", mostly_slow(EACH, ["half_hard"]))
 def test_gradients_of_a_batch_are_finite_differences(negatives):
     features = np.random.default_rng(2).normal(size=(4, 2, 3))
     with jax.enable_x64(True):
@@ -305,7 +309,7 @@ def test_three_towers_are_one_on_the_stacked_batch():
     np.testing.assert_allclose(sum(gradients), gradient, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("negatives", get_args(Negatives))
+@pytest.mark.parametrize("negatives", mostly_slow(EACH, ["half_hard"]))
 def test_batch_over_eight_devices_has_the_loss_and_gradient_of_one(negatives):
     features, parents = drawn(16, 2, 8), jnp.arange(16) % 5
     weights = drawn(8, 6, seed=1)

@@ -131,7 +131,9 @@ def losses(config, data):
     return program, jax.device_get(state), found
 
 
-@pytest.mark.parametrize("negatives", ["random", "all"])
+@pytest.mark.parametrize(
+    "negatives", ["random", pytest.param("all", marks=pytest.mark.slow)]
+)
 def test_images_of_one_colour_come_to_lie_together(data, negatives):
     config = replace(changed(negatives=negatives), devices=1)
     program, state, found = losses(config, data)
