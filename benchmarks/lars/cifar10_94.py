@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from benchmarks.common.markdown import columns, grouped
 from benchmarks.common.records import device_name, mean_sd, write_record
@@ -77,6 +78,8 @@ class Settings:
     """Examples to train on, the first; by default all."""
     holdout: NonNegative = 0
     """Examples of these, the last, that stand for the test images: to choose a rate."""
+    noise: bool = False
+    """Take random images in place of CIFAR-10, to time a device or to rehearse."""
     each_epoch: bool = False
     """Evaluate and print after each epoch, too."""
     record: bool = False
@@ -98,8 +101,9 @@ def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     try:
         settings = check(parse(Settings, words, prog=COMMAND))
-        splits = (load_source("cifar10", name) for name in ("train", "test"))
-        train, test = divide(settings, *map(to_arrays, splits))
+        sizes = {"train": 50_000, "test": 10_000}
+        both = (split(name, size, settings.noise) for name, size in sizes.items())
+        train, test = divide(settings, *both)
         runs: list[dict[str, Any]] = []
         for run in measure(settings, train, test):
             runs.append(run)
@@ -135,6 +139,15 @@ def check(settings: Settings) -> Settings:
             f"{' '.join(map(str, settings.rates))}: correct --rates"
         )
     return settings
+
+
+def split(name: str, size: int, noise: bool) -> ImageArrays:
+    """Return one split of CIFAR-10, or as many random images of its shape."""
+    if not noise:
+        return to_arrays(load_source("cifar10", name))
+    rng = np.random.default_rng(size)
+    image = rng.integers(0, 256, (size, 32, 32, 3), np.uint8)
+    return ImageArrays(image, rng.integers(0, CLASSES, size, np.int32))
 
 
 def divide(
