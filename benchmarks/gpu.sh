@@ -78,18 +78,21 @@ for name in ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'torch'):
 }
 
 part_2() {
+  sized --seeds 5 -- --seeds 1 --epochs 2 --batch 32 --width 0.05 --train-examples 320 \
+    --holdout 64 --optimizers nesterov --noise
+  step 120 cifar10_94 "$python" -m benchmarks.lars.cifar10_94 "${words[@]}" --record
   sized --batch 512 --dtype bfloat16 -- --batch 8 --rounds 1 --round-seconds 0.1 \
     --no-torch
-  step 60 cifar10 "$python" -m benchmarks.throughput.cifar10 "${words[@]}"
+  step 50 cifar10 "$python" -m benchmarks.throughput.cifar10 "${words[@]}"
   sized cifar10_resnet20_128 --dtype bfloat16 --bn-span 128 --epochs 30 --seeds 2 \
     --optimizers lars nesterov sgd --batches 128 1024 8192 --trials 2 \
-    --tuning-holdout 5000 --hours 0.05 \
+    --tuning-holdout 5000 --hours 0.025 \
     -- smoke --bn-span 32 --steps 2 --seeds 1 --optimizers lars --batches 32 64 \
     --trials 1
-  step 230 grid "$python" -m experiments.lars compare "${words[@]}" --devices 1 \
+  step 140 grid "$python" -m experiments.lars compare "${words[@]}" --devices 1 \
     --run-dir "$out/grid"
-  sized cifar10 --steps 7800 -- digits --steps 50 --eval-every 50 --checkpoint-every 50
-  step 60 mgan "$python" -m experiments.mgan train "${words[@]}" \
+  sized cifar10 --steps 6000 -- digits --steps 50 --eval-every 50 --checkpoint-every 50
+  step 50 mgan "$python" -m experiments.mgan train "${words[@]}" \
     --run-dir "$out/mgan"
 }
 

@@ -74,9 +74,10 @@ def test_whole_script_is_rehearsed_on_the_cpu(tmp_path):
     out = tmp_path / "out"
     found = run("--rehearse", str(out), python=sys.executable, JAX_NUM_CPU_DEVICES="1")
     assert found.returncode == 0, found.stdout[-5000:]
-    assert found.stdout.count("status 0") == 7
+    assert found.stdout.count("status 0") == 8
     names = {path.name for path in out.glob("*.json")}
     assert names == {
+        "cifar10_94_cpu.json",
         "cifar10_throughput_cpu.json",
         "optimizer_step.json",
         "resnet50_throughput_cpu.json",
