@@ -37,7 +37,7 @@ def check(config: Config) -> Config:
             f"{config.state_sharding} with {config.backend}: leave --backend out, or "
             "choose --state-sharding none"
         )
-    if config.gradient_sums != "float32" and config.model.dtype == "float32":
+    if config.gradient_sums == "bfloat16" and config.model.dtype == "float32":
         raise InputError(
             f"gradient_sums must not be narrower than dtype; got {config.gradient_sums}"
             " with float32: leave --gradient-sums out, or set --dtype bfloat16"

@@ -214,9 +214,10 @@ class Config:
     backend: Literal["jit", "shard_map", "pmap"] = "jit"
     """How a step is spread over devices; the three give the same numbers."""
 
-    gradient_sums: Literal["float32", "bfloat16"] = "float32"
+    gradient_sums: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type that gradients are summed in over devices, by every back-end; bfloat16, half
-    of what is sent, goes with --dtype bfloat16 alone."""
+    of what is sent, goes with --dtype bfloat16 alone. Auto: float32, but on GPUs under
+    jit, which would copy activations for it, that of --dtype."""
 
     devices: Positive | None = None
     """Number of devices to use; None: all."""

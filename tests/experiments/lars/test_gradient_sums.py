@@ -1,10 +1,15 @@
 """The type that devices sum gradients in is the one asked for, by every back-end."""
 
 from collections import Counter
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
 
+import numpy as np
 import pytest
 from jax.extend.core import jaxprs_in_params
 
+from experiments.lars import program
 from experiments.lars.presets import get_preset
 from experiments.lars.program import build_train_step, state_shapes
 from experiments.lars.shapes import assumed_facts, batch_shapes, fed_shape, key_shape
@@ -53,9 +58,10 @@ def made(config, devices, backend):
 
 
 @pytest.mark.parametrize("backend", ["jit", "shard_map"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_devices_sum_gradients_in_the_type_asked_for(backend, dtype):
-    config = replace_fields(HALF, gradient_sums=dtype)
+@pytest.mark.parametrize("asked", ["auto", "float32", "bfloat16"])
+def test_devices_sum_gradients_in_the_type_asked_for(backend, asked):
+    config = replace_fields(HALF, gradient_sums=asked)
+    dtype = "float32" if asked == "auto" else asked
     products, sums = made(config, 8, backend)
     # Under jit the compiler puts a sum where a product is, in its type.
     assert products == {dtype: 1}
@@ -66,6 +72,24 @@ def test_devices_sum_gradients_in_the_type_asked_for(backend, dtype):
 @pytest.mark.parametrize("backend", ["jit", "shard_map"])
 def test_one_device_has_products_of_one_type(backend):
     assert made(HALF, 1, backend)[0] == {"bfloat16": 1}
+
+
+@pytest.mark.parametrize(
+    ("asked", "backend", "wide"),
+    [
+        ("auto", "jit", False),
+        ("float32", "jit", True),
+        ("float32", "shard_map", False),
+        ("bfloat16", "jit", False),
+    ],
+)
+def test_gpus_copy_no_activations_unless_asked_to(asked, backend, wide):
+    card = SimpleNamespace(platform="cuda")
+    mesh: Any = SimpleNamespace(devices=np.array([card, card]), size=2)
+    with mock.patch.object(program, "build") as build:
+        config = replace_fields(HALF, gradient_sums=asked)
+        program.make_network(config, assumed_facts(config), DataParallel(mesh, backend))
+    assert build.call_args.kwargs["wide_gradients"] is wide
 
 
 @pytest.mark.parametrize(
