@@ -84,11 +84,10 @@ class Group(nn.Module):
                 use_running_average=not train,
                 momentum=0.6,
                 epsilon=1e-12,
-                dtype=self.dtype,
                 use_scale=False,
                 name=f"norm{number}",
             )(x.astype(jnp.float32))
-            x = nn.gelu(x, approximate=False)
+            x = nn.gelu(x.astype(self.dtype), approximate=False)
         return x
 
 
