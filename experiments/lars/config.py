@@ -110,7 +110,7 @@ class ModelConfig:
     width: Annotated[float, Interval(gt=0, le=16)] = 1.0
     """Channels of a ResNet over those of the paper."""
 
-    stem_stride: Literal[1, 2] = 1
+    stem_stride: Literal[1, 2, 4] = 1
     """Stride of the first convolution of a ResNet on images of at most 64 pixels."""
 
     bn_span: Positive | Literal["per_device", "global"] = "global"

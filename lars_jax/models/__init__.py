@@ -65,7 +65,7 @@ def build(
     dtype: Any = jnp.float32,
     stride_in: Literal["1x1", "3x3"] = "1x1",
     width: float = 1.0,
-    stem_stride: Literal[1, 2] = 1,
+    stem_stride: Literal[1, 2, 4] = 1,
     bn_span: int | None = None,
     axis_name: str | None = None,
     wide_gradients: bool = False,

@@ -79,6 +79,24 @@ def test_image_size_and_form_choose_the_stem(depth, pixels, kernel, width):
     assert params["conv1"]["kernel"].shape == (kernel, kernel, 3, width)
 
 
+@pytest.mark.parametrize("stride", [2, 4])
+def test_stem_of_a_larger_stride_passes_no_pixel_over(key, stride):
+    network = resnet(10, depth=8, width=0.25, stem_stride=stride)
+    images = random_images(8, 16, 16, 1)
+
+    @jax.jit
+    def gradient(images):
+        params, state = network.init(key, images)
+        return jax.grad(lambda x: network.apply(params, state, x)[0].sum())(images)
+
+    assert np.all(np.any(gradient(images) != 0, axis=0))
+
+
+def test_stem_stride_that_there_is_not_is_refused():
+    with pytest.raises(InputError, match="stem_stride of 1, 2 or 4; got 1 and 3"):
+        resnet(10, depth=8, stem_stride=3)  # pyright: ignore[reportArgumentType]
+
+
 def block_of(features, stride, **choices):
     conv = functools.partial(Conv, bias_init=None)
     return Block(features, stride, conv, BatchNorm, **choices)

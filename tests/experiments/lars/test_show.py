@@ -48,7 +48,8 @@ def by_structure():
 @pytest.mark.parametrize("config", by_structure().values(), ids=by_structure())
 def test_full_size_step_keeps_every_shape_of_the_state(config):
     # In parts where there are any: that is the longer way through a step.
-    whole = config.model.bn_span == "global" and config.model.has_batch_norm
+    span, batch = config.model.bn_span, config.global_batch
+    whole = config.model.has_batch_norm and (span == "global" or span == batch)
     config = replace_fields(config, microbatches=1 if whole else 2)
     facts, parallel = assumed_facts(config), DataParallel(data_mesh(1))
     before = state_shapes(config, facts, parallel.mesh)
