@@ -61,11 +61,17 @@ TRAINING: dict[str, tuple[Experiment[Any], str, dict[str, Any]]] = {
     "digits": (LARS, "digits", {}),
     "MGAN, CIFAR-10": (MGAN, "cifar10", {"steps_per_call": 1}),
     "ResNet-20, batch 512": (LARS, "cifar10_resnet20_128", SHARED),
+    "ResNet-20, batch 512, 8 a call": (
+        LARS,
+        "cifar10_resnet20_128",
+        SHARED | {"steps_per_call": 8, "log_every": 8},
+    ),
     "ResNet-20, batch 512, zero1": (
         LARS,
         "cifar10_resnet20_128",
         SHARED | {"state_sharding": "zero1"},
     ),
+    "AlexNet, batch 512": (LARS, "alexnet_512_lars", HALF),
     "ResNet-50, batch 256": (LARS, NETWORK, HALF | {"global_batch": 256}),
     "ResNet-50, batch 512": (LARS, NETWORK, SHARED),
     "ResNet-50, batch 512, zero1": (
@@ -88,7 +94,9 @@ CASES = (
     ("MGAN, CIFAR-10", "v5e:1x1"),
     ("ResNet-20, batch 512", "h100"),
     ("ResNet-20, batch 512", "v5e:1x1"),
+    ("ResNet-20, batch 512, 8 a call", "h100"),
     ("ResNet-20, batch 512, zero1", "v5e:2x2"),
+    ("AlexNet, batch 512", "v5e:2x2"),
     ("ResNet-50, batch 256", "h100"),
     ("ResNet-50, batch 512", "v5e:2x2"),
     ("ResNet-50, batch 512, zero1", "v5e:2x2"),

@@ -64,6 +64,7 @@ def check(config: Config) -> Config:
             "keep_every must be a multiple of checkpoint_every, or left out; got "
             f"{config.keep_every} for {config.checkpoint_every}: choose a multiple"
         )
+    _check_calls(config, "log_every", config.log_every)
     return config
 
 
@@ -101,6 +102,29 @@ def check_warmup(config: Config, total: int, steps_per_epoch: float) -> None:
             f"warmup_epochs must end before the run; got {epochs:g}, which take "
             f"{epochs * steps_per_epoch:.4g} of {total} steps: lower --warmup-epochs, "
             "or raise --steps or --epochs"
+        )
+
+
+def check_steps(config: Config, total: int) -> None:
+    """Refuse a run that is no whole number of calls.
+
+    Args:
+        config: the run.
+        total: its steps.
+
+    Raises:
+        InputError: the last call would pass its end.
+    """
+    _check_calls(config, "steps", total)
+
+
+def _check_calls(config: Config, name: str, count: int) -> None:
+    call = config.steps_per_call
+    if count % call:
+        raise InputError(
+            f"{name} must be a multiple of steps_per_call; got {count} for {call}: "
+            f"choose --{name.replace('_', '-')} {-(-count // call) * call}, or a "
+            "divisor for --steps-per-call"
         )
 
 

@@ -225,6 +225,10 @@ class Config:
     state_sharding: Literal["none", "zero1", "fsdp"] = "none"
     """Split over devices: zero1 the optimizer's state, fsdp the parameters too."""
 
+    steps_per_call: Positive = 1
+    """Updates that the devices make at a time, without a word from the host; log_every
+    and the whole run are multiples, evaluations and checkpoints fall on one."""
+
     log_every: Positive = 1
     """Updates between rows of metrics."""
 

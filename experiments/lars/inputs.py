@@ -6,7 +6,7 @@ seed and the step alone.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,9 +103,14 @@ class Inputs:
     def train_batches(
         self, *, start: int, stop: int, seed: int, interrupt: Interrupt
     ) -> Iterator[Any]:
-        """Return the batches of steps `start` to `stop`, on the devices."""
-        batch = self.config.global_batch
+        """Return the batches of steps `start` to `stop`, a call's at a time.
+
+        They lie on the devices, those of several steps side by side on axis 1.
+        """
+        batch, calls = self.config.global_batch, self.config.steps_per_call
         rows = self._train_rows(batch, start=start, stop=stop, seed=seed)
+        if calls > 1:
+            rows = map(_side_by_side, zip(*[rows] * calls, strict=True))
         return map(self.parallel.shard_batch, interrupt.each(rows))
 
     def calibration_batches(self, *, seed: int, interrupt: Interrupt) -> Iterator[Any]:
@@ -250,6 +255,11 @@ def _facts(config: Config, source: Source, split: Split) -> ImageFacts:
         # Dividing by 1 / 255 takes back the division by 255.
         std = (1 / 255,) * len(mean)
     return ImageFacts(len(source.class_names), len(mean), mean, std)
+
+
+def _side_by_side(rows: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    # Axis 0 is what is shared out over devices, by every back-end.
+    return jax.tree.map(lambda *parts: np.stack(parts, axis=1), *rows)
 
 
 def _whole(size: int, unit: int, *, up: bool = False) -> int:

@@ -103,8 +103,9 @@ def choose_microbatches(config: Config, setting: Setting, limit: int) -> Choice:
         asked = with_microbatches(config, config.microbatches, devices)
         return Choice(asked, f"{_in_words(asked)}, as asked")
     whole = with_microbatches(config, 1, devices)
-    batch = _batch_bytes(setting, config.global_batch)
-    beside = setting.beside + batch * steps_ahead(setting, config.global_batch)
+    call = config.global_batch * config.steps_per_call
+    batch = _batch_bytes(setting, call)
+    beside = setting.beside + batch * steps_ahead(setting, call)
     state = state_shapes(whole, setting.facts, parallel.mesh)
     # Only pmap keeps the old state beside the new one.
     states = tree_bytes(state, shard=True) * (2 if parallel.backend == "pmap" else 1)
@@ -163,7 +164,7 @@ def compile_step(config: Config, setting: Setting) -> tuple[AheadOfTime, int]:
     step = AheadOfTime(build_train_step(config, facts, parallel))
     # With shardings the program is the very one that arrays would get.
     state = state_shapes(config, facts, parallel.mesh)
-    batch = batch_shapes(config.global_batch, setting.image)
+    batch = batch_shapes(config.global_batch, setting.image, config.steps_per_call)
     lead = parallel.num_devices
     for name, x in batch.items():
         count, *rest = x.shape
@@ -262,7 +263,7 @@ def steps_ahead(setting: Setting, batch: int) -> int:
 
     Args:
         setting: what the steps are given.
-        batch: global batch.
+        batch: examples that a call of the step takes.
     """
     size = max(1, _batch_bytes(setting, batch))
     return max(1, min(MAX_IN_FLIGHT, QUEUE_BYTES // size))
@@ -417,7 +418,7 @@ def _gib(size: int, usable: int) -> str:
 
 
 def _batch_bytes(setting: Setting, batch: int) -> int:
-    """Return the bytes of a global batch on one device."""
+    """Return the bytes that so many examples are on one device."""
     return (
         tree_bytes(batch_shapes(batch, setting.image)) // setting.parallel.num_devices
     )

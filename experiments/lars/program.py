@@ -50,7 +50,7 @@ class Steps:
     """Programs over a mesh; numbers that a sweep varies live in the state, not in here.
 
     Attributes:
-        train_step: `(state, batch, shared) -> (state, metrics)`.
+        train_step: `(state, batch, shared) -> (state, metrics)`, all steps of a call.
         eval_step: `(state, batch, shared) -> sums`, see `lars_jax.train.evaluate`.
         predict: `(state, batch, shared) -> (probabilities [B, classes], labels [B])`.
         statistics: `(state, batch, shared) -> model_state` of one batch alone.
@@ -166,7 +166,10 @@ def shardings(shapes: Any) -> Any:
 
 
 def build_train_step(config: Config, facts: ImageFacts, parallel: DataParallel) -> Step:
-    """Return the training step over the mesh, not yet compiled.
+    """Return the training step over the mesh, not yet compiled, or a call of several.
+
+    Those of a call lie side by side on axis 1 of the batch; its metrics are those of
+    the last, but for what was not finite in any.
 
     `shared["key"]` is the key of the seed. What an image looks like depends on it and
     on the image's example and epoch alone; what is dropped, on it, the step and the
@@ -203,7 +206,21 @@ def build_train_step(config: Config, facts: ImageFacts, parallel: DataParallel) 
         norms = layer_norms(state.opt_state)
         return state, metrics | {"learning_rate": rate, "layer_norms": norms}
 
-    return parallel.compile(train_step, places)
+    one = config.steps_per_call == 1
+    return parallel.compile(train_step if one else _in_a_row(train_step), places)
+
+
+def _in_a_row(step: Step) -> Step:
+    def call(state: TrainState, batch: Batch, shared: Shared) -> Any:
+        rows = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), batch)
+        state, metrics = jax.lax.scan(
+            lambda state, row: step(state, row, shared), state, rows
+        )
+        nonfinite = jnp.any(metrics["nonfinite"], axis=0)
+        last = jax.tree.map(lambda values: values[-1], metrics)
+        return state, last | {"nonfinite": nonfinite}
+
+    return call
 
 
 def _wide_gradients(config: Config, parallel: DataParallel) -> bool:

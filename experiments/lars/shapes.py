@@ -134,7 +134,7 @@ def device_bytes(
     """
     parameters = tree_bytes(state.params, shard=True)
     image = None if data else fed_shape(config.data, facts)
-    batch = batch_shapes(config.global_batch, image)
+    batch = batch_shapes(config.global_batch, image, config.steps_per_call)
     return {
         "parameters": parameters,
         "gradients": parameters,
@@ -142,28 +142,30 @@ def device_bytes(
         "optimizer state": tree_bytes(state.opt_state, shard=True),
         "batch statistics": tree_bytes(state.model_state, shard=True),
         "activations": activation_bytes(config, facts, state) // devices,
-        "one batch from the host": tree_bytes(batch) // devices,
+        "batches from the host": tree_bytes(batch) // devices,
         "data set": tree_bytes(data),
     }
 
 
 def batch_shapes(
-    count: int, image: tuple[int, ...] | None
+    count: int, image: tuple[int, ...] | None, calls: int = 1
 ) -> dict[str, jax.ShapeDtypeStruct]:
-    """Return the shapes of a batch of `count` examples.
+    """Return the shapes of a batch of `count` examples, or of several side by side.
 
     Args:
-        count: examples.
+        count: examples of a step.
         image: as `Setting` has it.
+        calls: steps of a call; above 1 they are axis 1.
 
     >>> sorted(batch_shapes(64, None))
     ['epoch', 'index']
     """
-    number = jax.ShapeDtypeStruct((count,), jnp.int32)
+    lead = (count,) if calls == 1 else (count, calls)
+    number = jax.ShapeDtypeStruct(lead, jnp.int32)
     rows = {"index": number, "epoch": number}
     if image is None:
         return rows
-    pixels = jax.ShapeDtypeStruct((count, *image), jnp.uint8)
+    pixels = jax.ShapeDtypeStruct((*lead, *image), jnp.uint8)
     return rows | {"image": pixels, "label": number}
 
 

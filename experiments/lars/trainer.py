@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.lars.check import check_warmup
+from experiments.lars.check import check_steps, check_warmup
 from experiments.lars.config import Config, rule_name
 from experiments.lars.inputs import Inputs, load_inputs, open_sources
 from experiments.lars.microbatches import (
@@ -110,6 +110,7 @@ class Trainer(Program[TrainState]):
         """
         config = self.config if config is None else config
         check_warmup(config, self.inputs.total_steps, self.inputs.steps_per_epoch)
+        check_steps(config, self.inputs.total_steps)
         state = self._drawn(config)
         if config.init_from is None:
             return state
@@ -148,13 +149,17 @@ class Trainer(Program[TrainState]):
             batches,
             steps=steps,
             start=start,
+            stride=self.config.steps_per_call,
             examples_per_step=self.config.global_batch,
             on_metrics=on_metrics,
             log_every=self.config.log_every,
             hooks=hooks,
             leaf_names=self._names,
             should_stop=lambda: interrupt.requested,
-            ahead=steps_ahead(self.inputs.setting(), self.config.global_batch),
+            ahead=steps_ahead(
+                self.inputs.setting(),
+                self.config.global_batch * self.config.steps_per_call,
+            ),
         )
 
     def evaluate(
@@ -303,8 +308,9 @@ class Trainer(Program[TrainState]):
             save_mistakes(files.directory, self.inputs, *predictions)
 
     def _steps(self, name: str) -> int:
-        """Return a field in epochs as whole updates, at least one."""
-        return max(1, round(getattr(self.config, name) * self.inputs.steps_per_epoch))
+        """Return a field in epochs as updates, of whole calls and at least one."""
+        steps, call = self.inputs.steps_per_epoch, self.config.steps_per_call
+        return max(1, round(getattr(self.config, name) * steps / call)) * call
 
     @cached_property
     def _names(self) -> tuple[str, ...]:

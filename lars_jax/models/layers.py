@@ -67,13 +67,39 @@ def local_response_norm(x: jax.Array) -> jax.Array:
     >>> print(local_response_norm(jnp.array([0.0, 300.0, 400.0])) * 6**0.75)
     [  0. 300. 400.]
     """
-    channels, reach = x.shape[-1], LRN_SIZE // 2
+    return _response_norm(x)
+
+
+# JAX's own derivative keeps float32 arrays of the size of the activations; this one
+# keeps the activations, which are there anyway.
+@jax.custom_vjp
+def _response_norm(x: jax.Array) -> jax.Array:
     wide = x.astype(jnp.float32)
-    ends = [(0, 0)] * (x.ndim - 1) + [(reach, reach)]
-    energy = jnp.pad(jnp.square(wide), ends)
+    return (wide * _response(wide) ** -LRN_BETA).astype(x.dtype)
+
+
+def _response(x: jax.Array) -> jax.Array:
+    return 1.0 + LRN_ALPHA / LRN_SIZE * _windowed(jnp.square(x))
+
+
+def _windowed(x: jax.Array) -> jax.Array:
+    channels, reach = x.shape[-1], LRN_SIZE // 2
+    x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(reach, reach)])
     # Shifted views, rather than a windowed sum, fuse with the arithmetic around them.
-    window = sum(energy[..., i : i + channels] for i in range(LRN_SIZE))
-    return (wide * (1.0 + LRN_ALPHA / LRN_SIZE * window) ** -LRN_BETA).astype(x.dtype)
+    return sum((x[..., i : i + channels] for i in range(LRN_SIZE)), jnp.float32(0.0))
+
+
+def _response_norm_backward(x: jax.Array, g: jax.Array) -> tuple[jax.Array]:
+    # With s the response, y = x s^-b: dx = g s^-b - 2 a b / n x sum(g x s^(-b-1)).
+    wide, g = x.astype(jnp.float32), g.astype(jnp.float32)
+    response = _response(wide)
+    scaled = g * response**-LRN_BETA
+    shared = _windowed(scaled * wide / response)
+    slope = 2.0 * LRN_BETA * LRN_ALPHA / LRN_SIZE
+    return ((scaled - slope * wide * shared).astype(x.dtype),)
+
+
+_response_norm.defvjp(lambda x: (_response_norm(x), x), _response_norm_backward)
 
 
 class Dropout(nn.Module):

@@ -43,6 +43,19 @@ def test_response_norm_of_zeros_is_zero_with_gradient_one():
     np.testing.assert_array_equal(gradient, 1.0)
 
 
+@pytest.mark.parametrize("channels", [1, 4, 9])
+def test_gradient_of_response_norm_is_the_slope_of_the_oracle(channels):
+    x, g = 100.0 * normal(3, channels), normal(3, channels).astype(np.float64)[::-1]
+    [gradient] = jax.vjp(local_response_norm, jnp.asarray(x))[1](jnp.asarray(g, "f"))
+    slope = np.empty_like(g)
+    for place in np.ndindex(*g.shape):
+        step = np.zeros_like(g)
+        step[place] = 1e-3
+        rise = lrn_oracle(x + step) - lrn_oracle(x - step)
+        slope[place] = (g * rise).sum() / 2e-3
+    np.testing.assert_allclose(gradient, slope, rtol=1e-5, atol=1e-6)
+
+
 def test_response_norm_keeps_bfloat16_and_computes_in_float32():
     x = jnp.asarray(100.0 * normal(2, 3, 3, 8), jnp.bfloat16)
     y = local_response_norm(x)
