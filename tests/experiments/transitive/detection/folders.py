@@ -1,0 +1,41 @@
+"""Small data sets on disk."""
+
+from pathlib import Path
+
+from PIL import Image
+
+OBJECT = """<object><name>{name}</name>{more}<bndbox><xmin>{box[0]}</xmin>
+<ymin>{box[1]}</ymin><xmax>{box[2]}</xmax><ymax>{box[3]}</ymax></bndbox></object>"""
+
+
+def write_picture(path: Path, width: int = 40, height: int = 30) -> Path:
+    """Write a picture of two colours."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.new("RGB", (width, height), (200, 30, 30))
+    image.paste((20, 20, 220), (width // 4, height // 4, width // 2, height // 2))
+    image.save(path)
+    return path
+
+
+def xml_object(name: str, box: tuple, more: str = "") -> str:
+    return OBJECT.format(name=name, box=box, more=more)
+
+
+def write_voc(root: Path, objects: dict[str, list[str]], split: str = "train") -> Path:
+    """Write pictures with their objects, and a list of them."""
+    for name, some in objects.items():
+        write_picture(root / "JPEGImages" / f"{name}.jpg")
+        annotation(root, name, "".join(some))
+    path = root / "ImageSets" / "Main" / f"{split}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{name}\n" for name in objects))
+    return root
+
+
+def annotation(root: Path, name: str, objects: str) -> Path:
+    path = root / "Annotations" / f"{name}.xml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The size is wrong, and does not count.
+    size = "<size><width>7</width><height>7</height><depth>3</depth></size>"
+    path.write_text(f"<annotation>{size}{objects}</annotation>")
+    return path
