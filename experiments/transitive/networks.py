@@ -1,6 +1,6 @@
 """The networks of the pipeline, and what they are shown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -76,6 +76,21 @@ def triplet_network(model: ModelConfig, triplet: TripletConfig) -> Network:
     sizes = tuple(max(1, round(model.width * count)) for count in units)
     head = vgg_head(sizes, last_relu=triplet.last_relu, dtype=dtype)
     return chain(trunk=trunk_network(model), head=head)
+
+
+def linear(params: Mapping[str, jax.Array], x: jax.Array) -> jax.Array:
+    """Return a linear layer of the last axis, in the dtype of the input.
+
+    Args:
+        params: `kernel` [C, units] and `bias` [units].
+        x: [..., C].
+
+    >>> params = {"kernel": jnp.array([[1.0], [2.0]]), "bias": jnp.array([3.0])}
+    >>> print(linear(params, jnp.array([[[1.0, 1.0]]])))
+    [[[6.]]]
+    """
+    bias = jnp.expand_dims(params["bias"], range(x.ndim - 1))
+    return x @ params["kernel"].astype(x.dtype) + bias.astype(x.dtype)
 
 
 RMS = 50.0

@@ -1,0 +1,1 @@
+"""Surface normals from photographs: what they are, and a network that tells them."""
