@@ -73,8 +73,8 @@ def from_json(kind: type[C], data: Mapping[str, Any]) -> C:
     """Return the dataclass that `to_json` wrote.
 
     Args:
-        kind: a dataclass whose fields are numbers, strings, bools, None, literals or
-            dataclasses of these.
+        kind: a dataclass whose fields are numbers, strings, bools, None, literals,
+            tuples or dataclasses of these.
         data: what `to_json` returned, perhaps through a file.
 
     A field that is missing takes its default, which is what a run had that was written
@@ -182,6 +182,13 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def _convert(name: str, hint: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return from_json(hint, value)  # pyright: ignore[reportArgumentType]
+    if typing.get_origin(hint) is tuple and isinstance(value, list):
+        kinds = typing.get_args(hint)
+        if kinds[-1] is ...:
+            kinds = kinds[:1] * len(value)
+        if len(kinds) == len(value):
+            pairs = zip(kinds, value, strict=True)
+            return tuple(_convert(name, kind, part) for kind, part in pairs)
     kinds = options(hint)
     if not any(fits(kind, value) for kind in kinds):
         rule = " or ".join(map(describe, kinds))

@@ -93,6 +93,25 @@ def test_whole_number_is_taken_for_a_float_field():
     assert from_json(Inner, {"rate": 2, "kind": "a"}) == Inner(2.0)
 
 
+@dataclass(frozen=True)
+class Tuples:
+    scales: tuple[float, ...] = (8.0, 16.0)
+    ends: tuple[int, float] = (0, 0.5)
+
+
+def test_tuples_come_back_from_lists_with_their_types():
+    config = Tuples((1.0,), (3, 2.0))
+    assert from_json(Tuples, json.loads(json.dumps(to_json(config)))) == config
+    found = from_json(Tuples, {"scales": [1, 2], "ends": [1, 2]})
+    assert repr(found) == "Tuples(scales=(1.0, 2.0), ends=(1, 2.0))"
+
+
+@pytest.mark.parametrize("data", [{"ends": [1]}, {"scales": ["a"]}, {"ends": 3}])
+def test_other_than_the_tuple_of_a_field_is_refused(data):
+    with pytest.raises(InputError, match="must be"):
+        from_json(Tuples, data)
+
+
 def test_difference_names_what_changed_and_how():
     old, new = to_json(Outer()), to_json(Outer(Inner(0.25)))
     assert difference(old, new) == ["inner.rate: 0.5 -> 0.25"]

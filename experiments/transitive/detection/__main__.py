@@ -1,0 +1,7 @@
+"""`python -m experiments.transitive.detection`."""
+
+from experiments.transitive.detection.experiment import main
+from lars_jax.train.interrupt import end
+
+if __name__ == "__main__":
+    end(main())

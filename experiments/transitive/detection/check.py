@@ -1,0 +1,49 @@
+"""Refuse a detector that cannot be trained, before anything is loaded or written."""
+
+from experiments.transitive.detection.config import Config
+from experiments.transitive.detection.network import frozen_layers
+from lars_jax.errors import InputError
+from lars_jax.runs import check_ranges
+
+
+def check(config: Config) -> Config:
+    """Return the configuration if it can run.
+
+    Raises:
+        InputError: the first rule that it breaks, with the field, its value and a way
+            out.
+
+    >>> check(Config()).global_batch
+    2
+    """
+    check_ranges(config)
+    data, own = config.data, config.regions
+    if not data.dataset.startswith(("voc:", "coco:")):
+        raise InputError(
+            "dataset is voc:PATH or coco:PATH, a folder of annotated pictures; got "
+            f"{data.dataset}: put voc: before the path"
+        )
+    if data.long_side < data.short_side:
+        raise InputError(
+            f"long_side must not be below short_side; got {data.long_side} for "
+            f"{data.short_side}: raise --long-side"
+        )
+    low, high = own.background
+    if not 0 <= low < high <= 1:
+        raise InputError(
+            f"background is two overlaps, the lower one first, in 0 to 1; got {low:g} "
+            f"and {high:g}: set --background 0.1 0.5"
+        )
+    boxes = config.proposals
+    if min(boxes.scales, default=0) <= 0 or min(boxes.ratios, default=0) <= 0:
+        raise InputError(
+            f"anchors have scales and ratios above 0; got {boxes.scales} and "
+            f"{boxes.ratios}: set --scales and --ratios"
+        )
+    if config.devices is not None and config.global_batch % config.devices:
+        raise InputError(
+            f"global_batch must divide evenly over the devices; got "
+            f"{config.global_batch} on {config.devices}: choose a multiple"
+        )
+    frozen_layers(config)
+    return config

@@ -1,0 +1,54 @@
+"""The commands of detectors: `python -m experiments.transitive.detection VERB ...`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.transitive.detection.check import check
+from experiments.transitive.detection.config import Config
+from experiments.transitive.detection.load import data_files
+from experiments.transitive.detection.presets import PRESETS
+from lars_jax.runs import Experiment, Program, Sources, Verb, cli
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit status; see `lars_jax.runs.cli`."""
+    return cli.main(DETECTION, words)
+
+
+def _build(config: Config, sources: Sources) -> Program[Any]:
+    from experiments.transitive.detection.load import load_pictures, load_regions
+    from experiments.transitive.detection.program import DetectorProgram
+    from lars_jax.train.interrupt import NEVER
+
+    del sources
+    train, test = load_pictures(config)
+    # The shell gives up what is built when a signal comes.
+    found = load_regions(config, train, test, interrupt=NEVER)
+    regions = None if found is None else (found[0], found[1])
+    return DetectorProgram(config, train, test, regions)
+
+
+def _detect(experiment: Experiment[Config], words: list[str]) -> int:
+    from experiments.transitive.detection.own_pictures import detect_in
+
+    return detect_in(experiment, words)
+
+
+DETECTION = Experiment(
+    command="python -m experiments.transitive.detection",
+    summary="Fast and Faster R-CNN, to see what features are good for.",
+    config=Config,
+    presets=PRESETS,
+    default="small_fast",
+    check=check,
+    files=data_files,
+    build=_build,
+    verbs={
+        "detect": Verb(
+            "RUN_DIR IMAGE ... [--out DIR]",
+            "what a trained detector finds in pictures, drawn",
+            _detect,
+        )
+    },
+)
+"""Detection on annotated pictures."""

@@ -1,0 +1,163 @@
+"""A detector's run from end to end, what it leaves, and what it refuses."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.transitive.detection.check import check
+from experiments.transitive.detection.config import Config
+from experiments.transitive.detection.experiment import main
+from experiments.transitive.detection.presets import PRESETS
+from lars_jax.errors import InputError
+from lars_jax.train.config import replace_fields
+from lars_jax.train.record import read_rows
+from lars_jax.train.weights import save_weights
+from tests.experiments.transitive.detection.folders import (
+    annotation,
+    write_voc,
+    xml_object,
+)
+
+NAMES = {
+    "train": [f"a{k}" for k in range(6)],
+    "test": [f"b{k}" for k in range(4)],
+}
+
+
+@pytest.fixture(scope="module")
+def voc(tmp_path_factory):
+    """Return a folder of pictures with one bright object each, of one class."""
+    root, rng = tmp_path_factory.mktemp("voc"), np.random.default_rng(0)
+    for split, names in NAMES.items():
+        write_voc(root, {name: [] for name in names}, split)
+        for name in names:
+            pixels = rng.integers(0, 80, (60, 80, 3), np.uint8)
+            x, y = rng.integers(4, 40, 2).tolist()
+            y = min(y, 34)
+            pixels[y : y + 24, x : x + 30] = (220, 200, 40)
+            Image.fromarray(pixels).save(root / "JPEGImages" / f"{name}.jpg")
+            box = (x + 1, y + 1, x + 30, y + 24)
+            annotation(root, name, xml_object("block", box))
+    return root
+
+
+@pytest.fixture
+def words(voc, tmp_path, monkeypatch):
+    """Return a command that trains a tiny detector on it."""
+    monkeypatch.setenv("LARS_JAX_CACHE", str(tmp_path / "cache"))
+    return [
+        *("train", "small_fast", "--dataset", f"voc:{voc}", "--devices", "1"),
+        *("--network", "small", "--width", "0.125", "--units", "64", "--cells", "3"),
+        *("--short-side", "64", "--long-side", "96", "--regions", "16"),
+        *("--proposals", "40", "--test-proposals", "40", "--log-every", "2"),
+        *("--no-drop-copies", "--warmup-steps", "0", "--learning-rate", "0.002"),
+    ]
+
+
+def test_run_leaves_detections_and_weights_that_begin_another(words, tmp_path, capsys):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    own = [*words, "--steps", "6", "--eval-every", "3"]
+    assert main([*own, "--run-dir", str(whole)]) == 0
+    capsys.readouterr()
+    found = json.loads((whole / "detections.json").read_text())
+    assert sorted(found) == NAMES["test"]
+    assert np.asarray(Image.open(whole / "detections.png")).shape == (240, 960, 3)
+    rows = list(read_rows(whole / "metrics.jsonl"))
+    assert [row["step"] for row in rows if "eval/ap50" in row] == [3, 6]
+    assert all(0 <= row["eval/ap50"] <= 1 for row in rows if "eval/ap50" in row)
+    assert main(["eval", str(whole)]) == 0
+    assert "AP50" in capsys.readouterr().out
+    capsys.readouterr()
+    tall = tmp_path / "tall.png"
+    Image.new("RGB", (30, 120)).save(tall)
+    own_pictures = [str(tall), str(tmp_path / "whole" / "detections.png")]
+    out = ["--out", str(tmp_path / "drawn"), "--least", "0"]
+    assert main(["detect", str(whole), *own_pictures, *out]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 2
+    assert np.asarray(Image.open(tmp_path / "drawn" / "tall.png")).shape == (120, 30, 3)
+    assert main(["detect", str(whole), str(tall), str(tall)]) == 2
+    assert "must differ; got tall more than once" in capsys.readouterr().err
+    assert main(["detect", str(whole)]) == 2
+    assert main(["detect", str(whole), str(tmp_path / "none.png")]) == 2
+    assert main(["export", str(whole), str(parts.with_suffix(".npz"))]) == 0
+    # The convolutions of one run begin another's.
+    warm = ["--init-from", str(parts.with_suffix(".npz")), "--steps", "2"]
+    assert main([*words, *warm, "--eval-every", "2", "--run-dir", str(parts)]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("detector", ["fast", "faster"])
+def test_detector_learns_to_find_what_is_there(words, tmp_path, detector):
+    run = tmp_path / "run"
+    own = [*words, "--detector", detector, "--steps", "400", "--eval-every", "400"]
+    if detector == "faster":
+        own += ["--scales", "24", "32", "--least-side", "6", "--before", "200"]
+        own += ["--background", "0", "0.5"]
+    assert main([*own, "--run-dir", str(run)]) == 0
+    rows = list(read_rows(run / "metrics.jsonl"))
+    assert rows[-1]["eval/ap50"] > 0.7
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    {
+        "no layout": (["--dataset", "raccoon"], "voc:PATH or coco:PATH"),
+        "no folder": (["--dataset", "voc:/nowhere"], "/nowhere"),
+        "no split": (["--test-split", "val"], "val"),
+        "sides": (
+            ["--short-side", "100", "--long-side", "90"],
+            "long_side must not be",
+        ),
+        "overlaps": (["--background", "0.5", "0.1"], "background is two overlaps"),
+        "layer": (["--frozen", "conv9_1"], "frozen must be one of"),
+        "anchors": (["--scales", "0"], "anchors have scales and ratios above 0"),
+        "devices": (["--global-batch", "3", "--devices", "2"], "divide evenly over"),
+        "weights": (["--init-from", "/nowhere.npz"], "/nowhere.npz"),
+        "share": (["--foreground-share", "2"], "foreground_share must be"),
+        "width": (["--width", "0"], "width must be"),
+        "rate": (["--learning-rate", "-1"], "learning_rate must be"),
+    }.values(),
+)
+def test_what_cannot_run_is_one_line(words, tmp_path, capsys, flags, said):
+    status = main([*words, *flags, "--steps", "2", "--run-dir", str(tmp_path / "run")])
+    lines = capsys.readouterr().err.splitlines()
+    assert status == 2
+    assert said in lines[-1]
+    assert not any("Traceback" in line for line in lines)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_can_run(name):
+    assert check(PRESETS[name].config) == PRESETS[name].config
+
+
+def test_objects_that_nothing_is_learned_from_are_refused(voc, tmp_path, capsys):
+    write_voc(tmp_path / "empty", {"c0": [], "c1": []})
+    words = ["train", "small_faster", "--dataset", f"voc:{tmp_path / 'empty'}"]
+    words += ["--test-split", "train", "--run-dir", str(tmp_path / "run")]
+    assert main(words) == 2
+    assert "object" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_weights_of_another_network_are_refused(words, tmp_path, capsys):
+    path = tmp_path / "weights.npz"
+    save_weights(path, {"conv1_1": {"kernel": np.zeros((3, 3, 3, 7), np.float32)}})
+    words += ["--init-from", str(path), "--run-dir", str(tmp_path / "run")]
+    assert main(words) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "set --network and --width" in said
+    np.savez(path, other=np.zeros(3, np.float32))
+    assert main(words) == 2
+    assert "has no conv1_1/kernel" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_config_of_a_preset_has_fields_of_one_name_each():
+    config = replace_fields(Config(), steps=3, learning_rate=0.5)
+    assert (config.steps, config.optimizer.learning_rate) == (3, 0.5)
+    with pytest.raises(InputError, match="global_batch must divide"):
+        check(replace_fields(config, devices=2, global_batch=3))
+    assert jax.tree.leaves(config)
