@@ -85,3 +85,14 @@ def make_directory(path: Path) -> None:
     """
     with naming(path, "written"):
         path.mkdir(parents=True, exist_ok=True)
+
+
+def cache_directory() -> Path:
+    """Return where what can be made again is kept: `LARS_JAX_CACHE`, or the user's.
+
+    >>> cache_directory().name
+    'lars_jax'
+    """
+    asked = os.environ.get("LARS_JAX_CACHE")
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return local_path(asked) if asked else Path(home) / "lars_jax"

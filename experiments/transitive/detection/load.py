@@ -17,10 +17,8 @@ from experiments.transitive.detection.selective_search import (
 from experiments.transitive.detection.splits import without_copies
 from experiments.transitive.detection.voc import read_voc
 from lars_jax.errors import InputError
+from lars_jax.files import cache_directory
 from lars_jax.train import Interrupt
-
-CACHE = "LARS_JAX_CACHE"
-"""Variable that names the directory of proposals, in place of the user's cache."""
 
 
 def load_pictures(config: Config) -> tuple[Annotated, Annotated]:
@@ -79,13 +77,6 @@ def search_in(
         interrupt=interrupt,
         processes=os.cpu_count() or 1,
     )
-
-
-def cache_directory() -> Path:
-    """Return where what is computed once is kept: `LARS_JAX_CACHE`, or the user's."""
-    asked = os.environ.get(CACHE)
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(asked) if asked else Path(home) / "lars_jax"
 
 
 def data_files(config: Config) -> Mapping[str, Path]:

@@ -1,0 +1,7 @@
+"""`python -m experiments.transitive.normals`."""
+
+from experiments.transitive.normals.experiment import main
+from lars_jax.train.interrupt import end
+
+if __name__ == "__main__":
+    end(main())

@@ -1,0 +1,35 @@
+"""Refuse a network of normals that cannot be trained, before anything is loaded."""
+
+from experiments.transitive.normals.config import Config
+from experiments.transitive.normals.program import build_network
+from lars_jax.errors import InputError
+from lars_jax.runs import check_ranges
+
+FEWEST = 4
+"""Codewords that triangles can be made of."""
+
+
+def check(config: Config) -> Config:
+    """Return the configuration if it can run.
+
+    Raises:
+        InputError: the first rule that it breaks, with the field, its value and a way
+            out.
+
+    >>> check(Config()).codebook.codewords
+    40
+    """
+    check_ranges(config)
+    words = config.codebook
+    if words.decoding == "triangle" and words.codewords < FEWEST:
+        raise InputError(
+            f"triangles need {FEWEST} codewords or more; got {words.codewords}: raise "
+            "--codewords, or choose --decoding soft"
+        )
+    if config.devices is not None and config.global_batch % config.devices:
+        raise InputError(
+            f"global_batch must divide evenly over the devices; got "
+            f"{config.global_batch} on {config.devices}: choose a multiple"
+        )
+    build_network(config)
+    return config

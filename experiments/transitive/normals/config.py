@@ -1,0 +1,124 @@
+"""The typed configuration of a network of surface normals."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Interval
+
+from experiments.transitive.rule import RuleConfig
+from lars_jax.runs import (
+    BelowOne,
+    NonNegative,
+    NonNegativeFloat,
+    PathText,
+    Positive,
+    PositiveFloat,
+    Seed,
+)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Photographs with depth, and the size at which the network sees them."""
+
+    frames: PathText = "nyuv2"
+    """NYUv2: a folder of archives, or the official labelled .mat file."""
+
+    splits: PathText | None = None
+    """Of a .mat file, the file that says which frames are of which split."""
+
+    train_split: str = "trainval"
+    """Frames to train on."""
+
+    test_split: str = "test"
+    """Frames to evaluate."""
+
+    height: Positive = 480
+    """Pixels, a whole part of those of the frames."""
+
+    length: Positive = 640
+    """Pixels across, the same part of those of the frames."""
+
+    flip: bool = True
+    """Every other frame is mirrored, by chance, in training."""
+
+    colour: NonNegativeFloat = 0.0
+    """Logarithm of the largest factor of a colour channel in training."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network, FCN-32s."""
+
+    network: Literal["vgg16", "small"] = "vgg16"
+    """VGG16, or four convolutions of 32, 64, 96 and 128 channels."""
+
+    width: Annotated[float, Interval(gt=0, le=1)] = 1.0
+    """Share of the channels, and of the units of fc6 and fc7."""
+
+    border: NonNegative = 99
+    """Zero pixels around a frame; with that of the first convolution, 100."""
+
+    cells: Positive = 7
+    """Pixels of the last pool a side that fc6 reads."""
+
+    units: Positive = 4096
+    """Units of fc6 and fc7."""
+
+    dropout: BelowOne = 0.5
+    """Share of the units of fc6 and fc7 that is dropped in training."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of activations and products; parameters stay float32."""
+
+    init_from: PathText | None = None
+    """File of weights that the convolutions begin with, of the pipeline's triplet or
+    context network; None: drawn from the seed."""
+
+    shown_rms: PositiveFloat = 1.0
+    """Root mean square of the pixels that those convolutions were shown: 50 where they
+    began with context prediction's."""
+
+    rescale: bool = True
+    """Scale each of those convolutions, so that what it puts out has a root mean square
+    of 1 on the first training pictures."""
+
+
+@dataclass(frozen=True)
+class CodebookConfig:
+    """The normals that a pixel is classified into."""
+
+    codewords: Positive = 40
+    """Clusters of the training normals."""
+
+    decoding: Literal["hard", "soft", "triangle"] = "triangle"
+    """What a pixel's normal is: the likeliest codeword, the mean of all, or that of the
+    likeliest triangle of neighbouring ones, as in the code of its authors."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One network, trained and evaluated: the same config, the same numbers."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    codebook: CodebookConfig = CodebookConfig()
+    optimizer: RuleConfig = RuleConfig(momentum=0.99)
+
+    global_batch: Positive = 1
+    """Frames in a batch, over all devices."""
+
+    steps: Positive = 100_000
+    """Updates."""
+
+    seed: Seed = 0
+    """Seed of everything that is drawn."""
+
+    devices: Positive | None = None
+    """Number of devices to use; None: all."""
+
+    log_every: Positive = 20
+    """Updates between rows of metrics."""
+
+    eval_every: Positive = 10_000
+    """Updates between evaluations and checkpoints; the last is always evaluated."""

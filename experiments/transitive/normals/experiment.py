@@ -1,0 +1,48 @@
+"""The commands of normals: `python -m experiments.transitive.normals VERB ...`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.transitive.normals.check import check
+from experiments.transitive.normals.config import Config
+from experiments.transitive.normals.presets import PRESETS
+from lars_jax.runs import Experiment, Program, Sources, cli
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit status; see `lars_jax.runs.cli`."""
+    return cli.main(NORMALS, words)
+
+
+def _build(config: Config, sources: Sources) -> Program[Any]:
+    from experiments.transitive.normals.program import NormalsProgram
+    from experiments.transitive.normals.targets import load_targets
+
+    del sources
+    data = config.data
+    train, test = (
+        load_targets(data, split) for split in (data.train_split, data.test_split)
+    )
+    return NormalsProgram(config, train, test)
+
+
+def _files(config: Config) -> Mapping[str, Path]:
+    path = Path(config.data.frames)
+    if path.is_dir():
+        return {file.name: file for file in sorted(path.glob("*.npz"))}
+    splits = config.data.splits
+    return {path.name: path} | ({} if splits is None else {"splits": Path(splits)})
+
+
+NORMALS = Experiment(
+    command="python -m experiments.transitive.normals",
+    summary="Surface normals from photographs, to see what features are good for.",
+    config=Config,
+    presets=PRESETS,
+    default="small",
+    check=check,
+    files=_files,
+    build=_build,
+)
+"""Surface normals of NYUv2."""

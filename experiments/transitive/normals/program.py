@@ -1,0 +1,336 @@
+"""A network of surface normals in training, as the shell runs it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.transitive.normals.augment import encode_normals, vary
+from experiments.transitive.normals.baselines import (
+    commonest_codeword,
+    constant_errors,
+    mean_normal,
+)
+from experiments.transitive.normals.codebook import fit_codebook, triangles
+from experiments.transitive.normals.config import Config, ModelConfig
+from experiments.transitive.normals.decode import decode
+from experiments.transitive.normals.fcn import FCN
+from experiments.transitive.normals.metrics import (
+    add_errors,
+    angular_error,
+    no_errors,
+    summary,
+)
+from experiments.transitive.normals.targets import Targets
+from experiments.transitive.pretrained import pretrained_trunk
+from experiments.transitive.rule import make_rule
+from lars_jax.data.order import batch_samples
+from lars_jax.report import save_png
+from lars_jax.runs import Cadence, Files, Program
+from lars_jax.train import (
+    DataParallel,
+    Hook,
+    Interrupt,
+    TrainState,
+    data_mesh,
+    fit,
+    update,
+)
+from lars_jax.train.ahead import AheadOfTime
+from lars_jax.train.interrupt import NEVER
+from lars_jax.train.record import plain
+
+CODEBOOK_NORMALS = 100_000
+"""Training normals, spread over all frames, that codewords are made of."""
+
+CALIBRATION = 8
+"""Frames by which weights that were learned elsewhere are scaled."""
+
+SHOWN = 8
+"""Frames of the evaluation that are drawn at the end of a run."""
+
+GREY = 128
+"""Of pixels without a normal, in pictures."""
+
+
+class NormalsProgram(Program[TrainState]):
+    """Training on photographs with normals.
+
+    Args:
+        config: of the network, checked.
+        train: frames to learn from.
+        test: frames to evaluate.
+    """
+
+    def __init__(self, config: Config, train: Targets, test: Targets):
+        self.config, self.train, self.test = config, train, test
+        self.parallel = DataParallel(data_mesh(config.devices))
+        self.parallel.check_divides(config.global_batch)
+        words = config.codebook
+        self.network = build_network(config)
+        self.codebook = fit_codebook(
+            some_normals(train), words.codewords, seed=config.seed
+        )
+        step = partial(train_step, config)
+        self.train_step = AheadOfTime(self.parallel.compile(step))
+        self.tell = self.parallel.compile_pure(self._tell)
+
+    @property
+    def cadence(self) -> Cadence:
+        """When it evaluates, saves and ends."""
+        every = min(self.config.eval_every, self.config.steps)
+        return Cadence(self.config.steps, every, every)
+
+    def init(self) -> TrainState:
+        """Return the state before the first step.
+
+        Raises:
+            InputError: `init_from` has no weights of these convolutions.
+        """
+        draw = partial(drawn_state, self.config)
+        state = jax.jit(draw, out_shardings=self.parallel.replicated)()
+        if self.config.model.init_from is None:
+            return state
+        weights = pretrained_trunk(
+            self.config.model, state.params["trunk"], self.train.image[:CALIBRATION]
+        )
+        params = state.params | {"trunk": weights}
+        return state._replace(params=self.parallel.replicate(params))
+
+    def like(self) -> TrainState:
+        """Return the shapes and shardings of a state."""
+        place = self.parallel.replicated
+        shapes = jax.eval_shape(partial(drawn_state, self.config))
+        return jax.tree.map(lambda leaf: leaf.update(sharding=place), shapes)
+
+    def fit(
+        self,
+        state: TrainState,
+        *,
+        start: int = 0,
+        on_metrics: Callable[[int, dict[str, Any]], None] = lambda step, row: None,
+        hooks: Sequence[Hook] = (),
+        interrupt: Interrupt = NEVER,
+    ) -> tuple[TrainState, int]:
+        """Train from step `start` on; return the last state and its step."""
+        config = self.config
+        shared = self.parallel.replicate(
+            {"key": jax.random.key(config.seed), "codebook": self.codebook}
+        )
+        return fit(
+            lambda state, batch: self.train_step.under(interrupt, state, batch, shared),
+            state,
+            map(self.parallel.shard_batch, interrupt.each(self._batches(start))),
+            steps=config.steps,
+            start=start,
+            examples_per_step=config.global_batch,
+            on_metrics=on_metrics,
+            log_every=config.log_every,
+            hooks=hooks,
+            should_stop=lambda: interrupt.requested,
+        )
+
+    def evaluate(
+        self, state: TrainState, interrupt: Interrupt = NEVER
+    ) -> dict[str, float]:
+        """Return the five numbers of Table 5, pooled over all valid pixels.
+
+        Raises:
+            Interrupted: a signal came.
+        """
+        errors = no_errors()
+        for places, normals in self._told(state.params, interrupt):
+            target = jnp.asarray(self.test.normals[places], jnp.float32)
+            degrees = np.asarray(angular_error(jnp.asarray(normals), target))
+            errors = add_errors(errors, degrees, self.test.valid[places])
+        return summary(errors) | {"count": float(len(self.test))}
+
+    def baseline(self) -> dict[str, float]:
+        """Return the error of the mean normal and of the commonest codeword."""
+        normals = some_normals(self.train)
+        frames = list(
+            zip(self.test.normals.astype(np.float32), self.test.valid, strict=True)
+        )
+        guesses = {
+            "mean_normal": mean_normal(normals),
+            "commonest": commonest_codeword(normals, self.codebook),
+        }
+        return {
+            f"{name}/{measure}": value
+            for name, guess in guesses.items()
+            for measure, value in constant_errors(guess, frames).items()
+        }
+
+    def weights(self, state: TrainState) -> Any:
+        """Return the weights and the codewords, which `export` writes."""
+        return {"params": state.params, "codebook": self.codebook}
+
+    def describe(self, state: TrainState) -> Iterator[str]:
+        """Yield lines that say what is about to run."""
+        count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+        data = self.config.data
+        yield (
+            f"FCN-{self.network.stride}s, {count:,} parameters; {len(self.train):,} "
+            f"frames to train on, {len(self.test):,} to evaluate, {data.height} x "
+            f"{data.length} pixels; {len(self.codebook)} codewords; "
+            f"{self.config.steps} steps"
+        )
+
+    def row(self, step: int, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Return a row of metrics."""
+        row = plain(metrics)
+        return {f"train/{name}": value for name, value in row.items()} | {
+            "epoch": step * self.config.global_batch / len(self.train)
+        }
+
+    def format_row(self, row: Mapping[str, Any]) -> str:
+        """Return a row as a short line for the progress bar."""
+        return f"loss {row['train/loss']:.3f}"
+
+    def format_evaluation(self, evaluation: Mapping[str, Any]) -> str:
+        """Return an evaluation as a short line."""
+        return (
+            f"mean {evaluation['mean']:.1f}, median {evaluation['median']:.1f} degrees;"
+            f" below 11.25 {evaluation['below_11.25']:.1f} %, 22.5 "
+            f"{evaluation['below_22.5']:.1f} %, 30 {evaluation['below_30']:.1f} %"
+        )
+
+    def score(self, evaluation: Mapping[str, Any]) -> float | None:
+        """Return the mean error, the less the better."""
+        return -evaluation["mean"] if "mean" in evaluation else None
+
+    def on_finish(self, state: TrainState, files: Files, interrupt: Interrupt) -> None:
+        """Draw some frames: the photograph, what is there, what the network tells."""
+        if not files.writes:
+            return
+        rows: list[np.ndarray] = []
+        for places, normals in self._told(state.params, interrupt):
+            for place, told in zip(places.tolist(), normals, strict=True):
+                known = self.test.valid[place]
+                truth = picture(self.test.normals[place].astype(np.float32), known)
+                drawn = picture(told, np.ones_like(known))
+                rows.append(np.hstack([self.test.image[place], truth, drawn]))
+            if len(rows) >= SHOWN:
+                break
+        save_png(files.directory / "normals.png", np.vstack(rows[:SHOWN]))
+
+    def _batches(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+        batch, rows = (
+            self.config.global_batch,
+            self.parallel.local_rows(self.config.global_batch),
+        )
+        for step in range(start, self.config.steps):
+            index, epoch = batch_samples(self.config.seed, step, len(self.train), batch)
+            chosen = index[rows]
+            yield {
+                "image": self.train.image[chosen],
+                "normals": self.train.normals[chosen],
+                "valid": self.train.valid[chosen],
+                "index": chosen,
+                "epoch": epoch[rows],
+            }
+
+    def _told(
+        self, params: Any, interrupt: Interrupt
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield places of evaluation frames and the normals that the network tells."""
+        size = max(1, 4 // self.parallel.num_devices) * self.parallel.num_devices
+        shared = self.parallel.replicate({"codebook": self.codebook})
+        for first in range(0, len(self.test), size):
+            interrupt.check()
+            places = np.arange(first, min(first + size, len(self.test)))
+            batch = {"image": self.test.image[np.resize(places, size)]}
+            told = self.tell(params, self.parallel.shard_batch(batch), shared)
+            yield places, np.asarray(told)[: len(places)]
+
+    @cached_property
+    def _corners(self) -> np.ndarray | None:
+        # Of fewer codewords than a solid has corners there are no triangles.
+        triangle = self.config.codebook.decoding == "triangle"
+        return triangles(self.codebook) if triangle else None
+
+    def _tell(self, params: Any, batch: Any, shared: Any) -> jax.Array:
+        scores = self.network.apply(params, batch["image"])
+        corners = None if self._corners is None else jnp.asarray(self._corners)
+        rule = self.config.codebook.decoding
+        return decode(scores, shared["codebook"], rule=rule, corners=corners)
+
+
+def build_network(config: Config) -> FCN:
+    """Return the network of a configuration."""
+    model: ModelConfig = config.model
+    return FCN(
+        network=model.network,
+        width=model.width,
+        height=config.data.height,
+        length=config.data.length,
+        border=model.border,
+        cells=model.cells,
+        units=model.units,
+        classes=config.codebook.codewords,
+        dropout=model.dropout,
+        dtype=model.dtype,
+    )
+
+
+def drawn_state(config: Config) -> TrainState:
+    """Return the state before the first step, drawn from the seed."""
+    params = build_network(config).init(jax.random.key(config.seed))
+    return TrainState.create(params, {}, make_rule(config.optimizer))
+
+
+def train_step(
+    config: Config, state: TrainState, batch: Any, shared: dict[str, jax.Array]
+) -> Any:
+    """Return the state after a step, and its metrics.
+
+    L = - mean over valid pixels of log p(nearest codeword)
+    """
+    network, data = build_network(config), config.data
+    key = jax.random.fold_in(shared["key"], state.step)
+    drop, varied = jax.random.split(key)
+
+    def loss_fn(params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
+        del key
+        keys = jax.random.split(varied, len(batch["image"]))
+        images, normals, valid = vary(
+            batch["image"].astype(jnp.float32),
+            batch["normals"].astype(jnp.float32),
+            batch["valid"],
+            keys,
+            flip=data.flip,
+            strength=data.colour,
+        )
+        labels = encode_normals(normals, shared["codebook"])
+        scores = network.apply(params, images, key=drop)
+        entropy = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
+        share = valid.astype(jnp.float32)
+        count = jnp.maximum(jnp.sum(share), 1.0)
+        right = (jnp.argmax(scores, axis=-1) == labels).astype(jnp.float32)
+        loss = jnp.sum(entropy * share) / count
+        return loss, (model_state, {"accuracy": jnp.sum(right * share) / count})
+
+    return update(loss_fn, make_rule(config.optimizer), state, batch, key)
+
+
+def some_normals(targets: Targets) -> np.ndarray:
+    """Return valid normals spread over all frames, unit vectors float32 [N, 3]."""
+    every = max(1, targets.valid.size // CODEBOOK_NORMALS)
+    chosen = np.flatnonzero(targets.valid.ravel())[::every]
+    found = targets.normals.reshape(-1, 3)[chosen].astype(np.float32)
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def picture(normals: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Return normals as colours, uint8 [H, W, 3]: (x, -y, -z) from -1 to 1.
+
+    >>> picture(np.float32([[[0, 0, -1]]]), np.array([[True]])).tolist()
+    [[[128, 128, 255]]]
+    """
+    colours = 127.5 * (normals * np.float32([1, -1, -1]) + 1)
+    shown = np.where(valid[..., None], np.round(colours), GREY)
+    return shown.astype(np.uint8)

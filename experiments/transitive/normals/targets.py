@@ -1,0 +1,175 @@
+"""Photographs with a normal at each pixel, at the size of the network.
+
+Normals are made from depth once, a frame in a third of a second, and kept in the user's
+cache, by the bytes of the files and by the size.
+"""
+
+import hashlib
+import io
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from experiments.transitive.normals.camera import KINECT, resized_camera
+from experiments.transitive.normals.config import DataConfig
+from experiments.transitive.normals.depth import surface_normals
+from experiments.transitive.normals.nyu import Frame, Frames, frame_mask, read_nyu
+from experiments.transitive.normals.nyu_mat import open_mat, read_split
+from lars_jax.errors import InputError, naming
+from lars_jax.files import cache_directory, make_directory, replacing
+
+VERSION = 1
+"""Of what the files hold; another one has them made anew."""
+
+LEAST_VALID = 0.5
+"""Share of the pixels of a smaller one that must have a normal."""
+
+PART = 16
+"""Frames that a process works on at a time."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a network of normals is trained on, or evaluated by.
+
+    Attributes:
+        image: uint8 [N, H, W, 3].
+        normals: float16 [N, H, W, 3], unit vectors; 0 where there is none.
+        valid: bool [N, H, W].
+    """
+
+    image: np.ndarray
+    normals: np.ndarray
+    valid: np.ndarray
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.image)
+
+
+def load_targets(config: DataConfig, split: str) -> Targets:
+    """Return the frames of a split.
+
+    Raises:
+        InputError: what the reader of the file refuses, or a size that is no whole part
+            of the frames'.
+    """
+    frames, digest = _open(config, split)
+    size = (config.height, config.length)
+    name = hashlib.sha256(f"{VERSION} {digest} {split} {size}".encode()).hexdigest()
+    path = cache_directory() / "normals" / f"{name[:40]}.npz"
+    if not path.exists():
+        made = _make(frames, size)
+        file = io.BytesIO()
+        np.savez(file, image=made.image, normals=made.normals, valid=made.valid)
+        make_directory(path.parent)
+        with replacing(path) as temporary:
+            temporary.write_bytes(file.getvalue())
+        return made
+    with naming(path, "read"), path.open("rb") as file, np.load(file) as found:
+        return Targets(found["image"], found["normals"], found["valid"])
+
+
+def shrink(
+    normals: np.ndarray, valid: np.ndarray, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the normals of larger pixels: of those within one the mean direction.
+
+    Args:
+        normals: float [H, W, 3].
+        valid: bool [H, W].
+        size: height and width, each a whole part of H and of W.
+
+    Returns:
+        float32 [h, w, 3] and bool [h, w], where half of the pixels had a normal and
+        these do not cancel out.
+
+    >>> normals = np.float32([[[0, 0, -1], [0, -0.6, -0.8]]])
+    >>> shrink(normals, np.array([[True, False]]), (1, 1))[0].tolist()
+    [[[0.0, 0.0, -1.0]]]
+    """
+    rows, columns = normals.shape[0] // size[0], normals.shape[1] // size[1]
+    parts = np.where(valid[..., None], normals, 0.0).astype(np.float64)
+    total = parts.reshape(size[0], rows, size[1], columns, 3).sum(axis=(1, 3))
+    share = valid.reshape(size[0], rows, size[1], columns).mean(axis=(1, 3))
+    length = np.linalg.norm(total, axis=-1)
+    known = (share >= LEAST_VALID) & (length > 1e-3)
+    unit = np.where(known[..., None], total / np.maximum(length, 1e-3)[..., None], 0.0)
+    return unit.astype(np.float32), known
+
+
+def _open(config: DataConfig, split: str) -> tuple[Frames, str]:
+    path = Path(config.frames)
+    if path.suffix != ".mat":
+        frames = read_nyu(path, split)
+        files = sorted(path.glob("*.npz")) if path.is_dir() else [path]
+    else:
+        if config.splits is None:
+            raise InputError(
+                f"the frames of {path} are of no split by themselves; got no splits: "
+                "set --splits to splits.mat, or to an archive of frames' numbers"
+            )
+        frames = open_mat(path, read_split(config.splits, split))
+        files = [path, Path(config.splits)]
+    first = frames[0].depth.shape
+    for name, side, whole in zip(
+        ("height", "length"), (config.height, config.length), first, strict=True
+    ):
+        if whole % side or whole // side < 1:
+            raise InputError(
+                f"{name} must be a whole part of the frames'; got {side} of {whole} in "
+                f"{path}: set --{name} to {whole}, {whole // 2} or the like"
+            )
+    return frames, ",".join(f"{file.name}:{_digest(file)}" for file in files)
+
+
+def _digest(path: Path) -> str:
+    with naming(path, "read"), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _make(frames: Frames, size: tuple[int, int]) -> Targets:
+    starts = range(0, len(frames), PART)
+    jobs = [
+        ([frames[k] for k in range(first, min(first + PART, len(frames)))], size)
+        for first in starts
+    ]
+    workers = min(os.cpu_count() or 1, len(jobs))
+    if workers == 1:
+        parts = [_part(job, frames.step) for job in jobs]
+    else:
+        # Not forked: JAX has threads, whose locks a copy would hold for ever.
+        context = get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            parts = list(pool.map(_part, jobs, [frames.step] * len(jobs)))
+    image, normals, valid = (
+        np.concatenate([part[place] for part in parts]) for place in range(3)
+    )
+    return Targets(image, normals, valid)
+
+
+def _part(
+    job: tuple[Sequence[Frame], tuple[int, int]], step: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    from PIL import Image
+
+    frames, size = job
+    images, normals, masks = [], [], []
+    for frame in frames:
+        whole = frame.depth.shape
+        found, valid = surface_normals(
+            frame.depth, resized_camera(KINECT, *whole), step=step
+        )
+        unit, known = shrink(found, valid & frame_mask(*whole), size)
+        picture = Image.fromarray(frame.image)
+        height, width = size
+        resized = picture.resize((width, height), Image.Resampling.BILINEAR)
+        images.append(np.asarray(resized))
+        normals.append(unit.astype(np.float16))
+        masks.append(known)
+    return np.stack(images), np.stack(normals), np.stack(masks)
