@@ -20,7 +20,13 @@ def check(config: Config) -> Config:
     40
     """
     check_ranges(config)
-    words = config.codebook
+    data, words = config.data, config.codebook
+    if data.frames.endswith(".mat") and data.splits is None:
+        raise InputError(
+            "the frames of a .mat file are of no split by themselves; got no splits "
+            f"for {data.frames}: set --splits to splits.mat, or to an archive of the "
+            "frames' numbers"
+        )
     if words.decoding == "triangle" and words.codewords < FEWEST:
         raise InputError(
             f"triangles need {FEWEST} codewords or more; got {words.codewords}: raise "

@@ -1,7 +1,7 @@
 """A network of surface normals in training, as the shell runs it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import jax
@@ -75,6 +75,9 @@ class NormalsProgram(Program[TrainState]):
         self.codebook = fit_codebook(
             some_normals(train), words.codewords, seed=config.seed
         )
+        # Here, as codewords on one plane have none, and must be refused at the start.
+        triangle = words.decoding == "triangle"
+        self._corners = triangles(self.codebook) if triangle else None
         step = partial(train_step, config)
         self.train_step = AheadOfTime(self.parallel.compile(step))
         self.tell = self.parallel.compile_pure(self._tell)
@@ -247,12 +250,6 @@ class NormalsProgram(Program[TrainState]):
             told = self.tell(params, self.parallel.shard_batch(batch), shared)
             yield places, np.asarray(told)[: len(places)]
 
-    @cached_property
-    def _corners(self) -> np.ndarray | None:
-        # Of fewer codewords than a solid has corners there are no triangles.
-        triangle = self.config.codebook.decoding == "triangle"
-        return triangles(self.codebook) if triangle else None
-
     def _tell(self, params: Any, batch: Any, shared: Any) -> jax.Array:
         scores = self.network.apply(params, batch["image"])
         corners = None if self._corners is None else jnp.asarray(self._corners)
@@ -331,6 +328,6 @@ def picture(normals: np.ndarray, valid: np.ndarray) -> np.ndarray:
     >>> picture(np.float32([[[0, 0, -1]]]), np.array([[True]])).tolist()
     [[[128, 128, 255]]]
     """
-    colours = 127.5 * (normals * np.float32([1, -1, -1]) + 1)
+    colours = 127.5 * (normals * np.array([1, -1, -1], np.float32) + 1)
     shown = np.where(valid[..., None], np.round(colours), GREY)
     return shown.astype(np.uint8)

@@ -109,11 +109,7 @@ def _open(config: DataConfig, split: str) -> tuple[Frames, str]:
         frames = read_nyu(path, split)
         files = sorted(path.glob("*.npz")) if path.is_dir() else [path]
     else:
-        if config.splits is None:
-            raise InputError(
-                f"the frames of {path} are of no split by themselves; got no splits: "
-                "set --splits to splits.mat, or to an archive of frames' numbers"
-            )
+        assert config.splits is not None, "the check has seen it"
         frames = open_mat(path, read_split(config.splits, split))
         files = [path, Path(config.splits)]
     first = frames[0].depth.shape

@@ -1,0 +1,142 @@
+"""A network of normals from end to end, on frames whose depth is known."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.transitive.normals.check import check
+from experiments.transitive.normals.experiment import main
+from experiments.transitive.normals.presets import PRESETS
+from experiments.transitive.normals.targets import load_targets, shrink
+from lars_jax.errors import InputError
+from lars_jax.train.config import replace_fields
+from lars_jax.train.record import read_rows
+
+
+def frame(rng):
+    """Return a floor below a wall, whose colours tell them apart, and their depth."""
+    height, width = 240, 320
+    v, _ = np.mgrid[:height, :width]
+    line = int(rng.integers(100, 140))
+    floor = v >= line
+    # A floor 1.2 m below the camera's axis, cut off by a wall.
+    drop = np.maximum((v - 126.87) / 259.73, 1e-3)
+    edge = max((line - 126.87) / 259.73, 0.13)
+    depth = np.where(floor, np.minimum(1.2 / drop, 1.2 / edge), 1.2 / edge)
+    image = np.where(floor[..., None], [150, 90, 40], [60, 90, 180])
+    noise = rng.integers(-20, 20, (height, width, 3))
+    return (image + noise).astype(np.uint8), np.clip(depth, 0.8, 9.5)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """Return an archive of twelve frames, four of them to test on."""
+    rng, files = np.random.default_rng(0), []
+    for _ in range(12):
+        image, depth = frame(rng)
+        stored = np.zeros((*depth.shape, 3), np.uint8)
+        stored[..., 0] = np.floor(depth * 25.5)
+        for pixels, kind in ((image, "JPEG"), (stored, "PNG")):
+            file = io.BytesIO()
+            Image.fromarray(pixels).save(file, kind)
+            files.append(file.getvalue())
+    path = tmp_path_factory.mktemp("nyu") / "frames.npz"
+    np.savez(
+        path,
+        data=np.frombuffer(b"".join(files), np.uint8),
+        ends=np.cumsum([len(file) for file in files]),
+        index=np.arange(12),
+        split=np.repeat([0, 1, 2], 4),
+        classes=np.array(["floor", "wall"]),
+    )
+    return path
+
+
+@pytest.fixture
+def words(archive, tmp_path_factory, monkeypatch):
+    """Return a command that trains a tiny network on it."""
+    # One cache for all tests: the normals of a frame take a while.
+    monkeypatch.setenv("LARS_JAX_CACHE", str(archive.parent / "cache"))
+    return [
+        *("train", "small", "--frames", str(archive), "--devices", "1"),
+        *("--height", "60", "--length", "80", "--network", "small"),
+        *("--width", "0.125", "--units", "64", "--border", "24", "--codewords", "6"),
+        *("--global-batch", "4", "--warmup-steps", "0", "--learning-rate", "0.003"),
+        # Of a floor and a wall: triangles need more.
+        *("--decoding", "soft"),
+    ]
+
+
+def test_network_learns_to_tell_the_floor_from_the_wall(words, tmp_path, capsys):
+    run = tmp_path / "run"
+    own = [*words, "--steps", "60", "--eval-every", "30", "--run-dir", str(run)]
+    assert main(own) == 0
+    rows = list(read_rows(run / "metrics.jsonl"))
+    found = [row for row in rows if "eval/mean" in row]
+    assert [row["step"] for row in found][-2:] == [30, 60]
+    first = rows[0]
+    assert found[-1]["eval/mean"] < 0.5 * first["baseline/mean_normal/mean"]
+    drawn = np.asarray(Image.open(run / "normals.png"))
+    assert drawn.shape == (4 * 60, 3 * 80, 3)
+    capsys.readouterr()
+    assert main(["eval", str(run)]) == 0
+    assert "median" in capsys.readouterr().out
+
+
+def test_targets_are_the_same_from_the_cache(archive, words):
+    data = replace_fields(PRESETS["small"].config, frames=str(archive)).data
+    made, kept = load_targets(data, "test"), load_targets(data, "test")
+    assert made.image.shape == (4, 120, 160, 3)
+    for name in ("image", "normals", "valid"):
+        np.testing.assert_array_equal(getattr(made, name), getattr(kept, name))
+    assert made.valid.mean() > 0.6
+    length = np.linalg.norm(made.normals[made.valid].astype(np.float32), axis=-1)
+    np.testing.assert_allclose(length, 1.0, atol=2e-3)
+
+
+def test_smaller_pixel_has_the_mean_direction_where_half_of_it_is_known():
+    normals = np.zeros((2, 4, 3), np.float32)
+    normals[:, :2] = [0, 0, -1]
+    normals[:, 2:] = [0, -1, 0]
+    valid = np.array([[True, True, True, False], [False, True, False, False]])
+    found, known = shrink(normals, valid, (1, 2))
+    assert known.tolist() == [[True, False]]
+    np.testing.assert_allclose(found[0, 0], [0, 0, -1])
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    {
+        "size": (["--height", "70"], "height must be a whole part"),
+        "split": (["--test-split", "all"], "a split is one of train"),
+        "frames": (["--frames", "/nowhere.npz"], "/nowhere.npz"),
+        "border": (["--border", "8"], "border must let fc6"),
+        "codewords": (
+            ["--codewords", "3", "--decoding", "triangle"],
+            "--codewords, or choose",
+        ),
+        "devices": (["--global-batch", "3", "--devices", "2"], "divide evenly over"),
+        "width": (["--width", "2"], "width must be"),
+        "one plane": (["--decoding", "triangle"], "triangles need 4 codewords that"),
+        "no splits": (["--frames", "/nowhere.mat"], "set --splits"),
+        "weights": (["--init-from", "/nowhere.npz"], "/nowhere.npz"),
+    }.values(),
+)
+def test_what_cannot_run_is_one_line(words, tmp_path, capsys, flags, said):
+    status = main([*words, *flags, "--steps", "2", "--run-dir", str(tmp_path / "run")])
+    lines = capsys.readouterr().err.splitlines()
+    assert status == 2
+    assert said in lines[-1]
+    assert not any("Traceback" in line for line in lines)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_can_run(name):
+    assert check(PRESETS[name].config) == PRESETS[name].config
+
+
+def test_check_names_what_is_out_of_range():
+    with pytest.raises(InputError, match="dropout must be"):
+        check(replace_fields(PRESETS["small"].config, dropout=1.0))
