@@ -179,6 +179,34 @@ class DetectorProgram(Program[TrainState]):
             if np.isfinite(value) and len(self.classes) > 1
         }
 
+    def baseline(self) -> dict[str, float]:
+        """Return the average precision of one box, the same part of every picture.
+
+        It is the mean box of the commonest class in training, in shares of the sides.
+        """
+        boxes, kinds = [], []
+        for picture in self.train.pictures:
+            sides = np.array([picture.width, picture.height] * 2, np.float64)
+            boxes += list(picture.boxes / sides)
+            kinds += picture.classes.tolist()
+        kind = int(np.bincount(kinds).argmax())
+        share = np.mean([b for b, k in zip(boxes, kinds, strict=True) if k == kind], 0)
+        found = [
+            Detections(
+                boxes=share[None] * np.array([[picture.width, picture.height] * 2]),
+                scores=np.ones(1),
+                classes=np.array([kind]),
+            )
+            for picture in self.test.pictures
+        ]
+        scored = average_precision(
+            found,
+            self.test.pictures,
+            num_classes=len(self.classes),
+            rule=self.config.evaluation.rule,
+        )
+        return {"baseline/same_box/ap50": scored.mean}
+
     def detections(
         self, state: TrainState, interrupt: Interrupt = NEVER
     ) -> list[Detections]:

@@ -163,7 +163,7 @@ class NormalsProgram(Program[TrainState]):
             "commonest": commonest_codeword(normals, self.codebook),
         }
         return {
-            f"{name}/{measure}": value
+            f"baseline/{name}/{measure}": value
             for name, guess in guesses.items()
             for measure, value in constant_errors(guess, frames).items()
         }

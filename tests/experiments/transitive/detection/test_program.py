@@ -66,6 +66,7 @@ def test_run_leaves_detections_and_weights_that_begin_another(words, tmp_path, c
     assert sorted(found) == NAMES["test"]
     assert np.asarray(Image.open(whole / "detections.png")).shape == (240, 960, 3)
     rows = list(read_rows(whole / "metrics.jsonl"))
+    assert 0 <= rows[0]["baseline/same_box/ap50"] <= 1
     assert [row["step"] for row in rows if "eval/ap50" in row] == [3, 6]
     assert all(0 <= row["eval/ap50"] <= 1 for row in rows if "eval/ap50" in row)
     assert main(["eval", str(whole)]) == 0
