@@ -15,6 +15,12 @@ def main(words: Sequence[str] | None = None) -> int:
     return cli.main(DETECTION, words)
 
 
+def _compile(config: Config, mesh: Any, memory: int) -> tuple[str, Any]:
+    from experiments.transitive.detection.ahead import compile_training
+
+    return compile_training(config, mesh, memory)
+
+
 def _build(config: Config, sources: Sources) -> Program[Any]:
     from experiments.transitive.detection.load import load_pictures, load_regions
     from experiments.transitive.detection.program import DetectorProgram
@@ -43,6 +49,7 @@ DETECTION = Experiment(
     check=check,
     files=data_files,
     build=_build,
+    compile=_compile,
     verbs={
         "detect": Verb(
             "RUN_DIR IMAGE ... [--out DIR]",

@@ -136,7 +136,7 @@ class DetectorProgram(Program[TrainState]):
             start=start,
             stop=config.steps,
             rows=self.parallel.local_rows(config.global_batch),
-            regions=self.region_rows(train=True),
+            regions=region_rows(config, train=True),
             flip=config.data.flip,
         )
         shared = self.parallel.replicate({"key": jax.random.key(config.seed)})
@@ -294,13 +294,6 @@ class DetectorProgram(Program[TrainState]):
             "image"
         ]
 
-    def region_rows(self, *, train: bool) -> int:
-        """Return the rows of regions of a picture, which a batch brings."""
-        if self.config.model.detector == "faster":
-            return 1
-        own = self.config.regions
-        return own.proposals if train else own.test_proposals
-
     def _kind(self, batch: Any) -> str:
         shape = batch["image"].shape[1:3]
         return next(name for name, sides in self.canvases.items() if sides == shape)
@@ -325,13 +318,21 @@ def find_all(
                 shown,
                 sides[name],
                 objects=pictures.most_objects,
-                regions=program.region_rows(train=False),
+                regions=region_rows(program.config, train=False),
             )
             placed = program.parallel.shard_batch(batch)
             found = jax.device_get(program.find(params, placed, shared))
             scales = [one.scale for one in shown[: len(chosen)]]
             results |= dict(zip(chosen.tolist(), unpad(found, scales), strict=True))
     return [results[place] for place in range(len(pictures))]
+
+
+def region_rows(config: Config, *, train: bool) -> int:
+    """Return the rows of regions of a picture that a batch brings."""
+    if config.model.detector == "faster":
+        return 1
+    own = config.regions
+    return own.proposals if train else own.test_proposals
 
 
 def drawn_state(detector: Detector) -> TrainState:

@@ -15,6 +15,12 @@ def main(words: Sequence[str] | None = None) -> int:
     return cli.main(NORMALS, words)
 
 
+def _compile(config: Config, mesh: Any, memory: int) -> tuple[str, Any]:
+    from experiments.transitive.normals.ahead import compile_training
+
+    return compile_training(config, mesh, memory)
+
+
 def _build(config: Config, sources: Sources) -> Program[Any]:
     from experiments.transitive.normals.program import NormalsProgram
     from experiments.transitive.normals.targets import load_targets
@@ -44,5 +50,6 @@ NORMALS = Experiment(
     check=check,
     files=_files,
     build=_build,
+    compile=_compile,
 )
 """Surface normals of NYUv2."""
