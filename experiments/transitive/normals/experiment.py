@@ -7,7 +7,7 @@ from typing import Any
 from experiments.transitive.normals.check import check
 from experiments.transitive.normals.config import Config
 from experiments.transitive.normals.presets import PRESETS
-from lars_jax.runs import Experiment, Program, Sources, cli
+from lars_jax.runs import Experiment, Program, Sources, Verb, cli
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -41,6 +41,12 @@ def _files(config: Config) -> Mapping[str, Path]:
     return {path.name: path} | ({} if splits is None else {"splits": Path(splits)})
 
 
+def _tell(experiment: Experiment[Config], words: list[str]) -> int:
+    from experiments.transitive.normals.own_pictures import tell_of
+
+    return tell_of(experiment, words)
+
+
 NORMALS = Experiment(
     command="python -m experiments.transitive.normals",
     summary="Surface normals from photographs, to see what features are good for.",
@@ -51,5 +57,12 @@ NORMALS = Experiment(
     files=_files,
     build=_build,
     compile=_compile,
+    verbs={
+        "tell": Verb(
+            "RUN_DIR IMAGE ... [--out DIR]",
+            "the normals of pictures, by a trained network, drawn",
+            _tell,
+        )
+    },
 )
 """Surface normals of NYUv2."""

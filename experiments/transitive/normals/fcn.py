@@ -5,7 +5,7 @@
 
 The border lets fc6 be centred on pixels near the edge. Departures from Caffe's network:
 pools drop the rows that do not fill a window, which the border has to spare, and
-interpolation is two products by fixed matrices, not a convolution.
+interpolation is two sums by fixed weights, not a convolution.
 """
 
 from dataclasses import dataclass
@@ -164,7 +164,10 @@ class FCN:
         x = self._drop(keys[1], jax.nn.relu(linear(params["fc7"], x)))
         x = linear(params["score"], x.astype(jnp.float32))
         down, across = self._interpolation()
-        return jnp.einsum("hi,bijk,wj->bhwk", down, x, across)
+        # Sums, not products of matrices: XLA's compiler for NVIDIA's GPUs finds no tiles
+        # for the gradient of one with so few columns. To go when it does.
+        x = jnp.sum(down[None, :, :, None, None] * x[:, None], axis=2)
+        return jnp.sum(across[None, None, :, :, None] * x[:, :, None], axis=3)
 
     def _drop(self, key: Any, x: jax.Array) -> jax.Array:
         if key is None or not self.dropout:

@@ -80,7 +80,7 @@ class NormalsProgram(Program[TrainState]):
         self._corners = triangles(self.codebook) if triangle else None
         step = partial(train_step, config)
         self.train_step = AheadOfTime(self.parallel.compile(step))
-        self.tell = self.parallel.compile_pure(self._tell)
+        self.decoded = self.parallel.compile_pure(self._decoded)
 
     @property
     def cadence(self) -> Cadence:
@@ -146,7 +146,7 @@ class NormalsProgram(Program[TrainState]):
             Interrupted: a signal came.
         """
         errors = no_errors()
-        for places, normals in self._told(state.params, interrupt):
+        for places, normals in tell(self, state.params, self.test.image, interrupt):
             target = jnp.asarray(self.test.normals[places], jnp.float32)
             degrees = np.asarray(angular_error(jnp.asarray(normals), target))
             errors = add_errors(errors, degrees, self.test.valid[places])
@@ -211,7 +211,7 @@ class NormalsProgram(Program[TrainState]):
         if not files.writes:
             return
         rows: list[np.ndarray] = []
-        for places, normals in self._told(state.params, interrupt):
+        for places, normals in tell(self, state.params, self.test.image, interrupt):
             for place, told in zip(places.tolist(), normals, strict=True):
                 known = self.test.valid[place]
                 truth = picture(self.test.normals[place].astype(np.float32), known)
@@ -237,24 +237,26 @@ class NormalsProgram(Program[TrainState]):
                 "epoch": epoch[rows],
             }
 
-    def _told(
-        self, params: Any, interrupt: Interrupt
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield places of evaluation frames and the normals that the network tells."""
-        size = max(1, 4 // self.parallel.num_devices) * self.parallel.num_devices
-        shared = self.parallel.replicate({"codebook": self.codebook})
-        for first in range(0, len(self.test), size):
-            interrupt.check()
-            places = np.arange(first, min(first + size, len(self.test)))
-            batch = {"image": self.test.image[np.resize(places, size)]}
-            told = self.tell(params, self.parallel.shard_batch(batch), shared)
-            yield places, np.asarray(told)[: len(places)]
-
-    def _tell(self, params: Any, batch: Any, shared: Any) -> jax.Array:
+    def _decoded(self, params: Any, batch: Any, shared: Any) -> jax.Array:
         scores = self.network.apply(params, batch["image"])
         corners = None if self._corners is None else jnp.asarray(self._corners)
         rule = self.config.codebook.decoding
         return decode(scores, shared["codebook"], rule=rule, corners=corners)
+
+
+def tell(
+    program: NormalsProgram, params: Any, images: np.ndarray, interrupt: Interrupt
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield places of images and the normals [n, H, W, 3] that the network tells."""
+    devices = program.parallel.num_devices
+    size = max(1, 4 // devices) * devices
+    shared = program.parallel.replicate({"codebook": program.codebook})
+    for first in range(0, len(images), size):
+        interrupt.check()
+        places = np.arange(first, min(first + size, len(images)))
+        batch = {"image": images[np.resize(places, size)]}
+        told = program.decoded(params, program.parallel.shard_batch(batch), shared)
+        yield places, np.asarray(told)[: len(places)]
 
 
 def build_network(config: Config) -> FCN:

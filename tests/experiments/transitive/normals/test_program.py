@@ -83,6 +83,13 @@ def test_network_learns_to_tell_the_floor_from_the_wall(words, tmp_path, capsys)
     capsys.readouterr()
     assert main(["eval", str(run)]) == 0
     assert "median" in capsys.readouterr().out
+    own = [str(run), str(run / "normals.png")]
+    assert main(["tell", *own, "--out", str(tmp_path / "told")]) == 0
+    told = np.asarray(Image.open(tmp_path / "told" / "normals.png"))
+    assert told.shape == (60, 160, 3)
+    assert main(["tell", *own, own[1]]) == 2
+    assert "got normals: name or rename" in capsys.readouterr().err
+    assert main(["tell", str(run), str(tmp_path / "none.png")]) == 2
 
 
 def test_targets_are_the_same_from_the_cache(archive, words):

@@ -1,0 +1,88 @@
+"""`tell RUN IMAGE ...`: the surface normals of a user's own pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from experiments.transitive.normals.config import Config
+from lars_jax.data.decode import decode_image
+from lars_jax.errors import InputError, naming
+from lars_jax.files import make_directory
+from lars_jax.report import save_png
+from lars_jax.runs import Experiment
+from lars_jax.runs.arguments import parse
+from lars_jax.runs.restore import restore
+from lars_jax.train import Interrupt, Interrupted
+
+
+@dataclass(frozen=True)
+class Tell:
+    """Draw the surface normals that a trained network tells of pictures."""
+
+    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
+    """Directory that `train` wrote."""
+    images: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE")
+    ]
+    """Pictures to look at; they are resized to what the network is shown."""
+    out: Path = Path("normals")
+    """Directory that gets a PNG for each, the picture beside its normals."""
+
+
+def tell_of(experiment: Experiment[Config], words: list[str]) -> int:
+    """Run the verb and return the exit status.
+
+    Raises:
+        InputError: no picture, two of one name, or one that cannot be read.
+    """
+    asked = parse(Tell, words, prog=f"{experiment.command} tell")
+    _require_names(asked.images)
+    with Interrupt() as interrupt:
+        try:
+            _draw(experiment, asked, interrupt)
+        except Interrupted:
+            return interrupt.exit_status
+    return 0
+
+
+def _draw(experiment: Experiment[Config], asked: Tell, interrupt: Interrupt) -> None:
+    from experiments.transitive.normals.program import NormalsProgram, picture, tell
+
+    restored = restore(experiment, asked.run_dir)
+    program = restored.program
+    assert isinstance(program, NormalsProgram), "the run is of normals"
+    data = program.config.data
+    images = np.stack(
+        [_resized(path, (data.height, data.length)) for path in asked.images]
+    )
+    make_directory(asked.out)
+    for places, normals in tell(program, restored.state.params, images, interrupt):
+        for place, told in zip(places.tolist(), normals, strict=True):
+            drawn = picture(told, np.ones(told.shape[:2], bool))
+            path = asked.out / f"{asked.images[place].stem}.png"
+            save_png(path, np.hstack([images[place], drawn]))
+            print(f"{asked.images[place]}: {path}")
+
+
+def _resized(path: Path, size: tuple[int, int]) -> np.ndarray:
+    from PIL import Image
+
+    with naming(path, "read"):
+        data = path.read_bytes()
+    image = Image.fromarray(decode_image(data, channels=3, where=str(path)))
+    height, width = size
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _require_names(paths: Sequence[Path]) -> None:
+    names = [path.stem for path in paths]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice or not names:
+        raise InputError(
+            "pictures are drawn under their names, one at least and no two the same; "
+            f"got {', '.join(twice) or 'none'}: name or rename an IMAGE"
+        )
