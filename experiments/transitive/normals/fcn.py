@@ -164,8 +164,8 @@ class FCN:
         x = self._drop(keys[1], jax.nn.relu(linear(params["fc7"], x)))
         x = linear(params["score"], x.astype(jnp.float32))
         down, across = self._interpolation()
-        # Sums, not products of matrices: XLA's compiler for NVIDIA's GPUs finds no tiles
-        # for the gradient of one with so few columns. To go when it does.
+        # Sums, not products of matrices: XLA's compiler for GPUs finds no tiles for the
+        # gradient of one with so few columns. To go when it does.
         x = jnp.sum(down[None, :, :, None, None] * x[:, None], axis=2)
         return jnp.sum(across[None, None, :, :, None] * x[:, :, None], axis=3)
 
