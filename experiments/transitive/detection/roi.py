@@ -4,7 +4,7 @@ Regions are boxes in continuous pixels of the image. Pooling rounds as the Caffe
 of Fast R-CNN does, whose regions name their last pixel: that is x2 - 1 here. Where the
 layer divides in float32, bins here are exact fractions: of 7 bins that is the same for
 regions of up to 129 positions but for 57, 114 and 121, where the layer's last bin takes
-in one position beyond the region. Images of a batch go one by one, for memory.
+in one position beyond the region.
 """
 
 import jax
@@ -131,9 +131,8 @@ def pool_batch(
     [15. 31.]
     """
     _check(features, rois, 4)
-    return jax.lax.map(
-        lambda image: roi_pool(image[0], image[1], scale, size), (features, rois)
-    )
+    # Not one image after another: spread over devices, each would take all of them.
+    return jax.vmap(lambda *image: roi_pool(*image, scale, size))(features, rois)
 
 
 def align_batch(
@@ -160,9 +159,8 @@ def align_batch(
     [1. 3.]
     """
     _check(features, rois, 4)
-    return jax.lax.map(
-        lambda image: roi_align(image[0], image[1], scale, size, samples),
-        (features, rois),
+    return jax.vmap(lambda *image: roi_align(*image, scale, size, samples))(
+        features, rois
     )
 
 
