@@ -157,6 +157,6 @@ def _import() -> tuple[Any, Any]:
     except ImportError as error:
         raise InputError(
             "COCO's average precision needs the library pycocotools; it is not "
-            "installed: pip install -e '.[detection]'"
+            "installed: pip install -e '.[transfer]'"
         ) from error
     return COCO, COCOeval

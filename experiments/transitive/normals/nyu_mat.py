@@ -104,7 +104,7 @@ def _opened(path: Path) -> Any:
     except ImportError as error:
         raise InputError(
             f"h5py must be installed to read {path}; it is not ({error}): "
-            "pip install h5py"
+            "pip install -e '.[transfer]'"
         ) from error
     with naming(path, "read"), path.open("rb"):
         pass  # Of a file that is not there h5py says much, on one line or more.

@@ -113,6 +113,6 @@ def test_nothing_is_printed(capsys):
 
 def test_without_pycocotools_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
-    with pytest.raises(InputError, match=r"pip install -e '\.\[detection\]'") as caught:
+    with pytest.raises(InputError, match=r"pip install -e '\.\[transfer\]'") as caught:
         coco_average_precision([], [], num_classes=1)
     assert "\n" not in str(caught.value)
