@@ -7,6 +7,8 @@ regions of up to 129 positions but for 57, 114 and 121, where the layer's last b
 in one position beyond the region.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
@@ -132,7 +134,7 @@ def pool_batch(
     """
     _check(features, rois, 4)
     # Not one image after another: spread over devices, each would take all of them.
-    return jax.vmap(lambda *image: roi_pool(*image, scale, size))(features, rois)
+    return jax.vmap(partial(roi_pool, scale=scale, size=size))(features, rois)
 
 
 def align_batch(
@@ -159,9 +161,8 @@ def align_batch(
     [1. 3.]
     """
     _check(features, rois, 4)
-    return jax.vmap(lambda *image: roi_align(*image, scale, size, samples))(
-        features, rois
-    )
+    align = partial(roi_align, scale=scale, size=size, samples=samples)
+    return jax.vmap(align)(features, rois)
 
 
 def _bins(
