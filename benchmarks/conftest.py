@@ -2,4 +2,5 @@
 
 import importlib.util
 
-collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["*/torch_*.py"]
+installed = all(map(importlib.util.find_spec, ("torch", "torchvision")))
+collect_ignore_glob = [] if installed else ["*/torch_*.py"]
