@@ -53,11 +53,8 @@ def batch_shapes(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
     (1, 480, 640, 3)
     """
     frames = (config.global_batch, config.data.height, config.data.length)
-    number = jax.ShapeDtypeStruct((config.global_batch,), jnp.int32)
     return {
         "image": jax.ShapeDtypeStruct((*frames, 3), jnp.uint8),
         "normals": jax.ShapeDtypeStruct((*frames, 3), jnp.float16),
         "valid": jax.ShapeDtypeStruct(frames, jnp.bool),
-        "index": number,
-        "epoch": number,
     }

@@ -227,14 +227,12 @@ class NormalsProgram(Program[TrainState]):
             self.parallel.local_rows(self.config.global_batch),
         )
         for step in range(start, self.config.steps):
-            index, epoch = batch_samples(self.config.seed, step, len(self.train), batch)
+            index, _ = batch_samples(self.config.seed, step, len(self.train), batch)
             chosen = index[rows]
             yield {
                 "image": self.train.image[chosen],
                 "normals": self.train.normals[chosen],
                 "valid": self.train.valid[chosen],
-                "index": chosen,
-                "epoch": epoch[rows],
             }
 
     def _decoded(self, params: Any, batch: Any, shared: Any) -> jax.Array:
