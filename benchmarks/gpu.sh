@@ -56,7 +56,7 @@ sized() {
 }
 
 part_1() {
-  step 30 versions "$python" -c "
+  step 20 versions "$python" -c "
 import importlib.metadata as m, jax
 print(jax.devices())
 for name in ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'torch'):
@@ -64,8 +64,9 @@ for name in ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'torch'):
     except m.PackageNotFoundError: print(name, 'is not installed')"
   sized tests/optim/test_lars.py tests/optim/test_precision.py tests/models/test_norm.py \
     tests/models/test_pool.py -- tests/optim/test_masks.py
+  "$python" -c "import xdist" 2>&- && words+=(-n "$(((1 + $(nproc)) / 2))")
   # Products in TF32 would be another package's error.
-  step 80 correctness env JAX_DEFAULT_MATMUL_PRECISION=highest \
+  step 60 correctness env JAX_DEFAULT_MATMUL_PRECISION=highest \
     "$python" -m pytest -q -p no:cacheprovider -p no:benchmark "${words[@]}" \
     -k "not devices and not shard and not pmap"
   sized --networks resnet50 --compiles 1 --rounds 9 --steps 200 --inside 20 \
@@ -74,7 +75,7 @@ for name in ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'torch'):
   step 90 optimizer_step "$python" -m benchmarks.optimizer.step "${words[@]}" --record
   sized --batches 256 512 -- --batches 2 --image-size 32 --rounds 1 \
     --round-seconds 0.1 --no-torch
-  step 160 resnet50 "$python" -m benchmarks.throughput.resnet50 "${words[@]}" --record
+  step 190 resnet50 "$python" -m benchmarks.throughput.resnet50 "${words[@]}" --record
 }
 
 part_2() {
