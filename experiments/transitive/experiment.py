@@ -1,7 +1,7 @@
 """The commands of the pipeline: `python -m experiments.transitive VERB ...`."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,10 +12,12 @@ from experiments.transitive.beam import choose_runner
 from experiments.transitive.check import check
 from experiments.transitive.config import Config
 from experiments.transitive.presets import PRESETS
+from experiments.transitive.transfer.plan import Plan
 from lars_jax.errors import InputError
 from lars_jax.runs import (
     Experiment,
     Positive,
+    PositiveFloat,
     Verb,
     check_stages,
     cli,
@@ -132,6 +134,54 @@ def _compare(experiment: Experiment[Config], words: list[str]) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class Transfer:
+    """Carry networks that learned from video to detection and to surface normals, and
+    write the paper's tables beside what is found.
+    """
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    plan: Annotated[Plan, tyro.conf.arg(name="")] = Plan()
+    run_dir: Path | None = None
+    """Where runs are; the same directory goes on where it was stopped."""
+    hours: PositiveFloat | None = None
+    """Hours after which no run begins; left out: all run."""
+
+
+def _transfer(experiment: Experiment[Config], words: list[str]) -> int:
+    from experiments.transitive.transfer.runs import run_transfer, write_tables
+
+    # Networks that are wide and deep enough for the tables, unless another is named.
+    narrow = replace(experiment, default="transfer")
+    preset, asked = cli.parse_preset(narrow, Transfer, "transfer", words)
+    config, plan = check(absolute_paths(asked.config)), absolute_paths(asked.plan)
+    name = f"transfer-{preset.name}"
+    with Interrupt() as interrupt, run_directory(asked.run_dir, name) as place:
+        try:
+            rows = run_transfer(
+                config, plan, place, hours=asked.hours, interrupt=interrupt, say=warn
+            )
+        except Interrupted:
+            warn(f"stopped; the same command with --run-dir {place} goes on")
+            return interrupt.exit_status
+        print(write_tables(plan, rows, place), end="")
+    return 0
+
+
+def _detect(experiment: Experiment[Config], words: list[str]) -> int:
+    from experiments.transitive.detection.experiment import DETECTION
+    from experiments.transitive.detection.own_pictures import detect_in
+
+    return detect_in(DETECTION, words)
+
+
+def _normals(experiment: Experiment[Config], words: list[str]) -> int:
+    from experiments.transitive.normals.experiment import NORMALS
+    from experiments.transitive.normals.own_pictures import tell_of
+
+    return tell_of(NORMALS, words)
+
+
 def _report(directory: Path) -> Path:
     from experiments.transitive.results import write_pipeline_report
 
@@ -183,6 +233,21 @@ TRANSITIVE = Experiment(
             "[PRESET] [--field value ...] [--seeds N]",
             "kinds of pairs x seeds, by what their features are good for",
             _compare,
+        ),
+        "transfer": Verb(
+            "[PRESET] [--tables 1 2 3 5] [--dataset voc:PATH] [--frames PATH]",
+            "the paper's tables: networks carried to detection and to normals",
+            _transfer,
+        ),
+        "detect": Verb(
+            "RUN_DIR IMAGE ... [--out DIR]",
+            "what a trained detector finds in pictures, drawn",
+            _detect,
+        ),
+        "normals": Verb(
+            "RUN_DIR IMAGE ... [--out DIR]",
+            "the surface normals of pictures, by a trained network, drawn",
+            _normals,
         ),
     },
 )

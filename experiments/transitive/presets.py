@@ -58,6 +58,33 @@ VIDEOS = replace_fields(
 )
 """Short clips of ten to fifteen frames a second: twelve frames are about a second."""
 
+TRANSFER = replace_fields(
+    VIDEOS,
+    stride=1,
+    boxes=2,
+    crop=48,
+    frame_stride=5,
+    most_frames=60,
+    patch=48,
+    gap=12,
+    jitter=3,
+    least_pixels=192**2,
+    most_pixels=240**2,
+    features="context",
+    parents=12,
+    least_members=20,
+    neighbours=10,
+    clique=4,
+    network="vgg16",
+    width=0.25,
+    hidden=4096,
+    embedding=1024,
+    init="context",
+    global_batch=100,
+    steps=300,
+)
+"""Of VGG16 a quarter of the channels, for what comes after."""
+
 ETH80 = replace_fields(
     DEMO,
     videos="eth80:eth80.npz",
@@ -103,6 +130,13 @@ PRESETS = {
             "tracks, child clusters and pairs to look at",
             "arXiv 1708.02901, sections 3 to 5",
             status="run here",
+        ),
+        Preset(
+            "transfer",
+            TRANSFER,
+            "what detection and normals begin with, from any folder of short clips",
+            "the paper's tables at a quarter of the width: docs/transfer.md",
+            "arXiv 1708.02901, section 5",
         ),
         Preset(
             "eth80",

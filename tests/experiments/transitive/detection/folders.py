@@ -2,7 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
+
+BLOCKS = {
+    "train": [f"a{k}" for k in range(6)],
+    "test": [f"b{k}" for k in range(4)],
+}
+"""Pictures of `write_blocks`, by split."""
 
 OBJECT = """<object><name>{name}</name>{more}<bndbox><xmin>{box[0]}</xmin>
 <ymin>{box[1]}</ymin><xmax>{box[2]}</xmax><ymax>{box[3]}</ymax></bndbox></object>"""
@@ -39,3 +46,19 @@ def annotation(root: Path, name: str, objects: str) -> Path:
     size = "<size><width>7</width><height>7</height><depth>3</depth></size>"
     path.write_text(f"<annotation>{size}{objects}</annotation>")
     return path
+
+
+def write_blocks(root: Path) -> Path:
+    """Write pictures with one bright object each, of one class."""
+    rng = np.random.default_rng(0)
+    for split, names in BLOCKS.items():
+        write_voc(root, {name: [] for name in names}, split)
+        for name in names:
+            pixels = rng.integers(0, 80, (60, 80, 3), np.uint8)
+            x, y = rng.integers(4, 40, 2).tolist()
+            y = min(y, 34)
+            pixels[y : y + 24, x : x + 30] = (220, 200, 40)
+            Image.fromarray(pixels).save(root / "JPEGImages" / f"{name}.jpg")
+            box = (x + 1, y + 1, x + 30, y + 24)
+            annotation(root, name, xml_object("block", box))
+    return root

@@ -16,32 +16,16 @@ from lars_jax.train.config import replace_fields
 from lars_jax.train.record import read_rows
 from lars_jax.train.weights import save_weights
 from tests.experiments.transitive.detection.folders import (
-    annotation,
+    BLOCKS,
+    write_blocks,
     write_voc,
-    xml_object,
 )
-
-NAMES = {
-    "train": [f"a{k}" for k in range(6)],
-    "test": [f"b{k}" for k in range(4)],
-}
 
 
 @pytest.fixture(scope="module")
 def voc(tmp_path_factory):
     """Return a folder of pictures with one bright object each, of one class."""
-    root, rng = tmp_path_factory.mktemp("voc"), np.random.default_rng(0)
-    for split, names in NAMES.items():
-        write_voc(root, {name: [] for name in names}, split)
-        for name in names:
-            pixels = rng.integers(0, 80, (60, 80, 3), np.uint8)
-            x, y = rng.integers(4, 40, 2).tolist()
-            y = min(y, 34)
-            pixels[y : y + 24, x : x + 30] = (220, 200, 40)
-            Image.fromarray(pixels).save(root / "JPEGImages" / f"{name}.jpg")
-            box = (x + 1, y + 1, x + 30, y + 24)
-            annotation(root, name, xml_object("block", box))
-    return root
+    return write_blocks(tmp_path_factory.mktemp("voc"))
 
 
 @pytest.fixture
@@ -63,7 +47,7 @@ def test_run_leaves_detections_and_weights_that_begin_another(words, tmp_path, c
     assert main([*own, "--run-dir", str(whole)]) == 0
     capsys.readouterr()
     found = json.loads((whole / "detections.json").read_text())
-    assert sorted(found) == NAMES["test"]
+    assert sorted(found) == BLOCKS["test"]
     assert np.asarray(Image.open(whole / "detections.png")).shape == (240, 960, 3)
     rows = list(read_rows(whole / "metrics.jsonl"))
     assert 0 <= rows[0]["baseline/same_box/ap50"] <= 1

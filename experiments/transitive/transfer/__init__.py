@@ -1,0 +1,1 @@
+"""The paper's tables: pretrained networks carried to detection and to normals."""

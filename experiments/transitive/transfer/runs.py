@@ -1,0 +1,286 @@
+"""Every run behind the tables: pretraining by method and seed, then the other tasks.
+
+pipeline/        stages of the pipeline, one method after another
+pretrained/      weights of each method and seed
+TASK/            a run of each method, seed, and blocks that are left as they are
+results.jsonl    a row for each of these
+"""
+
+import json
+import shutil
+import signal
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from experiments.transitive import check as pipeline
+from experiments.transitive.config import Config
+from experiments.transitive.detection.experiment import DETECTION
+from experiments.transitive.networks import BLOCKS, RMS
+from experiments.transitive.normals.experiment import NORMALS
+from experiments.transitive.stages import make_stages
+from experiments.transitive.transfer.methods import METHODS
+from experiments.transitive.transfer.plan import Plan
+from experiments.transitive.transfer.tables import TABLES, Cell, Task, markdown
+from lars_jax.errors import InputError, naming
+from lars_jax.files import local_path, make_directory, replacing
+from lars_jax.runs import Experiment, run_stages
+from lars_jax.runs.paths import absolute_paths
+from lars_jax.runs.train import train
+from lars_jax.train import Interrupt
+from lars_jax.train.config import difference, replace_fields, to_json
+from lars_jax.train.record import (
+    append_row,
+    environment,
+    lock,
+    read_json,
+    read_lines,
+    read_rows,
+    write_json,
+    write_text,
+)
+
+RESULTS = "results.jsonl"
+"""A row for each run of a task."""
+
+PRESETS: Mapping[Task, tuple[Experiment[Any], str]] = {
+    "fast": (DETECTION, "small_fast"),
+    "faster": (DETECTION, "small_faster"),
+    "normals": (NORMALS, "small"),
+}
+"""What is trained for a task, and the preset that it is trained by."""
+
+
+def run_transfer(
+    config: Config,
+    plan: Plan,
+    directory: Path,
+    *,
+    hours: float | None = None,
+    interrupt: Interrupt,
+    say: Any = print,
+) -> list[dict[str, Any]]:
+    """Run what is missing, a seed after another, and return a row for each run.
+
+    Args:
+        config: of the pipeline, which the methods change.
+        plan: what is run.
+        directory: gets what the module's head lists, `config.json` and `tables.md`.
+        hours: after which nothing begins; None: all runs.
+        interrupt: ends the work on a signal.
+        say: is told what runs.
+
+    Raises:
+        InputError: a cell that cannot run, or a directory that holds other ones.
+        Interrupted: a signal came.
+    """
+    directory = local_path(directory)
+    cells = unique(cell for n in plan.tables for cell in TABLES[n].cells(plan.frozen))
+    _check(config, plan, cells)
+    _begin(config, plan, directory)
+    until = None if hours is None else time.monotonic() + 3600 * hours
+    rows = []
+    seeds = range(config.seed, config.seed + plan.seeds)
+    total = len(cells) * plan.seeds
+    with lock(directory), tqdm(total=total, unit="run") as progress:
+        known = _known(directory)
+        for seed in seeds:
+            for cell in cells:
+                key = dict(zip(("task", "frozen", "method"), cell, strict=True))
+                key["seed"] = seed
+                row = next((row for row in known if key.items() <= row.items()), None)
+                if row is None:
+                    if until is not None and time.monotonic() > until:
+                        return rows
+                    say(f"{' '.join(map(str, key.values()))}: running")
+                    weights = pretrain(config, cell[2], seed, directory, interrupt, say)
+                    row = key | carry(config, plan, cell, seed, weights, directory)
+                    interrupt.check()
+                    append_row(directory / RESULTS, row)
+                    write_tables(plan, [*rows, row], directory)
+                rows.append(row)
+                progress.update()
+    return rows
+
+
+def unique(cells: Iterable[Cell]) -> list[Cell]:
+    """Return cells once each, in the order of their first."""
+    return list(dict.fromkeys(cells))
+
+
+def pretrain(
+    config: Config,
+    name: str,
+    seed: int,
+    directory: Path,
+    interrupt: Interrupt,
+    say: Any,
+) -> Path | None:
+    """Return the weights of a method, which are learned if they are not there.
+
+    Raises:
+        Interrupted: a signal came.
+    """
+    method = METHODS[name]
+    if method.stage is None:
+        return None
+    kept = directory / "pretrained" / f"{name}-seed-{seed}.safetensors"
+    if kept.exists():
+        return kept
+    own = pipeline.check(replace_fields(method.config(config), seed=seed))
+    stages = make_stages(own)
+    needed = {method.stage}
+    for stage in reversed(stages):
+        if stage.name in needed:
+            needed |= set(stage.needs)
+    stages = [stage for stage in stages if stage.name in needed]
+    place = directory / "pipeline"
+    run_stages(stages, own, place, interrupt=interrupt, say=say)
+    make_directory(kept.parent)
+    with replacing(kept) as temporary:
+        shutil.copyfile(place / method.stage / "weights.safetensors", temporary)
+    return kept
+
+
+def carry(
+    config: Config,
+    plan: Plan,
+    cell: Cell,
+    seed: int,
+    weights: Path | None,
+    directory: Path,
+) -> dict[str, Any]:
+    """Train a task from given weights, and return what came of it.
+
+    Args:
+        config: of the pipeline.
+        plan: of all runs.
+        cell: which run.
+        seed: of its own weights and order.
+        weights: that it begins with; None: drawn from the seed.
+        directory: of all runs.
+    """
+    task, block, name = cell
+    experiment, preset = PRESETS[task]
+    own = task_config(config, plan, cell, seed, weights)
+    run = directory / task / f"{name}-c{block}-seed-{seed}"
+    began = time.monotonic()
+    outcome = train(experiment, own, run, name=preset, resume="if_any")
+    if outcome.status:
+        # Training has heard the signal in place of whoever runs all of them.
+        signal.raise_signal(outcome.status - 128)
+        return {}
+    # Sixty runs of them would fill a disk.
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)
+    first = next(iter(read_rows(run / "metrics.jsonl")), {})
+    known = {k: v for k, v in first.items() if k.startswith("baseline/")}
+    return {
+        "evaluation": outcome.evaluation,
+        "baseline": known,
+        "seconds": time.monotonic() - began,
+    }
+
+
+def task_config(
+    config: Config, plan: Plan, cell: Cell, seed: int, weights: Path | None
+) -> Any:
+    """Return the configuration of a run of a task."""
+    task, block, name = cell
+    experiment, preset = PRESETS[task]
+    normals = task == "normals"
+    steps = plan.normals_steps if normals else plan.detector_steps
+    shown = RMS if weights and METHODS[name].of_context(config) else 1.0
+    own = replace_fields(
+        experiment.presets[preset].config,
+        network=config.model.network,
+        width=config.model.width,
+        init_from=None if weights is None else str(weights),
+        shown_rms=shown,
+        seed=seed,
+        devices=config.devices,
+        steps=steps,
+        drop_every=max(1, 2 * steps // 3),
+        warmup_steps=min(100, steps // 10),
+        eval_every=steps,
+    )
+    if normals:
+        return absolute_paths(replace_fields(own, frames=plan.frames))
+    stays = _last_layer(config.model.network, block)
+    return absolute_paths(replace_fields(own, dataset=plan.dataset, frozen=stays))
+
+
+def write_tables(plan: Plan, rows: Sequence[Mapping[str, Any]], directory: Path) -> str:
+    """Write the tables, and return them."""
+    text = "\n".join(markdown(number, rows) for number in plan.tables)
+    write_text(directory / "tables.md", text)
+    return text
+
+
+def _last_layer(network: str, block: int) -> str | None:
+    """Return the last convolution of the first blocks.
+
+    >>> _last_layer("vgg16", 3)
+    'conv3_3'
+    """
+    if not block:
+        return None
+    blocks = BLOCKS[network]
+    if block > len(blocks):
+        raise InputError(
+            f"frozen counts blocks of {network}, which has {len(blocks)}; got {block}: "
+            "lower --frozen"
+        )
+    return f"conv{block}_{blocks[block - 1][1]}"
+
+
+def _check(config: Config, plan: Plan, cells: Sequence[Cell]) -> None:
+    """Refuse what cannot run, before anything is read or written."""
+    if not plan.tables or len(set(plan.tables)) < len(plan.tables):
+        got = " ".join(map(str, plan.tables)) or "none"
+        raise InputError(
+            f"tables are some, each of them once; got {got}: correct --tables"
+        )
+    for cell in cells:
+        pipeline.check(METHODS[cell[2]].config(config))
+        experiment, _ = PRESETS[cell[0]]
+        experiment.check(task_config(config, plan, cell, config.seed, None))
+    for task in dict.fromkeys(task for task, _, _ in cells):
+        # That of the last table is not to be missed hours later.
+        own = task_config(config, plan, (task, 0, "Scratch"), config.seed, None)
+        for file in PRESETS[task][0].files(own).values():
+            with naming(file, "read"):
+                file.stat()
+
+
+def _begin(config: Config, plan: Plan, directory: Path) -> None:
+    """Keep what all runs share, or refuse other runs than those that are there."""
+    asked = {"config": to_json(config), "plan": to_json(plan)}
+    # What each row says of itself.
+    del asked["config"]["seed"]
+    for free in ("tables", "seeds", "frozen"):
+        del asked["plan"][free]
+    path = directory / "config.json"
+    if not path.exists():
+        make_directory(directory)
+        write_json(path, asked | {"environment": environment()})
+        return
+    found = read_json(path)
+    known = {k: found.get(k, {}) if isinstance(found, dict) else {} for k in asked}
+    if changes := difference(known, asked):
+        raise InputError(
+            f"tables need a directory of their own; {directory} holds others "
+            f"({changes[0]}): name another --run-dir"
+        )
+
+
+def _known(directory: Path) -> list[dict[str, Any]]:
+    path = directory / RESULTS
+    if not path.exists():
+        return []
+    known = list(read_lines(path))
+    # Without what a crash cut short.
+    write_text(path, "".join(json.dumps(row) + "\n" for row in known))
+    return known
