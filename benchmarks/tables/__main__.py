@@ -19,6 +19,7 @@ from benchmarks.tables import (
     results,
     runs,
     scaling,
+    transfer,
     transitive,
 )
 from experiments.lars.presets import PRESETS as LARS
@@ -66,6 +67,7 @@ PAGES: dict[str, Tables] = {
     "docs/scaling.md": tables_of(scaling),
     "docs/mgan.md": tables_of(mgan),
     "docs/transitive.md": tables_of(transitive),
+    "docs/transfer.md": tables_of(transfer),
     "experiments/lars/README.md": {"presets": partial(presets, LARS, linked=True)},
     "experiments/mgan/README.md": {"presets": partial(presets, MGAN, linked=False)},
 }

@@ -10,11 +10,15 @@ import numpy as np
 from experiments.transitive.networks import BLOCKS
 from lars_jax.data import known_statistics, normalize
 from lars_jax.errors import InputError
-from lars_jax.models import vgg16, vgg_layers
+from lars_jax.models import vgg16, vgg16_weights, vgg_layers
 from lars_jax.train.weights import load_arrays
 
 PLACES = ("params/trunk/", "trunk/", "params/", "")
 """Where a file has the convolutions: of the triplet network, and alone."""
+
+
+OTHERS = {"features.0.weight", "conv1_1/0"}
+"""What torchvision and Caffe call the first kernel."""
 
 
 class ModelConfig(Protocol):
@@ -76,10 +80,17 @@ def load_trunk(model: ModelConfig, like: Any) -> Any:
     found = load_arrays(path)
     first = "conv1_1/kernel"
     place = next((place for place in PLACES if place + first in found), None)
+    if place is None and OTHERS & found.keys():
+        layers = vgg16_weights(found, BLOCKS[model.network])
+        found = {
+            f"{layer}/{k}": v for layer, own in layers.items() for k, v in own.items()
+        }
+        place = ""
     if place is None:
         raise InputError(
             f"init_from needs the convolutions of a network; {path} has no {first}: "
-            "name the weights.safetensors of a stage triplet or context"
+            "name the weights.safetensors of a stage triplet or context, or VGG16's "
+            "with the names of torchvision or Caffe"
         )
     weights = {}
     for layer, arrays in like.items():

@@ -27,6 +27,7 @@ from lars_jax.models.vgg import (
     vgg_head,
     vgg_layers,
 )
+from lars_jax.models.vgg_weights import vgg16_arrays, vgg16_weights
 
 NETWORKS = ("alexnet", "alexnet_bn", *(f"resnet{depth}" for depth in DEPTHS))
 """Names that `build` knows."""
@@ -53,6 +54,8 @@ __all__ = [
     "resnet",
     "resnet_features",
     "vgg16",
+    "vgg16_arrays",
+    "vgg16_weights",
     "vgg_head",
     "vgg_layers",
 ]

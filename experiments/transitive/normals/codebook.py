@@ -181,6 +181,11 @@ def _first_words(
         far = np.maximum(far, 0)
         # Rounding must not draw a normal again that is a codeword already.
         far[(rows == words[-1]).all(axis=1)] = 0
+        if not far.any():
+            raise InputError(
+                "codewords are of different directions, of which these normals have "
+                f"{len(words)}; got {count}: lower --codewords, or take more frames"
+            )
         words.append(rows[random.choice(len(rows), p=far / far.sum())])
         far = np.minimum(far, 1 - rows @ words[-1])
     return np.stack(words)

@@ -25,7 +25,7 @@ class Plan:
     """Annotated pictures of Tables 1 to 3, as of `detection`."""
     frames: PathText = "nyuv2"
     """NYUv2 of Table 5, as of `normals`."""
-    detector_steps: Positive = 1000
+    detector_steps: Positive = 500
     """Updates of each detector, in place of its preset's."""
-    normals_steps: Positive = 1000
+    normals_steps: Positive = 400
     """Updates of each network of normals, in place of its preset's."""

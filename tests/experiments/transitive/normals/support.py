@@ -72,11 +72,19 @@ def floor_and_wall(rng):
     return (image + noise).astype(np.uint8), np.clip(depth, 0.8, 9.5)
 
 
-def write_frames(path):
-    """Write an archive of twelve frames, four of them to test on."""
+def write_frames(path, bumps=0.0):
+    """Write an archive of twelve frames, four of them to test on.
+
+    Args:
+        path: of the archive.
+        bumps: height of waves on all that is seen, in metres.
+    """
     rng, files = np.random.default_rng(0), []
+    v, u = np.mgrid[:240, :320]
+    waves = bumps * np.sin(u / 15) * np.sin(v / 15)
     for _ in range(12):
         image, depth = floor_and_wall(rng)
+        depth = np.clip(depth + waves, 0.8, 9.5)
         stored = np.zeros((*depth.shape, 3), np.uint8)
         stored[..., 0] = np.floor(depth * 25.5)
         for pixels, kind in ((image, "JPEG"), (stored, "PNG")):

@@ -23,7 +23,7 @@ DEMO = PRESETS["demo"].config
 def data(tmp_path_factory):
     """Return pictures and frames, and a cache of what is made of them."""
     root = tmp_path_factory.mktemp("data")
-    frames = write_frames(root / "frames.npz")
+    frames = write_frames(root / "frames.npz", bumps=0.2)
     return write_blocks(root / "voc"), frames, root / "cache"
 
 
@@ -133,7 +133,9 @@ def test_tables_from_video_to_detection_and_normals(words, tmp_path, capsys):
     assert tables == (run / "tables.md").read_text()
     rows = list(read_lines(run / "results.jsonl"))
     assert len(rows) == 4 + 4
-    assert all(0 <= r["evaluation"]["ap50"] <= 1 for r in rows if r["task"] != "normals")
+    assert all(
+        0 <= r["evaluation"]["ap50"] <= 1 for r in rows if r["task"] != "normals"
+    )
     assert "baseline/mean_normal/mean" in rows[-1]["baseline"]
     kept = {path.stem for path in (run / "pretrained").iterdir()}
     assert kept == {f"{name}-seed-0" for name in METHODS if name != "Scratch"}

@@ -1,0 +1,88 @@
+"""The paper's tables at a quarter of the width, on small real sets, and their record.
+
+    python -m benchmarks.transitive.transfer --videos DIR --dataset voc:DIR --frames DIR
+
+What is stopped goes on, in its directory or from the record, which has what there is at
+the end of every start. Two processes may share the seeds, each in a directory of its
+own.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from benchmarks.common.records import write_record
+from benchmarks.transitive.runs import begin, recorded
+from experiments.transitive.detection.config import Dataset
+from experiments.transitive.presets import PRESETS
+from experiments.transitive.transfer.plan import Plan
+from experiments.transitive.transfer.runs import RESULTS, run_transfer, write_tables
+from lars_jax.runs.files import warn
+from lars_jax.runs.paths import absolute_paths
+from lars_jax.train import Interrupt, Interrupted
+from lars_jax.train.config import replace_fields, to_json
+from lars_jax.train.record import read_lines
+
+COMMAND = "python -m benchmarks.transitive.transfer"
+NAME = "transitive_transfer"
+
+
+def main(
+    videos: Path,
+    dataset: Dataset,
+    frames: Path,
+    run_dir: Path,
+    seed: int = 0,
+    seeds: int = 3,
+    hours: float | None = None,
+) -> None:
+    """Run what is missing and write `records/transitive_transfer.json`.
+
+    Args:
+        videos: folder of clips that networks learn from.
+        dataset: annotated pictures of Tables 1 to 3.
+        frames: NYUv2 of Table 5.
+        run_dir: where runs are.
+        seed: the first.
+        seeds: how many.
+        hours: after which no run begins; None: all run.
+    """
+    said = PRESETS["transfer"].config
+    config = replace_fields(said, videos=f"folder:{videos.absolute()}", seed=seed)
+    plan = Plan(seeds=seeds, dataset=dataset, frames=str(frames))
+    plan = absolute_paths(plan)
+    begin(run_dir, recorded(NAME, said))
+    with Interrupt() as interrupt:
+        try:
+            run_transfer(
+                config, plan, run_dir, hours=hours, interrupt=interrupt, say=warn
+            )
+        except Interrupted:
+            warn("stopped; what was found is recorded")
+    rows = joined(recorded(NAME, said), list(read_lines(run_dir / RESULTS)))
+    # Paths say where data lay, not what was found.
+    own = replace_fields(plan, dataset=Plan.dataset, frames=Plan.frames)
+    print(
+        write_record(NAME, COMMAND, config=to_json(said), plan=to_json(own), runs=rows)
+    )
+    print(write_tables(plan, rows, run_dir), end="")
+
+
+def joined(
+    known: list[dict[str, Any]], rows: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return what a record has and what was run since, once each and in one order.
+
+    >>> cell = {"task": "fast", "frozen": 0, "method": "Ours"}
+    >>> rows = joined([{**cell, "seed": 1}], [{**cell, "seed": 0}, {**cell, "seed": 1}])
+    >>> [row["seed"] for row in rows]
+    [0, 1]
+    """
+    names = ("task", "frozen", "method", "seed")
+    found = {tuple(row[name] for name in names): row for row in [*known, *rows]}
+    return [found[key] for key in sorted(found)]
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
