@@ -102,7 +102,9 @@ def ours(layers, x):
 
 def shown(pixels):
     """Bytes as networks here are shown them."""
-    return normalize(jnp.asarray(pixels), *known_statistics("imagenet2012"))
+    statistics = known_statistics("imagenet2012")
+    assert statistics is not None
+    return normalize(jnp.asarray(pixels), *statistics)
 
 
 @pytest.mark.parametrize("normalised", [False, True])
@@ -110,9 +112,8 @@ def test_network_of_torchvisions_weights_is_torchvisions(normalised):
     rng = np.random.default_rng(0)
     arrays = drawn("torchvision", rng, normalised=normalised)
     x = shown(rng.integers(0, 256, (2, 8, 8, 3), np.uint8))
-    expected = theirs(
-        arrays, np.float64(x).transpose(0, 3, 1, 2), normalised=normalised
-    )
+    channels_first = np.asarray(x, np.float64).transpose(0, 3, 1, 2)
+    expected = theirs(arrays, channels_first, normalised=normalised)
     found = ours(vgg16_weights(arrays, BLOCKS), x)
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-4)
     assert np.abs(expected).max() > 0.1

@@ -89,8 +89,8 @@ def run_transfer(
         known = _known(directory)
         for seed in seeds:
             for cell in cells:
-                key = dict(zip(("task", "frozen", "method"), cell, strict=True))
-                key["seed"] = seed
+                names = ("task", "frozen", "method", "seed")
+                key = dict(zip(names, (*cell, seed), strict=True))
                 row = next((row for row in known if key.items() <= row.items()), None)
                 if row is None:
                     if until is not None and time.monotonic() > until:
@@ -247,10 +247,10 @@ def _check(config: Config, plan: Plan, cells: Sequence[Cell]) -> None:
         pipeline.check(METHODS[cell[2]].config(config))
         experiment, _ = PRESETS[cell[0]]
         experiment.check(task_config(config, plan, cell, config.seed, None))
-    for task in dict.fromkeys(task for task, _, _ in cells):
-        # That of the last table is not to be missed hours later.
-        own = task_config(config, plan, (task, 0, "Scratch"), config.seed, None)
-        for file in PRESETS[task][0].files(own).values():
+    # That of the last table is not to be missed hours later.
+    for cell in {cell[0]: cell for cell in cells}.values():
+        own = task_config(config, plan, cell, config.seed, None)
+        for file in PRESETS[cell[0]][0].files(own).values():
             with naming(file, "read"):
                 file.stat()
 
