@@ -1,6 +1,6 @@
 """The tables of docs/transfer.md."""
 
-from benchmarks.common.markdown import origin
+from benchmarks.common.markdown import origin, plain, table
 from benchmarks.common.records import read_record
 from experiments.transitive.transfer.tables import TABLES, markdown
 
@@ -23,8 +23,30 @@ def transfer_baselines() -> str:
         ("mean_normal/mean", "the mean normal: mean error (degrees)", 1),
         ("commonest/mean", "the commonest codeword: mean error (degrees)", 1),
     ):
-        value = found.get(f"baseline/{name}")
-        lines.append(
-            f"| {title} | {'' if value is None else f'{factor * value:.1f}'} |"
-        )
+        if (value := found.get(f"baseline/{name}")) is not None:
+            lines.append(f"| {title} | {factor * value:.1f} |")
     return "\n".join(lines)
+
+
+def detector_throughput() -> str:
+    """Return the table of a detector's pictures a second, and where its time goes."""
+    record = read_record("detector_throughput")
+    rows = []
+    for run in record["runs"]:
+        took = {part: found["median"] for part, found in run["seconds"].items()}
+        whole = took["step"]
+        shares = {
+            "convolutions": took["convolutions"] / whole,
+            "beyond": (took["gradients"] - took["convolutions"]) / whole,
+            "optimizer": (whole - took["gradients"]) / whole,
+            "reading": took["reading"] / whole,
+        }
+        rows.append({**run, **shares})
+    cells = plain("detector") | {
+        "pictures a second": "{pictures_per_second:.1f all}",
+        "convolutions %": "{convolutions:.0f %}",
+        "proposals, pooling, head, losses %": "{beyond:.0f %}",
+        "optimizer %": "{optimizer:.0f %}",
+        "batches, beside it %": "{reading:.1f %}",
+    }
+    return table(cells, rows, record, "Medians of five rounds. ")
