@@ -17,7 +17,12 @@ from benchmarks.transitive.runs import begin, recorded
 from experiments.transitive.detection.config import Dataset
 from experiments.transitive.presets import PRESETS
 from experiments.transitive.transfer.plan import Plan
-from experiments.transitive.transfer.runs import RESULTS, run_transfer, write_tables
+from experiments.transitive.transfer.runs import (
+    RESULTS,
+    key,
+    run_transfer,
+    write_tables,
+)
 from lars_jax.runs.files import warn
 from lars_jax.runs.paths import absolute_paths
 from lars_jax.train import Interrupt, Interrupted
@@ -79,9 +84,8 @@ def joined(
     >>> [row["seed"] for row in rows]
     [0, 1]
     """
-    names = ("task", "frozen", "method", "seed")
-    found = {tuple(row[name] for name in names): row for row in [*known, *rows]}
-    return [found[key] for key in sorted(found)]
+    found = {key(row): row for row in [*known, *rows]}
+    return [found[one] for one in sorted(found)]
 
 
 if __name__ == "__main__":

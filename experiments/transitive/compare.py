@@ -88,7 +88,7 @@ def run_cells(
     _begin(config, directory)
     rows = []
     with lock(directory), tqdm(total=len(cells) * len(seeds), unit="run") as progress:
-        known = _known(directory)
+        known = known_rows(directory / RESULTS)
         for seed in seeds:
             for name, one in configs.items():
                 key = {"cell": name, "seed": seed, "fields": dict(cells[name])}
@@ -171,8 +171,8 @@ def _begin(config: Config, directory: Path) -> None:
         )
 
 
-def _known(directory: Path) -> list[dict[str, Any]]:
-    path = directory / RESULTS
+def known_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file of results, in which only whole ones are left."""
     if not path.exists():
         return []
     known = list(read_lines(path))

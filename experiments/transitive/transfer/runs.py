@@ -6,17 +6,18 @@ TASK/            a run of each method, seed, and blocks that are left as they ar
 results.jsonl    a row for each of these
 """
 
-import json
+import math
 import shutil
 import signal
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from experiments.transitive import check as pipeline
+from experiments.transitive.compare import known_rows
 from experiments.transitive.config import Config
 from experiments.transitive.detection.experiment import DETECTION
 from experiments.transitive.networks import BLOCKS, RMS
@@ -37,7 +38,6 @@ from lars_jax.train.record import (
     environment,
     lock,
     read_json,
-    read_lines,
     read_rows,
     write_json,
     write_text,
@@ -45,6 +45,9 @@ from lars_jax.train.record import (
 
 RESULTS = "results.jsonl"
 """A row for each run of a task."""
+
+KEY = ("task", "frozen", "method", "seed")
+"""Fields of a row that say which run it is."""
 
 PRESETS: Mapping[Task, tuple[Experiment[Any], str]] = {
     "fast": (DETECTION, "small_fast"),
@@ -61,7 +64,7 @@ def run_transfer(
     *,
     hours: float | None = None,
     interrupt: Interrupt,
-    say: Any = print,
+    say: Callable[[str], None] = print,
 ) -> list[dict[str, Any]]:
     """Run what is missing, a seed after another, and return a row for each run.
 
@@ -81,29 +84,39 @@ def run_transfer(
     cells = unique(cell for n in plan.tables for cell in TABLES[n].cells(plan.frozen))
     _check(config, plan, cells)
     _begin(config, plan, directory)
-    until = None if hours is None else time.monotonic() + 3600 * hours
-    rows = []
+    until = math.inf if hours is None else time.monotonic() + 3600 * hours
     seeds = range(config.seed, config.seed + plan.seeds)
-    total = len(cells) * plan.seeds
-    with lock(directory), tqdm(total=total, unit="run") as progress:
-        known = _known(directory)
-        for seed in seeds:
-            for cell in cells:
-                names = ("task", "frozen", "method", "seed")
-                key = dict(zip(names, (*cell, seed), strict=True))
-                row = next((row for row in known if key.items() <= row.items()), None)
-                if row is None:
-                    if until is not None and time.monotonic() > until:
-                        return rows
-                    say(f"{' '.join(map(str, key.values()))}: running")
-                    weights = pretrain(config, cell[2], seed, directory, interrupt, say)
-                    row = key | carry(config, plan, cell, seed, weights, directory)
-                    interrupt.check()
-                    append_row(directory / RESULTS, row)
-                    write_tables(plan, [*rows, row], directory)
-                rows.append(row)
-                progress.update()
-    return rows
+    wanted = [(cell, seed) for seed in seeds for cell in cells]
+    with lock(directory), tqdm(total=len(wanted), unit="run") as progress:
+        found = {key(row): row for row in known_rows(directory / RESULTS)}
+
+        def rows() -> list[dict[str, Any]]:
+            return [found[one] for one in wanted if one in found]
+
+        progress.update(len(rows()))
+        for cell, seed in [one for one in wanted if one not in found]:
+            if time.monotonic() > until:
+                break
+            say(f"{' '.join(map(str, cell))} {seed}: running")
+            weights = pretrain(config, cell[2], seed, directory, interrupt, say)
+            row = carry(config, plan, cell, seed, weights, directory)
+            interrupt.check()
+            row = dict(zip(KEY, (*cell, seed), strict=True)) | row
+            append_row(directory / RESULTS, row)
+            found[cell, seed] = row
+            write_tables(plan, rows(), directory)
+            progress.update()
+        return rows()
+
+
+def key(row: Mapping[str, Any]) -> tuple[Cell, int]:
+    """Return what tells a row from every other.
+
+    >>> key({"task": "fast", "frozen": 0, "method": "Ours", "seed": 1, "seconds": 9.0})
+    (('fast', 0, 'Ours'), 1)
+    """
+    *cell, seed = (row[name] for name in KEY)
+    return tuple(cell), seed
 
 
 def unique(cells: Iterable[Cell]) -> list[Cell]:
@@ -117,7 +130,7 @@ def pretrain(
     seed: int,
     directory: Path,
     interrupt: Interrupt,
-    say: Any,
+    say: Callable[[str], None],
 ) -> Path | None:
     """Return the weights of a method, which are learned if they are not there.
 
@@ -274,13 +287,3 @@ def _begin(config: Config, plan: Plan, directory: Path) -> None:
             f"tables need a directory of their own; {directory} holds others "
             f"({changes[0]}): name another --run-dir"
         )
-
-
-def _known(directory: Path) -> list[dict[str, Any]]:
-    path = directory / RESULTS
-    if not path.exists():
-        return []
-    known = list(read_lines(path))
-    # Without what a crash cut short.
-    write_text(path, "".join(json.dumps(row) + "\n" for row in known))
-    return known

@@ -151,6 +151,11 @@ def test_tables_from_video_to_detection_and_normals(words, tmp_path, capsys):
     assert again == rows
     assert times[: len(rows) - 1] == times[len(rows) : -1]
     assert np.isfinite(times).all()
+    # What is there is shown though no run may begin, of what is asked for alone.
     capsys.readouterr()
+    assert main([*own, "--hours", "1e-9", "--tables", "5", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.index("Table 5") < shown.index("Table 1")
+    assert shown.count("(n 1)") == 4 * 5 + 1
     assert main([*own, "--detector-steps", "3"]) == 2
     assert "name another --run-dir" in capsys.readouterr().err
