@@ -22,6 +22,7 @@ from experiments.transitive.config import Config
 from experiments.transitive.detection.experiment import DETECTION
 from experiments.transitive.networks import BLOCKS, RMS
 from experiments.transitive.normals.experiment import NORMALS
+from experiments.transitive.sources import video_digests
 from experiments.transitive.stages import make_stages
 from experiments.transitive.transfer.methods import METHODS
 from experiments.transitive.transfer.plan import Plan
@@ -260,7 +261,8 @@ def _check(config: Config, plan: Plan, cells: Sequence[Cell]) -> None:
         pipeline.check(METHODS[cell[2]].config(config))
         experiment, _ = PRESETS[cell[0]]
         experiment.check(task_config(config, plan, cell, config.seed, None))
-    # That of the last table is not to be missed hours later.
+    # What the last run needs is not to be missed hours later.
+    video_digests(config)
     for cell in {cell[0]: cell for cell in cells}.values():
         own = task_config(config, plan, cell, config.seed, None)
         for file in PRESETS[cell[0]][0].files(own).values():

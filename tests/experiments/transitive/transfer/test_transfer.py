@@ -105,6 +105,7 @@ def test_runs_begin_with_what_was_learned_as_it_was_shown(tmp_path):
         "steps": (["--detector-steps", "0"], "detector"),
         "seeds": (["--seeds", "0"], "seeds"),
         "clips": (["--videos", "film"], "videos must be demo"),
+        "no clips": (["--videos", "folder:/nowhere"], "/nowhere"),
     }.values(),
 )
 def test_what_cannot_run_is_one_line(words, tmp_path, capsys, flags, said):
