@@ -137,6 +137,7 @@ PRESETS = {
             "what detection and normals begin with, from any folder of short clips",
             "the paper's tables at a quarter of the width: docs/transfer.md",
             "arXiv 1708.02901, section 5",
+            status="run here",
         ),
         Preset(
             "eth80",

@@ -21,7 +21,9 @@ from lars_jax.models.vgg import EPSILON, VGG16_BLOCKS, Blocks, vgg_layers
 Names = Literal["torchvision", "caffe"]
 
 DEVIATIONS = np.array([0.229, 0.224, 0.225], np.float32)
-"""Of ImageNet's channels, by which networks here are shown pixels, from 0 to 1."""
+"""Of ImageNet's channels, by which networks here are shown pixels, from 0 to 1. They
+stand in `lars_jax.data` as well, of which networks know nothing; a test holds both
+together."""
 
 HEAD = {"fc6": 0, "fc7": 3, "fc8": 6}
 """Linear layers, by their place in torchvision's classifier."""

@@ -133,9 +133,9 @@ TABLES: Mapping[int, Table] = MappingProxyType(
         ),
     }
 )
-"""By their numbers. Table 4 needs COCO. The paper's are of VGG16 on VOC 2007 and of
-NYUv2 at full size; that Table 3 has a row from scratch is ours, what features that
-nothing has learned are good for."""
+"""By their numbers; Table 4 needs COCO. The paper's networks are VGG16 at full width,
+on VOC 2007 and NYUv2. The row from scratch of Table 3 is ours: it tells what features
+that nothing has learned are good for."""
 
 
 def markdown(number: int, rows: Sequence[Mapping[str, Any]]) -> str:
