@@ -27,12 +27,26 @@ def derived(x, kernel, stride, padding):
         (17, 3, 2, 1, "float32"),
         pytest.param(17, 3, 2, 1, "bfloat16", marks=pytest.mark.slow),
         pytest.param(9, 1, 1, 0, "float32", marks=pytest.mark.slow),
+        # Of images smaller than a window, or a result that is: all are products.
+        (2, 6, 1, 3, "float32"),
+        (4, 5, 2, 2, "float32"),
+        pytest.param(4, 5, 2, 2, "bfloat16", marks=pytest.mark.slow),
+        pytest.param(1, 3, 1, 1, "float32", marks=pytest.mark.slow),
     ],
 )
 def test_gradients_are_those_that_jax_derives(key, side, size, stride, padding, dtype):
+    check(key, (side, side + 3, 3), size, stride, padding, dtype)
+
+
+@pytest.mark.parametrize(("side", "size", "stride"), [(8, 3, 1), (28, 7, 4)])
+def test_grey_images_give_what_others_do(key, side, size, stride):
+    check(key, (side, side + 3, 1), size, stride, size // 2, "float32")
+
+
+def check(key, image, size, stride, padding, dtype):
     keys = jax.random.split(key, 3)
-    x = jax.random.normal(keys[0], (44, side, side + 3, 3), dtype)
-    kernel = jax.random.normal(keys[1], (size, size, 3, 5), dtype)
+    x = jax.random.normal(keys[0], (44, *image), dtype)
+    kernel = jax.random.normal(keys[1], (size, size, image[-1], 5), dtype)
 
     shape = jax.eval_shape(lambda: derived(x, kernel, stride, padding)).shape
     g = jax.random.normal(keys[2], shape, dtype)
@@ -70,13 +84,13 @@ def test_convolutions_of_a_loop_have_the_form_that_is_fast():
     assert set(forms) == {"[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"}
 
 
-def convolutions(function, platform):
+def convolutions(function, platform, side=9):
     """Return the convolutions of a gradient as another machine would compile them."""
 
     def loss(x, kernel):
         return jnp.sum(jnp.square(function(jax.nn.relu(x), kernel, 2, 1)))
 
-    x, kernel = jnp.ones((2, 9, 9, 3)), jnp.ones((3, 3, 3, 4))
+    x, kernel = jnp.ones((2, side, side, 3)), jnp.ones((3, 3, 3, 4))
     lowered = jax.jit(jax.grad(loss, (0, 1))).trace(x, kernel)
     text = lowered.lower(lowering_platforms=(platform,)).as_text()
     forms = [
@@ -98,3 +112,12 @@ def test_other_platforms_have_the_form_that_jax_derives(platform):
     here, kept = convolutions(ours, "cpu")
     assert kept
     assert here != found
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_products_of_patches_are_for_cpus_alone(platform):
+    small = 2
+    found, _ = convolutions(convolve, platform, small)
+    assert found == convolutions(derived, platform, small)[0]
+    assert len(found) == 3
+    assert len(convolutions(convolve, "cpu", small)[0]) == 1
