@@ -17,17 +17,9 @@ from experiments.lars.shapes import (
     key_shape,
     tree_bytes,
 )
-from lars_jax.data import ResidentImages
+from lars_jax.data import KNOWN_SIZES, ResidentImages
 from lars_jax.train import DataParallel
 from lars_jax.train.config import replace_fields
-
-STORED = {
-    "digits": (1437, 360, 8),
-    "fashion_mnist": (60_000, 10_000, 28),
-    "cifar10": (50_000, 10_000, 32),
-}
-"""Images to train on and to evaluate, and their side, of data sets small enough to lie
-on a device; another is taken to be fed by the host."""
 
 
 def compile_training(config: Config, mesh: Mesh, memory: int) -> tuple[str, Any]:
@@ -66,17 +58,21 @@ def assumed_data(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return shapes of what lies on the device to train on and to evaluate, or none.
 
+    A data set that is not of `KNOWN_SIZES` is taken to be fed by the host.
+
     >>> train, test = assumed_data(Config(), assumed_facts(Config()))
     >>> train["label"].shape, test["label"].shape
     ((1437,), (360,))
     """
     data = config.data
-    train, test, side = STORED.get(data.dataset, (0, 0, 0))
-    small = 0 < train * side**2 * facts.channels <= DEVICE_LIMIT
-    if data.placement == "host" or not small:
+    known = KNOWN_SIZES.get(data.dataset)
+    if data.placement == "host" or known is None:
         return {}, {}
-    held = data.holdout
-    return _stored(train - held, side, facts), _stored(held or test, side, facts)
+    if known.train * known.side**2 * facts.channels > DEVICE_LIMIT:
+        return {}, {}
+    held, side = data.holdout, known.side
+    train, test = known.train - held, held or known.test
+    return _stored(train, side, facts), _stored(test, side, facts)
 
 
 def _stored(count: int, side: int, facts: ImageFacts) -> dict[str, Any]:

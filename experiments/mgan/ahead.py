@@ -12,18 +12,16 @@ from experiments.mgan.game import make_players
 from experiments.mgan.inputs import pick, plane_inputs
 from experiments.mgan.show import image_channels, state_shapes
 from experiments.mgan.trainer import make_call
-from lars_jax.data import ResidentImages
+from lars_jax.data import KNOWN_SIZES, ResidentImages
 from lars_jax.train import DataParallel
 from lars_jax.train.config import replace_fields
-
-STORED = {"digits": 1437, "cifar10": 50_000}
-"""Images of the data sets that presets name; another is taken to be like CIFAR-10."""
 
 
 def compile_training(config: Config, mesh: Mesh, memory: int) -> tuple[str, Any]:
     """Return a line about a call, and the compiled program of its steps.
 
-    Data are not opened: their sizes are those that their makers publish.
+    Data are not opened: their sizes are those that their makers publish, and a set of
+    other images is taken to have as many as CIFAR-10.
 
     Args:
         config: of the game.
@@ -44,9 +42,9 @@ def compile_training(config: Config, mesh: Mesh, memory: int) -> tuple[str, Any]
         draw = plane_inputs(config).draw
     else:
         draw, side = pick, config.data.image_size
-        count = STORED.get(config.data.dataset, STORED["cifar10"])
+        known = KNOWN_SIZES.get(config.data.dataset, KNOWN_SIZES["cifar10"])
         rows["index"] = jax.ShapeDtypeStruct((steps, config.batch), jnp.int32)
-        shared["image"] = ResidentImages.like(count, (side, side, channels))
+        shared["image"] = ResidentImages.like(known.train, (side, side, channels))
     call = make_call(config, make_players(config, channels), draw, parallel)
     state = state_shapes(config, channels)
     placed = jax.tree.map(

@@ -44,10 +44,6 @@ def compile_training(config: Config, mesh: Mesh, memory: int) -> tuple[str, Any]
             "context/number": jax.ShapeDtypeStruct((pairs,), jnp.int32),
         }
     shared = {"key": jax.eval_shape(lambda: jax.random.key(0))}
-    state, shared = jax.tree.map(
-        lambda x: x.update(sharding=parallel.replicated),
-        (jax.eval_shape(steps.drawn), shared),
-    )
-    batch = jax.tree.map(lambda x: x.update(sharding=parallel.sharded), batch)
+    state = jax.eval_shape(steps.drawn)
     line = f"{pairs:,} pairs of crops a step, {size} pixels a side"
-    return line, steps.train_step.compile(state, batch, shared)
+    return line, steps.train_step.compile(*parallel.placed(state, batch, shared))

@@ -25,7 +25,7 @@ from lars_jax.data.host import (
 )
 from lars_jax.data.load import load_source
 from lars_jax.data.order import batch_samples, epoch_order
-from lars_jax.data.resident import ResidentImages
+from lars_jax.data.resident import KNOWN_SIZES, ResidentImages
 from lars_jax.data.source import (
     ArraySource,
     Source,
@@ -43,6 +43,7 @@ from lars_jax.data.statistics import (
 from lars_jax.data.tfds_source import TfdsSource, find_prepared, tfds_source
 
 __all__ = [
+    "KNOWN_SIZES",
     "KNOWN_STATISTICS",
     "ArraySource",
     "ChannelStatistics",

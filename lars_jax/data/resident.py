@@ -9,6 +9,23 @@ import jax
 import numpy as np
 
 
+@dataclass(frozen=True)
+class KnownSize:
+    """What the makers of a data set publish: its images and their height and width."""
+
+    train: int
+    test: int
+    side: int
+
+
+KNOWN_SIZES = {
+    "digits": KnownSize(1437, 360, 8),
+    "fashion_mnist": KnownSize(60_000, 10_000, 28),
+    "cifar10": KnownSize(50_000, 10_000, 32),
+}
+"""Of data sets small enough to lie on a device, for programs compiled without them."""
+
+
 @partial(jax.tree_util.register_dataclass, data_fields=["rows"], meta_fields=["shape"])
 @dataclass(frozen=True)
 class ResidentImages:

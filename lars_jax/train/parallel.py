@@ -134,6 +134,18 @@ class DataParallel:
             batch = jax.tree.map(lambda x: x.reshape(local, -1, *x.shape[1:]), batch)
         return jax.make_array_from_process_local_data(self.sharded, batch)
 
+    def placed(self, state: Any, batch: Any, shared: Any) -> tuple[Any, Any, Any]:
+        """Return shapes of a step's arguments with the shardings that arrays have."""
+
+        def put(tree: Any, sharding: NamedSharding) -> Any:
+            return jax.tree.map(lambda x: x.update(sharding=sharding), tree)
+
+        return (
+            put(state, self.replicated),
+            put(batch, self.sharded),
+            put(shared, self.replicated),
+        )
+
     def check_divides(self, batch: int) -> None:
         """Raise `InputError` unless every device gets the same number of examples."""
         if batch % self.num_devices:

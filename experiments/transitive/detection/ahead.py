@@ -43,15 +43,10 @@ def compile_training(config: Config, mesh: Mesh, memory: int) -> tuple[str, Any]
     step = AheadOfTime(parallel.compile(functools.partial(train_step, detector)))
     state = jax.eval_shape(functools.partial(drawn_state, detector))
     shared = {"key": jax.eval_shape(lambda: jax.random.key(0))}
-    state, shared = jax.tree.map(
-        lambda x: x.update(sharding=parallel.replicated), (state, shared)
-    )
-    batch = jax.tree.map(
-        lambda x: x.update(sharding=parallel.sharded), batch_shapes(config)
-    )
+    batch = batch_shapes(config)
     height, width = batch["image"].shape[1:3]
     line = f"{config.global_batch} pictures a step, {height} x {width} pixels"
-    return line, step.compile(state, batch, shared)
+    return line, step.compile(*parallel.placed(state, batch, shared))
 
 
 def assumed_classes(config: Config) -> int:

@@ -33,17 +33,12 @@ def compile_training(config: Config, mesh: Mesh, memory: int) -> tuple[str, Any]
         "key": jax.eval_shape(lambda: jax.random.key(0)),
         "codebook": jax.ShapeDtypeStruct((config.codebook.codewords, 3), jnp.float32),
     }
-    state, shared = jax.tree.map(
-        lambda x: x.update(sharding=parallel.replicated), (state, shared)
-    )
-    batch = jax.tree.map(
-        lambda x: x.update(sharding=parallel.sharded), batch_shapes(config)
-    )
+    batch = batch_shapes(config)
     line = (
         f"{config.global_batch} frames a step, {config.data.height} x "
         f"{config.data.length} pixels"
     )
-    return line, step.compile(state, batch, shared)
+    return line, step.compile(*parallel.placed(state, batch, shared))
 
 
 def batch_shapes(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
