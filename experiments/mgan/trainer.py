@@ -103,13 +103,13 @@ class Trainer:
 
     def like(self) -> GameState:
         """Return a state with weights drawn from the seed, to restore into."""
-        draw = jax.jit(
-            lambda key: initial_state(
+
+        def draw(key: jax.Array) -> GameState:
+            return initial_state(
                 self.config, self.players, key, self.inputs.sample_shape
-            ),
-            out_shardings=self.parallel.replicated,
-        )
-        return draw(self.key(0))
+            )
+
+        return self.parallel.drawn(draw, self.key(0))
 
     def fit(
         self,

@@ -151,14 +151,11 @@ class ContextProgram(Program[TrainState]):
 
     def init(self) -> TrainState:
         """Return the state before the first step, its weights drawn by the seed."""
-        drawn = jax.jit(self._drawn, out_shardings=self.parallel.replicated)
-        return drawn(np.uint32(self.config.seed))
+        return self.parallel.drawn(self._drawn, np.uint32(self.config.seed))
 
     def like(self) -> TrainState:
         """Return the shapes and shardings of a state."""
-        shapes = jax.eval_shape(self._drawn, np.uint32(self.config.seed))
-        whole = self.parallel.replicated
-        return jax.tree.map(lambda leaf: leaf.update(sharding=whole), shapes)
+        return self.parallel.shapes(self._drawn, np.uint32(self.config.seed))
 
     def fit(
         self,

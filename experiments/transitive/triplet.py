@@ -180,7 +180,7 @@ class TripletProgram(Program[TrainState]):
 
     def init(self) -> TrainState:
         """Return the state before the first step."""
-        state = jax.jit(self.steps.drawn, out_shardings=self.parallel.replicated)()
+        state = self.parallel.drawn(self.steps.drawn)
         if self.trunk is None:
             return state
         weights = load_weights(self.trunk, state.params["trunk"])
@@ -189,9 +189,7 @@ class TripletProgram(Program[TrainState]):
 
     def like(self) -> TrainState:
         """Return the shapes and shardings of a state."""
-        place = self.parallel.replicated
-        shapes = jax.eval_shape(self.steps.drawn)
-        return jax.tree.map(lambda leaf: leaf.update(sharding=place), shapes)
+        return self.parallel.shapes(self.steps.drawn)
 
     def fit(
         self,

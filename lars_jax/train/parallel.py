@@ -7,7 +7,7 @@ axis; `pmap` is kept because many TPU scripts still speak it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ AXIS = "data"
 
 Backend = Literal["jit", "shard_map", "pmap"]
 Step = Callable[[Any, Any, Any], tuple[Any, Any]]
+T = TypeVar("T")
 
 
 def data_mesh(devices: int | None = None) -> Mesh:
@@ -133,6 +134,15 @@ class DataParallel:
         if self.backend == "pmap":
             batch = jax.tree.map(lambda x: x.reshape(local, -1, *x.shape[1:]), batch)
         return jax.make_array_from_process_local_data(self.sharded, batch)
+
+    def drawn(self, draw: Callable[..., T], *arguments: Any) -> T:
+        """Return what a function draws, computed whole on every device."""
+        return jax.jit(draw, out_shardings=self.replicated)(*arguments)
+
+    def shapes(self, draw: Callable[..., T], *arguments: Any) -> T:
+        """Return shapes and shardings of what `drawn` would return."""
+        found = jax.eval_shape(draw, *arguments)
+        return jax.tree.map(lambda x: x.update(sharding=self.replicated), found)
 
     def placed(self, state: Any, batch: Any, shared: Any) -> tuple[Any, Any, Any]:
         """Return shapes of a step's arguments with the shardings that arrays have."""

@@ -16,7 +16,7 @@ from experiments.transitive.detection.annotated import (
 from experiments.transitive.detection.batches import Pictures
 from experiments.transitive.detection.config import Config
 from experiments.transitive.detection.gallery import draw_detections
-from lars_jax.errors import InputError
+from experiments.transitive.own_pictures import require_names
 from lars_jax.files import make_directory
 from lars_jax.report import save_png
 from lars_jax.runs import Experiment
@@ -89,15 +89,7 @@ def _draw(
 
 
 def _pictures(paths: Sequence[Path]) -> list[Picture]:
-    if not paths:
-        raise InputError("detect looks at pictures; got none: name at least one IMAGE")
-    names = [path.stem for path in paths]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(
-            "pictures are drawn under their names, which must differ; got "
-            f"{', '.join(twice)} more than once: rename one, or take them in turn"
-        )
+    require_names(paths)
     found = []
     for path in paths:
         height, width = size_on_disk(path)

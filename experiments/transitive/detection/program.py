@@ -99,10 +99,7 @@ class DetectorProgram(Program[TrainState]):
         Raises:
             InputError: `init_from` has no weights of these convolutions.
         """
-        state = jax.jit(
-            functools.partial(drawn_state, self.detector),
-            out_shardings=self.parallel.replicated,
-        )()
+        state = self.parallel.drawn(self._drawn)
         if self.config.model.init_from is None:
             return state
         weights = pretrained_trunk(
@@ -113,9 +110,7 @@ class DetectorProgram(Program[TrainState]):
 
     def like(self) -> TrainState:
         """Return the shapes and shardings of a state."""
-        place = self.parallel.replicated
-        shapes = jax.eval_shape(functools.partial(drawn_state, self.detector))
-        return jax.tree.map(lambda leaf: leaf.update(sharding=place), shapes)
+        return self.parallel.shapes(self._drawn)
 
     def fit(
         self,
@@ -268,6 +263,9 @@ class DetectorProgram(Program[TrainState]):
                     for picture, one in zip(self.test.pictures, found, strict=True)
                 },
             )
+
+    def _drawn(self) -> TrainState:
+        return drawn_state(self.detector)
 
     def _sheet(self, found: Sequence[Detections]) -> np.ndarray:
         """Return some pictures of the evaluation with what was found and what is."""

@@ -1,6 +1,5 @@
 """`tell RUN IMAGE ...`: the surface normals of a user's own pictures."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +8,9 @@ import numpy as np
 import tyro
 
 from experiments.transitive.normals.config import Config
+from experiments.transitive.own_pictures import require_names
 from lars_jax.data.decode import decode_image
-from lars_jax.errors import InputError, naming
+from lars_jax.errors import naming
 from lars_jax.files import make_directory
 from lars_jax.report import save_png
 from lars_jax.runs import Experiment
@@ -40,7 +40,7 @@ def tell_of(experiment: Experiment[Config], words: list[str]) -> int:
         InputError: no picture, two of one name, or one that cannot be read.
     """
     asked = parse(Tell, words, prog=f"{experiment.command} tell")
-    _require_names(asked.images)
+    require_names(asked.images)
     with Interrupt() as interrupt:
         try:
             _draw(experiment, asked, interrupt)
@@ -76,13 +76,3 @@ def _resized(path: Path, size: tuple[int, int]) -> np.ndarray:
     image = Image.fromarray(decode_image(data, channels=3, where=str(path)))
     height, width = size
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-
-
-def _require_names(paths: Sequence[Path]) -> None:
-    names = [path.stem for path in paths]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice or not names:
-        raise InputError(
-            "pictures are drawn under their names, one at least and no two the same; "
-            f"got {', '.join(twice) or 'none'}: name or rename an IMAGE"
-        )

@@ -94,8 +94,7 @@ class NormalsProgram(Program[TrainState]):
         Raises:
             InputError: `init_from` has no weights of these convolutions.
         """
-        draw = partial(drawn_state, self.config)
-        state = jax.jit(draw, out_shardings=self.parallel.replicated)()
+        state = self.parallel.drawn(self._drawn)
         if self.config.model.init_from is None:
             return state
         weights = pretrained_trunk(
@@ -106,9 +105,7 @@ class NormalsProgram(Program[TrainState]):
 
     def like(self) -> TrainState:
         """Return the shapes and shardings of a state."""
-        place = self.parallel.replicated
-        shapes = jax.eval_shape(partial(drawn_state, self.config))
-        return jax.tree.map(lambda leaf: leaf.update(sharding=place), shapes)
+        return self.parallel.shapes(self._drawn)
 
     def fit(
         self,
@@ -220,6 +217,9 @@ class NormalsProgram(Program[TrainState]):
             if len(rows) >= SHOWN:
                 break
         save_png(files.directory / "normals.png", np.vstack(rows[:SHOWN]))
+
+    def _drawn(self) -> TrainState:
+        return drawn_state(self.config)
 
     def _batches(self, start: int) -> Iterator[dict[str, np.ndarray]]:
         batch, rows = (

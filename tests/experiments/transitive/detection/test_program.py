@@ -65,7 +65,7 @@ def test_run_leaves_detections_and_weights_that_begin_another(words, tmp_path, c
     assert len(said) == 2
     assert np.asarray(Image.open(tmp_path / "drawn" / "tall.png")).shape == (120, 30, 3)
     assert main(["detect", str(whole), str(tall), str(tall)]) == 2
-    assert "must differ; got tall more than once" in capsys.readouterr().err
+    assert "no two the same; got tall" in capsys.readouterr().err
     assert main(["detect", str(whole)]) == 2
     assert main(["detect", str(whole), str(tmp_path / "none.png")]) == 2
     assert main(["export", str(whole), str(parts.with_suffix(".npz"))]) == 0
