@@ -12,9 +12,12 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_cache)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 if "XLA_FLAGS" not in os.environ:
-    # Most of a first run is LLVM's, half of it for loops that run once: a network's
-    # weights are drawn in 0.15 s either way, compiled in 1.7 s or in 5.4.
-    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=1"
+    # Most of a first run is compiling, for loops that run once: a network's weights are
+    # drawn in 0.15 s either way, compiled in 1.7 s or in 5.4. Steps compile in half of
+    # that again by the older emitters, which are slower only where a run is long.
+    os.environ["XLA_FLAGS"] = (
+        "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
+    )
 
 import jax
 import pytest
