@@ -20,7 +20,13 @@ from lars_jax.runs.experiment import Cadence, Experiment, Program, Sources, Verb
 from lars_jax.runs.files import Files
 from lars_jax.runs.paths import DataDirectory, DatasetName, PathAfter, PathText
 from lars_jax.runs.presets import Preset, find_preset
-from lars_jax.runs.stages import Stage, check_stages, is_coherent, run_stages
+from lars_jax.runs.stages import (
+    Stage,
+    check_stages,
+    is_coherent,
+    run_stages,
+    stages_through,
+)
 
 __all__ = [
     "BelowOne",
@@ -52,4 +58,5 @@ __all__ = [
     "read_run",
     "run_directory",
     "run_stages",
+    "stages_through",
 ]

@@ -106,11 +106,7 @@ def run_stages(
     ['double']
     """
     check_stages(stages, only, force)
-    needed = {only}
-    for stage in reversed(stages):
-        if stage.name in needed:
-            needed |= set(stage.needs)
-    concerned = [stage for stage in stages if only is None or stage.name in needed]
+    concerned = stages if only is None else stages_through(stages, only)
     interrupt = interrupt or Interrupt()
     read = {
         stage.name: digest(interrupt.run(partial(stage.reads, config)))
@@ -145,6 +141,24 @@ def run_stages(
             _run(stage, config, directory, manifest, interrupt)
             ran.append(stage.name)
     return ran
+
+
+def stages_through(stages: Sequence[Stage[C]], name: str) -> list[Stage[C]]:
+    """Return a stage and those that it needs, directly or not, in their order.
+
+    Args:
+        stages: in an order in which each comes after those that it needs.
+        name: of the stage.
+
+    >>> stages = [Stage("a", print), Stage("b", print), Stage("c", print, needs=("a",))]
+    >>> [stage.name for stage in stages_through(stages, "c")]
+    ['a', 'c']
+    """
+    needed = {name}
+    for stage in reversed(stages):
+        if stage.name in needed:
+            needed |= set(stage.needs)
+    return [stage for stage in stages if stage.name in needed]
 
 
 def is_coherent(directory: Path, name: str) -> bool:

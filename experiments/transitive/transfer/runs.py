@@ -29,7 +29,7 @@ from experiments.transitive.transfer.plan import Plan
 from experiments.transitive.transfer.tables import TABLES, Cell, Task, markdown
 from lars_jax.errors import InputError, naming
 from lars_jax.files import local_path, make_directory, replacing
-from lars_jax.runs import Experiment, run_stages
+from lars_jax.runs import Experiment, run_stages, stages_through
 from lars_jax.runs.paths import absolute_paths
 from lars_jax.runs.train import train
 from lars_jax.train import Interrupt
@@ -145,12 +145,7 @@ def pretrain(
     if kept.exists():
         return kept
     own = pipeline.check(replace_fields(method.config(config), seed=seed))
-    stages = make_stages(own)
-    needed = {method.stage}
-    for stage in reversed(stages):
-        if stage.name in needed:
-            needed |= set(stage.needs)
-    stages = [stage for stage in stages if stage.name in needed]
+    stages = stages_through(make_stages(own), method.stage)
     place = directory / "pipeline"
     run_stages(stages, own, place, interrupt=interrupt, say=say)
     make_directory(kept.parent)
