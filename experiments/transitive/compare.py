@@ -50,8 +50,9 @@ VARIANTS: Cells = {
     "multi-task": {"context_weight": 1.0},
 }
 """What the paper compares: pairs of a track (Tracking), of child clusters, of one step
-of transitivity, these with those of tracks (Ours), and ranking with context prediction.
-Features that no pair has shaped are evaluated with each."""
+of transitivity, these with those of tracks (Ours), and ranking of all with context
+prediction, where the paper's multi-task ranks tracks alone. Features that no pair has
+shaped are evaluated with each."""
 
 
 def run_cells(
