@@ -80,6 +80,7 @@ def test_identity_passes_its_input_through(key, features):
     assert drawn.size == 0 or drawn.max() > 0.9 / np.sqrt(45)
 
 
+@pytest.mark.slow
 def test_images_are_crops_of_their_reflection_mirrored_in_every_second_epoch(key):
     images = np.random.default_rng(0).integers(0, 256, (COUNT, 6, 6, 3), np.uint8)
     padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
@@ -266,6 +267,7 @@ def test_six_views_count_as_published():
     )
 
 
+@pytest.mark.slow
 def test_a_small_training_learns_and_is_recorded(splits, capsys, monkeypatch):
     # The whole network takes three times as long to compile.
     monkeypatch.setattr(network, "WIDTHS", network.WIDTHS[:1])

@@ -167,6 +167,7 @@ def test_normalize_refuses_statistics_of_another_kind_of_image(mean, std):
         normalize(jnp.zeros((1, 2, 2, 3), jnp.uint8), mean, std)
 
 
+@pytest.mark.slow
 def test_whole_parts_are_resized_images_or_their_mirrors():
     images = jnp.asarray(distinct_images(16, 12, 3))
     found = resized_crops(images, keys_of(16), size=6, least=1.0, flip=True, stretch=0)

@@ -144,6 +144,7 @@ def test_small_form_halves_the_image_three_times(pixels, left):
     assert params["fc6"]["kernel"].shape == (left * left * 256, 1024)
 
 
+@pytest.mark.slow
 def test_dropout_drops_half_of_fc7_in_training_and_none_in_evaluation():
     network, params, model_state = small_network("alexnet")
     image = jnp.ones((64, 8, 8, 3))

@@ -79,6 +79,7 @@ def test_image_size_and_form_choose_the_stem(depth, pixels, kernel, width):
     assert params["conv1"]["kernel"].shape == (kernel, kernel, 3, width)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stride", [2, 4])
 def test_stem_of_a_larger_stride_passes_no_pixel_over(key, stride):
     network = resnet(10, depth=8, width=0.25, stem_stride=stride)
@@ -144,6 +145,7 @@ def test_option_a_subsamples_and_pads_on_both_sides():
     np.testing.assert_array_equal(y[..., [0, 3]], 0.0)
 
 
+@pytest.mark.slow
 def test_first_loss_is_close_to_log_of_the_classes():
     network, *variables = small_network("resnet8")
     images, labels = random_images(16, 8, 8, 3), jnp.arange(16) % 10

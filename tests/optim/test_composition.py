@@ -479,6 +479,7 @@ def test_masked_leaves_and_those_of_other_partitions_are_as_if_absent(factory):
     assert_close(found, {"conv": alone, "scale": -gradients["scale"]})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -498,6 +499,7 @@ def test_arguments_for_the_whole_tree_fit_a_masked_part_of_it(arguments):
     assert_close(found["conv"], whole["conv"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factory", [lars, lamb])
 def test_four_mini_steps_are_one_of_their_mean(factory):
     params, each = some_params(), [some_gradients(seed) for seed in range(8)]

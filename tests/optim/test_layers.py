@@ -52,6 +52,7 @@ def assert_near(found, expected, rtol=1e-6):
 # Stacked axes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "axis"), [*((variant, 0) for variant in VARIANTS), ("paper", -1)]
 )

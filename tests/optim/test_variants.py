@@ -77,6 +77,7 @@ def assert_known(variant, found, name, taken):
     np.testing.assert_allclose(RATES * ratios, rates, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_no_two_variants_move_alike():
     # At sizes of 1e-3 the clips take part.
     case = Case(sizes=(1e-3,))

@@ -165,6 +165,7 @@ def test_identifiers_are_unique_in_the_page(source):
     assert len(found) == len(set(found)) > 10
 
 
+@pytest.mark.slow
 def test_same_run_gives_the_same_bytes_from_any_iterable(tmp_path, run):
     again = {part: iter(RUN[part]) for part in ("metrics", "layers")}
     assert report(tmp_path, **{**RUN, **again}) == run

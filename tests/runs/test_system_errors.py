@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from experiments.toy import main
 from tests.runs.support import last_state
 
+pytestmark = pytest.mark.slow
+
 SHORT = ["train", "--devices", "1", "--steps", "8", "--eval-every", "4"]
 SHORT += ["--checkpoint-every", "4"]
 

@@ -120,6 +120,7 @@ def assert_same(found, expected):
     np.testing.assert_allclose(found[1], expected[1], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rule", "kind", "microbatches"),
     mostly_slow(

@@ -123,6 +123,7 @@ def test_show_tells_what_a_device_would_take(capsys):
     assert "--device-memory GIB tells how many" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "span",
     [

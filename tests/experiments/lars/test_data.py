@@ -79,12 +79,14 @@ def test_sizes_are_compared_before_the_first_step(
     assert not run.exists()
 
 
+@pytest.mark.slow
 def test_unequal_sizes_train_where_they_are_resized(tmp_path):
     write(tmp_path / "data", lambda k: (8 + k % 5, 8 + k % 3))
     run = tmp_path / "run"
     assert main(words(tmp_path / "data", run, resize=8)) == 0
 
 
+@pytest.mark.slow
 def test_a_turned_picture_has_the_size_that_it_is_seen_with(tmp_path):
     write(tmp_path / "data", lambda k: (8, 10))
     exif = Image.Exif()
@@ -150,6 +152,7 @@ def test_data_that_end_a_run_late_are_named_once_it_is_saved(
     assert rows(run) == rows(straight)
 
 
+@pytest.mark.slow
 def test_file_that_goes_away_meanwhile_may_come_back(tmp_path, capsys, monkeypatch):
     root, run = tmp_path / "data", tmp_path / "run"
     write(root)
@@ -196,6 +199,7 @@ def test_class_that_went_away_may_come_back(tmp_path, capsys):
     assert main([*words(root, run), "--resume"]) == 0
 
 
+@pytest.mark.slow
 def test_eval_of_a_mistakes_file_that_was_damaged(tmp_path, capsys):
     write(tmp_path / "data")
     run = tmp_path / "run"

@@ -92,6 +92,7 @@ def test_gpus_copy_no_activations_unless_asked_to(asked, backend, wide):
     assert build.call_args.kwargs["wide_gradients"] is wide
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "backend", ["shard_map", pytest.param("pmap", marks=pytest.mark.slow)]
 )

@@ -21,6 +21,8 @@ from lars_jax.train.config import replace_fields
 from lars_jax.train.weights import read_arrays
 from tests.experiments.mgan.support import DIGITS, contents
 
+pytestmark = pytest.mark.slow
+
 NOWHERE = "/nonexistent-directory"
 
 RANGES = {

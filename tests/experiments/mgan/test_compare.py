@@ -15,6 +15,8 @@ from lars_jax.train.config import replace_fields
 from lars_jax.train.record import read_json
 from tests.experiments.mgan.support import contents, evaluations, rows
 
+pytestmark = pytest.mark.slow
+
 TINY = replace_fields(
     Config(),
     **{"devices": 1, "width": 8, "noise_size": 4, "batch": 32, "init_deviation": 0.3},

@@ -22,6 +22,8 @@ from lars_jax.train.config import replace_fields
 from lars_jax.train.weights import save_weights
 from tests.experiments.mgan.support import evaluations
 
+pytestmark = pytest.mark.slow
+
 COUNT = 20
 
 CIFAR = replace_fields(

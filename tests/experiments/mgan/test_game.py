@@ -236,6 +236,7 @@ def test_generators_learn_from_the_discriminator_that_has_just_learned():
     assert abs(losses[0] - losses[1]) > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise_of_step", ["fresh", "shared"])
 def test_noise_is_drawn_for_each_side_or_once_for_both(noise_of_step):
     # With no learning, the loss of generators tells which noise they were given.
@@ -476,6 +477,7 @@ def test_unrolled_gradient_is_that_of_the_loss_after_looking_ahead():
             np.testing.assert_allclose(found, slope, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_looking_ahead_leaves_the_discriminator_as_it_was():
     plain, _ = play(ALONE, 1, rates={"judge": 0.01})
     unrolled, _ = play(UNROLLED, 1)

@@ -188,6 +188,7 @@ def test_exported_weights_are_those_of_the_averaged_generators(
     same_bits(load_weights(file, like), jax.device_get(like))
 
 
+@pytest.mark.slow
 def test_exported_generators_begin_another_game(ring_run, ring_end, tmp_path):
     file = tmp_path / "generators.npz"
     assert main(["export", str(ring_run), str(file)]) == 0
@@ -229,6 +230,7 @@ def test_signal_while_images_are_looked_at_loses_nothing(
     assert contents(tmp_path / "run" / "samples") == contents(digits_run / "samples")
 
 
+@pytest.mark.slow
 def test_run_that_is_stopped_between_calls_ends_in_the_same_bits(
     ring_run, tmp_path, monkeypatch
 ):

@@ -240,6 +240,7 @@ def exit_at_two(job, check):
     return 10 * job
 
 
+@pytest.mark.slow
 def test_job_that_ends_its_process_costs_no_other(tmp_path):
     found = run_jobs(
         exit_at_two,

@@ -131,6 +131,7 @@ def losses(config, data):
     return program, jax.device_get(state), found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "negatives", ["random", pytest.param("all", marks=pytest.mark.slow)]
 )

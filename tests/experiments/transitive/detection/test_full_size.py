@@ -10,6 +10,8 @@ from experiments.transitive.detection.network import Detector
 from experiments.transitive.detection.presets import PRESETS
 from experiments.transitive.detection.program import drawn_state, train_step
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_full_size_step_keeps_every_shape_of_the_state(name):

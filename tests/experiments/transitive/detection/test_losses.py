@@ -84,6 +84,7 @@ def loss_and_gradient(detector, params, batch):
     return float(loss), parts, gradient
 
 
+@pytest.mark.slow
 def test_more_rows_of_padding_change_no_loss_and_no_gradient(detector):
     params = jax.jit(detector.init)(jax.random.key(0))
     few = loss_and_gradient(detector, params, batch(2))
@@ -94,6 +95,7 @@ def test_more_rows_of_padding_change_no_loss_and_no_gradient(detector):
         np.testing.assert_allclose(ours, theirs, atol=1e-4 * largest)
 
 
+@pytest.mark.slow
 def test_loss_is_the_sum_of_its_parts_and_falls(detector):
     state = jax.jit(functools.partial(drawn_state, detector))()
     step = jax.jit(functools.partial(train_step, detector))
@@ -123,6 +125,7 @@ def test_eight_devices_take_the_step_of_one(detector):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_layers_that_are_frozen_stay_and_the_others_move():
     detector = Detector(replace_fields(FAST, frozen="conv2_1"), 2)
     before = jax.jit(functools.partial(drawn_state, detector))()
@@ -166,6 +169,7 @@ def test_anchor_loss_by_hand():
     )
 
 
+@pytest.mark.slow
 def test_proposals_lie_in_the_picture_and_the_best_come_first():
     detector = Detector(FASTER, 2)
     features = jnp.zeros((1, 8, 12, 4))

@@ -21,6 +21,8 @@ from tests.experiments.transitive.detection.folders import (
     write_voc,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def voc(tmp_path_factory):

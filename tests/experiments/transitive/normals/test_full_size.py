@@ -10,6 +10,8 @@ from experiments.transitive.normals.ahead import batch_shapes
 from experiments.transitive.normals.presets import PRESETS
 from experiments.transitive.normals.program import drawn_state, train_step
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_full_size_step_keeps_every_shape_of_the_state(name):

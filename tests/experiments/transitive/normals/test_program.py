@@ -13,6 +13,8 @@ from lars_jax.train.config import replace_fields
 from lars_jax.train.record import read_rows
 from tests.experiments.transitive.normals.support import write_frames
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
