@@ -21,7 +21,9 @@ from lars_jax.optim import (
     layer_norms,
     path_labels,
     path_mask,
+    rate_for_batch,
     scale_by_lars,
+    warmup_for_batch,
     warmup_polynomial,
 )
 from lars_jax.train import TrainState
@@ -45,6 +47,8 @@ __all__ = [
     "layer_norms",
     "path_labels",
     "path_mask",
+    "rate_for_batch",
     "scale_by_lars",
+    "warmup_for_batch",
     "warmup_polynomial",
 ]

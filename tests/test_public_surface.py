@@ -9,7 +9,7 @@ SURFACE = {
         *("VARIANTS", "Variant", "exclude", "exclude_vectors"),
         *("group_by_module", "lamb", "lars", "lars_mlperf", "lars_report"),
         *("layer_norms", "path_labels", "path_mask", "scale_by_lars"),
-        "warmup_polynomial",
+        *("rate_for_batch", "warmup_for_batch", "warmup_polynomial"),
     },
     "lars_jax.optim": None,
     "lars_jax.train": None,

@@ -1,5 +1,6 @@
 """LARS as Optax transformations, with schedules, masks and telemetry."""
 
+from lars_jax.optim.batch_rates import rate_for_batch, warmup_for_batch
 from lars_jax.optim.lamb import lamb
 from lars_jax.optim.lars import lars, lars_mlperf
 from lars_jax.optim.layers import (
@@ -51,9 +52,11 @@ __all__ = [
     "path_labels",
     "path_mask",
     "path_name",
+    "rate_for_batch",
     "record_norms",
     "resolve_mask",
     "scale_by_lars",
     "trace",
+    "warmup_for_batch",
     "warmup_polynomial",
 ]

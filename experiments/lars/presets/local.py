@@ -3,8 +3,8 @@
 No LARS result on these data is published, so there is nothing to reproduce but the
 question of the paper: does the accuracy hold when the batch grows and the epochs do
 not? Biases and batch normalisation are excluded, as in MLPerf. The rates of the digits
-were chosen on 300 held-out training digits; those of CIFAR-10 come from the square-root
-rule through MLPerf's smallest point, 7.4 sqrt(B / 1632), rounded.
+were chosen on 300 held-out training digits; those of CIFAR-10 are the rule's for their
+batch, `rate_for_batch`.
 
 `digits`, `digits_nesterov` and `digits_lamb` were tuned alike: the five rates that
 `compare` tries at a batch of 256, a factor of two apart, one seed, the highest accuracy
@@ -13,6 +13,7 @@ on the held-out digits and of equals the lowest loss. Momentum and decay are tho
 """
 
 from experiments.lars.config import Config
+from lars_jax.optim import rate_for_batch
 from lars_jax.runs import Preset
 from lars_jax.train.config import replace_fields
 
@@ -72,7 +73,8 @@ def _digits(
     )
 
 
-def _cifar10(network: str, base: Config, batch: int, rate: float) -> Preset[Config]:
+def _cifar10(network: str, base: Config, batch: int) -> Preset[Config]:
+    rate = round(rate_for_batch(batch), 1)
     return Preset(
         name=f"cifar10_{network}_{batch}",
         config=replace_fields(base, global_batch=batch, learning_rate=rate),
@@ -141,11 +143,11 @@ LOCAL: tuple[Preset, ...] = (
         source=OWN,
         note="half the width, a quarter of the sides: two minutes of two cores a run",
     ),
-    _cifar10("resnet20", RESNET20, 128, 2.0),
-    _cifar10("resnet20", RESNET20, 512, 4.0),
-    _cifar10("resnet20", RESNET20, 4096, 12.0),
+    _cifar10("resnet20", RESNET20, 128),
+    _cifar10("resnet20", RESNET20, 512),
+    _cifar10("resnet20", RESNET20, 4096),
     CONTROL,
-    _cifar10("alexnet_bn", ALEXNET_BN, 512, 4.0),
-    _cifar10("alexnet_bn", ALEXNET_BN, 4096, 12.0),
+    _cifar10("alexnet_bn", ALEXNET_BN, 512),
+    _cifar10("alexnet_bn", ALEXNET_BN, 4096),
 )
 """The presets that need no cluster, smallest first."""
