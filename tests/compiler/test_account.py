@@ -71,7 +71,7 @@ def test_a_scatter_of_the_backward_pass_is_named():
 
     shapes = (jax.ShapeDtypeStruct((50, 4), "float32"), jnp.arange(3))
     # The emitters that tests compile by take a scatter apart.
-    kept = {"xla_cpu_use_fusion_emitters": True}
+    kept: dict[str, str | bool] = {"xla_cpu_use_fusion_emitters": True}
     found = account(jax.jit(jax.grad(loss)).lower(*shapes).compile(kept))
     assert len(found.scatters) == 1
     assert "transpose" in found.scatters[0]
