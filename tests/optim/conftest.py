@@ -2,9 +2,17 @@
 
 from collections.abc import Iterator
 
+import jax
 import pytest
 
 from tests.optim import forms
+
+
+@pytest.fixture(autouse=True, scope="package")
+def nothing_drawn() -> Iterator[None]:
+    """Check no keys: an optimizer has none, and each operation takes twice as long."""
+    with jax.debug_key_reuse(False):
+        yield
 
 
 @pytest.fixture

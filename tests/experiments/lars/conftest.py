@@ -16,9 +16,7 @@ SMOKE += ["--eval-every", "0.02"]
 
 
 @pytest.fixture(scope="package")
-def finished_and_traces(
-    quick_compilations: None, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, int]:
+def finished_and_traces(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     """Return the directory of a finished run, and how often its step was traced."""
     directory = tmp_path_factory.mktemp("runs") / "finished"
     with mock.patch.object(program, "update", side_effect=program.update) as update:

@@ -10,9 +10,7 @@ from tests.experiments.mgan.support import DIGITS, RING
 
 
 @pytest.fixture(scope="package")
-def ring_run(
-    quick_compilations: None, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def ring_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the directory of a finished game in the plane; never write to it."""
     directory = tmp_path_factory.mktemp("mgan") / "ring"
     assert main([*RING, "--run-dir", str(directory)]) == 0
@@ -20,9 +18,7 @@ def ring_run(
 
 
 @pytest.fixture(scope="package")
-def digits_run(
-    quick_compilations: None, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the directory of a finished game of images; never write to it."""
     directory = tmp_path_factory.mktemp("mgan") / "digits"
     assert main([*DIGITS, "--run-dir", str(directory)]) == 0

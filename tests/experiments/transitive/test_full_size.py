@@ -16,7 +16,7 @@ from lars_jax.compiler.account import account
 from lars_jax.data import ArraySource
 from lars_jax.train.config import replace_fields
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilations")]
+pytestmark = pytest.mark.slow
 
 PAPER = check(replace_fields(PRESETS["paper"].config, devices=1))
 LARS = check(replace_fields(PRESETS["paper_lars"].config, devices=1))

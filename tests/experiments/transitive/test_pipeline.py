@@ -37,7 +37,7 @@ def outputs(directory, stages=OUTPUTS):
 
 
 @pytest.fixture(scope="module")
-def whole(quick_compilations, tmp_path_factory):
+def whole(tmp_path_factory):
     directory = tmp_path_factory.mktemp("pipeline") / "run"
     assert main([*SMALL, "--run-dir", str(directory)]) == 0
     return directory

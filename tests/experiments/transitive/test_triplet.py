@@ -20,8 +20,6 @@ from lars_jax.runs import Experiment, Preset
 from lars_jax.runs.restore import restore
 from lars_jax.runs.train import train
 
-pytestmark = pytest.mark.usefixtures("quick_compilations")
-
 SIDE, EACH, COLOURS = 16, 12, 4
 CONFIG = Config(
     model=ModelConfig(width=1 / 32),
