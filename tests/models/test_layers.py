@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lars_jax.errors import InputError
+from lars_jax.models import layers
 from lars_jax.models.layers import (
     HE_FAN_IN,
     HE_FAN_OUT,
@@ -28,6 +29,13 @@ def lrn_oracle(x):
     return y
 
 
+@pytest.fixture(params=["_by_views", "_by_product"])
+def form(request, monkeypatch):
+    """Sum the energy of neighbours in the form of one platform or of another."""
+    monkeypatch.setattr(layers, "_windowed", getattr(layers, request.param))
+
+
+@pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("scale", [1.0, 100.0])
 @pytest.mark.parametrize("channels", [1, 4, 9])
 def test_response_norm_equals_the_oracle(channels, scale):
@@ -43,6 +51,7 @@ def test_response_norm_of_zeros_is_zero_with_gradient_one():
     np.testing.assert_array_equal(gradient, 1.0)
 
 
+@pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("channels", [1, 4, 9])
 def test_gradient_of_response_norm_is_the_slope_of_the_oracle(channels):
     x, g = 100.0 * normal(3, channels), normal(3, channels).astype(np.float64)[::-1]

@@ -1,7 +1,7 @@
 """A detector in training, as the shell runs it."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,19 +25,12 @@ from experiments.transitive.detection.detect import detect, unpad
 from experiments.transitive.detection.gallery import detection_sheet, draw_detections
 from experiments.transitive.detection.losses import detector_loss
 from experiments.transitive.detection.network import Detector, frozen_layers
+from experiments.transitive.host_fed import HostFedProgram
 from experiments.transitive.pretrained import pretrained_trunk
 from experiments.transitive.rule import make_rule
 from lars_jax.report import save_png
-from lars_jax.runs import Cadence, Files, Program
-from lars_jax.train import (
-    DataParallel,
-    Hook,
-    Interrupt,
-    TrainState,
-    data_mesh,
-    fit,
-    update,
-)
+from lars_jax.runs import Cadence, Files
+from lars_jax.train import DataParallel, Interrupt, TrainState, data_mesh, update
 from lars_jax.train.ahead import AheadOfTime
 from lars_jax.train.interrupt import NEVER
 from lars_jax.train.record import plain, write_json
@@ -51,7 +44,7 @@ CALIBRATION = 8
 """Pictures by which weights that were learned elsewhere are scaled."""
 
 
-class DetectorProgram(Program[TrainState]):
+class DetectorProgram(HostFedProgram):
     """Training on annotated pictures.
 
     Args:
@@ -70,7 +63,8 @@ class DetectorProgram(Program[TrainState]):
         regions: tuple[Regions, Regions] | None,
     ):
         data = config.data
-        self.config, self.classes = config, train.classes
+        self.config, self.classes, self.seed = config, train.classes, config.seed
+        self.examples_per_step, self.log_every = config.global_batch, config.log_every
         self.detector = Detector(config, len(train.classes))
         self.parallel = DataParallel(data_mesh(config.devices))
         self.parallel.check_divides(config.global_batch)
@@ -93,37 +87,20 @@ class DetectorProgram(Program[TrainState]):
         every = min(self.config.eval_every, self.config.steps)
         return Cadence(self.config.steps, every, every)
 
-    def init(self) -> TrainState:
-        """Return the state before the first step.
+    def drawn(self) -> TrainState:
+        """Return the state before the first step, its weights drawn by the seed."""
+        return drawn_state(self.detector)
 
-        Raises:
-            InputError: `init_from` has no weights of these convolutions.
-        """
-        state = self.parallel.drawn(self._drawn)
+    def learned(self, params: Any) -> Any:
+        """Return the convolutions of `init_from`."""
         if self.config.model.init_from is None:
-            return state
-        weights = pretrained_trunk(
-            self.config.model, state.params["trunk"], self._calibration()
-        )
-        params = state.params | {"trunk": weights}
-        return state._replace(params=self.parallel.replicate(params))
+            return None
+        return pretrained_trunk(self.config.model, params["trunk"], self._calibration())
 
-    def like(self) -> TrainState:
-        """Return the shapes and shardings of a state."""
-        return self.parallel.shapes(self._drawn)
-
-    def fit(
-        self,
-        state: TrainState,
-        *,
-        start: int = 0,
-        on_metrics: Callable[[int, dict[str, Any]], None] = lambda step, row: None,
-        hooks: Sequence[Hook] = (),
-        interrupt: Interrupt = NEVER,
-    ) -> tuple[TrainState, int]:
-        """Train from step `start` on; return the last state and its step."""
+    def batches(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+        """Yield the batch of every step from `start` on."""
         config = self.config
-        batches = train_batches(
+        return train_batches(
             self.train,
             self.canvases,
             batch=config.global_batch,
@@ -134,23 +111,14 @@ class DetectorProgram(Program[TrainState]):
             regions=region_rows(config, train=True),
             flip=config.data.flip,
         )
-        shared = self.parallel.replicate({"key": jax.random.key(config.seed)})
 
-        def step(state: TrainState, batch: Any) -> Any:
-            chosen = self.train_steps[self._kind(batch)]
-            return chosen.under(interrupt, state, batch, shared)
-
-        return fit(
-            step,
-            state,
-            map(self.parallel.shard_batch, interrupt.each(batches)),
-            steps=config.steps,
-            start=start,
-            examples_per_step=config.global_batch,
-            on_metrics=on_metrics,
-            log_every=config.log_every,
-            hooks=hooks,
-            should_stop=lambda: interrupt.requested,
+    def step_of(self, batch: Any) -> AheadOfTime:
+        """Return the step for pictures that lie or for those that stand."""
+        shape = batch["image"].shape[1:3]
+        return next(
+            step
+            for name, step in self.train_steps.items()
+            if self.canvases[name] == shape
         )
 
     def evaluate(
@@ -264,9 +232,6 @@ class DetectorProgram(Program[TrainState]):
                 },
             )
 
-    def _drawn(self) -> TrainState:
-        return drawn_state(self.detector)
-
     def _sheet(self, found: Sequence[Detections]) -> np.ndarray:
         """Return some pictures of the evaluation with what was found and what is."""
         places = np.linspace(0, len(self.test) - 1, min(SHOWN, len(self.test)))
@@ -291,10 +256,6 @@ class DetectorProgram(Program[TrainState]):
         return pad_batch(shown, sides, objects=self.train.most_objects, regions=1)[
             "image"
         ]
-
-    def _kind(self, batch: Any) -> str:
-        shape = batch["image"].shape[1:3]
-        return next(name for name, sides in self.canvases.items() if sides == shape)
 
 
 def find_all(

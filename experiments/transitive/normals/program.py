@@ -1,7 +1,7 @@
 """A network of surface normals in training, as the shell runs it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.transitive.host_fed import HostFedProgram
 from experiments.transitive.normals.augment import encode_normals, vary
 from experiments.transitive.normals.baselines import (
     commonest_codeword,
@@ -30,16 +31,8 @@ from experiments.transitive.pretrained import pretrained_trunk
 from experiments.transitive.rule import make_rule
 from lars_jax.data.order import batch_samples
 from lars_jax.report import save_png
-from lars_jax.runs import Cadence, Files, Program
-from lars_jax.train import (
-    DataParallel,
-    Hook,
-    Interrupt,
-    TrainState,
-    data_mesh,
-    fit,
-    update,
-)
+from lars_jax.runs import Cadence, Files
+from lars_jax.train import DataParallel, Interrupt, TrainState, data_mesh, update
 from lars_jax.train.ahead import AheadOfTime
 from lars_jax.train.interrupt import NEVER
 from lars_jax.train.record import plain
@@ -57,7 +50,7 @@ GREY = 128
 """Of pixels without a normal, in pictures."""
 
 
-class NormalsProgram(Program[TrainState]):
+class NormalsProgram(HostFedProgram):
     """Training on photographs with normals.
 
     Args:
@@ -68,6 +61,8 @@ class NormalsProgram(Program[TrainState]):
 
     def __init__(self, config: Config, train: Targets, test: Targets):
         self.config, self.train, self.test = config, train, test
+        self.seed, self.log_every = config.seed, config.log_every
+        self.examples_per_step = config.global_batch
         self.parallel = DataParallel(data_mesh(config.devices))
         self.parallel.check_divides(config.global_batch)
         words = config.codebook
@@ -88,51 +83,36 @@ class NormalsProgram(Program[TrainState]):
         every = min(self.config.eval_every, self.config.steps)
         return Cadence(self.config.steps, every, every)
 
-    def init(self) -> TrainState:
-        """Return the state before the first step.
-
-        Raises:
-            InputError: `init_from` has no weights of these convolutions.
-        """
-        state = self.parallel.drawn(self._drawn)
-        if self.config.model.init_from is None:
-            return state
-        weights = pretrained_trunk(
-            self.config.model, state.params["trunk"], self.train.image[:CALIBRATION]
+    @cached_property
+    def shared(self) -> dict[str, Any]:
+        """What every step is given besides state and batch."""
+        return self.parallel.replicate(
+            {"key": jax.random.key(self.seed), "codebook": self.codebook}
         )
-        params = state.params | {"trunk": weights}
-        return state._replace(params=self.parallel.replicate(params))
 
-    def like(self) -> TrainState:
-        """Return the shapes and shardings of a state."""
-        return self.parallel.shapes(self._drawn)
+    def drawn(self) -> TrainState:
+        """Return the state before the first step, its weights drawn by the seed."""
+        return drawn_state(self.config)
 
-    def fit(
-        self,
-        state: TrainState,
-        *,
-        start: int = 0,
-        on_metrics: Callable[[int, dict[str, Any]], None] = lambda step, row: None,
-        hooks: Sequence[Hook] = (),
-        interrupt: Interrupt = NEVER,
-    ) -> tuple[TrainState, int]:
-        """Train from step `start` on; return the last state and its step."""
-        config = self.config
-        shared = self.parallel.replicate(
-            {"key": jax.random.key(config.seed), "codebook": self.codebook}
-        )
-        return fit(
-            lambda state, batch: self.train_step.under(interrupt, state, batch, shared),
-            state,
-            map(self.parallel.shard_batch, interrupt.each(self._batches(start))),
-            steps=config.steps,
-            start=start,
-            examples_per_step=config.global_batch,
-            on_metrics=on_metrics,
-            log_every=config.log_every,
-            hooks=hooks,
-            should_stop=lambda: interrupt.requested,
-        )
+    def learned(self, params: Any) -> Any:
+        """Return the convolutions of `init_from`."""
+        model, images = self.config.model, self.train.image[:CALIBRATION]
+        if model.init_from is None:
+            return None
+        return pretrained_trunk(model, params["trunk"], images)
+
+    def batches(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+        """Yield the batch of every step from `start` on."""
+        batch = self.config.global_batch
+        rows = self.parallel.local_rows(batch)
+        for step in range(start, self.config.steps):
+            index, _ = batch_samples(self.seed, step, len(self.train), batch)
+            chosen = index[rows]
+            yield {
+                "image": self.train.image[chosen],
+                "normals": self.train.normals[chosen],
+                "valid": self.train.valid[chosen],
+            }
 
     def evaluate(
         self, state: TrainState, interrupt: Interrupt = NEVER
@@ -217,23 +197,6 @@ class NormalsProgram(Program[TrainState]):
             if len(rows) >= SHOWN:
                 break
         save_png(files.directory / "normals.png", np.vstack(rows[:SHOWN]))
-
-    def _drawn(self) -> TrainState:
-        return drawn_state(self.config)
-
-    def _batches(self, start: int) -> Iterator[dict[str, np.ndarray]]:
-        batch, rows = (
-            self.config.global_batch,
-            self.parallel.local_rows(self.config.global_batch),
-        )
-        for step in range(start, self.config.steps):
-            index, _ = batch_samples(self.config.seed, step, len(self.train), batch)
-            chosen = index[rows]
-            yield {
-                "image": self.train.image[chosen],
-                "normals": self.train.normals[chosen],
-                "valid": self.train.valid[chosen],
-            }
 
     def _decoded(self, params: Any, batch: Any, shared: Any) -> jax.Array:
         scores = self.network.apply(params, batch["image"])

@@ -84,7 +84,7 @@ def test_a_step_of_the_context_network_compiles_at_full_size():
         "label": jax.ShapeDtypeStruct((batch,), jnp.int32),
         "number": jax.ShapeDtypeStruct((batch,), jnp.int32),
     }
-    step, shared = vars(program)["_train_step"], program._shared(0)
+    step, shared = program.train_step, program.shared
     compiled = step.compile(program.like(), shapes, shared)
     # Two towers of 2.82 GMAC and the layers after them, forward and backward.
     assert account(compiled).flops > 6 * batch * 2 * 2.8e9 * 0.9
