@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from experiments.transitive.pairs import KINDS
+from experiments.transitive.task_report import read_picture
 from lars_jax.data import Source
-from lars_jax.files import naming
 from lars_jax.report import Picture, image_sheet, write_report
 from lars_jax.runs import is_coherent, read_run
 from lars_jax.runs.stages import LOG, TIME
@@ -40,7 +39,7 @@ def write_pipeline_report(directory: Path) -> Path:
     for stage, name, caption in _PICTURES:
         path = directory / stage / f"{name}.png"
         if stage in stages and path.exists():
-            pictures.append(_picture(path, name, caption))
+            pictures.append(read_picture(path, name.capitalize(), caption))
     summary |= stage_rates(directory, stages)
     rows: list[dict[str, Any]] = []
     layers: list[dict[str, Any]] = []
@@ -239,11 +238,6 @@ def _add_evaluation(directory: Path, summary: dict[str, str]) -> None:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def _picture(path: Path, name: str, caption: str) -> Picture:
-    with naming(path, "read"), Image.open(path) as image:
-        return Picture(name.capitalize(), caption, np.asarray(image.convert("RGB")))
 
 
 def _pairs_picture(directory: Path) -> Picture:

@@ -32,7 +32,7 @@ class Curve(NamedTuple):
         is_loss: whether the first value that is not finite is marked.
         log_from: ratio of the largest to the smallest value, all above zero, from
             which the axis is logarithmic.
-        reference: quantity whose median is drawn dashed, as that of true samples.
+        reference: quantity whose median is drawn dashed, and what it is of.
     """
 
     title: str
@@ -40,7 +40,7 @@ class Curve(NamedTuple):
     unit: Literal["number", "share", "count"] = "number"
     is_loss: bool = False
     log_from: float = np.inf
-    reference: str | None = None
+    reference: tuple[str, str] | None = None
 
     def found(self, rows: Iterable[Row]) -> dict[str, Series]:
         """Return those of its quantities that some row has."""
@@ -60,9 +60,12 @@ class Curve(NamedTuple):
         return min(broken, key=lambda found: found[0], default=None)
 
 
+TRUE = "true samples"
+
+
 def _distance(title: str, name: str) -> Curve:
     lines = {f"eval/{name}": "generators", f"eval/average/{name}": "averaged"}
-    return Curve(title, lines, log_from=1.0, reference=f"floor/{name}")
+    return Curve(title, lines, log_from=1.0, reference=(f"floor/{name}", TRUE))
 
 
 CURVES = (
@@ -136,10 +139,11 @@ def curve_figure(metrics: Iterable[Row], curve: Curve) -> "Figure":
             _draw_band(axes, step, *reach, color=light(colour), label=label, **look)
     values = np.concatenate([own.value for own in points.values()])
     if curve.reference:
-        known = series(rows, curve.reference).value
+        name, label = curve.reference
+        known = series(rows, name).value
         if np.isfinite(known).any():
             median = float(np.median(known[np.isfinite(known)]))
-            _draw_true(axes, median)
+            _draw_dashed(axes, median, label)
             values = np.append(values, median)
     _scale_axis(axes, curve, values[np.isfinite(values)])
     if broken := curve.diverged(rows):
@@ -275,7 +279,7 @@ def distance_figure(
         apart = -(-len(step) // 12)
         _draw_band(axes, step, *reach, label=name, markevery=apart, **look)
     if true_samples is not None:
-        _draw_true(axes, true_samples)
+        _draw_dashed(axes, true_samples, TRUE)
     log_axis(axes)
     steps = np.concatenate([step for step, _ in drawn.values()])
     step_axis(axes, int(steps.min()), int(steps.max()))
@@ -299,9 +303,9 @@ def _draw_band(
         axes.fill_between(step, low, high, color=style["color"], alpha=0.2, linewidth=0)
 
 
-def _draw_true(axes: "Axes", distance: float) -> None:
+def _draw_dashed(axes: "Axes", value: float, label: str) -> None:
     style = {"color": light("muted"), "linewidth": 1.3, "linestyle": (0, (4, 2))}
-    axes.axhline(distance, label="true samples", **style)
+    axes.axhline(value, label=label, **style)
 
 
 def _scale_axis(axes: "Axes", curve: Curve, values: np.ndarray) -> None:

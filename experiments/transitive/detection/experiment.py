@@ -1,6 +1,7 @@
 """The commands of detectors: `python -m experiments.transitive.detection VERB ...`."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from experiments.transitive.detection.check import check
@@ -40,6 +41,12 @@ def _detect(experiment: Experiment[Config], words: list[str]) -> int:
     return detect_in(experiment, words)
 
 
+def _report(directory: Path) -> Path:
+    from experiments.transitive.detection.results import write_detection_report
+
+    return write_detection_report(directory)
+
+
 DETECTION = Experiment(
     command="python -m experiments.transitive.detection",
     summary="Fast and Faster R-CNN, to see what features are good for.",
@@ -50,6 +57,7 @@ DETECTION = Experiment(
     files=data_files,
     build=_build,
     compile=_compile,
+    report=_report,
     verbs={
         "detect": Verb(
             "RUN_DIR IMAGE ... [--out DIR]",

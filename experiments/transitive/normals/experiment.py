@@ -47,6 +47,12 @@ def _tell(experiment: Experiment[Config], words: list[str]) -> int:
     return tell_of(experiment, words)
 
 
+def _report(directory: Path) -> Path:
+    from experiments.transitive.normals.results import write_normals_report
+
+    return write_normals_report(directory)
+
+
 NORMALS = Experiment(
     command="python -m experiments.transitive.normals",
     summary="Surface normals from photographs, to see what features are good for.",
@@ -57,6 +63,7 @@ NORMALS = Experiment(
     files=_files,
     build=_build,
     compile=_compile,
+    report=_report,
     verbs={
         "tell": Verb(
             "RUN_DIR IMAGE ... [--out DIR]",

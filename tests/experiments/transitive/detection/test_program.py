@@ -55,6 +55,13 @@ def test_run_leaves_detections_and_weights_that_begin_another(words, tmp_path, c
     assert 0 <= rows[0]["baseline/same_box/ap50"] <= 1
     assert [row["step"] for row in rows if "eval/ap50" in row] == [3, 6]
     assert all(0 <= row["eval/ap50"] <= 1 for row in rows if "eval/ap50" in row)
+    page = (whole / "report.html").read_text()
+    last = rows[-1]["eval/ap50"]
+    assert f"{100 * last:.1f} % of 4 pictures" in page
+    assert "data:image/png;base64," in page
+    (whole / "report.html").unlink()
+    assert main(["report", str(whole)]) == 0
+    assert (whole / "report.html").read_text() == page
     assert main(["eval", str(whole)]) == 0
     assert "AP50" in capsys.readouterr().out
     capsys.readouterr()

@@ -48,6 +48,10 @@ def test_network_learns_to_tell_the_floor_from_the_wall(words, tmp_path, capsys)
     assert found[-1]["eval/mean"] < 0.5 * first["baseline/mean_normal/mean"]
     drawn = np.asarray(Image.open(run / "normals.png"))
     assert drawn.shape == (4 * 60, 3 * 80, 3)
+    page = (run / "report.html").read_text()
+    for row, prefix in ((found[-1], "eval"), (first, "baseline/mean_normal")):
+        mean, median = row[f"{prefix}/mean"], row[f"{prefix}/median"]
+        assert f"mean {mean:.1f}, median {median:.1f} degrees" in page
     capsys.readouterr()
     assert main(["eval", str(run)]) == 0
     assert "median" in capsys.readouterr().out
