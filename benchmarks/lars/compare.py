@@ -20,9 +20,10 @@ from benchmarks.common.records import (
     record_path,
     write_record,
 )
-from experiments.lars.compare import RESULTS, compare, markdown, summarise
+from experiments.lars.compare import RESULTS, compare
 from experiments.lars.config import Config, Grid, OptimizerName, VariantName
 from experiments.lars.presets import get_preset
+from experiments.lars.summary import comparison_tables, summarise
 from lars_jax.files import replacing
 from lars_jax.report import accuracy_by_batch_figure
 from lars_jax.train.config import replace_fields, to_json
@@ -98,10 +99,9 @@ def main(
             config=to_json(config),
         )
     )
-    cells = summarise(runs, whole)
-    print(markdown(cells))
+    print(comparison_tables(runs, whole))
     with replacing(RECORDS / f"compare_{preset}.svg") as temporary:
-        accuracy_by_batch_figure(cells).savefig(temporary)
+        accuracy_by_batch_figure(summarise(runs, whole)).savefig(temporary)
 
 
 def recorded(preset: str, config: Config, grid: Grid) -> list[dict[str, Any]]:

@@ -6,8 +6,8 @@ from benchmarks.common.markdown import grouped, origin, plain, table
 from benchmarks.common.records import RECORDS, mean_sd, read_record
 from benchmarks.tables.compiled import compiled_rows, compiled_table
 from benchmarks.throughput.resnet50 import FLOPS, OURS, PUBLISHED
-from experiments.lars.compare import markdown, summarise
 from experiments.lars.config import Grid
+from experiments.lars.summary import comparison_tables
 
 OVERHEADS = {
     "loop_overhead": "`fit` over its compiled steps alone, digits",
@@ -52,7 +52,7 @@ def _comparison(preset: str) -> str:
     record = read_record(f"compare_{preset}")
     found = record["grid"]
     grid = Grid(tuple(found["optimizers"]), tuple(found["batches"]))
-    return markdown(summarise(record["runs"], grid)) + "\n" + origin(record)
+    return f"{comparison_tables(record['runs'], grid)}\n{origin(record)}"
 
 
 def overheads() -> str:

@@ -25,6 +25,12 @@ from tqdm import tqdm
 
 from experiments.lars.check import check
 from experiments.lars.config import Config, Grid, OptimizerConfig, OptimizerName
+from experiments.lars.summary import (
+    comparison_tables,
+    markdown,
+    summarise,
+    summarise_cell,
+)
 from experiments.lars.sweep import Sweep, SweepTrainer, obstacle
 from experiments.lars.trainer import Trainer
 from lars_jax.data import load_source
@@ -102,29 +108,12 @@ def compare(
     rows = summarise(runs.rows, grid)
     if not rows:
         return "no cell was tested in time; the same command goes on\n"
-    table = markdown(rows)
+    table = comparison_tables(runs.rows, grid)
     write_text(directory / "table.md", table)
     figure = accuracy_by_batch_figure(rows)
     with replacing(directory / "accuracy.svg") as temporary:
         figure.savefig(temporary)
     return table
-
-
-def summarise(runs: Iterable[Mapping[str, Any]], grid: Grid) -> list[dict[str, Any]]:
-    """Return mean and deviation of every cell that was tested, in the grid's order.
-
-    Args:
-        runs: rows of `results.jsonl`.
-        grid: that they are of.
-    """
-    cells: dict[tuple[str, int], list[Mapping[str, Any]]] = {
-        (name, batch): [] for name in grid.optimizers for batch in grid.batches
-    }
-    for run in runs:
-        own = cells.get((run["optimizer"], run["global_batch"]))
-        if own is not None and run["phase"] == "test":
-            own.append(run)
-    return [_summarise(own) for own in cells.values() if own]
 
 
 def telling_first(batches: Sequence[int]) -> list[int]:
@@ -218,28 +207,6 @@ def learning_rates(config: Config, trials: int, span: float) -> list[float]:
     return [float(round(centre * span**e, 6)) for e in exponents]
 
 
-def markdown(rows: list[dict[str, Any]]) -> str:
-    """Return the table of a comparison.
-
-    >>> print(markdown([{"optimizer": "lars", "global_batch": 256, "rate": 4.0,
-    ...     "mean": 0.99, "sd": 0.001, "n": 3}]))
-    | optimizer | global batch | learning rate | accuracy % (mean) | sd | n |
-    |---|---|---|---|---|---|
-    | lars | 256 | 4 | 99.00 | 0.10 | 3 |
-    <BLANKLINE>
-    """
-    lines = [
-        "| optimizer | global batch | learning rate | accuracy % (mean) | sd | n |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        lines.append(
-            f"| {row['optimizer']} | {row['global_batch']} | {row['rate']:.4g} | "
-            f"{100 * row['mean']:.2f} | {100 * row['sd']:.2f} | {row['n']} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
 def _begin(
     config: Config,
     grid: Grid,
@@ -322,7 +289,7 @@ class Runs:
         best = self.tuned(name, config)
         for seed in seeds:
             self.run("test", name, config, best, seed)
-        found = _summarise(self.of("test", name, config.global_batch))
+        found = summarise_cell(self.of("test", name, config.global_batch))
         line = markdown([found]).splitlines()[-1]
         self._progress.write(line, file=sys.stderr)
 
@@ -404,15 +371,6 @@ def _train(trainer: Trainer | SweepTrainer, **numbers: Any) -> tuple[float, floa
         return 0.0, math.inf
     found = trainer.evaluate(state)
     return found["accuracy"], found["loss"]
-
-
-def _summarise(tested: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    accuracies = np.array([run["accuracy"] for run in tested])
-    return {name: tested[0][name] for name in ("optimizer", "global_batch", "rate")} | {
-        "mean": float(accuracies.mean()),
-        "sd": float(accuracies.std(ddof=1)) if len(accuracies) > 1 else 0.0,
-        "n": len(accuracies),
-    }
 
 
 def _check_grid(config: Config, grid: Grid) -> None:

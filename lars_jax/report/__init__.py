@@ -14,6 +14,7 @@ from lars_jax.report.figures import (
     distance_figure,
 )
 from lars_jax.report.images import Mistakes, image_sheet, save_png
+from lars_jax.report.intervals import half_interval
 from lars_jax.report.layers import plot_trust_ratios, trust_ratio_figure
 from lars_jax.report.page import Picture, write_report
 from lars_jax.report.plane import Panel, evolution_figure
@@ -31,6 +32,7 @@ __all__ = [
     "curve_figure",
     "distance_figure",
     "evolution_figure",
+    "half_interval",
     "image_sheet",
     "plot_trust_ratios",
     "save_png",

@@ -1,0 +1,151 @@
+"""What a comparison found: every cell over its seeds, and each optimizer against one.
+
+Runs of one seed and batch share the order of their examples and the weights that they
+begin with, so that what sets two optimizers apart is told by the difference of each
+pair, whose spread is not that of the seeds.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.lars.config import Grid
+from lars_jax.report import half_interval
+
+Runs = Iterable[Mapping[str, Any]]
+
+
+def summarise(runs: Runs, grid: Grid) -> list[dict[str, Any]]:
+    """Return mean and deviation of every cell that was tested, in the grid's order.
+
+    Args:
+        runs: rows of `results.jsonl`.
+        grid: that they are of.
+    """
+    return [summarise_cell(own) for own in _tested(runs, grid).values() if own]
+
+
+def summarise_cell(tested: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return mean and deviation of the runs of one cell."""
+    accuracies = np.array([run["accuracy"] for run in tested])
+    return {name: tested[0][name] for name in ("optimizer", "global_batch", "rate")} | {
+        "mean": float(accuracies.mean()),
+        "sd": float(accuracies.std(ddof=1)) if len(accuracies) > 1 else 0.0,
+        "n": len(accuracies),
+    }
+
+
+def differences(runs: Runs, grid: Grid, base: str) -> list[dict[str, Any]]:
+    """Return by how much each optimizer is ahead of one, seed by seed.
+
+    The mean difference d of n pairs, and t_{n-1} s / sqrt(n) with the deviation s of
+    the differences.
+
+    Args:
+        runs: rows of `results.jsonl`.
+        grid: that they are of.
+        base: the optimizer that others are held against.
+
+    Returns:
+        A row for each batch and other optimizer with seeds in common: `mean` and `half`
+        of the 95 % interval, infinite for one pair, as shares of 1, and `n`.
+
+    >>> run = {"phase": "test", "optimizer": "sgd", "global_batch": 64, "seed": 0}
+    >>> runs = [{**run, "accuracy": 0.75}, {**run, "optimizer": "lars", "accuracy": 1}]
+    >>> differences(runs, Grid(("lars", "sgd"), (64,)), "lars")[0]["mean"]
+    -0.25
+    """
+    cells = {
+        cell: {run["seed"]: run["accuracy"] for run in own}
+        for cell, own in _tested(runs, grid).items()
+    }
+    found = []
+    for batch in grid.batches:
+        known = cells.get((base, batch), {})
+        for name in grid.optimizers:
+            own = cells[name, batch]
+            pairs = [own[seed] - known[seed] for seed in sorted(own.keys() & known)]
+            if name != base and pairs:
+                found.append(
+                    {
+                        "optimizer": name,
+                        "global_batch": batch,
+                        "mean": float(np.mean(pairs)),
+                        "half": half_interval(pairs),
+                        "n": len(pairs),
+                    }
+                )
+    return found
+
+
+def markdown(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return the table of a comparison.
+
+    >>> print(markdown([{"optimizer": "lars", "global_batch": 256, "rate": 4.0,
+    ...     "mean": 0.99, "sd": 0.001, "n": 3}]))
+    | optimizer | global batch | learning rate | accuracy % (mean) | sd | n |
+    |---|---|---|---|---|---|
+    | lars | 256 | 4 | 99.00 | 0.10 | 3 |
+    <BLANKLINE>
+    """
+    lines = [
+        "| optimizer | global batch | learning rate | accuracy % (mean) | sd | n |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        # One seed has no deviation.
+        sd = f"{100 * row['sd']:.2f}" if row["n"] > 1 else ""
+        lines.append(
+            f"| {row['optimizer']} | {row['global_batch']} | {row['rate']:.4g} | "
+            f"{100 * row['mean']:.2f} | {sd} | {row['n']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def differences_markdown(rows: Iterable[Mapping[str, Any]], base: str) -> str:
+    """Return the table of differences, in points of a percent.
+
+    >>> row = {"optimizer": "sgd", "global_batch": 64, "mean": -0.01, "half": 0.02}
+    >>> print(differences_markdown([{**row, "n": 3}], "lars"))
+    | optimizer | global batch | points ahead of lars | 95 % interval | n |
+    |---|---|---|---|---|
+    | sgd | 64 | -1.00 | -3.00 to +1.00 | 3 |
+    <BLANKLINE>
+    """
+    lines = [
+        f"| optimizer | global batch | points ahead of {base} | 95 % interval | n |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        mean, half = 100 * row["mean"], 100 * row["half"]
+        # One pair has no interval.
+        reach = f"{mean - half:+.2f} to {mean + half:+.2f}" if row["n"] > 1 else ""
+        lines.append(
+            f"| {row['optimizer']} | {row['global_batch']} | {mean:+.2f} | {reach} | "
+            f"{row['n']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def base_of(grid: Grid) -> str:
+    """Return the optimizer that others are held against: LARS, or else the first."""
+    return "lars" if "lars" in grid.optimizers else grid.optimizers[0]
+
+
+def comparison_tables(runs: Sequence[Mapping[str, Any]], grid: Grid) -> str:
+    """Return both tables of a comparison; of one optimizer there is one alone."""
+    base, text = base_of(grid), markdown(summarise(runs, grid))
+    found = differences(runs, grid, base)
+    return f"{text}\n{differences_markdown(found, base)}" if found else text
+
+
+def _tested(runs: Runs, grid: Grid) -> dict[tuple[str, int], list[Mapping[str, Any]]]:
+    cells: dict[tuple[str, int], list[Mapping[str, Any]]] = {
+        (name, batch): [] for name in grid.optimizers for batch in grid.batches
+    }
+    for run in runs:
+        own = cells.get((run["optimizer"], run["global_batch"]))
+        if own is not None and run["phase"] == "test":
+            own.append(run)
+    return cells

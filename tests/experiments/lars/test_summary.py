@@ -1,0 +1,65 @@
+"""Tables of a comparison, from rows that are written out."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from experiments.lars.config import Grid
+from experiments.lars.summary import comparison_tables, differences
+from lars_jax.report import half_interval
+
+GRID = Grid(optimizers=("sgd", "lars"), batches=(64, 128))
+
+
+def rows_of(optimizer, batch, *accuracies, first=0):
+    """Return rows of some seeds from `first` on."""
+    own = {"phase": "test", "optimizer": optimizer, "global_batch": batch, "rate": 1.0}
+    return [
+        own | {"seed": first + k, "accuracy": value}
+        for k, value in enumerate(accuracies)
+    ]
+
+
+def test_difference_is_that_of_pairs_and_not_of_means():
+    # The seed that SGD alone has, 0, would turn the difference of means around.
+    runs = rows_of("sgd", 64, 0.99, 0.80, 0.70) + rows_of(
+        "lars", 64, 0.82, 0.74, first=1
+    )
+    [found] = differences(runs, GRID, "lars")
+    assert (found["optimizer"], found["global_batch"], found["n"]) == ("sgd", 64, 2)
+    assert found["mean"] == pytest.approx(-0.03)
+    # s is 0.01 sqrt(2) and the quantile of one degree of freedom tan(0.475 pi).
+    assert found["half"] == pytest.approx(0.01 * np.tan(0.475 * np.pi))
+
+
+def test_interval_is_that_of_a_paired_test():
+    random = np.random.default_rng(0)
+    one, other = random.normal(size=(2, 5))
+    runs = rows_of("sgd", 64, *one) + rows_of("lars", 64, *other)
+    [found] = differences(runs, GRID, "lars")
+    low, high = stats.ttest_rel(one, other).confidence_interval(0.95)
+    assert found["mean"] - found["half"] == pytest.approx(low)
+    assert found["mean"] + found["half"] == pytest.approx(high)
+
+
+def test_what_was_tuned_is_not_compared_nor_what_has_no_pair():
+    rows = rows_of("sgd", 64, 0.5) + rows_of("lars", 128, 0.5)
+    assert differences(rows, GRID, "lars") == []
+    rows = [row | {"phase": "tune"} for row in rows_of("sgd", 64, 0.5)]
+    assert differences(rows + rows_of("lars", 64, 0.5), GRID, "lars") == []
+
+
+def test_tables_tell_both_and_one_seed_has_no_interval():
+    runs = rows_of("sgd", 64, 0.98, 0.96) + rows_of("lars", 64, 0.99, 0.99)
+    runs += rows_of("sgd", 128, 0.90) + rows_of("lars", 128, 0.95)
+    lines = comparison_tables(runs, GRID).splitlines()
+    assert "| sgd | 64 | 1 | 97.00 | 1.41 | 2 |" in lines
+    assert "| sgd | 128 | -5.00 |  | 1 |" in lines
+    reach = 100 * half_interval([-0.01, -0.03])
+    ends = f"{-2 - reach:+.2f} to {-2 + reach:+.2f}"
+    assert f"| sgd | 64 | -2.00 | {ends} | 2 |" in lines
+
+
+def test_one_optimizer_has_nothing_to_be_held_against():
+    text = comparison_tables(rows_of("sgd", 64, 0.5), Grid(("sgd",), (64,)))
+    assert "ahead" not in text
