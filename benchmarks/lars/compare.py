@@ -23,9 +23,8 @@ from benchmarks.common.records import (
 from experiments.lars.compare import RESULTS, compare
 from experiments.lars.config import Config, Grid, OptimizerName, VariantName
 from experiments.lars.presets import get_preset
-from experiments.lars.summary import comparison_tables, summarise
+from experiments.lars.summary import comparison_figures, comparison_tables
 from lars_jax.files import replacing
-from lars_jax.report import accuracy_by_batch_figure
 from lars_jax.train.config import replace_fields, to_json
 from lars_jax.train.record import read_lines
 
@@ -60,7 +59,7 @@ def main(
     data_dir: Path | None = None,
     hours: float | None = None,
 ) -> None:
-    """Run what is missing, and write `records/compare_PRESET.json` and its figure.
+    """Run what is missing, and write `records/compare_PRESET.json` and its figures.
 
     Args:
         run_dir: where the comparison's own files go.
@@ -100,8 +99,9 @@ def main(
         )
     )
     print(comparison_tables(runs, whole))
-    with replacing(RECORDS / f"compare_{preset}.svg") as temporary:
-        accuracy_by_batch_figure(summarise(runs, whole)).savefig(temporary)
+    for name, figure in comparison_figures(runs, whole).items():
+        with replacing(RECORDS / f"compare_{preset}_{name}.svg") as temporary:
+            figure.savefig(temporary)
 
 
 def recorded(preset: str, config: Config, grid: Grid) -> list[dict[str, Any]]:

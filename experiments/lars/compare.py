@@ -26,6 +26,7 @@ from tqdm import tqdm
 from experiments.lars.check import check
 from experiments.lars.config import Config, Grid, OptimizerConfig, OptimizerName
 from experiments.lars.summary import (
+    comparison_figures,
     comparison_tables,
     markdown,
     summarise,
@@ -37,7 +38,6 @@ from lars_jax.data import load_source
 from lars_jax.errors import InputError
 from lars_jax.files import local_path, make_directory, replacing
 from lars_jax.optim import VARIANTS
-from lars_jax.report import accuracy_by_batch_figure
 from lars_jax.runs import check_ranges, out_of_range
 from lars_jax.train import NonFiniteError
 from lars_jax.train.config import difference, flatten, replace_fields, to_json
@@ -69,8 +69,9 @@ def compare(
     Args:
         config: what all cells share.
         grid: what they do not.
-        directory: gets `results.jsonl` (a row a run), `config.json`, `table.md` and
-            `accuracy.svg`; a comparison that was stopped there goes on.
+        directory: gets `results.jsonl` (a row a run), `config.json`, `table.md`,
+            `accuracy.svg` and of the smallest and largest batch `rates-BATCH.svg`; a
+            comparison that was stopped there goes on.
         known: rows of the same comparison elsewhere, which a new directory begins with.
 
     Raises:
@@ -110,9 +111,9 @@ def compare(
         return "no cell was tested in time; the same command goes on\n"
     table = comparison_tables(runs.rows, grid)
     write_text(directory / "table.md", table)
-    figure = accuracy_by_batch_figure(rows)
-    with replacing(directory / "accuracy.svg") as temporary:
-        figure.savefig(temporary)
+    for name, figure in comparison_figures(runs.rows, grid).items():
+        with replacing(directory / f"{name}.svg") as temporary:
+            figure.savefig(temporary)
     return table
 
 

@@ -6,12 +6,15 @@ pair, whose spread is not that of the seeds.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from experiments.lars.config import Grid
-from lars_jax.report import half_interval
+from lars_jax.report import accuracy_by_batch_figure, half_interval, rate_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Runs = Iterable[Mapping[str, Any]]
 
@@ -126,6 +129,35 @@ def differences_markdown(rows: Iterable[Mapping[str, Any]], base: str) -> str:
             f"{row['n']} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def comparison_figures(
+    runs: Sequence[Mapping[str, Any]], grid: Grid
+) -> "dict[str, Figure]":
+    """Return by name what is drawn of a comparison.
+
+    `accuracy` is over the batch, once a cell was tested; `rates-BATCH` of the smallest
+    and the largest batch is over the learning rates that were tried there.
+
+    Args:
+        runs: rows of `results.jsonl`.
+        grid: that they are of.
+    """
+    rows, found = summarise(runs, grid), {}
+    if rows:
+        found["accuracy"] = accuracy_by_batch_figure(rows)
+    order = list(grid.optimizers)
+    for batch in sorted({min(grid.batches), max(grid.batches)}):
+        tried = [
+            run
+            for run in runs
+            if (run["phase"], run["global_batch"]) == ("tune", batch)
+            and run["optimizer"] in order
+        ]
+        if tried:
+            tried.sort(key=lambda run: order.index(run["optimizer"]))
+            found[f"rates-{batch}"] = rate_figure(tried, f"Batch {batch:,}")
+    return found
 
 
 def base_of(grid: Grid) -> str:

@@ -18,6 +18,7 @@ from lars_jax.report.intervals import half_interval
 from lars_jax.report.layers import plot_trust_ratios, trust_ratio_figure
 from lars_jax.report.page import Picture, write_report
 from lars_jax.report.plane import Panel, evolution_figure
+from lars_jax.report.rates import rate_figure
 from lars_jax.report.rows import Series, series
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "half_interval",
     "image_sheet",
     "plot_trust_ratios",
+    "rate_figure",
     "save_png",
     "series",
     "trust_ratio_figure",

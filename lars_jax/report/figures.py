@@ -180,7 +180,7 @@ def accuracy_by_batch_figure(rows: Iterable[Row]) -> "Figure":
         point = row["global_batch"], row["mean"], row["sd"], row["sd"]
         bars.setdefault(row["optimizer"], []).append(point)
     draw_error_bars(axes, bars)
-    _percent_axis(axes)
+    percent_axis(axes)
     seeds = _seeds([int(row["n"]) for row in rows], "mean and standard deviation over")
     axes.set_xlabel(f"global batch; {seeds}")
     legend_above(axes)
@@ -313,7 +313,7 @@ def _scale_axis(axes: "Axes", curve: Curve, values: np.ndarray) -> None:
     from matplotlib.ticker import MaxNLocator
 
     if curve.unit == "share":
-        _percent_axis(axes)
+        percent_axis(axes)
     elif curve.unit == "count":
         # From none, so that the height is the count; above the most, room for its mark.
         axes.set_ylim(0, 1.06 * max([1.0, *values]))
@@ -323,7 +323,7 @@ def _scale_axis(axes: "Axes", curve: Curve, values: np.ndarray) -> None:
         log_axis(axes)
 
 
-def _percent_axis(axes: "Axes") -> None:
+def percent_axis(axes: "Axes") -> None:
     """Mark fractions of one on the y axis as percent."""
     bottom, top = axes.get_ylim()
     # No share lies outside; a little room keeps marks at the ends whole, unnamed.

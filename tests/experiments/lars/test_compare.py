@@ -132,7 +132,8 @@ def test_table_holds_mean_and_sd_of_the_seeds(compared):
 
 @pytest.mark.slow
 def test_plot_and_settings_are_kept(compared):
-    assert (compared / "accuracy.svg").read_text().count("<svg") == 1
+    for name in ("accuracy", "rates-64"):
+        assert (compared / f"{name}.svg").read_text().count("<svg") == 1
     assert json.loads((compared / "config.json").read_text())["grid"]["trials"] == 2
 
 

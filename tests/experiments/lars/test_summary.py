@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from experiments.lars.config import Grid
-from experiments.lars.summary import comparison_tables, differences
+from experiments.lars.summary import comparison_figures, comparison_tables, differences
 from lars_jax.report import half_interval
 
 GRID = Grid(optimizers=("sgd", "lars"), batches=(64, 128))
@@ -58,6 +58,15 @@ def test_tables_tell_both_and_one_seed_has_no_interval():
     reach = 100 * half_interval([-0.01, -0.03])
     ends = f"{-2 - reach:+.2f} to {-2 + reach:+.2f}"
     assert f"| sgd | 64 | -2.00 | {ends} | 2 |" in lines
+
+
+def test_figures_are_of_what_there_is():
+    tuned = [row | {"phase": "tune"} for row in rows_of("lars", 128, 0.5, 0.6)]
+    figures = comparison_figures(tuned, GRID)
+    assert list(figures) == ["rates-128"]
+    assert figures["rates-128"].axes[0].get_title(loc="left") == "Batch 128"
+    tuned += rows_of("lars", 64, 0.5)
+    assert list(comparison_figures(tuned, GRID)) == ["accuracy", "rates-128"]
 
 
 def test_one_optimizer_has_nothing_to_be_held_against():
