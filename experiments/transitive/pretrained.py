@@ -1,13 +1,14 @@
 """Convolutions that the pipeline has learned, made fit for another network."""
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.transitive.networks import BLOCKS
+from experiments.transitive.trunk import TrunkConfig
 from lars_jax.data import known_statistics, normalize
 from lars_jax.errors import InputError
 from lars_jax.models import vgg16, vgg16_weights, vgg_layers
@@ -16,41 +17,11 @@ from lars_jax.train.weights import load_arrays
 PLACES = ("params/trunk/", "trunk/", "params/", "")
 """Where a file has the convolutions: of the triplet network, and alone."""
 
-
 OTHERS = {"features.0.weight", "conv1_1/0"}
 """What torchvision and Caffe call the first kernel."""
 
 
-class ModelConfig(Protocol):
-    """What of a configuration says which convolutions these are."""
-
-    @property
-    def network(self) -> str:
-        """Name of the network, of `BLOCKS`."""
-        ...
-
-    @property
-    def width(self) -> float:
-        """Share of its channels."""
-        ...
-
-    @property
-    def init_from(self) -> str | None:
-        """File of weights."""
-        ...
-
-    @property
-    def shown_rms(self) -> float:
-        """Root mean square of the pixels that they were shown."""
-        ...
-
-    @property
-    def rescale(self) -> bool:
-        """Whether each is scaled by what it puts out."""
-        ...
-
-
-def pretrained_trunk(model: ModelConfig, like: Any, images: np.ndarray) -> Any:
+def pretrained_trunk(model: TrunkConfig, like: Any, images: np.ndarray) -> Any:
     """Return the convolutions that a network begins with.
 
     Args:
@@ -65,7 +36,7 @@ def pretrained_trunk(model: ModelConfig, like: Any, images: np.ndarray) -> Any:
     return rescaled(weights, model, images) if model.rescale else weights
 
 
-def load_trunk(model: ModelConfig, like: Any) -> Any:
+def load_trunk(model: TrunkConfig, like: Any) -> Any:
     """Return the convolutions of a file of weights; what else it has is left aside.
 
     Args:
@@ -110,7 +81,7 @@ def load_trunk(model: ModelConfig, like: Any) -> Any:
     return weights
 
 
-def rescaled(weights: Any, model: ModelConfig, images: np.ndarray) -> Any:
+def rescaled(weights: Any, model: TrunkConfig, images: np.ndarray) -> Any:
     """Return the weights, each layer's output of a root mean square of 1.
 
     W' = W / r, b' = b / (r r_before), r the root mean square after the ReLU of the
