@@ -58,6 +58,11 @@ def check(config: Config) -> Config:
             f"resize must be at least image_size; got {data.resize} for images of "
             f"{data.image_size}: raise --resize"
         )
+    if data.evaluation_fit == "short_side" and data.resize is None:
+        raise InputError(
+            "evaluation_fit short_side needs the length of that side; got resize None: "
+            "set --resize, or leave --evaluation-fit out"
+        )
     saves = (config.keep_every or config.checkpoint_every) / config.checkpoint_every
     if saves < 1 or abs(saves - round(saves)) > 1e-6:
         raise InputError(

@@ -78,6 +78,10 @@ class DataConfig:
     resize: Positive | None = None
     """Resize every image to this square on the host first; None keeps its own size."""
 
+    evaluation_fit: Literal["warp", "short_side"] = "warp"
+    """How images that are evaluated become that square: warped, or the middle of them
+    once their short side has its length, as torchvision, timm and MLPerf evaluate."""
+
     crop_padding: NonNegative = 1
     """Zero pixels added on each side before the random crop to image_size."""
 

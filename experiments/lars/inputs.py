@@ -18,6 +18,7 @@ from experiments.lars.config import Config
 from experiments.lars.program import ImageFacts
 from experiments.lars.shapes import Setting, fed_shape, tree_bytes
 from lars_jax.data import (
+    Fit,
     ResidentImages,
     Source,
     channel_statistics,
@@ -130,8 +131,14 @@ class Inputs:
             rows = evaluation_batches(len(self.evaluation), batch, rows=mine)
         else:
             data, source = self.config.data, self.evaluation.source
-            cut = {"resize": data.resize, "size": data.image_size}
-            rows = evaluation_images(source, batch, rows=mine, **cut)
+            rows = evaluation_images(
+                source,
+                batch,
+                resize=data.resize,
+                fit=data.evaluation_fit,
+                size=data.image_size,
+                rows=mine,
+            )
         return map(self._evaluating.shard_batch, interrupt.each(rows))
 
     @property
@@ -215,7 +222,10 @@ def load_inputs(
                 f"image_size must not exceed the images; got {data.image_size} for "
                 f"images of {height}x{width}: lower --image-size or set --resize"
             )
-    placed = _place(config, parallel, train), _place(config, parallel, evaluation)
+    placed = (
+        _place(config, parallel, train, "warp"),
+        _place(config, parallel, evaluation, data.evaluation_fit),
+    )
     for split in placed[boxes:]:
         # Of what is streamed a size would be met too late.
         if not split.arrays and data.resize is None:
@@ -224,7 +234,7 @@ def load_inputs(
     return Inputs(config, parallel, facts, train.class_names, *placed)
 
 
-def _place(config: Config, parallel: DataParallel, source: Source) -> Split:
+def _place(config: Config, parallel: DataParallel, source: Source, fit: Fit) -> Split:
     data = config.data
     height, width, channels = np.shape(source[0][0])
     pixels = height * width if data.resize is None else data.resize**2
@@ -232,7 +242,7 @@ def _place(config: Config, parallel: DataParallel, source: Source) -> Split:
     wanted = data.placement == "device" or (data.placement == "auto" and small)
     if data.augmentation == "random_resized_crop" or not wanted:
         return Split(source, {})
-    arrays = to_arrays(source, resize=data.resize)
+    arrays = to_arrays(source, resize=data.resize, fit=fit)
     placed = {"image": ResidentImages.of(arrays.image), "label": arrays.label}
     return Split(source, parallel.replicate(placed))
 

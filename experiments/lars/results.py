@@ -34,7 +34,8 @@ def save_mistakes(
     images = np.zeros((0, 1, 1, 1), np.uint8)
     if len(wrong):
         source, data = inputs.evaluation.source, inputs.config.data
-        read = read_batch(source, wrong.tolist(), resize=data.resize)
+        fit = data.evaluation_fit
+        read = read_batch(source, wrong.tolist(), resize=data.resize, fit=fit)
         images = center_crop(read.image, data.image_size)
     with replacing(directory / "mistakes.npz") as temporary:
         np.savez_compressed(

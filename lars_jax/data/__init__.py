@@ -14,6 +14,7 @@ from lars_jax.data.augment import (
     normalize,
     resized_crops,
 )
+from lars_jax.data.decode import Fit
 from lars_jax.data.digits import digits_source
 from lars_jax.data.fingerprint import Fingerprint
 from lars_jax.data.folder import FolderSource, folder_source
@@ -48,6 +49,7 @@ __all__ = [
     "ArraySource",
     "ChannelStatistics",
     "Fingerprint",
+    "Fit",
     "FolderSource",
     "ImageArrays",
     "ResidentImages",

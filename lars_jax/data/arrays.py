@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lars_jax.data.decode import resize_image
+from lars_jax.data.decode import Fit, resize_image
 from lars_jax.data.source import ArraySource, Source, image_size, read_examples
 from lars_jax.errors import InputError
 
@@ -32,13 +32,18 @@ class ImageArrays:
 
 
 def to_arrays(
-    source: Source, *, resize: int | None = None, threads: int | None = None
+    source: Source,
+    *,
+    resize: int | None = None,
+    fit: Fit = "warp",
+    threads: int | None = None,
 ) -> ImageArrays:
     """Read a whole source into memory.
 
     Args:
         source: the data set.
-        resize: warp every image to this square; None keeps the sizes, which must agree.
+        resize: every image to this square; None keeps the sizes, which must agree.
+        fit: how, as `resize_image` has it.
         threads: decoders at work at a time; None: one per core.
 
     Returns:
@@ -59,13 +64,13 @@ def to_arrays(
         raise InputError(
             f"A data set needs examples, {source.name} has none; add some."
         )
-    first = read_batch(source, [0], resize=resize)
+    first = read_batch(source, [0], resize=resize, fit=fit)
     image = np.empty((size, *first.image.shape[1:]), np.uint8)
     label = np.empty(size, np.int32)
 
     def fill(start: int) -> None:
         stop = min(start + _CHUNK, size)
-        part = read_batch(source, range(start, stop), resize=resize)
+        part = read_batch(source, range(start, stop), resize=resize, fit=fit)
         require_equal_shape(source, image.shape[1:], part.image.shape[1:])
         image[start:stop], label[start:stop] = part.image, part.label
 
@@ -87,14 +92,19 @@ def usable_cores(most: int = 16) -> int:
 
 
 def read_batch(
-    source: Source, indices: Sequence[int], *, resize: int | None = None
+    source: Source,
+    indices: Sequence[int],
+    *,
+    resize: int | None = None,
+    fit: Fit = "warp",
 ) -> ImageArrays:
     """Read some examples of a source into arrays.
 
     Args:
         source: the data set.
         indices: places in it, at least one.
-        resize: warp every image to this square; None keeps the sizes, which must agree.
+        resize: every image to this square; None keeps the sizes, which must agree.
+        fit: how, as `resize_image` has it.
 
     Returns:
         The images and labels, in the order of the indices.
@@ -109,7 +119,7 @@ def read_batch(
     examples = read_examples(source, indices)
     images = [image for image, _ in examples]
     if resize is not None:
-        images = [resize_image(image, resize) for image in images]
+        images = [resize_image(image, resize, fit=fit) for image in images]
     for image in images:
         require_equal_shape(source, images[0].shape, image.shape)
     labels = [label for _, label in examples]

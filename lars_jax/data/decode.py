@@ -6,7 +6,7 @@ import logging
 import math
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
 
@@ -148,15 +148,22 @@ def _opaque(image: "Image.Image") -> "Image.Image":
     return Image.alpha_composite(Image.new("RGBA", seen.size, BACKGROUND), seen)
 
 
-def resize_image(image: np.ndarray, size: int) -> np.ndarray:
+Fit = Literal["warp", "short_side"]
+"""How an image of any shape becomes a square: the whole of it, its aspect ratio lost,
+or its middle, once its short side has the length."""
+
+
+def resize_image(image: np.ndarray, size: int, *, fit: Fit = "warp") -> np.ndarray:
     """Resize an image to a square, by antialiased bilinear filtering.
 
-    The aspect ratio is not kept: Caffe's AlexNet is trained on images warped to 256 by
-    256 pixels, and so is the paper's.
+    Caffe's AlexNet is trained and evaluated on images warped to 256 by 256 pixels, and
+    so is the paper's. torchvision, timm and MLPerf evaluate the middle of images whose
+    short side has 256 pixels.
 
     Args:
         image: uint8 [H, W, C], C = 1 or 3.
         size: height and width of the result in pixels.
+        fit: all of it, or the middle square once the short side is `size` long.
 
     Returns:
         uint8 [size, size, C]; the same array where there is nothing to do.
@@ -164,9 +171,11 @@ def resize_image(image: np.ndarray, size: int) -> np.ndarray:
     Raises:
         InputError: a size below 1, or neither 1 nor 3 channels.
 
-    >>> ramp = np.repeat(np.uint8([[[0], [100]]]), 2, axis=0)
-    >>> resize_image(ramp, 1).item()
-    50
+    >>> ramp = np.repeat(np.uint8([[[0], [100], [200]]]), 2, axis=0)
+    >>> resize_image(ramp, 1).item(), resize_image(ramp[:, :2], 1).item()
+    (100, 50)
+    >>> resize_image(ramp, 2, fit="short_side")[0, :, 0].tolist()
+    [0, 100]
     """
     from PIL import Image
 
@@ -179,9 +188,31 @@ def resize_image(image: np.ndarray, size: int) -> np.ndarray:
         return image
     grey = image.shape[-1] == 1
     picture = Image.fromarray(image[..., 0] if grey else image)
-    resized = picture.resize((size, size), Image.Resampling.BILINEAR)
+    box = None if fit == "warp" else _middle_box(*image.shape[:2], size)
+    resized = picture.resize((size, size), Image.Resampling.BILINEAR, box=box)
     pixels = np.asarray(resized)
     return pixels[..., None] if grey else pixels
+
+
+def _middle_box(
+    height: int, width: int, size: int
+) -> tuple[float, float, float, float]:
+    """Return the part of an image that is cut out of it once it is resized.
+
+    Resizing that part alone gives the same pixels for less work: the filter reaches
+    beyond a box. Lengths and places are rounded as torchvision rounds them.
+
+    >>> _middle_box(100, 200, 50)
+    (50.0, 0.0, 150.0, 100.0)
+    """
+    short = min(height, width)
+    sides = [(length, size * length // short) for length in (width, height)]
+    # From whole pixels of the resized image back to those of this one.
+    left, top = (
+        round((resized - size) / 2) * length / resized for length, resized in sides
+    )
+    across, down = (size * length / resized for length, resized in sides)
+    return left, top, min(left + across, width), min(top + down, height)
 
 
 def crop_box(

@@ -14,7 +14,7 @@ import numpy as np
 
 from lars_jax.data.arrays import read_batch, require_equal_shape, usable_cores
 from lars_jax.data.augment import center_crop
-from lars_jax.data.decode import crop_box, resize_image
+from lars_jax.data.decode import Fit, crop_box, resize_image
 from lars_jax.data.order import batch_samples, require_batch
 from lars_jax.data.source import Source, read_examples
 from lars_jax.errors import InputError
@@ -165,6 +165,7 @@ def evaluation_images(
     batch: int,
     *,
     resize: int | None = None,
+    fit: Fit = "warp",
     size: int | None = None,
     rows: np.ndarray | None = None,
     threads: int | None = None,
@@ -174,7 +175,8 @@ def evaluation_images(
     Args:
         source: the data, N examples.
         batch: examples per batch B; may exceed N.
-        resize: warp every image to this square; None keeps the sizes, which must agree.
+        resize: every image to this square; None keeps the sizes, which must agree.
+        fit: how, as `resize_image` has it.
         size: height and width of the central crop; None: no crop.
         rows: places in each batch to take, increasing, int [M]; None: all of them.
         threads: decoders at work at a time; None: one per core.
@@ -197,7 +199,7 @@ def evaluation_images(
         index, mask = (plan[step][name][low:high] for name in ("index", "mask"))
         # Padding is decoded as one real example, for its shape, and blacked out.
         count = max(1, int(mask.sum()))
-        read = read_batch(source, index[:count].tolist(), resize=resize)
+        read = read_batch(source, index[:count].tolist(), resize=resize, fit=fit)
         image = read.image if size is None else center_crop(read.image, size)
         padded = np.zeros((high - low, *image.shape[1:]), np.uint8)
         label = np.zeros(high - low, np.int32)

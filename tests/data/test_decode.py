@@ -182,6 +182,33 @@ def test_resize_to_its_own_size_changes_nothing():
     assert resize_image(image, 5) is image
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "size"),
+    [(37, 50, 16), (50, 37, 16), (34, 50, 33), (20, 21, 40), (16, 100, 16), (9, 9, 4)],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_middle_is_cut_as_from_an_image_whose_short_side_is_resized(
+    height, width, size, channels
+):
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (height, width, channels)).astype(np.uint8)
+    short = min(height, width)
+    lengths = [size * length // short for length in (width, height)]
+    squeezed = image[..., 0] if channels == 1 else image
+    whole = Image.fromarray(squeezed).resize(lengths, Image.Resampling.BILINEAR)
+    left, top = (round((length - size) / 2) for length in lengths)
+    expected = np.asarray(whole)[top : top + size, left : left + size]
+    found = resize_image(image, size, fit="short_side").reshape(expected.shape)
+    # Both are rounded, between passes and at the end.
+    np.testing.assert_allclose(found, expected.astype(int), atol=1)
+
+
+def test_a_square_is_the_same_either_way():
+    image = np.random.default_rng(0).integers(0, 256, (9, 9, 3)).astype(np.uint8)
+    short_side = resize_image(image, 5, fit="short_side")
+    np.testing.assert_array_equal(short_side, resize_image(image, 5))
+
+
 @pytest.mark.parametrize(("channels", "size"), [(2, 4), (3, 0)])
 def test_impossible_resize_is_refused(channels, size):
     with pytest.raises(InputError, match="Resizing takes 1 or 3 channels"):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lars_jax.data import (
+    ArraySource,
     batch_samples,
     digits_source,
     evaluation_batches,
@@ -15,6 +16,7 @@ from lars_jax.data import (
     folder_source,
     image_batches,
     index_batches,
+    to_arrays,
 )
 from lars_jax.data.decode import crop_box, resize_image
 from lars_jax.errors import InputError
@@ -199,6 +201,20 @@ def test_evaluation_resizes_then_takes_the_centre():
     (batch,) = evaluation_images(source, 360, resize=16, size=8)
     expected = resize_image(source.image[7], 16)[4:12, 4:12]
     np.testing.assert_array_equal(batch["image"][7], expected)
+
+
+def test_evaluation_of_the_middle_loses_no_aspect_ratio():
+    # Two images twice as wide as high; the middle half is white.
+    image = np.zeros((2, 8, 16, 1), np.uint8)
+    image[:, :, 4:12] = 255
+    source = ArraySource("wide", ("a", "b"), image, np.int32([0, 1]))
+    (batch,) = evaluation_images(source, 2, resize=8, fit="short_side", size=8)
+    assert (batch["image"] == 255).all()
+    np.testing.assert_array_equal(
+        to_arrays(source, resize=8, fit="short_side").image, batch["image"]
+    )
+    (warped,) = evaluation_images(source, 2, resize=8, size=8)
+    assert not (warped["image"] == 255).all()
 
 
 @pytest.mark.parametrize(("size", "batch"), [(0, 3), (3, 0)])

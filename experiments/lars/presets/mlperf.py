@@ -1,7 +1,8 @@
 """The ten reference convergence points of MLPerf Training 2.0 for ResNet-50 with LARS.
 
-ResNet-50 v1.5 on Inception-style crops with label smoothing 0.1; neither biases nor
-batch normalisation are adapted or decayed. The quality target is 75.9 % top-1.
+ResNet-50 v1.5 on Inception-style crops with label smoothing 0.1, evaluated on the
+middle of images whose short side has 256 pixels; neither biases nor batch normalisation
+are adapted or decayed. The quality target is 75.9 % top-1.
 
 The published numbers of decay steps include the warm-up at some batches and not at
 others, so a run here is as long as the slowest published one took to the target: the
@@ -26,6 +27,7 @@ BASE = replace_fields(
     stride_in="3x3",
     image_size=224,
     augmentation="random_resized_crop",
+    evaluation_fit="short_side",
     label_smoothing=0.1,
     end_learning_rate=1e-4,
     decay_from="warmup",

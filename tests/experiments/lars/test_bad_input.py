@@ -107,6 +107,10 @@ TOGETHER = {
         "random_resized_crop is cut on the host",
     ),
     "resize below the crop": ({"resize": 4}, "resize must be at least"),
+    "a short side of no length": (
+        {"evaluation_fit": "short_side"},
+        "evaluation_fit short_side needs the length of that side; got resize None",
+    ),
     "state split by another back-end": (
         {"state_sharding": "fsdp", "backend": "shard_map"},
         "state_sharding needs the back-end jit, where arrays are global; got fsdp with "

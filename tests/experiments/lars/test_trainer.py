@@ -1,5 +1,6 @@
 """The same run on any mesh, in any parts, by any back-end, fed or from the device."""
 
+import itertools
 from typing import get_args
 
 import jax
@@ -16,6 +17,7 @@ from lars_jax.train import DataParallel, Interrupt, data_mesh
 from lars_jax.train.config import replace_fields
 from lars_jax.train.parallel import Backend
 from tests.cases import mostly_slow
+from tests.data.support import encoded
 from tests.experiments.lars.conftest import SMOKE
 from tests.experiments.lars.support import error, train
 
@@ -129,6 +131,31 @@ def test_estimate_takes_whole_spans(batch, span):
     batches = inputs.calibration_batches(seed=0, interrupt=Interrupt())
     sizes = {len(rows["index"]) for rows in batches}
     assert all(size % span == 0 or size <= span for size in sizes)
+
+
+@pytest.mark.parametrize("placement", ["device", "host"])
+def test_middle_of_what_is_evaluated_is_seen_wherever_it_lies(placement, tmp_path):
+    # Twice as wide as high, and white in the middle.
+    pixels = np.zeros((8, 16, 3), np.uint8)
+    pixels[:, 4:12] = 255
+    for split, name in itertools.product(("train", "test"), ("cat", "dog")):
+        folder = tmp_path / split / name
+        folder.mkdir(parents=True)
+        for number in range(2):
+            (folder / f"{number}.png").write_bytes(encoded(pixels))
+    own = {"dataset": f"folder:{tmp_path}", "resize": 8, "placement": placement}
+    config = replace_fields(BASE, **own, global_batch=4, evaluation_fit="short_side")
+    inputs = load_inputs(config, DataParallel(data_mesh(1)), open_sources(config))
+    found = inputs.evaluation.arrays.get("image")
+    if found is None:
+        (batch,) = inputs.evaluation_batches(Interrupt())
+        seen = batch["image"]
+        assert not inputs.train.arrays
+    else:
+        seen = found.rows
+        # What is trained on is warped, as it was.
+        assert np.asarray(inputs.train.arrays["image"].rows).mean() < 200
+    assert (np.asarray(seen) == 255).all()
 
 
 def test_held_out_examples_are_evaluated_in_place_of_the_test_split():
