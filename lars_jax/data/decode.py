@@ -188,7 +188,8 @@ def resize_image(image: np.ndarray, size: int, *, fit: Fit = "warp") -> np.ndarr
         return image
     grey = image.shape[-1] == 1
     picture = Image.fromarray(image[..., 0] if grey else image)
-    box = None if fit == "warp" else _middle_box(*image.shape[:2], size)
+    height, width = image.shape[:2]
+    box = None if fit == "warp" else _middle_box(height, width, size)
     resized = picture.resize((size, size), Image.Resampling.BILINEAR, box=box)
     pixels = np.asarray(resized)
     return pixels[..., None] if grey else pixels
