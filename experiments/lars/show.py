@@ -5,7 +5,6 @@ Everything comes from shapes alone and takes seconds, but for one thing: with
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 from jax.sharding import AbstractMesh
@@ -25,16 +24,14 @@ from experiments.lars.shapes import (
     device_bytes,
     fed_shape,
 )
-from lars_jax.optim import leaf_names
+from lars_jax.runs.show import parameter_table, settings
 from lars_jax.train import DataParallel, data_mesh
-from lars_jax.train.config import flatten, to_json
 from lars_jax.train.parallel import AXIS
 
 
 def describe(config: Config) -> Iterator[str]:
     """Yield the lines of `show`: settings, parameter table, memory estimate."""
-    for name, value in flatten(to_json(config)).items():
-        yield f"{name:30} {value}"
+    yield from settings(config)
     if config.data.dataset not in CLASSES:
         yield f"({config.data.dataset} is not opened: taken to be like ImageNet)"
     facts = assumed_facts(config)
@@ -50,14 +47,6 @@ def describe(config: Config) -> Iterator[str]:
     rows = device_bytes(cut, facts, state, devices, assumed_data(cut, facts)[0])
     for name, value in (rows | {"sum": sum(rows.values())}).items():
         yield f"  {name:34} {value / 2**20:14,.1f} MiB"
-
-
-def parameter_table(params: Any) -> Iterator[str]:
-    """Yield a line for each parameter, its shape and size, and the sum."""
-    leaves = jax.tree.leaves(params)
-    for name, leaf in zip(leaf_names(params), leaves, strict=True):
-        yield f"{name:40} {leaf.shape!s:20} {leaf.size:>12,}"
-    yield f"{'parameters':61} {sum(leaf.size for leaf in leaves):>12,}"
 
 
 def _cut(config: Config, facts: ImageFacts) -> tuple[Config, str]:

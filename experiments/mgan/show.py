@@ -7,8 +7,7 @@ import jax
 from experiments.mgan.config import Config, in_plane
 from experiments.mgan.game import GameState, initial_state, make_players
 from lars_jax.data import known_statistics
-from lars_jax.optim import leaf_names
-from lars_jax.train.config import digest, flatten, to_json
+from lars_jax.runs.show import parameter_table, settings
 
 
 def describe(config: Config) -> Iterator[str]:
@@ -17,11 +16,7 @@ def describe(config: Config) -> Iterator[str]:
     >>> any("279,938" in line for line in describe(Config()))
     True
     """
-    settings = flatten(to_json(config))
-    width = max(map(len, settings))
-    for name, value in settings.items():
-        yield f"{name:{width}}  {value}"
-    yield f"{'digest':{width}}  {digest(config)}"
+    yield from settings(config)
     channels = image_channels(config)
     state = state_shapes(config, channels)
     if not in_plane(config):
@@ -31,11 +26,8 @@ def describe(config: Config) -> Iterator[str]:
         ("generators", state.generators.params),
         ("discriminator and classifier", state.judge.params),
     ):
-        leaves = jax.tree.leaves(params)
         yield ""
-        yield f"{title}: {sum(leaf.size for leaf in leaves):,} parameters"
-        for name, leaf in zip(leaf_names(params), leaves, strict=True):
-            yield f"  {name:34} {list(leaf.shape)}"
+        yield from parameter_table(params, f"parameters of {title}")
 
 
 def image_channels(config: Config) -> int:

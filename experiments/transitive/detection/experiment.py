@@ -1,6 +1,6 @@
 """The commands of detectors: `python -m experiments.transitive.detection VERB ...`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,12 @@ def _report(directory: Path) -> Path:
     return write_detection_report(directory)
 
 
+def _show(config: Config) -> Iterator[str]:
+    from experiments.transitive.detection.show import describe
+
+    return describe(config)
+
+
 DETECTION = Experiment(
     command="python -m experiments.transitive.detection",
     summary="Fast and Faster R-CNN, to see what features are good for.",
@@ -58,6 +64,7 @@ DETECTION = Experiment(
     build=_build,
     compile=_compile,
     report=_report,
+    show=_show,
     verbs={
         "detect": Verb(
             "RUN_DIR IMAGE ... [--out DIR]",

@@ -1,6 +1,6 @@
 """The commands of normals: `python -m experiments.transitive.normals VERB ...`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,12 @@ def _report(directory: Path) -> Path:
     return write_normals_report(directory)
 
 
+def _show(config: Config) -> Iterator[str]:
+    from experiments.transitive.normals.show import describe
+
+    return describe(config)
+
+
 NORMALS = Experiment(
     command="python -m experiments.transitive.normals",
     summary="Surface normals from photographs, to see what features are good for.",
@@ -64,6 +70,7 @@ NORMALS = Experiment(
     build=_build,
     compile=_compile,
     report=_report,
+    show=_show,
     verbs={
         "tell": Verb(
             "RUN_DIR IMAGE ... [--out DIR]",
