@@ -38,7 +38,10 @@ def test_gradients_are_those_that_jax_derives(key, side, size, stride, padding, 
     check(key, (side, side + 3, 3), size, stride, padding, dtype)
 
 
-@pytest.mark.parametrize(("side", "size", "stride"), [(8, 3, 1), (28, 7, 4)])
+@pytest.mark.parametrize(
+    ("side", "size", "stride"),
+    [(8, 3, 1), pytest.param(28, 7, 4, marks=pytest.mark.slow)],
+)
 def test_grey_images_give_what_others_do(key, side, size, stride):
     check(key, (side, side + 3, 1), size, stride, size // 2, "float32")
 
