@@ -22,7 +22,8 @@ class HostFedProgram(Program[TrainState]):
         seed: of weights, data order and all else that is drawn.
         examples_per_step: that the rate of a row counts.
         log_every: steps between rows of metrics.
-        train_step: `(state, batch, shared) -> (state, metrics)`.
+        train_step: `(state, batch, shared) -> (state, metrics)`, of every batch unless
+            `step_of` chooses among several.
     """
 
     parallel: DataParallel
