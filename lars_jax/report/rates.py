@@ -1,7 +1,7 @@
 """How wide the interval of good learning rates is."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -50,8 +50,8 @@ def rate_figure(rows: Iterable[Row], title: str) -> "Figure":
     for number, (name, own) in enumerate(runs.items()):
         rate, accuracy = np.array(sorted(own)).T
         share = rate / rate[accuracy.argmax()]
-        look = identity(number) | {"markersize": 4.5, "linewidth": 1.6}
-        axes.plot(share, accuracy, label=name, **look)
+        look: dict[str, Any] = {"markersize": 4.5, "linewidth": 1.6}
+        axes.plot(share, accuracy, label=name, **identity(number), **look)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(log_locator(*axes.get_xlim()))
     axes.xaxis.set_major_formatter("{x:g}")

@@ -207,7 +207,7 @@ def test_evaluation_of_the_middle_loses_no_aspect_ratio():
     # Two images twice as wide as high; the middle half is white.
     image = np.zeros((2, 8, 16, 1), np.uint8)
     image[:, :, 4:12] = 255
-    source = ArraySource("wide", ("a", "b"), image, np.int32([0, 1]))
+    source = ArraySource("wide", ("a", "b"), image, np.array([0, 1], np.int32))
     (batch,) = evaluation_images(source, 2, resize=8, fit="short_side", size=8)
     assert (batch["image"] == 255).all()
     np.testing.assert_array_equal(

@@ -16,14 +16,16 @@ def test_each_line_has_its_best_at_one_and_rises_in_the_rate():
     rows += [row("sgd", r, a) for r, a in ((0.1, 0.8), (0.3, 0.5))]
     lars, sgd = rate_figure(rows, "Batch 64").axes[0].lines
     assert (lars.get_label(), sgd.get_label()) == ("lars", "sgd")
-    np.testing.assert_allclose(lars.get_xdata(), [0.5, 1, 2])
-    np.testing.assert_allclose(lars.get_ydata(), [0.6, 0.9, 0.7])
-    np.testing.assert_allclose(sgd.get_xdata(), [1, 3])
+    np.testing.assert_allclose(np.asarray(lars.get_xdata()), [0.5, 1, 2])
+    np.testing.assert_allclose(np.asarray(lars.get_ydata()), [0.6, 0.9, 0.7])
+    np.testing.assert_allclose(np.asarray(sgd.get_xdata()), [1, 3])
 
 
 def test_what_was_tried_twice_stands_twice():
     figure = rate_figure([row("lars", 1.0, 0.5), row("lars", 1.0, 0.6)], "")
-    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), [0.5, 0.6])
+    np.testing.assert_allclose(
+        np.asarray(figure.axes[0].lines[0].get_ydata()), [0.5, 0.6]
+    )
 
 
 def test_nothing_and_rates_that_are_none_are_refused():
