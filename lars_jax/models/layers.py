@@ -49,7 +49,7 @@ def local_response_norm(x: jax.Array) -> jax.Array:
 
     These are Caffe's constants: the paper's own do not divide the sum by the size of
     the window, and add 2. Channels beyond the ends count as zero. The energy is
-    computed in float32.
+    computed in float32, on a TPU to about 16 bits.
 
     Args:
         x: activations [..., C].
@@ -96,7 +96,8 @@ def _by_views(x: jax.Array) -> jax.Array:
 
 # A TPU writes shifted views to memory: AlexNet's first two layers at a batch of 128
 # move 3.20 GB by views and 1.96 GB by products, which take in what is around them.
-# They need 0.9 ms for what saves 1.5 ms; HIGH is three passes, good to 1 in 50,000.
+# On paper they need 0.9 ms of a v5e where 1.5 ms of its memory's time are saved. HIGH
+# is three bfloat16 passes, which keep about 16 bits of the energy.
 def _by_product(x: jax.Array) -> jax.Array:
     place = jnp.arange(x.shape[-1])
     near = jnp.abs(jnp.subtract.outer(place, place)) <= LRN_SIZE // 2

@@ -10,7 +10,7 @@ from tests.optim import forms
 
 @pytest.fixture(autouse=True, scope="package")
 def nothing_drawn() -> Iterator[None]:
-    """Check no keys: an optimizer has none, and each operation takes twice as long."""
+    """Check no keys: an optimizer has none, and every operation is slower for it."""
     with jax.debug_key_reuse(False):
         yield
 
