@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import tyro
 
 from benchmarks.common.records import read_record, record_path, write_record
+from benchmarks.transitive.runs import joined
 from experiments.transitive.detection.experiment import DETECTION
 from experiments.transitive.detection.splits import split_by_blocks
 from experiments.transitive.normals.experiment import NORMALS
@@ -96,23 +97,18 @@ def main(
     make_directory(run_dir)
     results = run_dir / RESULTS
     here = list(read_lines(results)) if results.exists() else []
-    rows = {key(row): row for row in [*recorded(), *here]}
+    rows = joined(recorded(), here, tuple(CELLS))
     until = time.monotonic() + 3600 * (hours if hours is not None else 1e6)
     for seed in range(seeds):
         for name in names:
-            if (name, seed) in rows:
+            if any((row["cell"], row["seed"]) == (name, seed) for row in rows):
                 continue
             if time.monotonic() > until:
                 return
             row = {"cell": name, "seed": seed, **run(name, seed, data, run_dir)}
             append_row(results, row)
-            rows[name, seed] = row
-            save(rows)
-
-
-def key(row: Mapping[str, Any]) -> tuple[str, int]:
-    """Return what tells a row from every other."""
-    return row["cell"], row["seed"]
+            rows = joined(rows, [row], tuple(CELLS))
+            write_record(NAME, COMMAND, configs=presets(), runs=rows)
 
 
 def presets() -> dict[str, Any]:
@@ -133,13 +129,6 @@ def recorded() -> list[dict[str, Any]]:
     asked, known = presets(), record["configs"]
     same = [name for name in asked if known.get(name) == asked[name]]
     return [row for row in record.get("runs", []) if row["cell"] in same]
-
-
-def save(rows: Mapping[tuple[str, int], dict[str, Any]]) -> None:
-    """Write the record."""
-    order = list(CELLS)
-    runs = [rows[one] for one in sorted(rows, key=lambda k: (order.index(k[0]), k[1]))]
-    write_record(NAME, COMMAND, configs=presets(), runs=runs)
 
 
 def run(

@@ -43,7 +43,7 @@ def test_what_is_stopped_goes_on_and_is_recorded_once(tmp_path, monkeypatch):
     tasks.main(**data, run_dir=where, seeds=1, only=("one",))
     tasks.main(**data, run_dir=where, seeds=1)
     rows = list(read_lines(where / tasks.RESULTS))
-    assert [tasks.key(row) for row in rows] == [("one", 0), ("two", 0)]
+    assert [(row["cell"], row["seed"]) for row in rows] == [("one", 0), ("two", 0)]
     assert [found["step"] for found in rows[0]["evaluations"]] == [1, 2]
     assert 0 <= rows[0]["baseline"]["baseline/same_box/ap50"] <= 1
     record = json.loads((tmp_path / "records" / f"{tasks.NAME}.json").read_text())
