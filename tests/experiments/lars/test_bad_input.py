@@ -257,6 +257,7 @@ def contents(directory):
     }
 
 
+@pytest.mark.slow
 def test_resume_with_another_model_shows_the_difference(run, capsys):
     before = contents(run)
     line = complain(
@@ -266,6 +267,7 @@ def test_resume_with_another_model_shows_the_difference(run, capsys):
     assert contents(run) == before
 
 
+@pytest.mark.slow
 def test_mistakes_that_are_no_archive(run, capsys):
     (run / "mistakes.npz").write_bytes(b"PK nothing")
     assert "must be an npz file" in complain(["report", run], capsys)

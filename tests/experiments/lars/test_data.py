@@ -126,9 +126,9 @@ def straight(tiny_network, seldom_measured, tmp_path_factory):
     return place / "run"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("split", "place", "saved"),
-    [("train", 2, 2), pytest.param("test", 30, 12, marks=pytest.mark.slow)],
+    ("split", "place", "saved"), [("train", 2, 2), ("test", 30, 12)]
 )
 def test_data_that_end_a_run_late_are_named_once_it_is_saved(
     straight, tmp_path, capsys, split, place, saved

@@ -12,11 +12,10 @@ from benchmarks.faults.phases import LONG, disturbed, terminate
 from experiments.lars.experiment import LARS, main
 from lars_jax.runs import cli
 from lars_jax.train.ahead import AheadOfTime
-from tests.cases import mostly_slow
 from tests.experiments.lars.support import error, saved_state
 from tests.whole_runs import last_leaves, rows
 
-pytestmark = pytest.mark.usefixtures("tiny_network")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny_network")]
 
 RUN = [
     *("train", "digits", "--devices", "1", "--global-batch", "32", "--steps", "12"),
@@ -45,10 +44,7 @@ def undisturbed(tiny_network, tmp_path_factory):
     return directory
 
 
-@pytest.mark.parametrize(
-    ("phase", "number", "saved"),
-    mostly_slow(PHASES, ["data wait"]),
-)
+@pytest.mark.parametrize(("phase", "number", "saved"), PHASES.values(), ids=PHASES)
 def test_signal_in_a_phase_saves_and_loses_nothing(
     undisturbed, tmp_path, capfd, phase, number, saved
 ):
@@ -85,7 +81,6 @@ def in_step(patch, step):
     patch(AheadOfTime, "__call__", stepped)
 
 
-@pytest.mark.slow
 def test_run_goes_on_with_other_devices_in_mid_epoch(tmp_path, monkeypatch):
     straight, moved = tmp_path / "straight", tmp_path / "moved"
     whole = ["--devices", "8", "--run-dir"]

@@ -269,6 +269,7 @@ def test_damaged_arrays_are_refused(tmp_path, damage):
     assert "remove it to report without it" in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gallery.npz", "samples/000000010.npz"])
 def test_damaged_pictures_are_named(digits_run, tmp_path, capsys, name):
     copy = Path(shutil.copytree(digits_run, tmp_path / "run"))

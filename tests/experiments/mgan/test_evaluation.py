@@ -143,6 +143,7 @@ def test_numbers_of_inception_bear_its_names(trainer, own, monkeypatch):
     assert same["inception_score"] > 1.0
 
 
+@pytest.mark.slow
 def test_images_without_features_are_only_counted(digits_end):
     program = digits_end.program
     assert evaluate(program, program.measure, digits_end.state) == {"count": 50.0}

@@ -52,6 +52,7 @@ def gallery(digits_run):
         return dict(arrays)
 
 
+@pytest.mark.slow
 def test_gallery_of_a_run_has_the_shapes_that_are_promised(gallery):
     assert gallery["interpolation"].shape == (3, BETWEEN, 8, 8, 1)
     assert gallery["neighbours"].shape == (3, 1 + NEIGHBOURS, 8, 8, 1)
@@ -64,6 +65,7 @@ def test_gallery_of_a_run_has_the_shapes_that_are_promised(gallery):
     assert (gallery["confusion"] >= 0).all()
 
 
+@pytest.mark.slow
 def test_neighbours_are_training_images_by_rising_distance(gallery, digits_end):
     known = {image.tobytes() for image in digits_end.program.inputs.image}
     for k, (sample, *neighbours) in enumerate(gallery["neighbours"]):
@@ -74,12 +76,14 @@ def test_neighbours_are_training_images_by_rising_distance(gallery, digits_end):
         assert distances[0] == pytest.approx(gallery["sample_distance"][k])
 
 
+@pytest.mark.slow
 def test_gallery_is_a_function_of_the_state(gallery, digits_end):
     found = interpolate(digits_end.program, digits_end.state)
     np.testing.assert_array_equal(found, gallery["interpolation"])
     assert (found[:, 0] != found[:, -1]).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", ["uniform", "normal"])
 def test_interpolation_goes_from_one_noise_to_the_other(digits_end, monkeypatch, noise):
     trainer, ends, seen = copy.copy(digits_end.program), jnp.eye(8)[:2], []

@@ -17,6 +17,7 @@ from experiments.mgan.presets import PRESETS, get_preset
 from experiments.mgan.show import describe, state_shapes
 from lars_jax.data import digits_source
 from lars_jax.train.config import digest, from_json, replace_fields, to_json
+from tests.cases import mostly_slow
 
 IMAGES = ("digits_gan", "cifar10", "stl10")
 """Games of images whose networks differ in more than numbers."""
@@ -70,7 +71,9 @@ def test_own_verbs_have_help(verb, capsys):
     ] in said
 
 
-@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize(
+    "name", mostly_slow({name: (name,) for name in IMAGES}, ("digits_gan", "cifar10"))
+)
 def test_full_size_step_keeps_every_shape_of_the_state(name):
     config = get_preset(name).config
     channels = 1 if config.data.dataset == "digits" else 3

@@ -66,7 +66,7 @@ def train(config):
     "config",
     [
         pytest.param(RING, id="ring"),
-        pytest.param(LINEAR, id="digits", marks=pytest.mark.slow),
+        pytest.param(LINEAR, id="digits"),
     ],
 )
 def test_four_devices_equal_one(config):
@@ -87,12 +87,9 @@ def test_four_devices_equal_one(config):
     assert largest_gap(before.generators.params, one.generators.params) > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "config",
-    [
-        pytest.param(RING, id="ring"),
-        pytest.param(DIGITS, id="digits", marks=pytest.mark.slow),
-    ],
+    "config", [pytest.param(RING, id="ring"), pytest.param(DIGITS, id="digits")]
 )
 def test_two_steps_in_a_call_equal_calls_of_one_step(config, monkeypatch):
     # By the emitters that tests compile by, a loop and its body alone round apart.

@@ -91,6 +91,7 @@ def test_run_ends_with_weights_of_vgg16_and_goes_on_bit_for_bit():
     assert later[4]["loss"] == rows[4]["loss"]
 
 
+@pytest.mark.slow
 def test_shapes_and_places_are_those_of_the_state():
     like, state = program().like(), program().init()
     assert jax.tree.structure(like) == jax.tree.structure(state)
