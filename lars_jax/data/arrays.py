@@ -116,13 +116,13 @@ def read_batch(
     >>> read_batch(digits_source("test"), [3, 5], resize=32).image.shape
     (2, 32, 32, 1)
     """
-    examples = read_examples(source, indices)
-    images = [image for image, _ in examples]
+    # Either fit makes of the short side what is asked for, at the least.
+    needed = None if resize is None else lambda *size: resize / min(size)
+    images, labels = zip(*read_examples(source, indices, needed), strict=True)
     if resize is not None:
         images = [resize_image(image, resize, fit=fit) for image in images]
     for image in images:
         require_equal_shape(source, images[0].shape, image.shape)
-    labels = [label for _, label in examples]
     return ImageArrays(np.stack(images), np.array(labels, np.int32))
 
 

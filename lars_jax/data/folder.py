@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lars_jax.data.decode import decode_image, image_size
+from lars_jax.data.decode import Needed, decode_image, image_size
 from lars_jax.data.fingerprint import Fingerprint, digest_files
 from lars_jax.data.scan import is_hidden, scan_files
 from lars_jax.data.source import Example
@@ -72,16 +72,24 @@ class FolderSource:
         return len(self.names)
 
     def __getitem__(self, index: int, /) -> Example:
-        file = self.root / self.split / self.names[index]
-        with naming(file, "read"):
-            data = file.read_bytes()
-        return decode_image(data, channels=3, where=str(file)), self.labels[index]
+        return self._read(index)
+
+    def read_scaled(self, indices: Sequence[int], needed: Needed) -> list[Example]:
+        """Return examples whose images are as large as needed, or larger."""
+        return [self._read(index, needed) for index in indices]
 
     def image_size(self, index: int) -> tuple[int, int]:
         """Return height and width of an image, from its header."""
         path = self.root / self.split / self.names[index]
         with naming(path, "read"), path.open("rb") as file:
             return image_size(file, where=str(path))
+
+    def _read(self, index: int, needed: Needed | None = None) -> Example:
+        file = self.root / self.split / self.names[index]
+        with naming(file, "read"):
+            data = file.read_bytes()
+        image = decode_image(data, channels=3, where=str(file), needed=needed)
+        return image, self.labels[index]
 
     def fingerprint(self) -> Fingerprint:
         """Return what the split is known by: classes, paths, sizes and contents."""

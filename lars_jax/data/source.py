@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from lars_jax.data.decode import Needed
 from lars_jax.data.fingerprint import Fingerprint, digest_array
 from lars_jax.data.order import HOLD_OUT, random_bits
 from lars_jax.errors import InputError
@@ -23,6 +24,8 @@ class Source(Protocol):
 
     A source that can read many examples at less than the sum of their cost also has
     `__getitems__(indices) -> list[Example]`; `read_examples` uses it where it exists.
+    One that can decode images at less than their size has `read_scaled(indices, needed)
+    -> list[Example]`, with `needed` as `decode_image` has it.
     One that can tell whether it is the same as before has `fingerprint() ->
     Fingerprint`, one that can tell the height and width of an image without decoding it
     `image_size(index)`, and one that has something to say to its user `notes`, lines.
@@ -123,6 +126,11 @@ class Subset:
 
     def __getitems__(self, indices: Sequence[int], /) -> list[Example]:
         return read_examples(self.source, [int(i) for i in self.indices[list(indices)]])
+
+    def read_scaled(self, indices: Sequence[int], needed: Needed) -> list[Example]:
+        """Return examples whose images are as large as needed, or larger."""
+        places = [int(i) for i in self.indices[list(indices)]]
+        return read_examples(self.source, places, needed)
 
     def image_size(self, index: int) -> tuple[int, int]:
         """Return height and width of an image."""
@@ -237,8 +245,16 @@ def image_size(source: Source, index: int) -> tuple[int, int]:
     return height, width
 
 
-def read_examples(source: Source, indices: Sequence[int]) -> list[Example]:
+def read_examples(
+    source: Source, indices: Sequence[int], needed: Needed | None = None
+) -> list[Example]:
     """Return examples, read all at once where the source can, their labels checked.
+
+    Args:
+        source: the data set.
+        indices: places in it.
+        needed: tells the least scale of an image that will do, as `decode_image` has
+            it; a source that cannot decode at less than the whole passes it over.
 
     Raises:
         InputError: a label that no class has.
@@ -247,12 +263,17 @@ def read_examples(source: Source, indices: Sequence[int]) -> list[Example]:
     >>> [label for _, label in read_examples(digits_source("test"), [0, 1, 2])]
     [2, 7, 7]
     """
-    examples = _read(source, indices)
+    examples = _read(source, indices, needed)
     _require_labels(source, indices, np.array([label for _, label in examples]))
     return examples
 
 
-def _read(source: Source, indices: Sequence[int]) -> list[Example]:
+def _read(
+    source: Source, indices: Sequence[int], needed: Needed | None = None
+) -> list[Example]:
+    read_scaled = getattr(source, "read_scaled", None)
+    if needed is not None and read_scaled:
+        return read_scaled(indices, needed)
     read_many = getattr(source, "__getitems__", None)
     return read_many(indices) if read_many else [source[i] for i in indices]
 

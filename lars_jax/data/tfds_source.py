@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lars_jax.data.decode import decode_image, image_size
+from lars_jax.data.decode import Needed, decode_image, image_size
 from lars_jax.data.fingerprint import Fingerprint, digest_files
 from lars_jax.data.source import Example
 from lars_jax.errors import InputError
@@ -55,8 +55,18 @@ class TfdsSource:
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int], /) -> list[Example]:
+        return self._read(indices)
+
+    def read_scaled(self, indices: Sequence[int], needed: Needed) -> list[Example]:
+        """Return examples whose images are as large as needed, or larger."""
+        return self._read(indices, needed)
+
+    def _read(
+        self, indices: Sequence[int], needed: Needed | None = None
+    ) -> list[Example]:
         records = self._records(indices)
-        return [self._decode(i, r) for i, r in zip(indices, records, strict=True)]
+        pairs = zip(indices, records, strict=True)
+        return [self._decode(index, record, needed) for index, record in pairs]
 
     def fingerprint(self) -> Fingerprint:
         """Return what the split is known by: its name, its shards and its classes."""
@@ -82,10 +92,13 @@ class TfdsSource:
                 "prepare it again."
             ) from error
 
-    def _decode(self, index: int, record: dict[str, Any]) -> Example:
+    def _decode(
+        self, index: int, record: dict[str, Any], needed: Needed | None
+    ) -> Example:
         where = f"example {index} of {self.name}"
-        data = record[self.image_key]
-        image = decode_image(data, channels=self.channels, where=where)
+        image = decode_image(
+            record[self.image_key], channels=self.channels, where=where, needed=needed
+        )
         return image, int(record[self.label_key])
 
 

@@ -268,3 +268,65 @@ def test_image_that_no_draw_fits_is_cropped_to_the_nearest_aspect():
 
 def test_one_pixel_can_be_cropped():
     assert crop_box(1, 1, seed=0, epoch=0, example=0) == (0, 0, 1, 1)
+
+
+def soft(height, width, seed=0):
+    """Return a picture without hard edges, which no scale changes much."""
+    random = np.random.default_rng(seed)
+    small = random.integers(0, 255, (6, 8, 3)).astype(np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+def test_whole_jpeg_is_that_of_pillow_to_the_bit(mode, options):
+    data = picture(soft(61, 83).convert(mode), "JPEG", quality=80, **options)
+    with Image.open(io.BytesIO(data)) as image:
+        expected = np.asarray(image.convert("RGB"))
+    np.testing.assert_array_equal(decode(data), expected)
+
+
+# Eighths of 80 x 120; seven are not used.
+@pytest.mark.parametrize(
+    ("scale", "height", "width"),
+    [(0.01, 10, 15), (0.125, 10, 15), (0.13, 20, 30), (0.6, 50, 75), (0.75, 60, 90)]
+    + [(0.76, 80, 120), (1.0, 80, 120), (3.0, 80, 120)],
+)
+def test_jpeg_is_decoded_at_the_next_eighth(scale, height, width):
+    seen = []
+
+    def needed(*size):
+        seen.append(size)
+        return scale
+
+    data = picture(soft(80, 120), "JPEG", quality=95)
+    found = decode_image(data, channels=3, where="the test image", needed=needed)
+    assert found.shape == (height, width, 3)
+    assert seen == [(80, 120)]
+
+
+@pytest.mark.parametrize("tag", sorted(ORIENTED))
+def test_smaller_jpeg_is_turned_and_looks_the_same(tag):
+    tags = Image.Exif()
+    tags[0x0112] = tag
+    data = picture(soft(80, 120), "JPEG", quality=95, exif=tags)
+    whole, seen = decode(data), []
+    small = decode_image(
+        io.BytesIO(data),
+        channels=3,
+        where="the test image",
+        needed=lambda *size: seen.append(size) or 0.5,
+    )
+    assert seen == [whole.shape[:2]]
+    assert small.shape[:2] == tuple(side // 2 for side in whole.shape[:2])
+    gaps = resize_image(whole, 40).astype(float) - resize_image(small, 40)
+    assert 10 * np.log10(255**2 / np.mean(gaps**2)) > 40
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP"])
+def test_other_files_are_decoded_whole(format):
+    data = picture(soft(80, 120), format)
+    found = decode_image(
+        data, channels=3, where="the test image", needed=lambda *size: 0.1
+    )
+    assert found.shape == (80, 120, 3)

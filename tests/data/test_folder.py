@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lars_jax.data import folder_source, load_source, to_arrays
+from lars_jax.data import Subset, folder_source, load_source, read_batch, to_arrays
+from lars_jax.data.decode import decode_image, resize_image
 from lars_jax.data.folder import SUFFIXES
 from lars_jax.errors import InputError
 from tests.data.support import encoded, write_digits
@@ -282,3 +283,29 @@ def test_split_is_a_folder_of_its_own(tmp_path, split):
     put(tmp_path / "data" / "train" / "dog" / "a.png")
     with pytest.raises(InputError, match="correct the path or the split"):
         folder_source(tmp_path / "data", split)
+
+
+@pytest.mark.parametrize("fit", ["warp", "short_side"])
+def test_images_are_decoded_no_larger_than_they_are_resized_to(
+    tmp_path, monkeypatch, fit
+):
+    random, asked = np.random.default_rng(0), []
+    (tmp_path / "train" / "cat").mkdir(parents=True)
+    for number in range(3):
+        small = random.integers(0, 255, (3, 4, 3)).astype(np.uint8)
+        image = Image.fromarray(small).resize(
+            (96 + 8 * number, 64), Image.Resampling.BICUBIC
+        )
+        image.save(tmp_path / "train" / "cat" / f"{number}.jpg", quality=95)
+    source = folder_source(tmp_path, "train")
+    expected = [resize_image(source[i][0], 20, fit=fit) for i in (2, 1)]
+
+    def noted(*arguments, **options):
+        asked.append(decode_image(*arguments, **options))
+        return asked[-1]
+
+    monkeypatch.setattr("lars_jax.data.folder.decode_image", noted)
+    kept = Subset(source, np.array([2, 1], np.int32))
+    found = read_batch(kept, [0, 1], resize=20, fit=fit).image
+    assert [image.shape for image in asked] == [(24, 42, 3), (24, 39, 3)]
+    assert np.mean((found - np.stack(expected).astype(float)) ** 2) < 4.0
