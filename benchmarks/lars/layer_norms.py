@@ -1,0 +1,183 @@
+"""Table 2 of the paper on photographs: norms of weights and gradients at the start.
+
+    python -m benchmarks.lars.layer_norms --photographs imagenet1k_s256.npz
+
+The paper does not say of which batch its table is. A batch is drawn with replacement
+from one photograph of each of the 1,000 classes, and each draw is cropped, mirrored
+and dropped out anew, so that labels repeat as they do in batches of ImageNet.
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from benchmarks.common.records import write_record
+from experiments.lars.config import Config
+from experiments.lars.presets import get_preset
+from experiments.lars.program import ImageFacts, make_loss, make_state
+from lars_jax.data import known_statistics
+from lars_jax.data.decode import decode_image, resize_image
+from lars_jax.models.alexnet import DROPOUT, AlexNet
+from lars_jax.models.network import from_linen
+from lars_jax.optim import layer_names
+from lars_jax.train.config import to_json
+from lars_jax.train.record import append_row, read_lines
+
+COMMAND = "python -m benchmarks.lars.layer_norms"
+PRESET = "alexnet_bn_512_lars_1step"
+CLASSES = 1000
+
+PART = 128
+"""Examples whose gradient is taken at once, and the ghost batch of AlexNet-BN."""
+
+BATCHES = (128, 512, 1024, 4096)
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "AlexNet-BN": {"norm": "batch"},
+    "AlexNet-BN, no dropout": {"norm": "batch", "dropout": 0.0},
+    "AlexNet": {"norm": "lrn"},
+}
+"""What the table may be of, as attributes of the network."""
+
+PAPER = {
+    "conv1": (1.86, 0.22, 0.098, 0.017),
+    "conv2": (5.546, 0.165, 0.16, 0.002),
+    "conv3": (9.40, 0.135, 0.196, 0.0015),
+    "conv5": (6.65, 0.09, 0.16, 0.0002),
+    "fc6": (30.7, 0.26, 6.4, 0.005),
+    "fc7": (20.5, 0.30, 6.4, 0.013),
+    "fc8": (20.2, 0.22, 0.316, 0.016),
+}
+"""Table 2: norms of kernel, its gradient, bias, its gradient. Its `.w` and `.b` are
+exchanged."""
+
+
+def bias_gradient(batch: int, classes: int = CLASSES) -> float:
+    """Return the norm of the gradient of the last bias before anything is learned.
+
+    The gradient is the mean of p - y with p = 1 / K for all K classes. Of B labels that
+    are drawn evenly, with replacement, the mean of ||mean of y - 1 / K||^2 is
+
+        (1 - 1 / K) / B
+
+    >>> round(bias_gradient(512), 4), round(bias_gradient(4096), 4)
+    (0.0442, 0.0156)
+    """
+    return math.sqrt((1 - 1 / classes) / batch)
+
+
+def photographs(path: Path, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return photographs warped to a square, as Caffe has them, and their labels.
+
+    Args:
+        path: of an npz file with JPEG files one after the other, where each ends, and
+            their labels: `data`, `ends`, `labels`.
+        side: pixels of a side.
+    """
+    with np.load(path) as file:
+        data, ends, labels = file["data"], file["ends"], file["labels"]
+    starts = [0, *ends[:-1]]
+    images = [
+        resize_image(
+            decode_image(data[start:end].tobytes(), channels=3, where=f"number {k}"),
+            side,
+        )
+        for k, (start, end) in enumerate(zip(starts, ends, strict=True))
+    ]
+    return np.stack(images), labels.astype(np.int32)
+
+
+def norms(
+    config: Config, name: str, image: np.ndarray, label: np.ndarray, seed: int
+) -> Iterator[tuple[int, dict[str, dict[str, float]]]]:
+    """Yield each batch size and every layer's norms, of batches that grow.
+
+    Args:
+        config: gives the crop.
+        name: of the network.
+        image: uint8 [N, H, W, 3], that batches are drawn from.
+        label: int32 [N].
+        seed: of weights, draws, crops and dropout.
+    """
+    statistics = known_statistics("imagenet2012")
+    assert statistics is not None
+    # As `--scaling caffe` has them: pixels of 0 to 255 less their mean.
+    facts = ImageFacts(CLASSES, 3, tuple(statistics[0]), (1 / 255,) * 3)
+    options = {"dropout": DROPOUT} | NETWORKS[name]
+    module = AlexNet(
+        CLASSES, dtype=jnp.float32, bn_span=PART, axis_name=None, **options
+    )
+    network = from_linen(module)
+    weights, key = jax.random.split(jax.random.key(seed))
+    state = make_state(config, facts, network, weights)
+    loss_fn = make_loss(config, facts, network, {"key": key}, key)
+
+    @jax.jit
+    def add(total: Any, part: Any) -> Any:
+        gradient, _ = jax.grad(loss_fn, has_aux=True)(
+            state.params, state.model_state, part, key
+        )
+        return jax.tree.map(jnp.add, total, gradient)
+
+    drawn = np.random.default_rng(seed).integers(len(image), size=max(BATCHES))
+    total = jax.tree.map(jnp.zeros_like, state.params)
+    for begin in range(0, len(drawn), PART):
+        index = np.arange(begin, begin + PART, dtype=np.int32)
+        rows = {"image": image[drawn[index]], "label": label[drawn[index]]}
+        total = add(total, rows | {"index": index, "epoch": np.zeros_like(index)})
+        if (batch := begin + PART) in BATCHES:
+            mean = jax.tree.map(lambda leaf: leaf / (batch // PART), total)
+            yield batch, _by_layer(state.params, mean)
+
+
+def _by_layer(params: Any, gradient: Any) -> dict[str, dict[str, float]]:
+    lengths = (
+        [float(jnp.linalg.norm(leaf.ravel())) for leaf in jax.tree.leaves(tree)]
+        for tree in (params, gradient)
+    )
+    return {
+        name: {"weight_norm": weight, "gradient_norm": own}
+        for name, weight, own in zip(layer_names(params), *lengths, strict=True)
+    }
+
+
+def main(
+    photographs_npz: Path, run_dir: Path = Path("runs/layer_norms"), seeds: int = 3
+) -> None:
+    """Measure what is missing, and write `records/layer_norms.json`.
+
+    Args:
+        photographs_npz: one photograph of each class.
+        run_dir: where rows are kept as they come.
+        seeds: of weights and batches.
+    """
+    config = get_preset(PRESET).config
+    assert config.data.resize is not None
+    image, label = photographs(photographs_npz, config.data.resize)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    path = run_dir / "rows.jsonl"
+    rows = list(read_lines(path)) if path.exists() else []
+    done = {
+        (row["network"], row["seed"]) for row in rows if row["batch"] == BATCHES[-1]
+    }
+    for seed in range(seeds):
+        for name in NETWORKS:
+            if (name, seed) in done:
+                continue
+            for batch, layers in norms(config, name, image, label, seed):
+                row = {"network": name, "seed": seed, "batch": batch, "layers": layers}
+                append_row(path, row)
+                print(name, seed, batch, layers["conv1/kernel"]["gradient_norm"])
+    found = {(r["network"], r["seed"], r["batch"]): r for r in read_lines(path)}
+    runs = [found[k] for k in sorted(found)]
+    print(write_record("layer_norms", COMMAND, runs=runs, config=to_json(config)))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
