@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,13 +40,27 @@ GROUPS = {
 }
 
 
-def run(preset: str, seed: int, directory: Path, steps: int | None) -> dict[str, Any]:
-    """Train once through the command line and return what came of it."""
+def run(
+    preset: str,
+    seed: int,
+    directory: Path,
+    steps: int | None,
+    more: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Train once through the command line and return what came of it.
+
+    Args:
+        preset: what to train.
+        seed: of the run.
+        directory: of the run.
+        steps: updates in place of the preset's own; None: those.
+        more: further words of the command.
+    """
     done = directory / "result.json"
     if done.exists():
         return read_json(done)
     words = ["train", preset, "--seed", str(seed), "--run-dir", str(directory)]
-    words += [] if steps is None else ["--steps", str(steps)]
+    words += [*more] if steps is None else [*more, "--steps", str(steps)]
     resumed = (directory / "config.json").exists()
     started = time.perf_counter()
     command = [sys.executable, "-m", "experiments.lars", *words, "--resume-if-any"]

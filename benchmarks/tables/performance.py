@@ -152,6 +152,21 @@ def resnet50() -> str:
     return table(cells, rows, records[-1])
 
 
+def loader() -> str:
+    """Return the table of photographs that a core reads a second."""
+    record = read_record("loader")
+    rows = [
+        {"loader": name, "speed": speed, "ratio": record["ratios"].get(name)}
+        for name, speed in record["images_per_second"].items()
+    ]
+    cells = plain("loader") | {
+        "images/s of a core": "{speed:.0f all}",
+        "ours over it": "{ratio:.2f all}",
+    }
+    note = f"Medians of {record['together']['n']} rounds. "
+    return table(cells, rows, record, note)
+
+
 def cifar10() -> str:
     """Return the table of training throughput beside PyTorch's."""
     paths = sorted(RECORDS.glob("cifar10_throughput_*.json"))

@@ -34,11 +34,7 @@ def ours(files: list[str], side: int) -> Pass:
 
 
 def tensorflow(files: list[str], side: int) -> Pass:
-    """Return a pass of tf.data: JPEG decoder, bilinear resizing without a filter.
-
-    It has one thread. With `antialias=True`, which is what the others do, its resizing
-    takes floats of four times the bytes.
-    """
+    """Return a pass of tf.data as it resizes unless asked: bilinear, no filter."""
     return _tensorflow(files, side, antialias=False)
 
 
@@ -50,6 +46,9 @@ def tensorflow_antialiased(files: list[str], side: int) -> Pass:
 def _tensorflow(files: list[str], side: int, *, antialias: bool) -> Pass:
     import tensorflow as tf  # pyright: ignore[reportMissingImports]
 
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
     def read(file):
         image = tf.io.decode_jpeg(tf.io.read_file(file), channels=3)
         resized = tf.image.resize(image, (side, side), antialias=antialias)
@@ -57,8 +56,8 @@ def _tensorflow(files: list[str], side: int, *, antialias: bool) -> Pass:
 
     data = tf.data.Dataset.from_tensor_slices(files).map(read)
     options = tf.data.Options()
-    options.threading.private_threadpool_size = 1
-    options.threading.max_intra_op_parallelism = 1
+    # Its thread would take turns with the one that reads.
+    options.autotune.enabled = False
     data = data.batch(CHUNK).with_options(options)
     return lambda: sum(int(batch.shape[0]) for batch in data)
 

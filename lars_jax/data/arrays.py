@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lars_jax.data.decode import Fit, resize_image
+from lars_jax.data.decode import Fit
 from lars_jax.data.source import ArraySource, Source, image_size, read_examples
 from lars_jax.errors import InputError
 
@@ -116,11 +116,8 @@ def read_batch(
     >>> read_batch(digits_source("test"), [3, 5], resize=32).image.shape
     (2, 32, 32, 1)
     """
-    # Either fit makes of the short side what is asked for, at the least.
-    needed = None if resize is None else lambda *size: resize / min(size)
-    images, labels = zip(*read_examples(source, indices, needed), strict=True)
-    if resize is not None:
-        images = [resize_image(image, resize, fit=fit) for image in images]
+    examples = read_examples(source, indices, size=resize, fit=fit)
+    images, labels = zip(*examples, strict=True)
     for image in images:
         require_equal_shape(source, images[0].shape, image.shape)
     return ImageArrays(np.stack(images), np.array(labels, np.int32))

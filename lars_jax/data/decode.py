@@ -9,7 +9,7 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
@@ -41,8 +41,9 @@ logging.getLogger("PIL").setLevel(logging.CRITICAL)
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
-Needed = Callable[[int, int], float]
-"""From height and width of an image to the least scale that it is needed at."""
+Fit = Literal["warp", "short_side"]
+"""How an image of any shape becomes a square: the whole of it, its aspect ratio lost,
+or its middle, once its short side has the length."""
 
 
 def decode_image(
@@ -50,7 +51,8 @@ def decode_image(
     *,
     channels: int,
     where: str,
-    needed: Needed | None = None,
+    size: int | None = None,
+    fit: Fit = "warp",
 ) -> np.ndarray:
     """Decode an image file to 8-bit grey or RGB, the way it is meant to be seen.
 
@@ -62,9 +64,9 @@ def decode_image(
         data: the contents of an image file, or the open file.
         channels: 1 for grey, 3 for RGB.
         where: what to call the image in an error.
-        needed: tells the least scale that will do, given the height and width that the
-            image is seen with; a JPEG file is then decoded at the next eighth of its
-            size. None: its full size.
+        size: height and width that it is resized to, as by `resize_image`, but that a
+            JPEG file is decoded no larger than that needs; None: it keeps its own.
+        fit: how it is resized.
 
     Returns:
         uint8 [H, W, channels], read-only.
@@ -85,8 +87,9 @@ def decode_image(
                 f"An image must have 8 bits a channel; {where} has mode {image.mode}: "
                 "convert it."
             )
-        seen = _jpeg(image, data, needed) or _opaque(_upright(image))
-        pixels = np.asarray(seen.convert("L" if channels == 1 else "RGB"))
+        seen = _jpeg(image, data, size) or _opaque(_upright(image))
+        seen = seen.convert("L" if channels == 1 else "RGB")
+        pixels = np.asarray(seen if size is None else _resized(seen, size, fit))
     return pixels[..., None] if channels == 1 else pixels
 
 
@@ -127,28 +130,34 @@ which libjpeg-turbo has vector instructions, and save little of the resizing."""
 
 
 def _jpeg(
-    image: "Image.Image", data: bytes | BinaryIO, needed: Needed | None
+    image: "Image.Image", data: bytes | BinaryIO, size: int | None
 ) -> "Image.Image | None":
-    """Return a usual JPEG file as it is seen, None of any other or a damaged one."""
+    """Return a usual JPEG file as it is seen, None of any other or a damaged one.
+
+    Neither of its sides is shorter than `size`, unless the file's own is.
+    """
     if image.format != "JPEG" or image.mode not in ("L", "RGB"):
         return None
     import simplejpeg
     from PIL import Image
 
     orientation, (width, height) = _orientation(image), image.size
-    scale = 1.0 if needed is None else needed(*_seen_size(image))
+    scale = 1.0 if size is None else size / min(image.size)
     eighths = next((one for one in _SCALES if one >= 8 * scale), 8)
+    # As Pillow keeps its pixels, which saves a copy of them.
+    form = "L" if image.mode == "L" else "RGBX"
     try:
         pixels = simplejpeg.decode_jpeg(
             data if isinstance(data, bytes) else _whole(data),
-            "GRAY" if image.mode == "L" else "RGB",
+            "GRAY" if form == "L" else form,
             min_height=-(-height * eighths // 8),
             min_width=-(-width * eighths // 8),
         )
     # Pillow knows what may be forgiven, and says what may not.
     except ValueError:
         return None
-    picture = Image.fromarray(pixels[..., 0] if image.mode == "L" else pixels)
+    sides = pixels.shape[1::-1]
+    picture = Image.frombuffer(image.mode, sides, pixels, "raw", form, 0, 1)
     if orientation != 1:
         picture.getexif()[_ORIENTATION] = orientation
     return _upright(picture)
@@ -207,11 +216,6 @@ def _opaque(image: "Image.Image") -> "Image.Image":
     return Image.alpha_composite(Image.new("RGBA", seen.size, BACKGROUND), seen)
 
 
-Fit = Literal["warp", "short_side"]
-"""How an image of any shape becomes a square: the whole of it, its aspect ratio lost,
-or its middle, once its short side has the length."""
-
-
 def resize_image(image: np.ndarray, size: int, *, fit: Fit = "warp") -> np.ndarray:
     """Resize an image to a square, by antialiased bilinear filtering.
 
@@ -247,11 +251,16 @@ def resize_image(image: np.ndarray, size: int, *, fit: Fit = "warp") -> np.ndarr
         return image
     grey = image.shape[-1] == 1
     picture = Image.fromarray(image[..., 0] if grey else image)
-    height, width = image.shape[:2]
-    box = None if fit == "warp" else _middle_box(height, width, size)
-    resized = picture.resize((size, size), Image.Resampling.BILINEAR, box=box)
-    pixels = np.asarray(resized)
+    pixels = np.asarray(_resized(picture, size, fit))
     return pixels[..., None] if grey else pixels
+
+
+def _resized(picture: "Image.Image", size: int, fit: Fit) -> "Image.Image":
+    from PIL import Image
+
+    width, height = picture.size
+    box = None if fit == "warp" else _middle_box(height, width, size)
+    return picture.resize((size, size), Image.Resampling.BILINEAR, box=box)
 
 
 def _middle_box(

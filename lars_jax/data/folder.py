@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from lars_jax.data.decode import Needed, decode_image, image_size
+from lars_jax.data.decode import Fit, decode_image, image_size
 from lars_jax.data.fingerprint import Fingerprint, digest_files
 from lars_jax.data.scan import is_hidden, scan_files
 from lars_jax.data.source import Example
@@ -74,9 +75,11 @@ class FolderSource:
     def __getitem__(self, index: int, /) -> Example:
         return self._read(index)
 
-    def read_scaled(self, indices: Sequence[int], needed: Needed) -> list[Example]:
-        """Return examples whose images are as large as needed, or larger."""
-        return [self._read(index, needed) for index in indices]
+    def read_resized(
+        self, indices: Sequence[int], size: int, fit: Fit
+    ) -> list[Example]:
+        """Return examples with their images resized to squares."""
+        return [self._read(index, size=size, fit=fit) for index in indices]
 
     def image_size(self, index: int) -> tuple[int, int]:
         """Return height and width of an image, from its header."""
@@ -84,11 +87,11 @@ class FolderSource:
         with naming(path, "read"), path.open("rb") as file:
             return image_size(file, where=str(path))
 
-    def _read(self, index: int, needed: Needed | None = None) -> Example:
+    def _read(self, index: int, **resizing: Any) -> Example:
         file = self.root / self.split / self.names[index]
         with naming(file, "read"):
             data = file.read_bytes()
-        image = decode_image(data, channels=3, where=str(file), needed=needed)
+        image = decode_image(data, channels=3, where=str(file), **resizing)
         return image, self.labels[index]
 
     def fingerprint(self) -> Fingerprint:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from lars_jax.data.decode import Needed
+from lars_jax.data.decode import Fit, resize_image
 from lars_jax.data.fingerprint import Fingerprint, digest_array
 from lars_jax.data.order import HOLD_OUT, random_bits
 from lars_jax.errors import InputError
@@ -24,8 +24,8 @@ class Source(Protocol):
 
     A source that can read many examples at less than the sum of their cost also has
     `__getitems__(indices) -> list[Example]`; `read_examples` uses it where it exists.
-    One that can decode images at less than their size has `read_scaled(indices, needed)
-    -> list[Example]`, with `needed` as `decode_image` has it.
+    One that resizes better than `resize_image` does afterwards has
+    `read_resized(indices, size, fit) -> list[Example]`.
     One that can tell whether it is the same as before has `fingerprint() ->
     Fingerprint`, one that can tell the height and width of an image without decoding it
     `image_size(index)`, and one that has something to say to its user `notes`, lines.
@@ -127,10 +127,12 @@ class Subset:
     def __getitems__(self, indices: Sequence[int], /) -> list[Example]:
         return read_examples(self.source, [int(i) for i in self.indices[list(indices)]])
 
-    def read_scaled(self, indices: Sequence[int], needed: Needed) -> list[Example]:
-        """Return examples whose images are as large as needed, or larger."""
+    def read_resized(
+        self, indices: Sequence[int], size: int, fit: Fit
+    ) -> list[Example]:
+        """Return examples with their images resized to squares."""
         places = [int(i) for i in self.indices[list(indices)]]
-        return read_examples(self.source, places, needed)
+        return read_examples(self.source, places, size=size, fit=fit)
 
     def image_size(self, index: int) -> tuple[int, int]:
         """Return height and width of an image."""
@@ -246,15 +248,19 @@ def image_size(source: Source, index: int) -> tuple[int, int]:
 
 
 def read_examples(
-    source: Source, indices: Sequence[int], needed: Needed | None = None
+    source: Source,
+    indices: Sequence[int],
+    *,
+    size: int | None = None,
+    fit: Fit = "warp",
 ) -> list[Example]:
     """Return examples, read all at once where the source can, their labels checked.
 
     Args:
         source: the data set.
         indices: places in it.
-        needed: tells the least scale of an image that will do, as `decode_image` has
-            it; a source that cannot decode at less than the whole passes it over.
+        size: height and width that images are resized to; None: they keep their own.
+        fit: how, as `resize_image` has it.
 
     Raises:
         InputError: a label that no class has.
@@ -263,17 +269,21 @@ def read_examples(
     >>> [label for _, label in read_examples(digits_source("test"), [0, 1, 2])]
     [2, 7, 7]
     """
-    examples = _read(source, indices, needed)
+    read_resized = getattr(source, "read_resized", None)
+    if size is None:
+        examples = _read(source, indices)
+    elif read_resized:
+        examples = read_resized(indices, size, fit)
+    else:
+        examples = [
+            (resize_image(image, size, fit=fit), label)
+            for image, label in _read(source, indices)
+        ]
     _require_labels(source, indices, np.array([label for _, label in examples]))
     return examples
 
 
-def _read(
-    source: Source, indices: Sequence[int], needed: Needed | None = None
-) -> list[Example]:
-    read_scaled = getattr(source, "read_scaled", None)
-    if needed is not None and read_scaled:
-        return read_scaled(indices, needed)
+def _read(source: Source, indices: Sequence[int]) -> list[Example]:
     read_many = getattr(source, "__getitems__", None)
     return read_many(indices) if read_many else [source[i] for i in indices]
 

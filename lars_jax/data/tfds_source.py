@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lars_jax.data.decode import Needed, decode_image, image_size
+from lars_jax.data.decode import Fit, decode_image, image_size
 from lars_jax.data.fingerprint import Fingerprint, digest_files
 from lars_jax.data.source import Example
 from lars_jax.errors import InputError
@@ -57,16 +57,15 @@ class TfdsSource:
     def __getitems__(self, indices: Sequence[int], /) -> list[Example]:
         return self._read(indices)
 
-    def read_scaled(self, indices: Sequence[int], needed: Needed) -> list[Example]:
-        """Return examples whose images are as large as needed, or larger."""
-        return self._read(indices, needed)
-
-    def _read(
-        self, indices: Sequence[int], needed: Needed | None = None
+    def read_resized(
+        self, indices: Sequence[int], size: int, fit: Fit
     ) -> list[Example]:
-        records = self._records(indices)
-        pairs = zip(indices, records, strict=True)
-        return [self._decode(index, record, needed) for index, record in pairs]
+        """Return examples with their images resized to squares."""
+        return self._read(indices, size=size, fit=fit)
+
+    def _read(self, indices: Sequence[int], **resizing: Any) -> list[Example]:
+        pairs = zip(indices, self._records(indices), strict=True)
+        return [self._decode(index, record, **resizing) for index, record in pairs]
 
     def fingerprint(self) -> Fingerprint:
         """Return what the split is known by: its name, its shards and its classes."""
@@ -92,12 +91,10 @@ class TfdsSource:
                 "prepare it again."
             ) from error
 
-    def _decode(
-        self, index: int, record: dict[str, Any], needed: Needed | None
-    ) -> Example:
+    def _decode(self, index: int, record: dict[str, Any], **resizing: Any) -> Example:
         where = f"example {index} of {self.name}"
         image = decode_image(
-            record[self.image_key], channels=self.channels, where=where, needed=needed
+            record[self.image_key], channels=self.channels, where=where, **resizing
         )
         return image, int(record[self.label_key])
 

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -286,47 +287,49 @@ def test_whole_jpeg_is_that_of_pillow_to_the_bit(mode, options):
     np.testing.assert_array_equal(decode(data), expected)
 
 
+@pytest.fixture
+def scales(monkeypatch):
+    """Return a list that gets height and width of all that simplejpeg decodes."""
+    seen, original = [], simplejpeg.decode_jpeg
+
+    def decode_jpeg(*arguments, **options):
+        found = original(*arguments, **options)
+        seen.append(found.shape[:2])
+        return found
+
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", decode_jpeg)
+    return seen
+
+
 # Eighths of 80 x 120; seven are not used.
 @pytest.mark.parametrize(
-    ("scale", "height", "width"),
-    [(0.01, 10, 15), (0.125, 10, 15), (0.13, 20, 30), (0.6, 50, 75), (0.75, 60, 90)]
-    + [(0.76, 80, 120), (1.0, 80, 120), (3.0, 80, 120)],
+    ("size", "eighths"),
+    [(1, 1), (10, 1), (11, 2), (50, 5), (60, 6), (61, 8), (80, 8), (200, 8)],
 )
-def test_jpeg_is_decoded_at_the_next_eighth(scale, height, width):
-    seen = []
-
-    def needed(*size):
-        seen.append(size)
-        return scale
-
+def test_jpeg_is_decoded_at_the_next_eighth(scales, size, eighths):
     data = picture(soft(80, 120), "JPEG", quality=95)
-    found = decode_image(data, channels=3, where="the test image", needed=needed)
-    assert found.shape == (height, width, 3)
-    assert seen == [(80, 120)]
+    found = decode_image(data, channels=3, where="the test image", size=size)
+    assert found.shape == (size, size, 3)
+    assert scales == [(10 * eighths, 15 * eighths)]
 
 
+@pytest.mark.parametrize("fit", ["warp", "short_side"])
 @pytest.mark.parametrize("tag", sorted(ORIENTED))
-def test_smaller_jpeg_is_turned_and_looks_the_same(tag):
+def test_smaller_jpeg_is_turned_and_looks_the_same(scales, tag, fit):
     tags = Image.Exif()
     tags[0x0112] = tag
     data = picture(soft(80, 120), "JPEG", quality=95, exif=tags)
-    whole, seen = decode(data), []
-    small = decode_image(
-        io.BytesIO(data),
-        channels=3,
-        where="the test image",
-        needed=lambda *size: seen.append(size) or 0.5,
-    )
-    assert seen == [whole.shape[:2]]
-    assert small.shape[:2] == tuple(side // 2 for side in whole.shape[:2])
-    gaps = resize_image(whole, 40).astype(float) - resize_image(small, 40)
-    assert 10 * np.log10(255**2 / np.mean(gaps**2)) > 40
+    whole = resize_image(decode(data), 40, fit=fit).astype(float)
+    file = io.BytesIO(data)
+    small = decode_image(file, channels=3, where="the test image", size=40, fit=fit)
+    assert scales == [(80, 120), (40, 60)]
+    assert 10 * np.log10(255**2 / np.mean((whole - small) ** 2)) > 40
 
 
 @pytest.mark.parametrize("format", ["PNG", "WEBP"])
 def test_other_files_are_decoded_whole(format):
-    data = picture(soft(80, 120), format)
-    found = decode_image(
-        data, channels=3, where="the test image", needed=lambda *size: 0.1
+    data = picture(
+        soft(80, 120), format, **({"lossless": True} if format == "WEBP" else {})
     )
-    assert found.shape == (80, 120, 3)
+    found = decode_image(data, channels=3, where="the test image", size=30)
+    np.testing.assert_array_equal(found, resize_image(decode(data), 30))
