@@ -111,11 +111,13 @@ class Trainer(Program[TrainState]):
         config = self.config if config is None else config
         check_warmup(config, self.inputs.total_steps, self.inputs.steps_per_epoch)
         check_steps(config, self.inputs.total_steps)
-        state = self._drawn(config)
         if config.init_from is None:
-            return state
-        weights = {"params": state.params, "model_state": state.model_state}
-        state = state._replace(**load_weights(Path(config.init_from), weights))
+            return self._drawn(config)
+        shapes = self.program.shapes
+        like = {"params": shapes.params, "model_state": shapes.model_state}
+        # Read first, so that a file that will not do is refused at once.
+        found = load_weights(Path(config.init_from), like)
+        state = self._drawn(config)._replace(**found)
         # What is read on the host is the same on every process, and cut as the state.
         places = shardings(self.program.shapes)
         return jax.jit(lambda state: state, out_shardings=places)(state)

@@ -84,6 +84,38 @@ def _cifar10(network: str, base: Config, batch: int) -> Preset[Config]:
     )
 
 
+def _fashion_mnist(
+    name: str, question: str, batch: int, rate: float, **changes: object
+) -> Preset[Config]:
+    config = replace_fields(FASHION_MNIST, global_batch=batch, learning_rate=rate)
+    return Preset(
+        name=f"fashion_mnist_{name}",
+        config=replace_fields(config, eval_every=1.25, **changes),
+        reproduces=f"{question}, on Fashion-MNIST",
+        expected=UNPUBLISHED,
+        source=OWN,
+        note="the rate is the best of `compare`",
+    )
+
+
+GAP = "Figure 1: test loss less training loss"
+LOCAL_RATES = "Figure 2: local rates by layer"
+LONGER = "Table 5: the largest batch for longer"
+
+PAPER_FIGURES: tuple[Preset, ...] = (
+    _fashion_mnist("512_sgd", GAP, 512, 1.273, optimizer="sgd"),
+    _fashion_mnist("8k_sgd", GAP, 8192, 0.5657, optimizer="sgd"),
+    _fashion_mnist("128_lars", LOCAL_RATES, 128, 8.485),
+    _fashion_mnist("512_lars", LOCAL_RATES, 512, 16.97),
+    _fashion_mnist("8k_lars", LOCAL_RATES, 8192, 22.63),
+    _fashion_mnist("16k_lars", LONGER, 16384, 32.0),
+    *(
+        _fashion_mnist(f"16k_lars_{epochs:.0f}ep", LONGER, 16384, 32.0, epochs=epochs)
+        # As the paper has 100 epochs, 125 and so on to 200.
+        for epochs in (34.4, 41.3, 48.1, 55.0)
+    ),
+)
+
 CONTROL = Preset(
     name="cifar10_resnet20_sgd_128",
     config=replace_fields(
@@ -143,6 +175,7 @@ LOCAL: tuple[Preset, ...] = (
         source=OWN,
         note="half the width, a quarter of the sides: two minutes of two cores a run",
     ),
+    *PAPER_FIGURES,
     _cifar10("resnet20", RESNET20, 128),
     _cifar10("resnet20", RESNET20, 512),
     _cifar10("resnet20", RESNET20, 4096),

@@ -110,7 +110,7 @@ def test_activations_are_what_products_read_and_make():
     [
         ("ResNet-20, batch 512", "h100"),
         ("ResNet-50, batch 256", "h100"),
-        ("ResNet-50, batch 512", "v5e:2x2"),
+        pytest.param("ResNet-50, batch 512", "v5e:2x2", marks=pytest.mark.slow),
         # Response normalisation is by products here, whose results are kept.
         ("AlexNet, batch 512", "v5e:2x2"),
     ],

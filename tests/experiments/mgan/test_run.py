@@ -50,12 +50,13 @@ EVALUATED = {
     ("name", "files"),
     [
         ("ring_run", {"evolution.svg"}),
-        (
+        pytest.param(
             "digits_run",
             {
                 *("samples.png", "interpolation.png", "neighbours.png"),
                 *("confusion.svg", "gallery.npz"),
             },
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -71,6 +72,7 @@ def test_run_leaves_what_it_promises(request, name, files):
         assert all(math.isfinite(value) for value in row.values())
 
 
+@pytest.mark.slow
 def test_head_of_a_report_on_images_tells_what_needs_no_other_network(digits_run):
     with np.load(digits_run / "gallery.npz") as gallery:
         told_apart = np.trace(gallery["confusion"]) / 3
@@ -81,7 +83,9 @@ def test_head_of_a_report_on_images_tells_what_needs_no_other_network(digits_run
     assert f"distance to the data {distance:.1f}" in " ".join(head.split())
 
 
-@pytest.mark.parametrize("name", ["ring_run", "digits_run"])
+@pytest.mark.parametrize(
+    "name", ["ring_run", pytest.param("digits_run", marks=pytest.mark.slow)]
+)
 def test_report_is_written_again_to_the_byte(request, name, tmp_path):
     copy = Path(shutil.copytree(request.getfixturevalue(name), tmp_path / "run"))
     before = contents(copy)
@@ -102,7 +106,7 @@ def test_report_of_a_run_that_has_only_begun(ring_run, tmp_path):
     assert "0 of 20" in (copy / "report.html").read_text()
 
 
-def test_rows_have_the_names_that_are_promised(ring_run, digits_run):
+def test_rows_have_the_names_that_are_promised(ring_run):
     floor, *rest = read_lines(ring_run / "metrics.jsonl")
     assert floor.keys() == {"step", "floor/symmetric_kl", "floor/wasserstein"}
     calls = [row for row in rest if "loss" in row]
@@ -114,16 +118,24 @@ def test_rows_have_the_names_that_are_promised(ring_run, digits_run):
     for row in evaluations(ring_run):
         assert row.keys() == {"step"} | EVALUATED
         assert row["eval/count"] == 100
+
+
+@pytest.mark.slow
+def test_rows_of_a_game_of_images_have_no_distances(digits_run):
     calls = [row for row in rows(digits_run) if "loss" in row]
     assert all(row.keys() == {"step"} | LOSSES for row in calls)
     assert evaluations(digits_run) == [{"step": 10, "eval/count": 50.0}]
 
 
-def test_snapshots_hold_points_or_images(ring_run, digits_run):
+def test_snapshots_hold_points(ring_run):
     with np.load(ring_run / "samples" / "000000010.npz") as points:
         assert int(points["step"]) == 10
         assert points["values"].shape == (512, 2)
         assert set(points["generator"]) == set(range(4))
+
+
+@pytest.mark.slow
+def test_snapshots_hold_images(digits_run):
     with np.load(digits_run / "samples" / "000000010.npz") as images:
         assert images["values"].shape == (3, 12, 8, 8, 1)
         assert images["values"].dtype == np.uint8
@@ -170,12 +182,14 @@ def test_samples_of_a_game_in_the_plane_are_points(ring_run, tmp_path, capsys):
     assert {path.name for path in tmp_path.iterdir()} == {"a.npz", "b.npz"}
 
 
+@pytest.mark.slow
 def test_samples_of_a_game_of_images_are_bytes(digits_run, tmp_path):
     found = draw(digits_run, tmp_path / "a.npz", "--samples", "30")
     assert found["values"].shape == (30, 8, 8, 1)
     assert found["values"].dtype == np.uint8
 
 
+@pytest.mark.slow
 def test_exported_weights_are_those_of_the_averaged_generators(
     digits_run, digits_end, tmp_path
 ):
