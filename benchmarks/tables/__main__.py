@@ -14,6 +14,7 @@ from types import ModuleType
 from benchmarks.common.markdown import columns, plain
 from benchmarks.tables import (
     errors,
+    large_batches,
     mgan,
     performance,
     results,
@@ -62,6 +63,7 @@ def presets(every: Mapping[str, Preset], *, linked: bool) -> str:
 PAGES: dict[str, Tables] = {
     "README.md": tables_of(results),
     "docs/performance.md": tables_of(performance),
+    "docs/large_batches.md": tables_of(large_batches),
     "docs/errors.md": tables_of(errors),
     "docs/runs.md": tables_of(runs),
     "docs/scaling.md": tables_of(scaling),

@@ -2,12 +2,10 @@
 
 import statistics
 
-from benchmarks.common.markdown import grouped, origin, plain, table
+from benchmarks.common.markdown import grouped, plain, table
 from benchmarks.common.records import RECORDS, mean_sd, read_record
 from benchmarks.tables.compiled import compiled_rows, compiled_table
 from benchmarks.throughput.resnet50 import FLOPS, OURS, PUBLISHED
-from experiments.lars.config import Grid
-from experiments.lars.summary import comparison_tables
 
 OVERHEADS = {
     "loop_overhead": "`fit` over its compiled steps alone, digits",
@@ -36,23 +34,6 @@ def digits() -> str:
         "wall s": "{seconds:.0f}",
     }
     return table(cells, rows, record)
-
-
-def compare() -> str:
-    """Return the table of a comparison of optimizers over batch sizes."""
-    return _comparison("digits")
-
-
-def compare_fashion_mnist() -> str:
-    """Return the table of the comparison on Fashion-MNIST, as far as it has come."""
-    return _comparison("fashion_mnist")
-
-
-def _comparison(preset: str) -> str:
-    record = read_record(f"compare_{preset}")
-    found = record["grid"]
-    grid = Grid(tuple(found["optimizers"]), tuple(found["batches"]))
-    return f"{comparison_tables(record['runs'], grid)}\n{origin(record)}"
 
 
 def overheads() -> str:
