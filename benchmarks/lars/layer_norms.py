@@ -109,7 +109,7 @@ def norms(
     assert statistics is not None
     # As `--scaling caffe` has them: pixels of 0 to 255 less their mean.
     facts = ImageFacts(CLASSES, 3, tuple(statistics[0]), (1 / 255,) * 3)
-    options = {"dropout": DROPOUT} | NETWORKS[name]
+    options: dict[str, Any] = {"dropout": DROPOUT} | NETWORKS[name]
     module = AlexNet(
         CLASSES, dtype=jnp.float32, bn_span=PART, axis_name=None, **options
     )

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 Pass = Callable[[], int]
 
@@ -44,7 +45,7 @@ def tensorflow_antialiased(files: list[str], side: int) -> Pass:
 
 
 def _tensorflow(files: list[str], side: int, *, antialias: bool) -> Pass:
-    import tensorflow as tf  # pyright: ignore[reportMissingImports]
+    import tensorflow as tf  # pyright: ignore[reportMissingModuleSource]
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -54,12 +55,12 @@ def _tensorflow(files: list[str], side: int, *, antialias: bool) -> Pass:
         resized = tf.image.resize(image, (side, side), antialias=antialias)
         return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
 
-    data = tf.data.Dataset.from_tensor_slices(files).map(read)
+    data: Any = tf.data.Dataset.from_tensor_slices(files).map(read)
     options = tf.data.Options()
     # Its thread would take turns with the one that reads.
     options.autotune.enabled = False
     data = data.batch(CHUNK).with_options(options)
-    return lambda: sum(int(batch.shape[0]) for batch in data)
+    return lambda: sum(len(batch) for batch in data.as_numpy_iterator())
 
 
 def torchvision(files: list[str], side: int) -> Pass:
