@@ -139,7 +139,8 @@ def test_names_are_regular():
         r"(lars|sgd)(_lr[\d.]+|_\d+ep|_1step)?"
     )
     local = (
-        r"smoke|digits(_\d+|_sgd|_nesterov|_lamb)?|fashion_mnist|"
+        r"smoke|digits(_\d+|_sgd|_nesterov|_lamb)?|"
+        r"fashion_mnist(_\d+k?_(lars|sgd)(_\d+ep)?)?|"
         r"cifar10_(resnet20|alexnet_bn)(_sgd)?_\d+"
     )
     controls = r"resnet50_32k_(lars_mlperf07|nesterov|lamb)"
