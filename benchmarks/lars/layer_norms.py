@@ -8,7 +8,7 @@ and dropped out anew, so that labels repeat as they do in batches of ImageNet.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
+from benchmarks.common.photographs import read_photographs
 from benchmarks.common.records import write_record
 from experiments.lars.config import Config
 from experiments.lars.presets import get_preset
 from experiments.lars.program import ImageFacts, make_loss, make_state
 from lars_jax.data import known_statistics
-from lars_jax.data.decode import decode_image, resize_image
+from lars_jax.data.decode import decode_image
 from lars_jax.models.alexnet import DROPOUT, AlexNet
 from lars_jax.models.network import from_linen
 from lars_jax.optim import layer_names
@@ -72,25 +73,26 @@ def bias_gradient(batch: int, classes: int = CLASSES) -> float:
     return math.sqrt((1 - 1 / classes) / batch)
 
 
-def photographs(path: Path, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return photographs warped to a square, as Caffe has them, and their labels.
+def beside_paper(layers: Mapping[str, Mapping[str, float]], batch: int) -> str:
+    """Return a table of gradients beside those of the paper.
 
     Args:
-        path: of an npz file with JPEG files one after the other, where each ends, and
-            their labels: `data`, `ends`, `labels`.
-        side: pixels of a side.
+        layers: norms by the name of the parameter.
+        batch: that the gradients are of.
+
+    >>> layers = {f"{name}/{kind}": {"gradient_norm": 0.5}
+    ...     for name in PAPER for kind in ("kernel", "bias")}
+    >>> print(beside_paper(layers, 4096).splitlines()[2])
+    | conv1 | 0.5000 | 0.22 | 0.5000 | 0.017 |
     """
-    with np.load(path) as file:
-        data, ends, labels = file["data"], file["ends"], file["labels"]
-    starts = [0, *ends[:-1]]
-    images = [
-        resize_image(
-            decode_image(data[start:end].tobytes(), channels=3, where=f"number {k}"),
-            side,
-        )
-        for k, (start, end) in enumerate(zip(starts, ends, strict=True))
-    ]
-    return np.stack(images), labels.astype(np.int32)
+    lines = ["| layer | kernel | paper | bias | paper |", "|---|---|---|---|---|"]
+    for name, (_, kernel, _, bias) in PAPER.items():
+        ours = [
+            layers[f"{name}/{kind}"]["gradient_norm"] for kind in ("kernel", "bias")
+        ]
+        lines.append(f"| {name} | {ours[0]:.4f} | {kernel} | {ours[1]:.4f} | {bias} |")
+    expected = bias_gradient(batch)
+    return "\n".join([*lines, f"bias of fc8 expected at {batch}: {expected:.4f}"])
 
 
 def norms(
@@ -148,18 +150,24 @@ def _by_layer(params: Any, gradient: Any) -> dict[str, dict[str, float]]:
 
 
 def main(
-    photographs_npz: Path, run_dir: Path = Path("runs/layer_norms"), seeds: int = 3
+    photographs: Path, run_dir: Path = Path("runs/layer_norms"), seeds: int = 3
 ) -> None:
     """Measure what is missing, and write `records/layer_norms.json`.
 
     Args:
-        photographs_npz: one photograph of each class.
+        photographs: npz file with a photograph of each class.
         run_dir: where rows are kept as they come.
         seeds: of weights and batches.
     """
     config = get_preset(PRESET).config
-    assert config.data.resize is not None
-    image, label = photographs(photographs_npz, config.data.resize)
+    files, label = read_photographs(photographs)
+    side = config.data.resize
+    image = np.stack(
+        [
+            decode_image(one, channels=3, where="a photograph", size=side)
+            for one in files
+        ]
+    )
     run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / "rows.jsonl"
     rows = list(read_lines(path)) if path.exists() else []
@@ -173,7 +181,7 @@ def main(
             for batch, layers in norms(config, name, image, label, seed):
                 row = {"network": name, "seed": seed, "batch": batch, "layers": layers}
                 append_row(path, row)
-                print(name, seed, batch, layers["conv1/kernel"]["gradient_norm"])
+                print(f"{name}, seed {seed}\n{beside_paper(layers, batch)}", flush=True)
     found = {(r["network"], r["seed"], r["batch"]): r for r in read_lines(path)}
     runs = [found[k] for k in sorted(found)]
     print(write_record("layer_norms", COMMAND, runs=runs, config=to_json(config)))

@@ -18,6 +18,7 @@ from benchmarks.common.figures import save_svg
 from benchmarks.common.records import write_record
 from benchmarks.lars.presets import run
 from experiments.lars.presets import get_preset
+from lars_jax.data import KNOWN_SIZES
 from lars_jax.report.style import identity, legend_above, log_axis, new_axes
 from lars_jax.train.record import read_lines
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 COMMAND = "python -m benchmarks.lars.paper_figures"
 NAME = "fashion_mnist_paper"
-EXAMPLES = 60_000
+EXAMPLES = KNOWN_SIZES["fashion_mnist"].train
 
 GAP = ("fashion_mnist_512_sgd", "fashion_mnist_8k_sgd")
 """Figure 1: test loss less training loss."""

@@ -137,14 +137,20 @@ def loader() -> str:
     """Return the table of photographs that a core reads a second."""
     record = read_record("loader")
     rows = [
-        {"loader": name, "speed": speed, "ratio": record["ratios"].get(name)}
+        {
+            "loader": name,
+            "versions": record["versions"][name],
+            "speed": speed,
+            "ratio": record["ratios"].get(name),
+        }
         for name, speed in record["images_per_second"].items()
     ]
-    cells = plain("loader") | {
+    cells = plain("loader", "versions") | {
         "images/s of a core": "{speed:.0f all}",
         "ours over it": "{ratio:.2f all}",
     }
-    note = f"Medians of {record['together']['n']} rounds. "
+    rounds, count = record["together"]["n"], record["photographs"]
+    note = f"Medians of {rounds} rounds of {count} photographs. "
     return table(cells, rows, record, note)
 
 

@@ -22,6 +22,7 @@ import numpy as np
 import tyro
 from PIL import Image
 
+from benchmarks.common.photographs import read_photographs
 from benchmarks.common.processes import ROOT
 from benchmarks.common.records import write_record
 from benchmarks.common.rounds import ratios, summary
@@ -38,16 +39,12 @@ def write_folder(photographs: Path, root: Path, count: int) -> None:
     """Write photographs as JPEG files of 500 x 375, one class for each.
 
     Args:
-        photographs: an npz file with JPEG files one after the other, `data`, where each
-            of them `ends`, and `labels`.
+        photographs: as `read_photographs` takes them.
         root: of the folder data set.
         count: of photographs.
     """
-    with np.load(photographs) as file:
-        data, ends = file["data"], file["ends"]
-    for k, end in enumerate(ends[:count]):
-        start = ends[k - 1] if k else 0
-        with Image.open(io.BytesIO(data[start:end].tobytes())) as image:
+    for k, file in enumerate(read_photographs(photographs)[0][:count]):
+        with Image.open(io.BytesIO(file)) as image:
             large = image.convert("RGB").resize(
                 (WIDTH, HEIGHT), Image.Resampling.BICUBIC
             )
@@ -75,8 +72,8 @@ def likeness(originals: Path, side: int) -> list[float]:
     return found
 
 
-def measure(name: str, root: Path, side: int, python: str) -> float:
-    """Return the images a second of a loader on one core, in a process of its own."""
+def measure(name: str, root: Path, side: int, python: str) -> tuple[float, str]:
+    """Return a loader's images a second on one core, and what versions it has."""
     core = min(os.sched_getaffinity(0))
     done = subprocess.run(
         [python, "-m", "benchmarks.throughput.loaders", name, str(root), str(side)],
@@ -86,8 +83,8 @@ def measure(name: str, root: Path, side: int, python: str) -> float:
         check=True,
         text=True,
     )
-    count, seconds = done.stdout.split()
-    return int(count) / float(seconds)
+    count, seconds, versions = done.stdout.split(maxsplit=2)
+    return int(count) / float(seconds), versions.strip()
 
 
 def main(
@@ -114,14 +111,15 @@ def main(
     known = {name: of.get(name, tensorflow) for name in LOADERS}
     pythons = {name: python for name, python in known.items() if python}
     found: dict[str, list[float]] = {name: [] for name in pythons}
-    together = []
+    together, versions = [], {}
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         write_folder(photographs, root, count)
         for _ in range(rounds):
             for name, python in pythons.items():
-                found[name].append(measure(name, root, side, python))
-                print(f"{name}: {found[name][-1]:.0f} images/s", flush=True)
+                speed, versions[name] = measure(name, root, side, python)
+                found[name].append(speed)
+                print(f"{name}: {speed:.0f} images/s", flush=True)
             started = time.perf_counter()
             to_arrays(folder_source(root, "train"), resize=side)
             together.append(count / (time.perf_counter() - started))
@@ -129,6 +127,7 @@ def main(
         "photographs": count,
         "size": [HEIGHT, WIDTH],
         "side": side,
+        "versions": versions,
         "images_per_second": {name: summary(own) for name, own in found.items()},
         "ratios": {
             name: summary(ratios(found[OURS], own))

@@ -4,12 +4,13 @@
 
 Each is a process in an environment of its own, as versions may clash; so none imports
 what another needs. It prints how many images it read, warped and stacked by 32 in a
-pass, and the seconds of that pass, after one that has warmed it up.
+pass, the seconds of that pass, after one that has warmed it up, and its versions.
 """
 
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,14 @@ LOADERS = {
     "torchvision": torchvision,
 }
 
+PACKAGES = {
+    OURS: ("pillow", "simplejpeg"),
+    "tf.data": ("tensorflow-cpu",),
+    "tf.data, antialiased": ("tensorflow-cpu",),
+    "torchvision": ("torchvision", "pillow"),
+}
+"""What tells a loader's speed, as it is installed."""
+
 if __name__ == "__main__":
     name, folder, side = sys.argv[1:]
     files = sorted(str(path) for path in Path(folder).rglob("*.jpg"))
@@ -102,4 +111,5 @@ if __name__ == "__main__":
     run()
     started = time.perf_counter()
     count = run()
-    print(count, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    print(count, seconds, *(f"{one} {version(one)}" for one in PACKAGES[name]))

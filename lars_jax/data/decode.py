@@ -110,18 +110,14 @@ def image_size(data: bytes | BinaryIO, *, where: str) -> tuple[int, int]:
     (2, 3)
     """
     with _opened(data, where) as image:
-        return _seen_size(image)
+        width, height = image.size
+        turned = _orientation(image) in _ACROSS
+        return (width, height) if turned else (height, width)
 
 
 _ORIENTATION = 0x0112
 _ACROSS = (5, 6, 7, 8)
 """Values of that tag with which rows become columns."""
-
-
-def _seen_size(image: "Image.Image") -> tuple[int, int]:
-    width, height = image.size
-    turned = _orientation(image) in _ACROSS
-    return (width, height) if turned else (height, width)
 
 
 _SCALES = (1, 2, 3, 4, 5, 6, 8)
