@@ -71,7 +71,8 @@ def compare(
         grid: what they do not.
         directory: gets `results.jsonl` (a row a run), `config.json`, `table.md`,
             `accuracy.svg` and of the smallest and largest batch `rates-BATCH.svg`; a
-            comparison that was stopped there goes on.
+            comparison that was stopped there goes on, with more seeds if they are
+            asked for.
         known: rows of the same comparison elsewhere, which a new directory begins with.
 
     Raises:
@@ -230,12 +231,16 @@ def _begin(
         return [dict(row) for row in elsewhere]
     found = read_json(path)
     found = found if isinstance(found, dict) else {}
+    if isinstance(found.get("grid"), dict):
+        # Each seed is a run of its own, so a comparison may be asked for more of them.
+        found["grid"]["seeds"] = grid.seeds
     changes = difference({name: found.get(name, {}) for name in asked}, asked)
     if changes:
         raise InputError(
             f"a comparison needs a directory of its own; {directory} holds another "
             f"({changes[0]}): name another --run-dir"
         )
+    write_json(path, found)
     known = list(read_lines(results))
     # Without what a crash cut short.
     write_text(results, "".join(json.dumps(run) + "\n" for run in known))

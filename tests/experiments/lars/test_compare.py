@@ -153,6 +153,11 @@ def test_comparison_that_was_stopped_goes_on(tmp_path, monkeypatch):
     table = compare.compare(Config(), grid, whole)
     # Another limit on the time of a start is no other comparison.
     assert compare.compare(Config(), replace(grid, hours=1.0), whole) == table
+    # More seeds are more runs of the same one.
+    more = tmp_path / "more"
+    compare.compare(Config(), replace(grid, seeds=1), more)
+    assert compare.compare(Config(), grid, more) == table
+    assert json.loads((more / "config.json").read_text())["grid"]["seeds"] == 2
     append = compare.append_row
 
     def append_twice(path, row):
