@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lars_jax.compiler.hlo import Array, Instruction, Launch, parse_module
+from lars_jax.compiler.hlo import STARTS, Array, Instruction, Launch, parse_module
 from lars_jax.compiler.products import is_product, operations
 
 COLLECTIVES = (
@@ -163,24 +163,41 @@ def collectives(launches: Iterable[Launch], devices: int) -> Iterator[Collective
         launches: of a step.
         devices: that run it.
     """
-    found: dict[tuple[str, str], list[int]] = {}
+    pieces: dict[str, list[tuple[Launch, Instruction]]] = {}
     for launch in launches:
         # Some back-ends wrap one in an operation of two halves.
         for one in (launch.instruction, *launch.inner):
-            kind = one.opcode.removesuffix("-start")
-            if kind not in COLLECTIVES:
-                continue
-            arrays = launch.operands or one.results
-            given = sum(array.bytes for array in arrays)
-            types = Counter(array.dtype for array in arrays)
-            row = found.setdefault((kind, types.most_common(1)[0][0]), [0, 0, 0, 0])
-            halves = launch.instruction.opcode.endswith("-start")
-            row[0] += launch.times
-            row[1] += launch.times * given
-            row[2] += launch.times * _sent(kind, given, group_size(one, devices))
-            row[3] += launch.times * halves
+            if one.opcode.removesuffix(STARTS) in COLLECTIVES:
+                pieces.setdefault(_chain(one), []).append((launch, one))
+    found: dict[tuple[str, str], list[int]] = {}
+    for several in pieces.values():
+        launch, one = several[0]
+        kind = one.opcode.removesuffix(STARTS)
+        arrays = _given(launch, one) or one.results
+        given = sum(array.bytes for array in arrays)
+        types = Counter(array.dtype for array in arrays)
+        row = found.setdefault((kind, types.most_common(1)[0][0]), [0, 0, 0, 0])
+        overlapped = len(several) > 1 or launch.instruction.opcode.endswith(STARTS)
+        row[0] += launch.times
+        row[1] += launch.times * given
+        row[2] += launch.times * _sent(kind, given, group_size(one, devices))
+        row[3] += launch.times * overlapped
     for (kind, dtype), row in sorted(found.items(), key=lambda item: -item[1][1]):
         yield Collective(kind, dtype, *row)
+
+
+def _chain(one: Instruction) -> str:
+    """Return what pieces of one collective share, its name where it has no other."""
+    # A TPU sends in pieces, fused into launches that run beside.
+    found = re.search(r"chain_id=\"\d+\"", one.attributes)
+    return found[0] if found else one.name
+
+
+def _given(launch: Launch, one: Instruction) -> list[Array]:
+    """Return the types of what an instruction of a launch is given."""
+    inner = {each.name: each.results for each in launch.inner}
+    own = [array for name in one.operands for array in inner.get(name, ())]
+    return own or list(launch.operands)
 
 
 def group_size(one: Instruction, devices: int) -> int:
@@ -212,14 +229,14 @@ def _sent(kind: str, given: int, group: int) -> int:
 def purpose(launch: Launch) -> str:
     """Return what a launch is for, and in which pass of the step."""
     opcodes, one = launch.opcodes, launch.instruction
-    if any(opcode.removesuffix("-start") in COLLECTIVES for opcode in opcodes):
-        return "between devices"
     if one.opcode in COPIES:
         return "copies"
     if opcodes & {"reduce-window", "select-and-scatter"}:
         kind = "pooling"
     elif any(map(is_product, (one, *launch.inner))):
         kind = "convolutions and products"
+    elif any(opcode.removesuffix(STARTS) in COLLECTIVES for opcode in opcodes):
+        return "between devices"
     elif opcodes & {"scatter", "gather", "sort"}:
         kind = "gathers and scatters"
     else:
@@ -239,10 +256,8 @@ def _flops(launches: Iterable[Launch], counted: float) -> float:
     """
     once = often = 0
     for launch in launches:
-        types = {one.name: one.results[0] for one in launch.inner if one.results}
         for one in filter(is_product, (launch.instruction, *launch.inner)):
-            given = [types[name] for name in one.operands if name in types]
-            found = operations(one, given or launch.operands)
+            found = operations(one, _given(launch, one))
             once += found
             often += found * launch.times
     return counted * often / once if counted and once else counted or often
@@ -260,7 +275,7 @@ def _is_backward(launch: Launch) -> bool:
 
 def _kind(launch: Launch) -> str:
     one = launch.instruction
-    return f"{one.opcode} {one.target}".strip().removesuffix("-start")
+    return f"{one.opcode} {one.target}".strip().removesuffix(STARTS)
 
 
 def _moved(launch: Launch) -> int:

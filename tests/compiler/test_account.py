@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from lars_jax.compiler.account import Account, Collective, Memory, account
+from lars_jax.compiler.account import (
+    Account,
+    Collective,
+    Memory,
+    account,
+    collectives,
+    purpose,
+)
+from lars_jax.compiler.hlo import Launch, parse_instruction, parse_module
 from lars_jax.compiler.targets import CHIPS, Target, find_target
 from lars_jax.compiler.verdict import describe, roofline, warnings
 from lars_jax.errors import InputError
@@ -84,6 +92,62 @@ def test_an_argument_that_is_copied_whole_is_told():
             jax.jit(lambda data, f=function: f(data)).lower(shape).compile()
         )
         assert found.resident_copies == size
+
+
+IN_PIECES = """HloModule step
+%start (p: bf16[16,64]) -> (bf16[16,64], bf16[64,64], u32[]) {
+  %p = bf16[16,64]{1,0} parameter(0)
+  %g.1 = bf16[64,64]{1,0} all-gather(%p), GROUPS
+  ROOT %s = (bf16[16,64], bf16[64,64], u32[]) custom-call(%g.1), START
+}
+%beside (x: bf16[128,64], p: bf16[16,64], w: bf16[64,64]) -> (bf16[128,64], u32[]) {
+  %x = bf16[128,64]{1,0} parameter(0)
+  %p = bf16[16,64]{1,0} parameter(1)
+  %w = bf16[64,64]{1,0} parameter(2)
+  %d = bf16[128,64]{1,0} dot(%x, %w), lhs_contracting_dims={1}
+  %g.2 = bf16[64,64]{1,0} all-gather(%p), GROUPS
+  ROOT %t = (bf16[128,64], u32[]) tuple(%d, %g.2)
+}
+%end (p: bf16[16,64], n: u32[]) -> bf16[64,64] {
+  %p = bf16[16,64]{1,0} parameter(0)
+  %n = u32[] parameter(1)
+  %g.3 = bf16[64,64]{1,0} all-gather(%p), GROUPS
+  ROOT %e = bf16[64,64]{1,0} custom-call(%p, %g.3, %n), END
+}
+ENTRY %main (x: bf16[128,64], p: bf16[16,64], w: bf16[64,64]) -> bf16[64,64] {
+  %x = bf16[128,64]{1,0} parameter(0)
+  %p = bf16[16,64]{1,0} parameter(1)
+  %w = bf16[64,64]{1,0} parameter(2)
+  %n = u32[] constant(0)
+  %a = (bf16[16,64], bf16[64,64], u32[]) fusion(%p), kind=kCustom, calls=%start
+  %b = (bf16[128,64], u32[]) fusion(%x, %p, %w), kind=kOutput, calls=%beside
+  ROOT %c = bf16[64,64]{1,0} fusion(%p, %n, %n, %n), kind=kCustom, calls=%end
+}
+""".replace("GROUPS", 'replica_groups={{0,1,2,3}}, frontend_attributes={chain_id="0"}')
+"""An all-gather as a TPU makes it beside a product, which is a piece of each launch."""
+
+
+def test_a_collective_in_pieces_is_one():
+    launches = list(parse_module(IN_PIECES).launches())
+    shard = 16 * 64 * 2
+    assert list(collectives(launches, 4)) == [
+        Collective("all-gather", "bf16", 1, shard, 3 * shard, 1)
+    ]
+    assert [purpose(launch) for launch in launches] == [
+        "between devices",
+        "convolutions and products, beside",
+        "between devices",
+    ]
+
+
+def test_collectives_of_one_channel_that_are_no_pieces_count_each():
+    # As one sum of many arrays is taken apart.
+    line = "%r.{} = f32[{}] all-reduce(%x.{}), channel_id=1, to_apply=%add"
+    parsed = [parse_instruction(line.format(n, n, n)) for n in (8, 16)]
+    launches = [Launch(one, one.results, (0,), 1, (), False) for one in parsed if one]
+    assert list(collectives(launches, 4)) == [
+        Collective("all-reduce", "f32", 2, 96, 144, 0)
+    ]
 
 
 def target(devices=4, kind="v5e"):

@@ -105,12 +105,34 @@ def test_activations_are_what_products_read_and_make():
     assert activation_bytes(config, facts, state) == 4 * batch * (made + read)
 
 
+def test_what_two_convolutions_read_is_kept_once():
+    batch, size = 4, 224
+    config = get_preset("resnet50_32k_lars").config
+    changes = {"network": "resnet18", "global_batch": batch, "microbatches": 1}
+    config = replace_fields(config, **changes, bn_span=batch)
+    facts = assumed_facts(config)
+    # A stem and four stages of two blocks of two convolutions, and projections where
+    # the channels grow, which read what the first convolution of their block does.
+    sides, channels = (56, 28, 14, 7), (64, 128, 256, 512)
+    made = 112**2 * 64 + 1000
+    read = size**2 * 3 + 512
+    for side, count in zip(sides, channels, strict=True):
+        own = side**2 * count
+        made += own * (4 + (count > 64))
+        read += own * (4 - (count == 512) + (count == 64))
+    kept = activation_bytes(config, facts, state_shapes(config, facts))
+    assert kept == 4 * batch * (made + read)
+
+
 @pytest.mark.parametrize(
     ("program", "topology"),
     [
         ("ResNet-20, batch 512", "h100"),
         ("ResNet-50, batch 256", "h100"),
         pytest.param("ResNet-50, batch 512", "v5e:2x2", marks=pytest.mark.slow),
+        pytest.param("ResNet-50, batch 512, fsdp", "v5e:2x2", marks=pytest.mark.slow),
+        pytest.param("ResNet-50, batch 32,768", "v5e:16x16", marks=pytest.mark.slow),
+        pytest.param("ResNet-50, batch 32,768", "2 x v5e:8x16", marks=pytest.mark.slow),
         # Response normalisation is by products here, whose results are kept.
         ("AlexNet, batch 512", "v5e:2x2"),
     ],
