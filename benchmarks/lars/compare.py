@@ -48,13 +48,22 @@ PRESETS = {
         rate_span=9.0,
         widen=3,
     ),
+    "cifar10_resnet8": Grid(
+        optimizers=("sgd", "nesterov", "lars"),
+        batches=(128, 1024, 8192),
+        seeds=3,
+        trials=3,
+        tuning_holdout=5000,
+        rate_span=9.0,
+        widen=3,
+    ),
 }
 """What is compared, by the preset that all cells share."""
 
 
 def main(
     run_dir: Path,
-    preset: Literal["digits", "fashion_mnist"] = "digits",
+    preset: Literal["digits", "fashion_mnist", "cifar10_resnet8"] = "digits",
     optimizers: tuple[OptimizerName | VariantName, ...] = (),
     data_dir: Path | None = None,
     hours: float | None = None,

@@ -37,8 +37,17 @@ CIFAR10 = replace_fields(
 )
 RESNET20 = replace_fields(CIFAR10, network="resnet20", weight_decay=1e-4)
 ALEXNET_BN = replace_fields(CIFAR10, network="alexnet_bn", weight_decay=5e-4)
-
-
+NARROW = replace_fields(
+    CIFAR10,
+    network="resnet8",
+    width=0.5,
+    stem_stride=2,
+    bn_span=128,
+    weight_decay=5e-4,
+    warmup_epochs=1.7,
+    # A hundred updates of 8,192 examples.
+    epochs=17.0,
+)
 FASHION_MNIST = replace_fields(
     LARS,
     dataset="fashion_mnist",
@@ -176,6 +185,14 @@ LOCAL: tuple[Preset, ...] = (
         note="half the width, a quarter of the sides: two minutes of two cores a run",
     ),
     *PAPER_FIGURES,
+    Preset(
+        name="cifar10_resnet8",
+        config=replace_fields(NARROW, global_batch=128, learning_rate=8.0),
+        reproduces="the question of `fashion_mnist` on photographs: `compare` it",
+        expected=UNPUBLISHED,
+        source=OWN,
+        note="half the width, half of the sides: four minutes of a core a run",
+    ),
     _cifar10("resnet20", RESNET20, 128),
     _cifar10("resnet20", RESNET20, 512),
     _cifar10("resnet20", RESNET20, 4096),

@@ -141,7 +141,7 @@ def test_names_are_regular():
     local = (
         r"smoke|digits(_\d+|_sgd|_nesterov|_lamb)?|"
         r"fashion_mnist(_\d+k?_(lars|sgd)(_\d+ep)?)?|"
-        r"cifar10_(resnet20|alexnet_bn)(_sgd)?_\d+"
+        r"cifar10_resnet8|cifar10_(resnet20|alexnet_bn)(_sgd)?_\d+"
     )
     controls = r"resnet50_32k_(lars_mlperf07|nesterov|lamb)"
     for name in PRESETS:
