@@ -29,6 +29,8 @@ class Cells(string.Formatter):
     '2000, 1.0 to 4.0, 2.0 (1.0 to 4.0)'
     >>> cells.format("{0:.1f}, {missing[at all]:.1f}", [7.0, 8.0])
     '7.5 ± 0.7, '
+    >>> cells.format("{0:.0f %}", [0.5, 0.7])
+    '60 ± 14'
     """
 
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
@@ -51,7 +53,7 @@ class Cells(string.Formatter):
                 return f"{value['median']:{digits}} ({' to '.join(ends)})"
             value = value["median"]
         if isinstance(value, list):
-            mean, sd = mean_sd(value)
+            mean, sd = mean_sd([UNITS.get(form, 1.0) * one for one in value])
             return f"{mean:{digits}}" + (f" ± {sd:{digits}}" if value[1:] else "")
         return format(UNITS[form] * value if form else value, digits)
 
