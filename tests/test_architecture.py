@@ -15,7 +15,7 @@ PACKAGES = ("optim", "train", "data", "models", "report", "compiler", "runs")
 DEPENDS_ON = {
     "runs": (
         *("lars_jax.train", "lars_jax.data", "lars_jax.compiler"),
-        *("lars_jax.errors", "lars_jax.files"),
+        *("lars_jax.cpu", "lars_jax.errors", "lars_jax.files"),
     )
 }
 """What a package imports of the others; those that are not named, nothing."""

@@ -1,4 +1,8 @@
-"""The convolution's gradients: JAX's own numbers, in a form that loops are fast in."""
+"""Convolutions' gradients are JAX's own in a form that is fast; memory is kept."""
+
+import platform
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +10,38 @@ import numpy as np
 import pytest
 
 from lars_jax.cpu import FORM, barrier, convolve
+
+FAULTS = """
+import ctypes, resource, sys
+from lars_jax.cpu import keep_memory
+
+if "kept" in sys.argv:
+    keep_memory()
+library = ctypes.CDLL(None)
+library.malloc.restype = ctypes.c_void_p
+size = 64 * 2**20
+
+def touch():
+    block = ctypes.c_void_p(library.malloc(ctypes.c_size_t(size)))
+    ctypes.memset(block, 1, size)
+    library.free(block)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+first = touch()
+print(max(touch() for _ in range(4)) - first)
+"""
+"""Says how many fresh pages the system gave for a block that was freed before."""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not the GNU C library")
+def test_freed_memory_is_kept_where_asked():
+    found = {
+        word: int(subprocess.check_output([sys.executable, "-c", FAULTS, word]))
+        for word in ("kept", "given back")
+    }
+    # 32 are of 2 MiB, the largest pages.
+    assert found["given back"] >= 4 * 32
+    assert found["kept"] < 32
 
 
 def derived(x, kernel, stride, padding):

@@ -154,6 +154,20 @@ def loader() -> str:
     return table(cells, rows, record, note)
 
 
+def allocator() -> str:
+    """Return the table of steps whose memory is kept for the next."""
+    record = read_record("allocator")
+    cells = {
+        "step": "`{preset}`, batch {batch:,}",
+        "temporary MB": "{temporary_bytes:.0f M}",
+        "ms": "{seconds:.1f ms}",
+        "ms, kept": "{seconds_kept:.1f ms}",
+        "ratio": "{ratio:.2f all}",
+    }
+    note = f"Medians of n = {record['runs'][0]['ratio']['n']} pairs of processes. "
+    return table(cells, record["runs"], record, note)
+
+
 def cifar10() -> str:
     """Return the table of training throughput beside PyTorch's."""
     paths = sorted(RECORDS.glob("cifar10_throughput_*.json"))

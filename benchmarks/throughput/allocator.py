@@ -1,15 +1,14 @@
 """What it gains on a CPU that the memory of one step is kept for the next.
 
-    python -m benchmarks.throughput.allocator
+    python -m benchmarks.throughput.allocator --record
 
 XLA allocates what a step holds when it begins and frees it when it ends. The GNU C
 library gives large blocks back to the system, whose fresh pages must first be filled
-with zeros. `KEPT`, in the environment, tells it to keep them. Each run is a process of
-its own, with and without by turns.
+with zeros, unless `keep_memory` tells it to keep them. Each run is a process of its
+own, with and without by turns.
 """
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -23,17 +22,10 @@ from benchmarks.common.rounds import summary
 from benchmarks.common.steps import MeshStep
 from experiments.lars.presets import get_preset
 from experiments.lars.shapes import assumed_facts
+from lars_jax.cpu import keep_memory
 from lars_jax.train.config import replace_fields
 
-COMMAND = "python -m benchmarks.throughput.allocator"
-
-KEPT = {
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(2**35),
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-}
-"""One heap, all blocks from it, none given back, pages as large as there are."""
+COMMAND = "python -m benchmarks.throughput.allocator --record"
 
 CASES = {
     "ResNet-8 on digits": ("digits", 256),
@@ -47,20 +39,25 @@ SECONDS = 6.0
 """That a run takes steps for."""
 
 
-def main(rounds: int = 5, only: str | None = None, record: bool = False) -> None:
+def main(
+    rounds: int = 5, only: str | None = None, keep: bool = False, record: bool = False
+) -> None:
     """Time steps with and without, by turns, and write the record if asked.
 
     Args:
         rounds: pairs of runs of each case.
         only: run one case in this process and print the seconds of its step.
+        keep: with `only`: keep the memory.
         record: write `records/allocator.json`.
     """
     if only is not None:
+        if keep:
+            keep_memory()
         print(json.dumps(step_facts(*CASES[only])))
         return
     rows = []
     for case, (preset, batch) in CASES.items():
-        pairs = [(run(case, {}), run(case, KEPT)) for _ in range(rounds)]
+        pairs = [(run(case), run(case, "--keep")) for _ in range(rounds)]
         row = {
             "case": case,
             "preset": preset,
@@ -73,14 +70,14 @@ def main(rounds: int = 5, only: str | None = None, record: bool = False) -> None
         print(row, flush=True)
         rows.append(row)
     if record:
-        write_record("allocator", COMMAND, kept=KEPT, runs=rows)
+        write_record("allocator", COMMAND, runs=rows)
 
 
-def run(case: str, environment: dict[str, str]) -> dict[str, float]:
-    """Return what a process with something in its environment says of a case."""
+def run(case: str, *words: str) -> dict[str, float]:
+    """Return what a process of its own says of a case."""
+    command = [sys.executable, "-m", "benchmarks.throughput.allocator", *words]
     found = subprocess.run(
-        [sys.executable, "-m", "benchmarks.throughput.allocator", "--only", case],
-        env=os.environ | {"JAX_PLATFORMS": "cpu"} | environment,
+        [*command, "--only", case],
         capture_output=True,
         text=True,
         check=True,

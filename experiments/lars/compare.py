@@ -34,6 +34,7 @@ from experiments.lars.summary import (
 )
 from experiments.lars.sweep import Sweep, SweepTrainer, obstacle
 from experiments.lars.trainer import Trainer
+from lars_jax.cpu import keep_memory
 from lars_jax.data import load_source
 from lars_jax.errors import InputError
 from lars_jax.files import local_path, make_directory, replacing
@@ -79,6 +80,7 @@ def compare(
         InputError: an empty grid, a cell that cannot run, or a directory that holds
             something else.
     """
+    keep_memory()
     directory = local_path(directory)
     _check_grid(config, grid)
     cells = [

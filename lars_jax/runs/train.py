@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from lars_jax.cpu import keep_memory
 from lars_jax.errors import FileError, InputError
 from lars_jax.files import local_path
 from lars_jax.runs.data import (
@@ -88,6 +89,7 @@ def train(
         InputError: the configuration cannot run, the directory holds another run, or
             the data have changed.
     """
+    keep_memory()
     directory, config = local_path(directory), absolute_paths(config)
     experiment.check(config)
     processes = processes or Processes()
