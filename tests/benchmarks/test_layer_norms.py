@@ -35,8 +35,10 @@ def test_gradients_of_parts_are_that_of_their_batch(monkeypatch, photographs):
     found = dict(layer_norms.norms(CONFIG, "AlexNet", image, label, 5))
     assert list(found) == [2, 4]
 
-    mean, _ = known_statistics("imagenet2012")
-    facts = ImageFacts(layer_norms.CLASSES, 3, tuple(mean), (1 / 255,) * 3)
+    statistics = known_statistics("imagenet2012")
+    assert statistics is not None
+    mean = tuple(statistics[0])
+    facts = ImageFacts(layer_norms.CLASSES, 3, mean, (1 / 255,) * 3)
     module = AlexNet(
         layer_norms.CLASSES,
         dtype=jnp.float32,
