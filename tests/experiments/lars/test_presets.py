@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from benchmarks.common.records import read_record
 from experiments.lars.check import check
 from experiments.lars.compare import learning_rates
 from experiments.lars.presets import PRESETS, Preset, get_preset
@@ -312,7 +313,7 @@ def test_long_batches_log_ten_rows_an_epoch(batch: int, log_every: int):
     assert with_batch(IMAGENET, batch).log_every == log_every
 
 
-def test_only_what_needs_no_download_is_marked_as_run():
+def test_only_what_a_record_stands_behind_is_marked_as_run():
     run_here = [p.name for p in PRESETS.values() if p.status == "run here"]
     assert run_here == [
         "digits",
@@ -321,8 +322,14 @@ def test_only_what_needs_no_download_is_marked_as_run():
         "digits_nesterov",
         "digits_lamb",
         "smoke",
+        "fashion_mnist",
     ]
-    assert all(PRESETS[name].config.data.dataset == "digits" for name in run_here)
+    config = get_preset("fashion_mnist").config
+    rate = config.optimizer.learning_rate
+    found = {"phase": "test", "optimizer": "lars", "rate": rate}
+    found["global_batch"] = config.global_batch
+    runs = read_record("compare_fashion_mnist")["runs"]
+    assert sum(found.items() <= run.items() for run in runs) >= 3
 
 
 @pytest.mark.parametrize(
