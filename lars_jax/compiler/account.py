@@ -163,12 +163,12 @@ def collectives(launches: Iterable[Launch], devices: int) -> Iterator[Collective
         launches: of a step.
         devices: that run it.
     """
-    pieces: dict[str, list[tuple[Launch, Instruction]]] = {}
+    pieces: dict[object, list[tuple[Launch, Instruction]]] = {}
     for launch in launches:
         # Some back-ends wrap one in an operation of two halves.
         for one in (launch.instruction, *launch.inner):
             if one.opcode.removesuffix(STARTS) in COLLECTIVES:
-                pieces.setdefault(_chain(one), []).append((launch, one))
+                pieces.setdefault(_chain(one) or object(), []).append((launch, one))
     found: dict[tuple[str, str], list[int]] = {}
     for several in pieces.values():
         launch, one = several[0]
@@ -186,11 +186,11 @@ def collectives(launches: Iterable[Launch], devices: int) -> Iterator[Collective
         yield Collective(kind, dtype, *row)
 
 
-def _chain(one: Instruction) -> str:
-    """Return what pieces of one collective share, its name where it has no other."""
+def _chain(one: Instruction) -> str | None:
+    """Return what the pieces of one collective share, None where it is whole."""
     # A TPU sends in pieces, fused into launches that run beside.
     found = re.search(r"chain_id=\"\d+\"", one.attributes)
-    return found[0] if found else one.name
+    return found[0] if found else None
 
 
 def _given(launch: Launch, one: Instruction) -> list[Array]:
