@@ -1,8 +1,31 @@
 """The tables of docs/transfer.md."""
 
-from benchmarks.common.markdown import origin, plain, table
+from benchmarks.common.markdown import grouped, origin, plain, table
 from benchmarks.common.records import read_record
+from benchmarks.transitive.tasks import NAME as TASKS
 from experiments.transitive.transfer.tables import TABLES, markdown
+from lars_jax.report import half_interval
+
+
+def detectors() -> str:
+    """Return the scores of detectors over training, beside a guess."""
+    record = read_record(TASKS)
+    rows, steps = [], []
+    for (cell,), runs in grouped(record["runs"], "cell").items():
+        if "eval/ap50" not in runs[0]["evaluations"][0]:
+            continue
+        found = [[one["eval/ap50"] for one in run["evaluations"]] for run in runs]
+        steps = [f"{one['step']:,} steps" for one in runs[0]["evaluations"]]
+        last = [scores[-1] for scores in found]
+        row = dict(zip(steps, zip(*found, strict=True), strict=True))
+        row = {step: list(scores) for step, scores in row.items()}
+        row |= {"detector": cell, "n": len(runs), "half": half_interval(last)}
+        row["guess"] = [run["baseline"]["baseline/same_box/ap50"] for run in runs]
+        rows.append(row)
+    cells = {"detector": "{detector}", "the mean box": "{guess:.1f %}"}
+    cells |= {step: f"{{{step}:.1f %}}" for step in steps}
+    cells |= {"95 %, half": "{half:.1f %}", "n": "{n}"}
+    return table(cells, rows, record, "AP50 in percent, mean and deviation of seeds. ")
 
 
 def transfer_tables() -> str:

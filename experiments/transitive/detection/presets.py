@@ -69,6 +69,7 @@ PRESETS: Mapping[str, Preset[Config]] = MappingProxyType(
                 reproduces="the question of Table 3 on a small set of pictures",
                 expected="no published result",
                 source="this repository",
+                status="run here",
             ),
             Preset(
                 name="voc07_fast",
