@@ -19,7 +19,9 @@ def detectors() -> str:
         last = [scores[-1] for scores in found]
         row = dict(zip(steps, zip(*found, strict=True), strict=True))
         row = {step: list(scores) for step, scores in row.items()}
-        row |= {"detector": cell, "n": len(runs), "half": half_interval(last)}
+        row |= {"detector": cell, "n": len(runs)}
+        # A single run has no interval.
+        row |= {"half": half_interval(last)} if len(last) > 1 else {}
         row["guess"] = [run["baseline"]["baseline/same_box/ap50"] for run in runs]
         rows.append(row)
     cells = {"detector": "{detector}", "the mean box": "{guess:.1f %}"}
