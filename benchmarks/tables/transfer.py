@@ -17,8 +17,7 @@ def detectors() -> str:
         found = [[one["eval/ap50"] for one in run["evaluations"]] for run in runs]
         steps = [f"{one['step']:,} steps" for one in runs[0]["evaluations"]]
         last = [scores[-1] for scores in found]
-        row = dict(zip(steps, zip(*found, strict=True), strict=True))
-        row = {step: list(scores) for step, scores in row.items()}
+        row = dict(zip(steps, map(list, zip(*found, strict=True)), strict=True))
         row |= {"detector": cell, "n": len(runs)}
         # A single run has no interval.
         row |= {"half": half_interval(last)} if len(last) > 1 else {}
@@ -26,7 +25,7 @@ def detectors() -> str:
         rows.append(row)
     cells = {"detector": "{detector}", "the mean box": "{guess:.1f %}"}
     cells |= {step: f"{{{step}:.1f %}}" for step in steps}
-    cells |= {"95 %, half": "{half:.1f %}", "n": "{n}"}
+    cells |= {"95 % interval, to each side": "{half:.1f %}", "n": "{n}"}
     return table(cells, rows, record, "AP50 in percent, mean and deviation of seeds. ")
 
 

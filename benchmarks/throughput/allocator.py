@@ -9,6 +9,7 @@ own, with and without by turns.
 """
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -78,6 +79,7 @@ def run(case: str, *words: str) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.throughput.allocator", *words]
     found = subprocess.run(
         [*command, "--only", case],
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
         check=True,
