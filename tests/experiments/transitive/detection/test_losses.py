@@ -97,16 +97,28 @@ def test_more_rows_of_padding_change_no_loss_and_no_gradient(detector):
 
 @pytest.mark.slow
 def test_loss_is_the_sum_of_its_parts_and_falls(detector):
+    # At higher rates the loss of Faster R-CNN rises again after 40 steps.
+    config = replace_fields(detector.config, learning_rate=0.002)
+    detector = Detector(config, 2)
     state = jax.jit(functools.partial(drawn_state, detector))()
     step = jax.jit(functools.partial(train_step, detector))
-    shared = {"key": jax.random.key(0)}
-    losses = []
-    for _ in range(40):
-        state, metrics = step(state, batch(2), shared)
+    shared, pictures = {"key": jax.random.key(0)}, batch(2)
+
+    @jax.jit
+    def mean_loss(params):
+        # Which regions a loss is of is drawn: one draw alone tells little.
+        losses, _ = jax.vmap(
+            functools.partial(detector_loss, detector, params, pictures)
+        )(jax.random.split(jax.random.key(7), 16))
+        return losses.mean()
+
+    before = float(mean_loss(state.params))
+    for _ in range(120):
+        state, metrics = step(state, pictures, shared)
         parts = [v for k, v in metrics.items() if k.endswith("_loss")]
         assert float(metrics["loss"]) == pytest.approx(float(sum(parts)), rel=1e-5)
-        losses.append(float(metrics["loss"]))
-    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+    # It falls to 0.2 to 0.4 of what it was, with any of three seeds.
+    assert float(mean_loss(state.params)) < 0.6 * before
 
 
 @pytest.mark.slow
