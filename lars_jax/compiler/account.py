@@ -133,7 +133,7 @@ def account(compiled: Any, devices: int = 1) -> Account:
             if is_product(one):
                 types.update(array.dtype for array in one.results[:1])
     scatters = [
-        launch.instruction.op_name or launch.instruction.name
+        launch.op_name or launch.instruction.name
         for launch in launches
         if "scatter" in launch.opcodes and _is_backward(launch)
     ]
@@ -266,11 +266,11 @@ def _flops(launches: Iterable[Launch], counted: float) -> float:
 def _pass(launch: Launch) -> str:
     if _is_backward(launch):
         return "backward"
-    return "forward" if "jvp(" in launch.instruction.op_name else "beside"
+    return "forward" if "jvp(" in launch.op_name else "beside"
 
 
 def _is_backward(launch: Launch) -> bool:
-    return "transpose(" in launch.instruction.op_name
+    return "transpose(" in launch.op_name
 
 
 def _kind(launch: Launch) -> str:
@@ -284,15 +284,12 @@ def _moved(launch: Launch) -> int:
         for array, count in zip(launch.operands, launch.reads, strict=True)
         if array.in_main_memory
     )
-    return read + sum(
-        array.padded_bytes for array in _written(launch) if array.in_main_memory
+    written = sum(
+        count
+        for array, count in zip(launch.instruction.made, launch.writes, strict=True)
+        if array.in_main_memory
     )
-
-
-def _written(launch: Launch) -> tuple[Array, ...]:
-    if launch.instruction.opcode == "dynamic-update-slice":
-        return launch.operands[1:2]
-    return launch.instruction.made
+    return read + written
 
 
 def _resident_copies(launches: Iterable[Launch], arguments: frozenset[str]) -> int:

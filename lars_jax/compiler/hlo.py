@@ -160,6 +160,7 @@ class Launch:
         instruction: the line.
         operands: types of the arrays that it is given.
         reads: bytes that it reads of each, of one that it only takes slices of these.
+        writes: bytes that it writes of each that it makes, and updates of others.
         times: how often.
         inner: instructions that it is fused from.
         in_branch: whether a conditional may pass it by.
@@ -168,6 +169,7 @@ class Launch:
     instruction: Instruction
     operands: tuple[Array, ...]
     reads: tuple[int, ...]
+    writes: tuple[int, ...]
     times: int
     inner: tuple[Instruction, ...]
     in_branch: bool
@@ -176,6 +178,12 @@ class Launch:
     def opcodes(self) -> frozenset[str]:
         """Opcodes of it and of what it is fused from."""
         return frozenset({self.instruction.opcode, *(one.opcode for one in self.inner)})
+
+    @property
+    def op_name(self) -> str:
+        """Where it comes from; a fusion without a word, as the last of its parts."""
+        parts = (self.instruction, *reversed(self.inner))
+        return next((one.op_name for one in parts if one.op_name), "")
 
 
 @dataclass(frozen=True)
@@ -234,6 +242,7 @@ class Module:
                 one,
                 tuple(operands),
                 tuple(self._reads(one, operands)),
+                tuple(self._writes(one, operands)),
                 times,
                 inner,
                 in_branch,
@@ -269,21 +278,55 @@ class Module:
             if one.opcode.removesuffix(STARTS) in SLICES and place == 0:
                 yield one.made[0].padded_bytes
                 continue
-            if one.opcode == "dynamic-update-slice" and place == 0:
+            if one.opcode == UPDATE and place == 0:
                 yield 0
                 continue
-            users = [each for each in called if parameters.get(place) in each.operands]
-            if users and all(
-                each.opcode in SLICES and each.operands[0] == parameters[place]
-                for each in users
-            ):
-                yield sum(r.padded_bytes for each in users for r in each.results)
-            else:
-                yield array.padded_bytes
+            own = parameters.get(place)
+            parts = [_part(each, own) for each in called if own in each.operands]
+            known = [part for part in parts if part is not None]
+            yield sum(known) if known and known == parts else array.padded_bytes
+
+    def _writes(self, one: Instruction, operands: Sequence[Array]) -> Iterator[int]:
+        if one.opcode == UPDATE:
+            yield operands[1].padded_bytes
+            return
+        if one.opcode != "fusion":
+            yield from (array.padded_bytes for array in one.made)
+            return
+        called = self.computations[one.called[0]]
+        lines = {each.name: each for each in called}
+        root = called[-1]
+        roots = root.operands if root.opcode == "tuple" else (root.name,)
+        made = [(name, array) for name in roots for array in lines[name].results]
+        for name, array in made:
+            updated = _updated(lines, name)
+            yield array.padded_bytes if updated is None else updated
 
 
 SLICES = frozenset({"slice", "dynamic-slice", "gather"})
 """Instructions that read of their first operand what they return."""
+
+UPDATE = "dynamic-update-slice"
+"""An instruction that reads nothing of its first operand, whose memory it takes."""
+
+
+def _part(user: Instruction, name: str | None) -> int | None:
+    """Return the bytes that an instruction reads of an array, None for all of them."""
+    if name in user.operands[1:]:
+        return None
+    if user.opcode in SLICES:
+        return sum(array.padded_bytes for array in user.results)
+    return 0 if user.opcode == UPDATE else None
+
+
+def _updated(lines: Mapping[str, Instruction], name: str) -> int | None:
+    """Return the bytes of an argument of a fusion that it updates, None of another."""
+    count, one = 0, lines[name]
+    while one.opcode in (UPDATE, "bitcast"):
+        if one.opcode == UPDATE:
+            count += sum(array.padded_bytes for array in lines[one.operands[1]].results)
+        one = lines[one.operands[0]]
+    return count if count and one.opcode == "parameter" else None
 
 
 def parse_module(text: str) -> Module:

@@ -144,7 +144,9 @@ def test_collectives_of_one_channel_that_are_no_pieces_count_each():
     # As one sum of many arrays is taken apart.
     line = "%r.{} = f32[{}] all-reduce(%x.{}), channel_id=1, to_apply=%add"
     parsed = [parse_instruction(line.format(n, n, n)) for n in (8, 16)]
-    launches = [Launch(one, one.results, (0,), 1, (), False) for one in parsed if one]
+    launches = [
+        Launch(one, one.results, (0,), (0,), 1, (), False) for one in parsed if one
+    ]
     assert list(collectives(launches, 4)) == [
         Collective("all-reduce", "f32", 2, 96, 144, 0)
     ]

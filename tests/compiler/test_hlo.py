@@ -115,6 +115,49 @@ custom_call_target="ConcatBitcast"
     assert found == [("s0", (32,)), ("s1", (32,))]
 
 
+def test_a_part_that_is_updated_in_place_is_all_that_moves():
+    text = """HloModule jit_step
+
+%fused.1 (p0: f32[9,8], p1: f32[2,8], p2: f32[1,8]) -> (f32[9,8], f32[2,8]) {
+  %p0 = f32[9,8]{1,0} parameter(0)
+  %p1 = f32[2,8]{1,0} parameter(1)
+  %n = f32[2,8]{1,0} negate(%p1), metadata={op_name="jit(step)/jvp(vmap())/stack"}
+  %zero = s32[] constant(0)
+  %u = f32[9,8]{1,0} dynamic-update-slice(%p0, %n, %zero, %zero)
+  %p2 = f32[1,8]{1,0} parameter(2)
+  %b = f32[9,8]{1,0} bitcast(%u)
+  %v = f32[9,8]{1,0} dynamic-update-slice(%b, %p2, %zero, %zero)
+  ROOT %t = (f32[9,8]{1,0}, f32[2,8]{1,0}) tuple(%v, %n)
+}
+
+%fused.2 (p0.1: f32[], p1.1: f32[1,8]) -> f32[9,8] {
+  %p0.1 = f32[] parameter(0)
+  %w = f32[9,8]{1,0} broadcast(%p0.1), dimensions={}
+  %p1.1 = f32[1,8]{1,0} parameter(1)
+  %zero.1 = s32[] constant(0)
+  ROOT %u.1 = f32[9,8]{1,0} dynamic-update-slice(%w, %p1.1, %zero.1, %zero.1)
+}
+
+ENTRY %main (a: f32[9,8], c: f32[2,8], d: f32[1,8], e: f32[]) -> f32[9,8] {
+  %a = f32[9,8]{1,0} parameter(0)
+  %c = f32[2,8]{1,0} parameter(1)
+  %d = f32[1,8]{1,0} parameter(2)
+  %e = f32[] parameter(3)
+  %f = (f32[9,8]{1,0}, f32[2,8]{1,0}) fusion(%a, %c, %d), kind=kLoop, calls=%fused.1
+  %g = f32[9,8]{1,0} fusion(%e, %d), kind=kLoop, calls=%fused.2
+  %s = s32[] constant(0)
+  ROOT %h = f32[9,8]{1,0} dynamic-update-slice(%g, %d, %s, %s)
+}
+"""
+    fused, filled, plain = parse_module(text).launches()
+    assert fused.reads == (0, 64, 32)
+    assert fused.writes == (64 + 32, 64)
+    assert fused.op_name == "jit(step)/jvp(vmap())/stack"
+    # What is updated there is made there as well.
+    assert (filled.reads, filled.writes) == ((4, 32), (9 * 32,))
+    assert (plain.reads[:2], plain.writes) == ((0, 32), (32,))
+
+
 @pytest.mark.parametrize(
     ("array", "expected"),
     [
