@@ -73,27 +73,32 @@ def draw_detections(
 def detection_sheet(
     pictures: Sequence[np.ndarray], *, columns: int = 4, side: int = 240
 ) -> np.ndarray:
-    """Return pictures side by side, each fitted into a square.
+    """Return pictures side by side, each row as high as its highest.
 
     Args:
         pictures: uint8 [H, W, 3] each.
         columns: pictures in a row.
-        side: of the squares, pixels.
+        side: that each is fitted into, pixels.
 
     Returns:
-        uint8 [rows * side, columns * side, 3], white where there is none.
+        uint8 [at most rows * side, columns * side, 3], white where there is none.
 
     >>> detection_sheet([np.zeros((4, 8, 3), np.uint8)] * 3, columns=2, side=8).shape
-    (16, 16, 3)
+    (8, 16, 3)
     """
     from PIL import Image
 
-    rows = -(-len(pictures) // columns)
-    sheet = Image.new("RGB", (columns * side, rows * side), (255, 255, 255))
-    for place, pixels in enumerate(pictures):
-        image = Image.fromarray(pixels)
+    images = [Image.fromarray(pixels) for pixels in pictures]
+    for image in images:
         image.thumbnail((side, side))
-        sheet.paste(image, (place % columns * side, place // columns * side))
+    rows = [images[at : at + columns] for at in range(0, len(images), columns)]
+    heights = [max(image.height for image in row) for row in rows]
+    sheet = Image.new("RGB", (columns * side, sum(heights)), (255, 255, 255))
+    top = 0
+    for row, height in zip(rows, heights, strict=True):
+        for place, image in enumerate(row):
+            sheet.paste(image, (place * side, top))
+        top += height
     return np.asarray(sheet)
 
 
