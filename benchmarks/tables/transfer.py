@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable
 from benchmarks.common.markdown import Row, grouped, origin, plain, table
 from benchmarks.common.records import read_record
 from benchmarks.transitive.tasks import NAME as TASKS
+from experiments.transitive.normals.metrics import NAMES
+from experiments.transitive.normals.results import GUESSES
 from experiments.transitive.transfer.tables import TABLES, markdown
 from lars_jax.report import half_interval
 
@@ -50,6 +52,33 @@ def _interval(values: Collection[float]) -> str:
         return ""
     mean, half = statistics.fmean(values), half_interval(list(values))
     return f"{100 * (mean - half):.1f} to {100 * (mean + half):.1f}"
+
+
+def normals() -> str:
+    """Return how far normals are from the truth, beside guesses."""
+    record = read_record(TASKS)
+    rows = []
+    for (cell,), runs in grouped(record["runs"], "cell").items():
+        if "eval/mean" not in runs[0]["evaluations"][0]:
+            continue
+        for guess, name in GUESSES.items():
+            of = f"baseline/{guess}/"
+            rows.append({"of": name} | _angles([run["baseline"] for run in runs], of))
+        for last in zip(*[run["evaluations"] for run in runs], strict=True):
+            of = f"`small` from scratch, {last[0]['step']:,} steps"
+            rows.append({"of": of, "n": len(runs)} | _angles(last, "eval/"))
+    cells = {"": "{of}"}
+    cells |= {name.replace("_", " "): f"{{{_key(name)}:.1f}}" for name in NAMES}
+    return table(cells | {"n": "{n}"}, rows, record, "Mean and deviation of seeds. ")
+
+
+def _angles(rows: Iterable[Row], prefix: str) -> dict[str, list[float]]:
+    return {_key(name): [row[prefix + name] for row in rows] for name in NAMES}
+
+
+def _key(name: str) -> str:
+    # A format would look for a part behind a point.
+    return name.replace(".", "_")
 
 
 def transfer_tables() -> str:

@@ -37,6 +37,7 @@ PRESETS: Mapping[str, Preset[Config]] = MappingProxyType(
                 reproduces="the question of Table 5 on small frames",
                 expected="no published result",
                 source="this repository",
+                status="run here",
             ),
             Preset(
                 name="nyuv2",
