@@ -58,7 +58,7 @@ def normals() -> str:
     """Return how far normals are from the truth, beside guesses."""
     record = read_record(TASKS)
     rows = []
-    for (cell,), runs in grouped(record["runs"], "cell").items():
+    for runs in grouped(record["runs"], "cell").values():
         if "eval/mean" not in runs[0]["evaluations"][0]:
             continue
         for guess, name in GUESSES.items():

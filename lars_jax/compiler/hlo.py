@@ -290,10 +290,11 @@ class Module:
         if one.opcode == UPDATE:
             yield operands[1].padded_bytes
             return
-        if one.opcode != "fusion":
+        fused = one.opcode == "fusion"
+        called = self.computations.get(one.called[0], ()) if fused else ()
+        if not called:
             yield from (array.padded_bytes for array in one.made)
             return
-        called = self.computations[one.called[0]]
         lines = {each.name: each for each in called}
         root = called[-1]
         roots = root.operands if root.opcode == "tuple" else (root.name,)
