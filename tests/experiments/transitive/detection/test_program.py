@@ -50,7 +50,7 @@ def test_run_leaves_detections_and_weights_that_begin_another(words, tmp_path, c
     capsys.readouterr()
     found = json.loads((whole / "detections.json").read_text())
     assert sorted(found) == BLOCKS["test"]
-    assert np.asarray(Image.open(whole / "detections.png")).shape == (240, 960, 3)
+    assert np.asarray(Image.open(whole / "detections.png")).shape == (60, 960, 3)
     rows = list(read_rows(whole / "metrics.jsonl"))
     assert 0 <= rows[0]["baseline/same_box/ap50"] <= 1
     assert [row["step"] for row in rows if "eval/ap50" in row] == [3, 6]
