@@ -24,10 +24,10 @@ def detectors() -> str:
         steps = [f"{one['step']:,} steps" for one in runs[0]["evaluations"]]
         row = dict(zip(steps, map(list, zip(*found, strict=True)), strict=True))
         row |= {"detector": cell, "n": len(runs)}
-        row["interval"] = _interval(_scores(runs).values())
         drawn = _scores(cells.get(f"{cell} on untrained features", []))
-        ahead = [score - drawn[seed] for seed, score in _scores(runs).items() if drawn]
-        row["ahead"] = _interval(ahead)
+        own = _scores(runs)
+        ahead = [own[seed] - drawn[seed] for seed in own if seed in drawn]
+        row |= {"interval": _interval(own.values()), "ahead": _interval(ahead)}
         row["guess"] = [run["baseline"]["baseline/same_box/ap50"] for run in runs]
         rows.append(row)
     shown = {"detector": "{detector}", "the mean box": "{guess:.1f %}"}
