@@ -14,11 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tyro
 from PIL import Image
 
@@ -29,7 +27,6 @@ from benchmarks.common.rounds import ratios, summary
 from benchmarks.throughput.loaders import LOADERS, OURS
 from lars_jax.data import folder_source
 from lars_jax.data.arrays import to_arrays, usable_cores
-from lars_jax.data.decode import decode_image, resize_image
 
 COMMAND = "python -m benchmarks.throughput.loader"
 WIDTH, HEIGHT, QUALITY = 500, 375, 90
@@ -53,25 +50,6 @@ def write_folder(photographs: Path, root: Path, count: int) -> None:
         large.save(place / "photograph.jpg", quality=QUALITY)
 
 
-def likeness(originals: Path, side: int) -> list[float]:
-    """Return how alike squares of files decoded smaller and whole are, in dB.
-
-    The peak signal-to-noise ratio is 10 log10(255^2 / mean squared difference). Files
-    that are decoded whole either way are left out.
-
-    Args:
-        originals: a folder with JPEG files, at any depth.
-        side: pixels of a side of the squares.
-    """
-    found = []
-    for path in sorted(originals.rglob("*.jpg")):
-        read = partial(decode_image, path.read_bytes(), channels=3, where=str(path))
-        gaps = resize_image(read(), side).astype(float) - read(size=side)
-        if gaps.any():
-            found.append(float(10 * np.log10(255**2 / np.mean(gaps**2))))
-    return found
-
-
 def measure(name: str, root: Path, side: int, python: str) -> tuple[float, str]:
     """Return a loader's images a second on one core, and what versions it has."""
     core = min(os.sched_getaffinity(0))
@@ -92,7 +70,6 @@ def main(
     count: int = 1000,
     side: int = 256,
     rounds: int = 5,
-    originals: Path | None = None,
     tensorflow: str | None = None,
     torchvision: str | None = None,
 ) -> None:
@@ -103,7 +80,6 @@ def main(
         count: of them.
         side: pixels of a side of the squares.
         rounds: alternating rounds.
-        originals: folder of JPEG files whose squares are compared; None: none are.
         tensorflow: the Python of an environment with TensorFlow; None: without it.
         torchvision: the Python of an environment with torchvision; None: without it.
     """
@@ -137,8 +113,6 @@ def main(
         "cores": usable_cores(),
         "together": summary(together),
     }
-    if originals is not None:
-        content["decibels"] = summary(likeness(originals, side))
     print(write_record("loader", COMMAND, **content))
 
 

@@ -10,7 +10,7 @@ import logging
 import math
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,7 @@ CROP_ASPECT = (3 / 4, 4 / 3)
 """Width over height of a random resized crop (Szegedy et al. 2015, section 6)."""
 
 CROP_ATTEMPTS = 10
-"""Draws before the centre is taken; Inception's own code and torchvision use ten."""
+"""Draws before the centre is taken, as torchvision has them."""
 
 BACKGROUND = (255, 255, 255)
 """What shows where an image is transparent: white, as on a page."""
@@ -87,9 +87,10 @@ def decode_image(
                 f"An image must have 8 bits a channel; {where} has mode {image.mode}: "
                 "convert it."
             )
-        seen = _jpeg(image, data, size) or _opaque(_upright(image))
-        seen = seen.convert("L" if channels == 1 else "RGB")
-        pixels = np.asarray(seen if size is None else _resized(seen, size, fit))
+        seen = _jpeg(image, data, size) or _whole(_opaque(_upright(image)))
+        mode = "L" if channels == 1 else "RGB"
+        seen = seen._replace(picture=seen.picture.convert(mode))
+        pixels = np.asarray(seen.picture if size is None else _resized(seen, size, fit))
     return pixels[..., None] if channels == 1 else pixels
 
 
@@ -116,8 +117,25 @@ def image_size(data: bytes | BinaryIO, *, where: str) -> tuple[int, int]:
 
 
 _ORIENTATION = 0x0112
-_ACROSS = (5, 6, 7, 8)
-"""Values of that tag with which rows become columns."""
+_ACROSS, _FROM_RIGHT, _FROM_BOTTOM = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
+"""Values of that tag with which rows become columns, and with which the first column or
+row of those that are stored is seen last."""
+
+
+class _Seen(NamedTuple):
+    """An image as it is seen, and where in its pixels the image lies."""
+
+    picture: "Image.Image"
+    height: int
+    width: int
+    scale: float
+    """Pixels of the picture for each of the file's."""
+    left: float
+    top: float
+
+
+def _whole(picture: "Image.Image") -> _Seen:
+    return _Seen(picture, picture.height, picture.width, 1.0, 0.0, 0.0)
 
 
 _SCALES = (1, 2, 3, 4, 5, 6, 8)
@@ -127,10 +145,12 @@ which libjpeg-turbo has vector instructions, and save little of the resizing."""
 
 def _jpeg(
     image: "Image.Image", data: bytes | BinaryIO, size: int | None
-) -> "Image.Image | None":
+) -> _Seen | None:
     """Return a usual JPEG file as it is seen, None of any other or a damaged one.
 
-    Neither of its sides is shorter than `size`, unless the file's own is.
+    Neither of its sides is shorter than `size`, unless the file's own is. Where eighths
+    are no whole pixels, the last column and row of those that are stored hold what lies
+    beyond the image, too.
     """
     if image.format != "JPEG" or image.mode not in ("L", "RGB"):
         return None
@@ -144,7 +164,7 @@ def _jpeg(
     form = "L" if image.mode == "L" else "RGBX"
     try:
         pixels = simplejpeg.decode_jpeg(
-            data if isinstance(data, bytes) else _whole(data),
+            data if isinstance(data, bytes) else _contents(data),
             "GRAY" if form == "L" else form,
             min_height=-(-height * eighths // 8),
             min_width=-(-width * eighths // 8),
@@ -156,10 +176,16 @@ def _jpeg(
     picture = Image.frombuffer(image.mode, sides, pixels, "raw", form, 0, 1)
     if orientation != 1:
         picture.getexif()[_ORIENTATION] = orientation
-    return _upright(picture)
+    picture = _upright(picture)
+    scale = eighths / 8
+    if orientation in _ACROSS:
+        width, height = height, width
+    left = picture.width - width * scale if orientation in _FROM_RIGHT else 0.0
+    top = picture.height - height * scale if orientation in _FROM_BOTTOM else 0.0
+    return _Seen(picture, height, width, scale, left, top)
 
 
-def _whole(file: BinaryIO) -> bytes:
+def _contents(file: BinaryIO) -> bytes:
     file.seek(0)
     return file.read()
 
@@ -247,15 +273,21 @@ def resize_image(image: np.ndarray, size: int, *, fit: Fit = "warp") -> np.ndarr
         return image
     grey = image.shape[-1] == 1
     picture = Image.fromarray(image[..., 0] if grey else image)
-    pixels = np.asarray(_resized(picture, size, fit))
+    pixels = np.asarray(_resized(_whole(picture), size, fit))
     return pixels[..., None] if grey else pixels
 
 
-def _resized(picture: "Image.Image", size: int, fit: Fit) -> "Image.Image":
+def _resized(seen: _Seen, size: int, fit: Fit) -> "Image.Image":
     from PIL import Image
 
-    width, height = picture.size
-    box = None if fit == "warp" else _middle_box(height, width, size)
+    picture, height, width, scale, x, y = seen
+    box = 0.0, 0.0, float(width), float(height)
+    if fit == "short_side":
+        box = _middle_box(height, width, size)
+    left, top, right, bottom = (scale * place for place in box)
+    # Sums may round to a little more than the picture.
+    right, bottom = min(x + right, picture.width), min(y + bottom, picture.height)
+    box = (x + left, y + top, right, bottom)
     return picture.resize((size, size), Image.Resampling.BILINEAR, box=box)
 
 
