@@ -21,7 +21,7 @@ from benchmarks.common.rounds import Run, alternate, repeat, summary
 from experiments.transitive.detection.batches import train_batches
 from experiments.transitive.detection.config import Dataset
 from experiments.transitive.detection.experiment import DETECTION
-from experiments.transitive.detection.load import load_pictures, load_regions
+from experiments.transitive.detection.load import load_pictures, search_in
 from experiments.transitive.detection.losses import detector_loss
 from experiments.transitive.detection.program import (
     DetectorProgram,
@@ -70,10 +70,9 @@ def main(dataset: Dataset, rounds: int = 5, record: bool = False) -> None:
 
 def parts(config: Any) -> dict[str, Run]:
     """Return runs of the parts of a step, by their names."""
-    train, test = load_pictures(config)
-    found = load_regions(config, train, test, interrupt=NEVER)
-    regions = None if found is None else (found[0], found[1])
-    program = DetectorProgram(config, train, test, regions)
+    train, test = load_pictures(config).values()
+    regions = [search_in(config, split.pictures, NEVER) for split in (train, test)]
+    program = DetectorProgram(config, train, test, *regions)
     batches = train_batches(
         program.train,
         program.canvases,

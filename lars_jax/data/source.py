@@ -19,22 +19,12 @@ Example = tuple[np.ndarray, int]
 """An image, uint8 [H, W, C], and its label."""
 
 
-class Source(Protocol):
-    """A labelled image data set that is read by index, from any thread.
+class Collection(Protocol):
+    """What a run can remember of its data: examples of named classes.
 
-    A source that can read many examples at less than the sum of their cost also has
-    `__getitems__(indices) -> list[Example]`; `read_examples` uses it where it exists.
-    One that resizes better than `resize_image` does afterwards has
-    `read_resized(indices, size, fit) -> list[Example]`.
     One that can tell whether it is the same as before has `fingerprint() ->
-    Fingerprint`, one that can tell the height and width of an image without decoding it
-    `image_size(index)`, and one that has something to say to its user `notes`, lines.
+    Fingerprint`, one that has something to say to its user `notes`, lines.
     """
-
-    @property
-    def name(self) -> str:
-        """What the data set and split are called in messages and records."""
-        ...
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -42,6 +32,22 @@ class Source(Protocol):
         ...
 
     def __len__(self) -> int: ...
+
+
+class Source(Collection, Protocol):
+    """A labelled image data set that is read by index, from any thread.
+
+    A source that can read many examples at less than the sum of their cost also has
+    `__getitems__(indices) -> list[Example]`; `read_examples` uses it where it exists.
+    One that resizes better than `resize_image` does afterwards has
+    `read_resized(indices, size, fit) -> list[Example]`. One that can tell the height
+    and width of an image without decoding it has `image_size(index)`.
+    """
+
+    @property
+    def name(self) -> str:
+        """What the data set and split are called in messages and records."""
+        ...
 
     def __getitem__(self, index: int, /) -> Example: ...
 
@@ -222,8 +228,8 @@ def hold_out(data: Source, count: int, seed: int = 0) -> tuple[Subset, Subset]:
     return Subset(data, kept), Subset(data, held)
 
 
-def identify(source: Source) -> Fingerprint:
-    """Return what a source is known by: of one without more, its size and classes.
+def identify(source: Collection) -> Fingerprint:
+    """Return what data are known by: of one without more, its size and classes.
 
     >>> from lars_jax.data.digits import digits_source
     >>> identify(digits_source("test")).examples

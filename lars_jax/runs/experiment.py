@@ -15,7 +15,6 @@ from typing import Any, Generic, TypeVar
 import jax
 from jax.sharding import Mesh
 
-from lars_jax.data.source import Source
 from lars_jax.runs.files import Files
 from lars_jax.runs.presets import Preset
 from lars_jax.train import Hook, Interrupt
@@ -26,8 +25,9 @@ S = TypeVar("S")
 
 Metrics = Mapping[str, Any]
 
-Sources = Mapping[str, Source]
-"""The splits of the data that a run reads, by what it calls them."""
+Sources = Mapping[str, Any]
+"""The splits of the data that a run reads, each a `lars_jax.data.source.Collection`, by
+what it calls them."""
 
 
 @dataclass(frozen=True)

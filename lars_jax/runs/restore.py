@@ -66,6 +66,25 @@ def restore(
             changed.
     """
     directory = local_path(directory)
+    config = config_to_evaluate(experiment, directory, data_at=data_at, **changes)
+    sources, data = open_data(experiment, config, directory, accept_data_change)
+    program = experiment.made(config, sources)
+    step, state = read_state(directory, program, which)
+    return Restored(config, program, step, state, data.found)
+
+
+def config_to_evaluate(
+    experiment: Experiment[C],
+    directory: Path,
+    *,
+    data_at: Path | None = None,
+    **changes: Any,
+) -> C:
+    """Return the configuration of a run that has a checkpoint; as `restore` takes them.
+
+    Raises:
+        InputError: the directory holds no run or no checkpoint.
+    """
     config = replace_fields(load_config(experiment, directory), **changes)
     if data_at is not None:
         config = with_data_at(config, data_at)
@@ -80,8 +99,24 @@ def restore(
     if devices is not None and devices > jax.device_count():
         # Where there are fewer devices than it was trained on, those there are serve.
         config = replace_fields(config, devices=None)
-    sources, data = open_data(experiment, config, directory, accept_data_change)
-    program = experiment.made(config, sources)
+    return config
+
+
+def read_state(
+    directory: Path, program: Program[Any], which: str = "last"
+) -> tuple[int, Any]:
+    """Return step and state of the last or the best checkpoint of a run.
+
+    Where its optimizer's part fits no more, it is zeros, and a line says so.
+
+    Args:
+        directory: of the run.
+        program: of the run's configuration.
+        which: `last` or `best`.
+
+    Raises:
+        InputError: there is no checkpoint, or it does not fit the program.
+    """
     checkpoints = open_checkpoints(directory, program)
     try:
         step = checkpoints.best_step() if which == "best" else checkpoints.last_step()
@@ -98,7 +133,7 @@ def restore(
             warn(f"{error}; read without its {unneeded}, which only training needs")
     finally:
         checkpoints.close()
-    return Restored(config, program, step, state, data.found)
+    return step, state
 
 
 def evaluate(

@@ -9,20 +9,14 @@ import numpy as np
 
 from lars_jax.errors import InputError
 
-SCALES = (128.0, 256.0, 512.0)
-"""Square roots of areas in pixels, of the paper."""
-
-RATIOS = (0.5, 1.0, 2.0)
-"""Heights over widths, of the paper."""
-
 
 def anchors(
     height: int,
     width: int,
     *,
     stride: int = 16,
-    scales: Sequence[float] = SCALES,
-    ratios: Sequence[float] = RATIOS,
+    scales: Sequence[float],
+    ratios: Sequence[float],
 ) -> np.ndarray:
     """Return the anchors of each position of a feature map.
 
@@ -77,7 +71,6 @@ def inside(
     boxes: jax.Array | np.ndarray,
     height: jax.Array | float,
     width: jax.Array | float,
-    border: float = 0.0,
 ) -> jax.Array:
     """Return which anchors lie within an image: those that training uses.
 
@@ -85,7 +78,6 @@ def inside(
         boxes: [N, 4], pixels.
         height: of the image, without what pads it, pixels.
         width: of the image.
-        border: pixels by which they may stand out.
 
     Returns:
         bool [N].
@@ -94,6 +86,5 @@ def inside(
     [ True False]
     """
     low, high = jnp.asarray(boxes[:, :2]), jnp.asarray(boxes[:, 2:])
-    x_end, y_end = width + border, height + border
-    within = (high[:, 0] <= x_end) & (high[:, 1] <= y_end)
-    return within & jnp.all(low >= -border, axis=1)
+    within = (high[:, 0] <= width) & (high[:, 1] <= height)
+    return within & jnp.all(low >= 0, axis=1)

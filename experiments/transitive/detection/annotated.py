@@ -6,12 +6,13 @@ of its first pixel, x2 the right edge of its last, and its width x2 - x1.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from lars_jax.data.decode import decode_image, image_size
+from lars_jax.data.fingerprint import Fingerprint, digest_array, digest_files
 from lars_jax.errors import InputError, naming
 
 TOLERANCE = 1.0
@@ -60,11 +61,33 @@ class Annotated:
 
     Attributes:
         pictures: in the order of the list that names them.
-        classes: names; the class of an object is an index into them.
+        class_names: the class of an object is an index into them.
+        root: folder that all pictures are in, at any depth.
+        notes: what there is to say to their user.
     """
 
     pictures: tuple[Picture, ...]
-    classes: tuple[str, ...]
+    class_names: tuple[str, ...]
+    root: Path = field(default_factory=Path)
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.pictures)
+
+    @property
+    def places(self) -> list[str]:
+        """Where each picture lies in the folder."""
+        return [one.path.relative_to(self.root).as_posix() for one in self.pictures]
+
+    def fingerprint(self) -> Fingerprint:
+        """Return what files and objects are known by."""
+        parts = digest_files(self.root, self.places)
+        for place, picture in zip(self.places, self.pictures, strict=True):
+            rows = (picture.boxes.T, picture.classes, picture.difficult)
+            objects = np.vstack(rows).astype(np.float64)
+            parts[f"objects of {place}"] = digest_array(objects)
+        return Fingerprint(len(self), self.class_names, parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +131,37 @@ def size_on_disk(path: Path) -> tuple[int, int]:
     """
     with naming(path, "read"), path.open("rb") as file:
         return image_size(file, where=str(path))
+
+
+def check_size(
+    said_height: object, said_width: object, height: int, width: int, path: Path
+) -> None:
+    """Refuse an annotation that is of a picture of another size.
+
+    Its boxes would lie elsewhere, as where the picture has been resized since, or where
+    it was annotated before it was turned as its camera says.
+
+    Args:
+        said_height: of the annotation; what is no number above 0 counts as not said.
+        said_width: of it.
+        height: of the picture, the way it is meant to be seen.
+        width: of it.
+        path: of the picture.
+
+    Raises:
+        InputError: they differ.
+
+    >>> check_size(None, 0, 30, 40, Path("a.jpg"))
+    """
+    known = (isinstance(said_height, int | float) and said_height > 0) and (
+        isinstance(said_width, int | float) and said_width > 0
+    )
+    if known and (said_height, said_width) != (height, width):
+        raise InputError(
+            "an annotation is of the picture as it is seen; got one of "
+            f"{said_width:g} x {said_height:g} pixels for {path}, which has {width} x "
+            f"{height}: annotate it anew, or put back the picture that was annotated"
+        )
 
 
 def fit_box(

@@ -34,21 +34,6 @@ Rule = Literal["2007", "2010"]
 
 
 @dataclass(frozen=True)
-class Curve:
-    """Precision and recall of a class from its most certain detection on.
-
-    Attributes:
-        score: float64 [K], falling, of detections that are right or wrong.
-        recall: float64 [K], share of the objects that are found by then.
-        precision: float64 [K], share of the detections until then that are right.
-    """
-
-    score: np.ndarray
-    recall: np.ndarray
-    precision: np.ndarray
-
-
-@dataclass(frozen=True)
 class AveragePrecision:
     """Average precision of each class.
 
@@ -56,18 +41,11 @@ class AveragePrecision:
         per_class: float64 [C], in 0 .. 1; NaN for a class without objects.
         mean: over the classes that have one; NaN where none has.
         objects: int [C], how many there are that are not difficult.
-        curves: of each class, empty where it has no detections or no objects.
     """
 
     per_class: np.ndarray
     mean: float
     objects: np.ndarray
-    curves: tuple[Curve, ...]
-
-    @property
-    def without_objects(self) -> tuple[int, ...]:
-        """The classes that are left out of the mean."""
-        return tuple(np.flatnonzero(self.objects == 0).tolist())
 
 
 def average_precision(
@@ -125,21 +103,15 @@ def average_precision(
     true_class = _joined([truth.classes for truth in truths], int)
     difficult = _joined([truth.difficult for truth in truths], bool)
     objects = np.bincount(true_class[~difficult], minlength=num_classes)
-    per_class, curves = np.full(num_classes, np.nan), []
-    for number in range(num_classes):
+    per_class = np.full(num_classes, np.nan)
+    known = np.flatnonzero(objects)
+    for number in known.tolist():
         some = found_class == number
-        right, falling = _right(target[some], score[some], difficult)
-        if not objects[number]:
-            right, falling = right[:0], falling[:0]
-        hits = np.cumsum(right)
-        precision = hits / np.arange(1, len(right) + 1)
-        recall = hits / max(objects[number], 1)
-        curves.append(Curve(falling, recall, precision))
-        if objects[number]:
-            per_class[number] = _average(hits, precision, objects[number], rule)
-    known = objects > 0
-    mean = float(per_class[known].mean()) if known.any() else float("nan")
-    return AveragePrecision(per_class, mean, objects, tuple(curves))
+        hits = np.cumsum(_right(target[some], score[some], difficult))
+        precision = hits / np.arange(1, len(hits) + 1)
+        per_class[number] = _average(hits, precision, objects[number], rule)
+    mean = float(per_class[known].mean()) if len(known) else float("nan")
+    return AveragePrecision(per_class, mean, objects)
 
 
 def overlaps(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -190,20 +162,18 @@ def _joined(parts: Sequence[np.ndarray], dtype: type) -> np.ndarray:
     return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype)
 
 
-def _right(
-    target: np.ndarray, score: np.ndarray, difficult: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return by falling score whether detections are right, and their scores.
+def _right(target: np.ndarray, score: np.ndarray, difficult: np.ndarray) -> np.ndarray:
+    """Return by falling score whether detections are right.
 
     Those that come to a difficult object are left out.
     """
     order = np.argsort(-score, kind="stable")
-    target, score = target[order], score[order]
+    target = target[order]
     first = np.zeros(len(target), bool)
     first[np.unique(target, return_index=True)[1]] = True
     # A target of -1 is the last of `difficult`, of which there may be none.
     counts = target < 0 if not len(difficult) else (target < 0) | ~difficult[target]
-    return (first & (target >= 0))[counts], score[counts]
+    return (first & (target >= 0))[counts]
 
 
 def _average(

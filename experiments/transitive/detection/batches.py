@@ -86,17 +86,21 @@ class Pictures:
         scale = fit_scale(
             picture.height, picture.width, short=self.short, long=self.long
         )
-        return round(picture.height * scale), round(picture.width * scale)
+        # Of a picture that is very long, the short side may come to nothing.
+        sides = (round(side * scale) for side in (picture.height, picture.width))
+        height, width = (max(1, side) for side in sides)
+        return height, width
 
     @functools.cached_property
     def sizes(self) -> np.ndarray:
         """Height and width of each picture as it is shown, int [N, 2]."""
-        return np.array([self.size(index) for index in range(len(self))])
+        sizes = [self.size(index) for index in range(len(self))]
+        return np.array(sizes, int).reshape(-1, 2)
 
     @functools.cached_property
     def most_objects(self) -> int:
         """Objects of the picture that has most, at least 1."""
-        return max(1, *(len(picture.boxes) for picture in self.pictures))
+        return max((len(one.boxes) for one in self.pictures), default=0) or 1
 
     def show(self, index: int) -> Shown:
         """Return a picture resized, with what is known of it."""

@@ -1,7 +1,10 @@
 """Refuse a detector that cannot be trained, before anything is loaded or written."""
 
+import math
+
 from experiments.transitive.detection.config import Config
 from experiments.transitive.detection.network import frozen_layers
+from experiments.transitive.detection.selective_search import SHORTEST
 from lars_jax.errors import InputError
 from lars_jax.runs import check_ranges
 
@@ -29,15 +32,22 @@ def check(config: Config) -> Config:
             f"{data.short_side}: raise --long-side"
         )
     low, high = own.background
-    if not 0 <= low < high <= 1:
+    if not 0 <= low < high <= own.foreground:
         raise InputError(
-            f"background is two overlaps, the lower one first, in 0 to 1; got {low:g} "
-            f"and {high:g}: set --background 0.1 0.5"
+            f"background is two overlaps, the lower one first, in 0 to foreground; got "
+            f"{low:g} and {high:g} for {own.foreground:g}: set --background 0.1 "
+            f"{own.foreground:g}"
+        )
+    if 0 < own.search_side < SHORTEST:
+        raise InputError(
+            f"search_side is 0, or {SHORTEST} pixels at least; got {own.search_side}: "
+            "raise --search-side"
         )
     boxes = config.proposals
-    if min(boxes.scales, default=0) <= 0 or min(boxes.ratios, default=0) <= 0:
+    sides = (*boxes.scales, *boxes.ratios)
+    if not (boxes.scales and boxes.ratios and all(0 < one < math.inf for one in sides)):
         raise InputError(
-            f"anchors have scales and ratios above 0; got {boxes.scales} and "
+            f"anchors have finite scales and ratios above 0; got {boxes.scales} and "
             f"{boxes.ratios}: set --scales and --ratios"
         )
     if config.devices is not None and config.global_batch % config.devices:

@@ -13,6 +13,7 @@ from typing import Any
 from experiments.transitive.detection.annotated import (
     Annotated,
     Picture,
+    check_size,
     fit_box,
     pack_objects,
     size_on_disk,
@@ -33,21 +34,22 @@ def read_coco(
     folder: str | os.PathLike[str],
     *,
     classes: Sequence[str] | None = None,
-    drop_empty: bool = False,
 ) -> Annotated:
     """Return the pictures of a file of instances, and what is in them.
+
+    Boxes without width or height, of which COCO's own files have a few, are left out,
+    and a note says how many.
 
     Args:
         file: such as instances_val2017.json.
         folder: of the pictures.
         classes: names by index, as `read_coco` of the training file has given them;
             None: those of the file's categories, by their ids, which may have gaps.
-        drop_empty: leave out boxes without width or height, of which COCO's own files
-            have a few; False: refuse them.
 
     Raises:
         InputError: a file, row or picture that is not there or cannot be used; a class
-            that `classes` does not name; without them, a file that has no object.
+            that `classes` does not name; without them, a file that has no object; a
+            size in the file that its picture does not have.
 
     >>> read_coco("/no/such/file.json", "/no/such/place")
     Traceback (most recent call last):
@@ -75,6 +77,7 @@ directory): correct the path, or name another
     index = {name: number for number, name in enumerate(found)}
     images = _unique(lists["images"], "id", path)
     rows: dict[int, list[tuple[str, dict[str, Any]]]] = {key: [] for key in images}
+    left_out = 0
     for number, row in enumerate(lists["annotations"]):
         where = f"annotation {row.get('id', number)} of {path}"
         _check_known(row, "image_id", images, where)
@@ -85,11 +88,19 @@ directory): correct the path, or name another
                 f"objects are of the classes {', '.join(found)}; got {name} in {where}:"
                 " name it among the classes, or delete the object"
             )
-        if not (drop_empty and _empty(row["bbox"])):
+        if _empty(row["bbox"]):
+            left_out += 1
+        else:
             rows[row["image_id"]].append((where, row | {"class": index[name]}))
     _unique(lists["images"], "file_name", path)
-    pictures = (_picture(root, images[key]["file_name"], rows[key]) for key in images)
-    return Annotated(pictures=tuple(pictures), classes=found)
+    pictures = [_picture(root, images[key], rows[key]) for key in images]
+    notes = (f"boxes without area are left out: {left_out} in {path}",)
+    return Annotated(
+        pictures=tuple(pictures),
+        class_names=found,
+        root=root,
+        notes=notes if left_out else (),
+    )
 
 
 def _read_lists(path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -156,15 +167,16 @@ def _is_number(value: Any) -> bool:
 
 
 def _picture(
-    root: Path, name: str, rows: Sequence[tuple[str, dict[str, Any]]]
+    root: Path, image: dict[str, Any], rows: Sequence[tuple[str, dict[str, Any]]]
 ) -> Picture:
-    path = root / name
+    path = root / image["file_name"]
     if not path.is_file():
         raise InputError(
             f"every image of the file has a picture; got no file {path}: add it, or "
             "name another folder"
         )
     height, width = size_on_disk(path)
+    check_size(image.get("height"), image.get("width"), height, width, path)
     boxes = []
     for where, row in rows:
         if len(row["bbox"]) != 4 or not all(map(_is_number, row["bbox"])):

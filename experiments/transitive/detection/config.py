@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
+from experiments.transitive.detection.scores import Rule
 from experiments.transitive.rule import RuleConfig
 from experiments.transitive.trunk import TrunkConfig
 from lars_jax.runs import (
@@ -19,7 +20,7 @@ from lars_jax.runs import (
 Share = Annotated[float, Interval(ge=0, le=1)]
 """A share of a whole."""
 
-Dataset = Annotated[str, PathAfter("(voc|coco):")]
+Dataset = Annotated[str, PathAfter("(voc|coco):", moves=True)]
 """`voc:PATH` with a folder in the layout of PASCAL VOC, or `coco:PATH` with a folder
 that has `annotations/instances_SPLIT.json` and a folder of pictures for each split."""
 
@@ -84,8 +85,9 @@ class RegionConfig:
     search: Literal["fast", "quality"] = "fast"
     """How selective search looks for them; quality finds three times as many."""
 
-    search_side: NonNegative = 0
-    """Shorter side that a picture is reduced to before the search; 0: as it is."""
+    search_side: NonNegative = 500
+    """Shorter side that a larger picture is reduced to before the search, which would
+    take minutes for a photograph of a telephone; 0: as it is."""
 
     regions: Positive = 64
     """Regions of a picture in a batch: 128 of two pictures in the paper's code."""
@@ -142,8 +144,9 @@ class EvaluationConfig:
     detections: Positive = 100
     """Most detections of a picture."""
 
-    rule: Literal["2007", "2010"] = "2007"
-    """Average precision at 11 recalls, VOC 2007's, or the whole area of VOC 2010's."""
+    rule: Rule = "2007"
+    """Average precision at 11 recalls, VOC 2007's, the whole area, VOC 2010's, or
+    COCO's, whose mean over thresholds is told beside that at an overlap of 0.5."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from typing import Any
 
 from experiments.transitive.detection.check import check
 from experiments.transitive.detection.config import Config
-from experiments.transitive.detection.load import data_files
 from experiments.transitive.detection.presets import PRESETS
 from lars_jax.runs import Experiment, Program, Sources, Verb, cli
 
@@ -22,17 +21,21 @@ def _compile(config: Config, mesh: Any, memory: int) -> tuple[str, Any]:
     return compile_training(config, mesh, memory)
 
 
+def _sources(config: Config) -> Sources:
+    from experiments.transitive.detection.load import load_pictures
+
+    return load_pictures(config)
+
+
 def _build(config: Config, sources: Sources) -> Program[Any]:
-    from experiments.transitive.detection.load import load_pictures, load_regions
+    from experiments.transitive.detection.load import search_in
     from experiments.transitive.detection.program import DetectorProgram
     from lars_jax.train.interrupt import NEVER
 
-    del sources
-    train, test = load_pictures(config)
+    train, test = sources["train"], sources["test"]
     # The shell gives up what is built when a signal comes.
-    found = load_regions(config, train, test, interrupt=NEVER)
-    regions = None if found is None else (found[0], found[1])
-    return DetectorProgram(config, train, test, regions)
+    regions = [search_in(config, split.pictures, NEVER) for split in (train, test)]
+    return DetectorProgram(config, train, test, *regions)
 
 
 def _detect(experiment: Experiment[Config], words: list[str]) -> int:
@@ -60,7 +63,7 @@ DETECTION = Experiment(
     presets=PRESETS,
     default="small_fast",
     check=check,
-    files=data_files,
+    sources=_sources,
     build=_build,
     compile=_compile,
     report=_report,

@@ -95,6 +95,7 @@ PRESETS: Mapping[str, Preset[Config]] = MappingProxyType(
                     steps=120_000,
                     drop_every=80_000,
                     learning_rate=1e-3,
+                    rule="coco",
                 ),
                 reproduces="Table 4: Faster R-CNN on COCO",
                 expected="AP 23.5, AP50 44.4 with the paper's features",

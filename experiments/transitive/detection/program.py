@@ -13,7 +13,6 @@ from experiments.transitive.detection.annotated import (
     Detections,
     read_pixels,
 )
-from experiments.transitive.detection.average_precision import average_precision
 from experiments.transitive.detection.batches import (
     Pictures,
     canvases,
@@ -25,6 +24,7 @@ from experiments.transitive.detection.detect import detect, unpad
 from experiments.transitive.detection.gallery import detection_sheet, draw_detections
 from experiments.transitive.detection.losses import detector_loss
 from experiments.transitive.detection.network import Detector, frozen_layers
+from experiments.transitive.detection.scores import score_detections
 from experiments.transitive.host_fed import HostFedProgram
 from experiments.transitive.pretrained import pretrained_trunk
 from experiments.transitive.rule import make_rule
@@ -51,8 +51,9 @@ class DetectorProgram(HostFedProgram):
         config: of the detector, checked.
         train: pictures to learn from.
         test: pictures to evaluate, of the same classes.
-        regions: what selective search proposes in each of both; None: Faster R-CNN
-            needs none.
+        regions: what selective search proposes in each to learn from; None: Faster
+            R-CNN needs none.
+        test_regions: the same of those to evaluate.
     """
 
     def __init__(
@@ -60,18 +61,19 @@ class DetectorProgram(HostFedProgram):
         config: Config,
         train: Annotated,
         test: Annotated,
-        regions: tuple[Regions, Regions] | None,
+        regions: Regions | None = None,
+        test_regions: Regions | None = None,
     ):
         data = config.data
-        self.config, self.classes, self.seed = config, train.classes, config.seed
+        self.config, self.seed = config, config.seed
+        self.class_names, self.test_places = train.class_names, test.places
         self.examples_per_step, self.log_every = config.global_batch, config.log_every
-        self.detector = Detector(config, len(train.classes))
+        self.detector = Detector(config, len(train.class_names))
         self.parallel = DataParallel(data_mesh(config.devices))
         self.parallel.check_divides(config.global_batch)
-        own, others = (None, None) if regions is None else regions
         sides = {"short": data.short_side, "long": data.long_side}
-        self.train = Pictures(train.pictures, own, **sides)
-        self.test = Pictures(test.pictures, others, **sides)
+        self.train = Pictures(train.pictures, regions, **sides)
+        self.test = Pictures(test.pictures, test_regions, **sides)
         self.canvases = canvases(self.train, self.test)
         step = functools.partial(train_step, self.detector)
         find = functools.partial(_find, self.detector)
@@ -130,17 +132,11 @@ class DetectorProgram(HostFedProgram):
             Interrupted: a signal came.
         """
         found = self.detections(state, interrupt)
-        scored = average_precision(
-            found,
-            self.test.pictures,
-            num_classes=len(self.classes),
-            rule=self.config.evaluation.rule,
-        )
-        return {"ap50": scored.mean, "count": float(len(self.test))} | {
-            f"ap50/{name}": float(value)
-            for name, value in zip(self.classes, scored.per_class, strict=True)
-            if np.isfinite(value) and len(self.classes) > 1
-        }
+        return {"count": float(len(self.test))} | self._scores(found)
+
+    def _scores(self, found: Sequence[Detections]) -> dict[str, float]:
+        rule = self.config.evaluation.rule
+        return score_detections(found, self.test.pictures, self.class_names, rule)
 
     def baseline(self) -> dict[str, float]:
         """Return the average precision of one box, the same part of every picture.
@@ -162,13 +158,7 @@ class DetectorProgram(HostFedProgram):
             )
             for picture in self.test.pictures
         ]
-        scored = average_precision(
-            found,
-            self.test.pictures,
-            num_classes=len(self.classes),
-            rule=self.config.evaluation.rule,
-        )
-        return {"baseline/same_box/ap50": scored.mean}
+        return {"baseline/same_box/ap50": self._scores(found)["ap50"]}
 
     def detections(
         self, state: TrainState, interrupt: Interrupt = NEVER
@@ -192,7 +182,8 @@ class DetectorProgram(HostFedProgram):
         yield (
             f"{model.detector.capitalize()} R-CNN, {count:,} parameters; "
             f"{len(self.train):,} pictures to train on, {len(self.test):,} to evaluate,"
-            f" {len(self.classes)} classes; {sizes} pixels; {self.config.steps} steps"
+            f" {len(self.class_names)} classes; {sizes} pixels; "
+            f"{self.config.steps} steps"
         )
 
     def row(self, step: int, metrics: dict[str, Any]) -> dict[str, Any]:
@@ -208,11 +199,14 @@ class DetectorProgram(HostFedProgram):
 
     def format_evaluation(self, evaluation: Mapping[str, Any]) -> str:
         """Return an evaluation as a short line."""
-        return f"AP50 {100 * evaluation['ap50']:.1f} % of {evaluation['count']:.0f}"
+        shown = f"AP50 {100 * evaluation['ap50']:.1f} % of {evaluation['count']:.0f}"
+        if "ap" in evaluation:
+            return f"AP {100 * evaluation['ap']:.1f} %, {shown}"
+        return shown
 
     def score(self, evaluation: Mapping[str, Any]) -> float | None:
         """Return the average precision, by which the best checkpoint is kept."""
-        return evaluation.get("ap50")
+        return evaluation.get("ap", evaluation.get("ap50"))
 
     def on_finish(self, state: TrainState, files: Files, interrupt: Interrupt) -> None:
         """Write what was found, by picture."""
@@ -223,12 +217,12 @@ class DetectorProgram(HostFedProgram):
             write_json(
                 files.directory / "detections.json",
                 {
-                    picture.name: {
+                    place: {
                         "boxes": one.boxes.round(2).tolist(),
                         "scores": one.scores.round(4).tolist(),
-                        "classes": [self.classes[k] for k in one.classes],
+                        "classes": [self.class_names[k] for k in one.classes],
                     }
-                    for picture, one in zip(self.test.pictures, found, strict=True)
+                    for place, one in zip(self.test_places, found, strict=True)
                 },
             )
 
@@ -240,7 +234,7 @@ class DetectorProgram(HostFedProgram):
                 draw_detections(
                     read_pixels(self.test.pictures[place]),
                     found[place],
-                    self.classes,
+                    self.class_names,
                     self.test.pictures[place],
                 )
                 for place in places.round().astype(int).tolist()
@@ -249,7 +243,9 @@ class DetectorProgram(HostFedProgram):
 
     def _calibration(self) -> np.ndarray:
         """Return the first training pictures of a kind, as they are shown."""
-        name, sides = next(iter(self.canvases.items()))
+        # Of pictures to evaluate there may be a kind that none to train on is of.
+        name = next(iter(canvases(self.train)))
+        sides = self.canvases[name]
         kind = (self.train.sizes[:, 1] >= self.train.sizes[:, 0]) == (name == "lying")
         places = np.flatnonzero(kind)[:CALIBRATION]
         shown = [self.train.show(place) for place in places.tolist()]

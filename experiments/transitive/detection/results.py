@@ -45,6 +45,8 @@ def _tell(last: Row, known: Row) -> dict[str, str]:
     if last:
         count = f"of {last['eval/count']:.0f} pictures"
         found["AP50"] = f"{_percent(last['eval/ap50'])} {count}"
+        if "eval/ap" in last:
+            found["AP"] = _percent(last["eval/ap"])
     for name, value in last.items():
         if name.startswith("eval/ap50/"):
             found[f"AP50 of {name.removeprefix('eval/ap50/')}"] = _percent(value)

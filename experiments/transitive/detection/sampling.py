@@ -9,7 +9,6 @@ One departure: an anchor without overlap is never the best of a box. There, a bo
 no anchor meets makes all anchors positive that do not meet it.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -63,7 +62,6 @@ def sample_rois(
     foreground_share: float = 0.25,
     foreground: float = 0.5,
     background: tuple[float, float] = (0.1, 0.5),
-    deviations: Sequence[float] = DEVIATIONS,
 ) -> Regions:
     """Draw regions of an image for Fast R-CNN, of objects and of background.
 
@@ -83,7 +81,6 @@ def sample_rois(
         foreground_share: at most.
         foreground: least intersection over union of a region of an object.
         background: least one of a background region, and the one that it is below.
-        deviations: what targets are divided by.
 
     Raises:
         InputError: shapes that do not fit, or a background that reaches into the
@@ -128,7 +125,7 @@ def sample_rois(
     index = jnp.where(is_object, _at(objects, place), _at(others, place - num_objects))
     chosen = jnp.where(exists[:, None], everything[index], 0.0)
     targets = encode(boxes[match[index]], chosen)
-    targets = targets / jnp.asarray(deviations, jnp.float32)[None, :]
+    targets = targets / jnp.asarray(DEVIATIONS, jnp.float32)[None, :]
     labels = jnp.where(is_object, classes[match[index]].astype(jnp.int32), 0)
     targets = jnp.where(is_object[:, None], targets, 0.0)
     return Regions(chosen, labels, targets, exists)

@@ -58,39 +58,6 @@ def split_by_blocks(
     return tuple(rest), tuple(names[start:stop])
 
 
-def hold_out_names(
-    names: Sequence[str], share: float, *, seed: int
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return names to learn from, and a random share to choose settings by.
-
-    Args:
-        names: of pictures that have nothing to do with one another.
-        share: above 0 and below 1, rounded to names, one at least.
-        seed: of the choice.
-
-    Returns:
-        Two lists, in the order of `names`.
-
-    Raises:
-        InputError: another share, or fewer than two names.
-
-    >>> hold_out_names("abcde", 0.4, seed=0)
-    (('a', 'b', 'd'), ('c', 'e'))
-    """
-    if not 0 < share < 1 or len(names) < 2:
-        raise InputError(
-            "a share above 0 and below 1 is held out of two names or more; got "
-            f"{share:g} of {len(names)} names: correct it"
-        )
-    count = min(max(round(share * len(names)), 1), len(names) - 1)
-    order = np.random.default_rng(seed).permutation(len(names))
-    held = set(order[:count].tolist())
-    return (
-        tuple(name for k, name in enumerate(names) if k not in held),
-        tuple(name for k, name in enumerate(names) if k in held),
-    )
-
-
 def without_copies(
     pictures: Sequence[Picture], held_out: Sequence[Picture], *, alike: float = ALIKE
 ) -> tuple[Picture, ...]:

@@ -5,8 +5,7 @@
     ImageSets/Main/SPLIT.txt     a NAME on each line
 
 An XML file counts pixels from 1 to the last one: its (xmin, ymin, xmax, ymax) is read
-as (xmin - 1, ymin - 1, xmax, ymax). The size of a picture is that of its file, whatever
-the XML says.
+as (xmin - 1, ymin - 1, xmax, ymax).
 """
 
 import os
@@ -18,6 +17,7 @@ from typing import NamedTuple
 from experiments.transitive.detection.annotated import (
     Annotated,
     Picture,
+    check_size,
     fit_box,
     pack_objects,
     size_on_disk,
@@ -37,6 +37,12 @@ class _Object(NamedTuple):
     difficult: bool
 
 
+class _Annotation(NamedTuple):
+    height: float
+    width: float
+    objects: list[_Object]
+
+
 def read_voc(
     folder: str | os.PathLike[str], split: str, *, classes: Sequence[str] | None = None
 ) -> Annotated:
@@ -51,7 +57,7 @@ def read_voc(
     Raises:
         InputError: a folder, list, annotation or picture that is not there or cannot be
             used; a class that `classes` does not name; without them, a split that has
-            no object.
+            no object; a size in an annotation that its picture does not have.
 
     >>> read_voc("/no/such/place", "train")
     Traceback (most recent call last):
@@ -60,9 +66,9 @@ Annotations and ImageSets/Main; got no folder /no/such/place: correct the path
     """
     root = local_path(folder)
     names = split_names(root, split)
-    objects = [_read_xml(root / "Annotations" / f"{name}.xml") for name in names]
+    found = [_read_xml(root / "Annotations" / f"{name}.xml") for name in names]
     if classes is None:
-        classes = sorted({thing.name for some in objects for thing in some})
+        classes = sorted({thing.name for one in found for thing in one.objects})
         if not classes:
             raise InputError(
                 "a split to learn from has objects; got none in "
@@ -71,24 +77,13 @@ Annotations and ImageSets/Main; got no folder /no/such/place: correct the path
             )
     index = _class_index(classes)
     pictures = [
-        _picture(root, name, some, index)
-        for name, some in zip(names, objects, strict=True)
+        _picture(root, name, one, index) for name, one in zip(names, found, strict=True)
     ]
-    return Annotated(pictures=tuple(pictures), classes=tuple(classes))
-
-
-def voc_classes(
-    folder: str | os.PathLike[str], splits: Sequence[str]
-) -> tuple[str, ...]:
-    """Return the names of the classes of several splits, sorted.
-
-    Raises:
-        InputError: as `read_voc`.
-    """
-    root = local_path(folder)
-    names = {name for split in splits for name in split_names(root, split)}
-    files = (root / "Annotations" / f"{name}.xml" for name in sorted(names))
-    return tuple(sorted({thing.name for file in files for thing in _read_xml(file)}))
+    return Annotated(
+        pictures=tuple(pictures),
+        class_names=tuple(classes),
+        root=root / "JPEGImages",
+    )
 
 
 def split_names(folder: str | os.PathLike[str], split: str) -> list[str]:
@@ -169,7 +164,7 @@ def _class_index(classes: Sequence[str]) -> dict[str, int]:
 
 
 def _picture(
-    root: Path, name: str, objects: Sequence[_Object], index: dict[str, int]
+    root: Path, name: str, annotation: _Annotation, index: dict[str, int]
 ) -> Picture:
     files = [root / "JPEGImages" / f"{name}{suffix}" for suffix in SUFFIXES]
     path = next((file for file in files if file.is_file()), None)
@@ -179,8 +174,9 @@ def _picture(
             "take the name out"
         )
     height, width = size_on_disk(path)
+    check_size(annotation.height, annotation.width, height, width, path)
     where, boxes, classes = f"{root / 'Annotations' / name}.xml", [], []
-    for thing in objects:
+    for thing in annotation.objects:
         if thing.name not in index:
             raise InputError(
                 f"objects are of the classes {', '.join(index)}; got {thing.name} in "
@@ -191,11 +187,12 @@ def _picture(
             fit_box((x1 - 1, y1 - 1, x2, y2), height=height, width=width, where=where)
         )
         classes.append(index[thing.name])
-    packed = pack_objects(boxes, classes, [thing.difficult for thing in objects])
+    difficult = [thing.difficult for thing in annotation.objects]
+    packed = pack_objects(boxes, classes, difficult)
     return Picture(path=path, height=height, width=width, **packed)
 
 
-def _read_xml(path: Path) -> list[_Object]:
+def _read_xml(path: Path) -> _Annotation:
     with naming(path, "read"):
         data = path.read_bytes()
     try:
@@ -216,7 +213,9 @@ def _read_xml(path: Path) -> list[_Object]:
             f"an annotation begins with <annotation>; got <{root.tag}> in {path}: "
             "replace the file"
         )
-    return list(_objects(root, path))
+    sides = (root.findtext(f"size/{side}") or "0" for side in ("height", "width"))
+    height, width = (float(side) if side.isdecimal() else 0.0 for side in sides)
+    return _Annotation(height, width, list(_objects(root, path)))
 
 
 def _objects(root: ElementTree.Element, path: Path) -> Iterator[_Object]:

@@ -1,5 +1,6 @@
 """`tell RUN IMAGE ...`: the surface normals of a user's own pictures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +9,7 @@ import numpy as np
 import tyro
 
 from experiments.transitive.normals.config import Config
-from experiments.transitive.own_pictures import require_names
+from experiments.transitive.own_pictures import places_for
 from lars_jax.data.decode import decode_image
 from lars_jax.errors import naming
 from lars_jax.files import make_directory
@@ -40,16 +41,21 @@ def tell_of(experiment: Experiment[Config], words: list[str]) -> int:
         InputError: no picture, two of one name, or one that cannot be read.
     """
     asked = parse(Tell, words, prog=f"{experiment.command} tell")
-    require_names(asked.images)
+    places = places_for(asked.images, asked.out)
     with Interrupt() as interrupt:
         try:
-            _draw(experiment, asked, interrupt)
+            _draw(experiment, asked, places, interrupt)
         except Interrupted:
             return interrupt.exit_status
     return 0
 
 
-def _draw(experiment: Experiment[Config], asked: Tell, interrupt: Interrupt) -> None:
+def _draw(
+    experiment: Experiment[Config],
+    asked: Tell,
+    places: Sequence[Path],
+    interrupt: Interrupt,
+) -> None:
     from experiments.transitive.normals.program import NormalsProgram, picture, tell
 
     restored = restore(experiment, asked.run_dir)
@@ -60,12 +66,11 @@ def _draw(experiment: Experiment[Config], asked: Tell, interrupt: Interrupt) -> 
         [_resized(path, (data.height, data.length)) for path in asked.images]
     )
     make_directory(asked.out)
-    for places, normals in tell(program, restored.state.params, images, interrupt):
-        for place, told in zip(places.tolist(), normals, strict=True):
+    for some, normals in tell(program, restored.state.params, images, interrupt):
+        for number, told in zip(some.tolist(), normals, strict=True):
             drawn = picture(told, np.ones(told.shape[:2], bool))
-            path = asked.out / f"{asked.images[place].stem}.png"
-            save_png(path, np.hstack([images[place], drawn]))
-            print(f"{asked.images[place]}: {path}")
+            save_png(places[number], np.hstack([images[number], drawn]))
+            print(f"{asked.images[number]}: {places[number]}")
 
 
 def _resized(path: Path, size: tuple[int, int]) -> np.ndarray:

@@ -39,11 +39,10 @@ def write_voc(root: Path, objects: dict[str, list[str]], split: str = "train") -
     return root
 
 
-def annotation(root: Path, name: str, objects: str) -> Path:
+def annotation(root: Path, name: str, objects: str, width=40, height=30) -> Path:
     path = root / "Annotations" / f"{name}.xml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The size is wrong, and does not count.
-    size = "<size><width>7</width><height>7</height><depth>3</depth></size>"
+    size = f"<size><width>{width}</width><height>{height}</height></size>"
     path.write_text(f"<annotation>{size}{objects}</annotation>")
     return path
 
@@ -60,5 +59,5 @@ def write_blocks(root: Path) -> Path:
             pixels[y : y + 24, x : x + 30] = (220, 200, 40)
             Image.fromarray(pixels).save(root / "JPEGImages" / f"{name}.jpg")
             box = (x + 1, y + 1, x + 30, y + 24)
-            annotation(root, name, xml_object("block", box))
+            annotation(root, name, xml_object("block", box), 80, 60)
     return root

@@ -9,9 +9,11 @@ from experiments.transitive.detection.anchors import anchors, inside
 from experiments.transitive.detection.boxes import areas
 from lars_jax.errors import InputError
 
+PAPER = {"scales": (128, 256, 512), "ratios": (0.5, 1, 2)}
+
 
 def test_nine_anchors_of_the_paper_about_the_centre_of_their_position():
-    found = anchors(2, 3).reshape(2, 3, 9, 4).astype(np.float64)
+    found = anchors(2, 3, **PAPER).reshape(2, 3, 9, 4).astype(np.float64)
     centre = (found[..., :2] + found[..., 2:]) / 2
     for y, x in np.ndindex(2, 3):
         at = [16 * x + 8, 16 * y + 8]
@@ -35,18 +37,15 @@ def test_areas_are_squares_of_scales_for_any_ratio():
     np.testing.assert_allclose(areas(jnp.asarray(found)), 100.0, rtol=1e-5)
 
 
-def test_inside_is_the_definition_also_by_a_border_and_for_traced_sizes():
+def test_inside_is_the_definition_for_traced_sizes():
     found = anchors(5, 7, scales=(16, 48), ratios=(0.5, 1, 2))
     within = jax.jit(inside)
-    for height, width, border in ((80, 112, 0), (75, 100, 0), (80, 112, 12)):
+    for height, width in ((80, 112), (75, 100)):
         expected = [
-            x1 >= -border
-            and y1 >= -border
-            and x2 <= width + border
-            and y2 <= height + border
+            x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height
             for x1, y1, x2, y2 in found
         ]
-        np.testing.assert_array_equal(within(found, height, width, border), expected)
+        np.testing.assert_array_equal(within(found, height, width), expected)
         assert 0 < sum(expected) < len(found)
 
 
@@ -55,4 +54,4 @@ def test_inside_is_the_definition_also_by_a_border_and_for_traced_sizes():
 )
 def test_what_makes_no_anchor_is_refused(wrong):
     with pytest.raises(InputError, match="of anchors must be positive; got"):
-        anchors(2, 2, **wrong)
+        anchors(2, 2, **PAPER | wrong)

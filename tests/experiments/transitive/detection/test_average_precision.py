@@ -88,7 +88,6 @@ def test_difficult_objects_count_neither_for_nor_against():
     result = average_precision([found], [truth], num_classes=1)
     assert result.mean == 1.0
     assert result.objects.tolist() == [1]
-    np.testing.assert_array_equal(result.curves[0].recall, [1.0])
     assert both([detections([])], [truth]) == (0.0, 0.0)
 
 
@@ -98,8 +97,7 @@ def test_a_class_without_objects_is_left_out_of_the_mean():
     result = average_precision(found, truth, num_classes=4)
     np.testing.assert_array_equal(result.per_class, [1.0, NAN, 0.0, NAN])
     assert result.mean == 0.5
-    assert result.without_objects == (1, 3)
-    assert [len(curve.recall) for curve in result.curves] == [1, 0, 0, 0]
+    assert result.objects.tolist() == [1, 0, 1, 0]
 
 
 def test_without_objects_anywhere_there_is_no_mean():
@@ -144,14 +142,6 @@ def test_recall_of_three_in_ten_reaches_0_3():
     found = [detections(row(3))]
     expected = (4 / 11, 0.3)
     assert both(found, [objects(row(10))]) == pytest.approx(expected, abs=1e-12)
-
-
-def test_curve_is_of_falling_scores():
-    found = detections([row(2)[1], FAR, row(2)[0]], [0.2, 0.7, 0.8])
-    curve = average_precision([found], [objects(row(2))], num_classes=1).curves[0]
-    np.testing.assert_array_equal(curve.score, [0.8, 0.7, 0.2])
-    np.testing.assert_array_equal(curve.recall, [0.5, 0.5, 1.0])
-    np.testing.assert_allclose(curve.precision, [1, 1 / 2, 2 / 3])
 
 
 def kit_overlap(one, other):

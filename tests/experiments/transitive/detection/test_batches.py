@@ -1,5 +1,7 @@
 """Batches of pictures: shapes, boxes that stay on their objects, an order by seed."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -117,3 +119,12 @@ def test_batches_are_a_function_of_seed_and_step(pictures):
         not np.array_equal(a["boxes"], b["boxes"])
         for a, b in zip(whole, batches(0, seed=1), strict=True)
     )
+
+
+def test_the_longest_picture_has_a_pixel_across():
+    none = pack_objects([], [], [])
+    picture = Picture(path=Path("long.png"), height=700, width=1, **none)
+    pictures = Pictures([picture], None, 64, 96)
+    assert pictures.size(0) == (96, 1)
+    assert pictures.most_objects == 1
+    assert Pictures([], None, 64, 96).sizes.shape == (0, 2)

@@ -7,6 +7,7 @@ import pytest
 
 from experiments.transitive.detection.average_precision import average_precision
 from experiments.transitive.detection.coco import coco_average_precision
+from experiments.transitive.detection.scores import score_detections
 from lars_jax.errors import InputError
 from tests.experiments.transitive.detection.test_average_precision import (
     FAR,
@@ -116,3 +117,10 @@ def test_without_pycocotools_the_extra_is_named(monkeypatch):
     with pytest.raises(InputError, match=r"pip install -e '\.\[transfer\]'") as caught:
         coco_average_precision([], [], num_classes=1)
     assert "\n" not in str(caught.value)
+
+
+def test_scores_by_its_rule_have_the_mean_over_thresholds():
+    truth, found = [objects(row(2), [0, 1])], [detections([row(2)[0]], classes=[0])]
+    scores = score_detections(found, truth, ["cat", "dog", "ant"], "coco")
+    expected = {"ap50": 0.5, "ap": 0.5, "ap75": 0.5, "ap50/cat": 1.0, "ap50/dog": 0.0}
+    assert scores == pytest.approx(expected)

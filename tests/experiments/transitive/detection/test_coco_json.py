@@ -14,8 +14,8 @@ def instances():
     return {
         "categories": [{"id": 7, "name": "dog"}, {"id": 3, "name": "tree"}],
         "images": [
-            {"id": 12, "file_name": "b.jpg", "width": 1, "height": 1},
-            {"id": 5, "file_name": "some/a.jpg", "width": 1, "height": 1},
+            {"id": 12, "file_name": "b.jpg", "width": 40, "height": 30},
+            {"id": 5, "file_name": "some/a.jpg", "width": 40, "height": 30},
         ],
         "annotations": [
             {"id": 1, "image_id": 5, "category_id": 7, "bbox": [1, 2.5, 10, 20]},
@@ -42,7 +42,7 @@ def read(tmp_path):
 
 def test_pictures_come_with_their_objects_and_ids_with_gaps_become_indices(read):
     found = read(instances())
-    assert found.classes == ("tree", "dog")
+    assert found.class_names == ("tree", "dog")
     b, a = found.pictures
     assert [p.path.name for p in (b, a)] == ["b.jpg", "a.jpg"]
     assert (a.height, a.width) == (30, 40)
@@ -57,12 +57,22 @@ def test_classes_are_those_that_are_passed(read):
     np.testing.assert_array_equal(found.pictures[1].classes, [0, 2])
 
 
-def test_boxes_without_area_are_left_out_on_request(read):
+def test_boxes_without_area_are_left_out_with_a_note(read):
     whole = instances()
+    assert read(whole).notes == ()
     whole["annotations"][0]["bbox"] = [3, 3, 0, 4]
-    assert len(read(whole, drop_empty=True).pictures[1].boxes) == 1
-    with pytest.raises(InputError, match="got 3, 3, 3, 7 in annotation 1 of"):
+    found = read(whole)
+    assert len(found.pictures[1].boxes) == 1
+    assert "boxes without area are left out: 1 in" in found.notes[0]
+
+
+def test_sizes_that_pictures_do_not_have_are_refused(read):
+    whole = instances()
+    whole["images"][1]["width"] = 80
+    with pytest.raises(InputError, match=r"got one of 80 x 30 pixels for .*a\.jpg"):
         read(whole)
+    del whole["images"][1]["width"]
+    assert read(whole).pictures[1].width == 40
 
 
 def changed(**paths):

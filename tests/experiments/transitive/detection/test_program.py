@@ -1,6 +1,7 @@
 """A detector's run from end to end, what it leaves, and what it refuses."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -10,16 +11,23 @@ from PIL import Image
 from experiments.transitive.detection.check import check
 from experiments.transitive.detection.config import Config
 from experiments.transitive.detection.experiment import main
+from experiments.transitive.detection.load import load_pictures
 from experiments.transitive.detection.presets import PRESETS
+from experiments.transitive.detection.program import DetectorProgram
 from lars_jax.errors import InputError
 from lars_jax.train.config import replace_fields
 from lars_jax.train.record import read_rows
 from lars_jax.train.weights import save_weights
 from tests.experiments.transitive.detection.folders import (
     BLOCKS,
+    annotation,
     write_blocks,
+    write_picture,
     write_voc,
+    xml_object,
 )
+
+DIFFICULT = "<difficult>1</difficult>"
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +57,7 @@ def test_run_leaves_detections_and_weights_that_begin_another(words, tmp_path, c
     assert main([*own, "--run-dir", str(whole)]) == 0
     capsys.readouterr()
     found = json.loads((whole / "detections.json").read_text())
-    assert sorted(found) == BLOCKS["test"]
+    assert sorted(found) == [f"{name}.jpg" for name in BLOCKS["test"]]
     assert np.asarray(Image.open(whole / "detections.png")).shape == (60, 960, 3)
     rows = list(read_rows(whole / "metrics.jsonl"))
     assert 0 <= rows[0]["baseline/same_box/ap50"] <= 1
@@ -77,10 +85,48 @@ def test_run_leaves_detections_and_weights_that_begin_another(words, tmp_path, c
     assert "no two the same; got tall" in capsys.readouterr().err
     assert main(["detect", str(whole)]) == 2
     assert main(["detect", str(whole), str(tmp_path / "none.png")]) == 2
+    assert main(["detect", str(whole), str(tall), "--out", str(tmp_path)]) == 2
+    assert f"got {tall} for both: name another --out" in capsys.readouterr().err
+    assert main(["detect", str(whole), str(tall), "--least", "50"]) == 2
+    assert "least must be" in capsys.readouterr().err
     assert main(["export", str(whole), str(parts.with_suffix(".npz"))]) == 0
     # The convolutions of one run begin another's.
     warm = ["--init-from", str(parts.with_suffix(".npz")), "--steps", "2"]
     assert main([*words, *warm, "--eval-every", "2", "--run-dir", str(parts)]) == 0
+
+
+def test_a_run_is_of_its_own_objects_wherever_they_lie(words, voc, tmp_path, capsys):
+    own, moved, run = tmp_path / "own", tmp_path / "moved", tmp_path / "run"
+    shutil.copytree(voc, own)
+    words = ["--steps", "1", *words[words.index("--devices") :], "--run-dir", str(run)]
+    assert main(["train", "small_fast", "--dataset", f"voc:{own}", *words]) == 0
+    shutil.move(own, moved)
+    picture = moved / "JPEGImages" / "b0.jpg"
+    capsys.readouterr()
+    # To detect, the pictures that it learned from are not needed.
+    out = ["--out", str(tmp_path / "drawn")]
+    assert main(["detect", str(run), str(picture), *out]) == 0
+    assert main(["eval", str(run)]) == 2
+    assert main(["eval", str(run), "--data-at", str(moved)]) == 0
+    for path in (moved / "Annotations").iterdir():
+        path.write_text(path.read_text().replace("block", "brick"))
+    capsys.readouterr()
+    assert main(["eval", str(run), "--data-at", str(moved)]) == 2
+    assert "class 'block' is missing" in capsys.readouterr().err
+
+
+def test_pictures_of_both_splits_are_told(voc, tmp_path, capsys):
+    lists = voc / "ImageSets" / "Main"
+    (lists / "mixed.txt").write_text("\n".join([*BLOCKS["train"], BLOCKS["test"][0]]))
+    config = replace_fields(
+        PRESETS["small_faster"].config, dataset=f"voc:{voc}", train_split="mixed"
+    )
+    data = load_pictures(replace_fields(config, drop_copies=False))
+    assert data["train"].notes == ("pictures both to train on and to evaluate: 1",)
+    (note,) = load_pictures(config)["train"].notes
+    assert "copies of pictures to evaluate are left out: " in note
+    with pytest.raises(InputError, match="or --no-drop-copies"):
+        load_pictures(replace_fields(config, train_split="test"))
 
 
 @pytest.mark.slow
@@ -108,7 +154,10 @@ def test_detector_learns_to_find_what_is_there(words, tmp_path, detector):
         ),
         "overlaps": (["--background", "0.5", "0.1"], "background is two overlaps"),
         "layer": (["--frozen", "conv9_1"], "frozen must be one of"),
-        "anchors": (["--scales", "0"], "anchors have scales and ratios above 0"),
+        "anchors": (["--scales", "0"], "anchors have finite scales and ratios above 0"),
+        "endless": (["--ratios", "inf"], "anchors have finite scales"),
+        "between": (["--foreground", "0.4"], "in 0 to foreground; got 0.1 and 0.5"),
+        "search": (["--search-side", "3"], "search_side is 0, or 8 pixels"),
         "devices": (["--global-batch", "3", "--devices", "2"], "divide evenly over"),
         "weights": (["--init-from", "/nowhere.npz"], "/nowhere.npz"),
         "share": (["--foreground-share", "2"], "foreground_share must be"),
@@ -135,6 +184,32 @@ def test_objects_that_nothing_is_learned_from_are_refused(voc, tmp_path, capsys)
     words += ["--test-split", "train", "--run-dir", str(tmp_path / "run")]
     assert main(words) == 2
     assert "object" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_objects_that_nothing_is_scored_by_are_refused(voc, tmp_path):
+    folder = tmp_path / "voc"
+    shutil.copytree(voc, folder)
+    write_voc(folder, {"c0": [xml_object("block", (1, 1, 9, 9), DIFFICULT)]}, "test")
+    config = replace_fields(PRESETS["small_faster"].config, dataset=f"voc:{folder}")
+    with pytest.raises(InputError, match=r"be scored by.*none in 1 pictures"):
+        load_pictures(config)
+
+
+def test_weights_are_scaled_by_pictures_to_train_on(voc, tmp_path):
+    folder = tmp_path / "voc"
+    shutil.copytree(voc, folder)
+    write_picture(folder / "JPEGImages" / "tall.jpg", 60, 80)
+    annotation(folder, "tall", xml_object("block", (1, 1, 9, 9)), 60, 80)
+    lists = folder / "ImageSets" / "Main"
+    (lists / "train.txt").write_text("tall\n")
+    config = replace_fields(
+        PRESETS["small_faster"].config,
+        **{"dataset": f"voc:{folder}", "drop_copies": False, "devices": 1},
+        **{"network": "small", "width": 0.125, "short_side": 64, "long_side": 96},
+    )
+    train, test = load_pictures(config).values()
+    program = DetectorProgram(config, train, test)
+    assert program._calibration().shape == (1, 96, 64, 3)
 
 
 def test_weights_of_another_network_are_refused(words, tmp_path, capsys):

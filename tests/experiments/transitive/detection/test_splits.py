@@ -8,7 +8,6 @@ from PIL import Image
 
 from experiments.transitive.detection.annotated import Picture, pack_objects
 from experiments.transitive.detection.splits import (
-    hold_out_names,
     split_by_blocks,
     without_copies,
 )
@@ -51,24 +50,6 @@ def test_blocks_that_there_are_not_are_refused(more, told):
         split_by_blocks(NAMES, **more)
 
 
-def test_a_share_is_drawn_by_the_seed():
-    rest, held = hold_out_names(NAMES, 0.25, seed=3)
-    assert len(held) == 4
-    assert sorted(rest + held) == NAMES
-    assert list(rest) == sorted(rest)
-    assert hold_out_names(NAMES, 0.25, seed=3) == (rest, held)
-    draws = {hold_out_names(NAMES, 0.25, seed=seed)[1] for seed in range(20)}
-    assert len(draws) > 15
-
-
-@pytest.mark.parametrize("share", [0.001, 0.999])
-def test_both_parts_have_a_name(share):
-    assert all(hold_out_names(["a", "b"], share, seed=0))
-    for wrong in (0.0, 1.0, float("nan")):
-        with pytest.raises(InputError, match="above 0 and below 1"):
-            hold_out_names(NAMES, wrong, seed=0)
-
-
 def saved(path, pixels, size):
     image = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR)
     image.save(path, quality=80)
@@ -99,7 +80,7 @@ DATA = os.environ.get("DETECTION_VOC", "")
 )
 def test_six_raccoons_to_learn_from_are_tested_on():
     train = read_voc(f"{DATA}/raccoon", "train")
-    test = read_voc(f"{DATA}/raccoon", "test", classes=train.classes)
+    test = read_voc(f"{DATA}/raccoon", "test", classes=train.class_names)
     rest = without_copies(train.pictures, test.pictures)
     lost = {p.name for p in train.pictures} - {p.name for p in rest}
     assert lost == {f"raccoon-{k}" for k in (21, 51, 52, 74, 83, 98)}

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from experiments.transitive.detection.annotated import read_pixels
-from experiments.transitive.detection.voc import read_voc, split_names, voc_classes
+from experiments.transitive.detection.voc import read_voc, split_names
 from lars_jax.errors import InputError
 from tests.experiments.transitive.detection.folders import (
     annotation,
@@ -27,7 +27,7 @@ def folder(tmp_path):
 
 def test_pictures_come_in_the_order_of_the_list_with_their_objects(folder):
     found = read_voc(folder, "train")
-    assert found.classes == ("cat", "dog")
+    assert found.class_names == ("cat", "dog")
     b, a, c = found.pictures
     assert [picture.name for picture in (b, a, c)] == ["b", "a", "c"]
     assert (b.height, b.width) == (30, 40)
@@ -44,14 +44,31 @@ def test_pictures_come_in_the_order_of_the_list_with_their_objects(folder):
 
 def test_classes_are_those_that_are_passed(folder):
     found = read_voc(folder, "train", classes=("zebra", "dog", "cat"))
-    assert found.classes == ("zebra", "dog", "cat")
+    assert found.class_names == ("zebra", "dog", "cat")
     np.testing.assert_array_equal(found.pictures[0].classes, [1, 2])
 
 
-def test_classes_of_several_splits_are_their_union(folder):
-    write_voc(folder, {"d": [xml_object("ant", (1, 1, 2, 2))]}, "test")
-    assert voc_classes(folder, ["train", "test"]) == ("ant", "cat", "dog")
-    assert read_voc(folder, "test").classes == ("ant",)
+def test_sizes_that_pictures_do_not_have_are_refused(folder):
+    annotation(folder, "a", CAT, 30, 40)
+    with pytest.raises(InputError, match=r"got one of 30 x 40 pixels for .*a\.jpg"):
+        read_voc(folder, "train")
+    annotation(folder, "a", CAT, 0, 0)
+    assert read_voc(folder, "train").pictures[1].width == 40
+
+
+def test_objects_and_pictures_tell_one_split_from_another(folder):
+    before = read_voc(folder, "train").fingerprint()
+    assert before.class_names == ("cat", "dog")
+    assert before.digest == read_voc(folder, "train").fingerprint().digest
+    annotation(folder, "b", WHOLE + CAT.replace("10", "11"))
+    after = read_voc(folder, "train").fingerprint()
+    assert before.difference(after) == "objects of b.jpg has another content"
+    write_picture(folder / "JPEGImages" / "a.png").rename(
+        folder / "JPEGImages" / "a.jpg"
+    )
+    assert "a.jpg has another" in str(
+        after.difference(read_voc(folder, "train").fingerprint())
+    )
 
 
 def test_a_split_to_test_on_may_be_without_objects(folder):
@@ -61,7 +78,7 @@ def test_a_split_to_test_on_may_be_without_objects(folder):
 
 def test_pictures_may_be_png_and_lists_may_have_bom_and_empty_lines(folder):
     write_picture(folder / "JPEGImages" / "e.png", 20, 10)
-    annotation(folder, "e", CAT.replace("20", "10"))
+    annotation(folder, "e", CAT.replace("20", "10"), 20, 10)
     path = folder / "ImageSets" / "Main" / "odd.txt"
     path.write_bytes("\ufeffe\r\n\r\n  a \n".encode())
     found = read_voc(folder, "odd")
@@ -200,7 +217,11 @@ def test_boxes_are_those_of_the_picture_as_it_is_meant_to_be_seen(folder):
     image, exif = Image.new("RGB", (40, 30)), Image.Exif()
     exif[0x0112] = 6
     image.save(folder / "JPEGImages" / "a.jpg", exif=exif)
-    annotation(folder, "a", xml_object("cat", (1, 1, 30, 40)))
+    objects = xml_object("cat", (1, 1, 30, 40))
+    annotation(folder, "a", objects, 40, 30)
+    with pytest.raises(InputError, match="which has 30 x 40"):
+        read_voc(folder, "train")
+    annotation(folder, "a", objects, 30, 40)
     picture = read_voc(folder, "train").pictures[1]
     assert (picture.height, picture.width) == (40, 30)
     assert read_pixels(picture).shape == (40, 30, 3)
@@ -219,7 +240,8 @@ needs_data = pytest.mark.skipif(
 )
 def test_real_data_sets_are_read(name, pictures, boxes, classes):
     root, splits = f"{DATA}/{name}", ("train", "test")
-    names = voc_classes(root, splits)
+    own = [read_voc(root, split).class_names for split in splits]
+    names = sorted({name for some in own for name in some})
     found = [read_voc(root, split, classes=names) for split in splits]
     assert len(names) == classes
     assert tuple(len(split.pictures) for split in found) == pictures
