@@ -40,6 +40,13 @@ command again (`train` with --resume)
         )
         self.doing, self.errno = doing, error.errno
 
+    @classmethod
+    def told(cls, text: str, doing: Doing, number: int | None) -> "FileError":
+        """Return the error that another process has had, from its text and fields."""
+        error = cls.__new__(cls, text)
+        error.doing, error.errno = doing, number
+        return error
+
 
 _ROOM = "free some space, then run {again}"
 _PLACE = "correct the path or its permissions, or name another place"

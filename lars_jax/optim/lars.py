@@ -76,7 +76,9 @@ def lars(
         A transformation to be used like any other of Optax, whose state is one
         `ScaleByLarsState`. Updates have the dtype of the gradients; the state has one
         structure for constant and scheduled rates. To put numbers into the state, say
-        `optax.inject_hyperparams(lars, static_args=STATIC_ARGUMENTS)`.
+        `optax.inject_hyperparams(lars, static_args=STATIC_ARGUMENTS,
+        hyperparam_dtype=jnp.float32)`; without the dtype bfloat16 leaves have them
+        rounded to three digits.
 
     Raises:
         ValueError: as `scale_by_lars` does.

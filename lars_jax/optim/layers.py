@@ -206,7 +206,7 @@ def require_static(**arguments: Any) -> None:
 def resolve_stacked_axes(axes: Any, params: Params) -> list[int | None]:
     """Return for each leaf the axis that counts layers, or None."""
     found: list[int | None] = []
-    each = broadcast_prefix(axes, params)
+    each = broadcast_prefix("stacked_axes", axes, params)
     for name, leaf, axis in zip(
         leaf_names(params), jax.tree.leaves(params), each, strict=True
     ):
@@ -234,7 +234,7 @@ def resolve_mesh_axes(
     [('y',)]
     """
     found: list[tuple[Any, ...]] = []
-    specs = broadcast_prefix(axes, params, _is_mesh_axes)
+    specs = broadcast_prefix("axis_names", axes, params, _is_mesh_axes)
     for spec, stacked in zip(specs, stacked_axes, strict=True):
         entries = [spec]
         if isinstance(spec, jax.P):
@@ -255,13 +255,15 @@ def _is_mesh_axes(spec: Any) -> bool:
 
 
 def broadcast_prefix(
+    name: str,
     value: Any | Callable[[Params], Any],
     tree: Params,
     is_leaf: Callable[[Any], bool] = lambda entry: entry is None,
 ) -> list[Any]:
     """Return one value for each leaf of `tree` from a prefix or a function of it.
 
-    `is_leaf` tells what in a prefix is a value, where that may be a tree.
+    `is_leaf` tells what in a prefix is a value, where that may be a tree. Errors call
+    it `name`.
     """
     structure = jax.tree.structure(tree)
     # Optax initialises with an empty stand-in for the parameters to learn which parts
@@ -269,4 +271,24 @@ def broadcast_prefix(
     if not structure.num_leaves:
         return []
     values = value(tree) if is_function(value) else value
-    return structure.flatten_up_to(jax.tree.broadcast(values, tree, is_leaf))
+    try:
+        return structure.flatten_up_to(jax.tree.broadcast(values, tree, is_leaf))
+    except ValueError as error:
+        raise ValueError(
+            f"{name} must be one value, or a tree with the keys of the parameters, "
+            f"whole or cut short; got {_misfit(values, tree, is_leaf)}: name all of "
+            "them and no others"
+        ) from error
+
+
+def _misfit(values: Any, tree: Params, is_leaf: Callable[[Any], bool]) -> str:
+    """Return in words where a tree of values is no prefix of another."""
+    given = [path for path, _ in jax.tree.leaves_with_path(values, is_leaf=is_leaf)]
+    wanted = [path for path, _ in jax.tree.leaves_with_path(tree)]
+    for path in given:
+        if not any(other[: len(path)] == path for other in wanted):
+            return f"a value at {jax.tree_util.keystr(path)}, where no parameter is"
+    for path in wanted:
+        if not any(path[: len(other)] == other for other in given):
+            return f"no value for {jax.tree_util.keystr(path)}"
+    return f"{jax.tree.structure(values)} for {jax.tree.structure(tree)}"

@@ -129,21 +129,23 @@ def exclude_vectors(stacked_axes: Any = None) -> Callable[[Params], Any]:
     return mask
 
 
-def resolve_mask(mask: Mask, tree: Params) -> Any:
+def resolve_mask(mask: Mask, tree: Params, *, name: str = "mask") -> Any:
     """Return a tree of bools with the structure of `tree` from any form of mask.
 
     Args:
         mask: one bool for all leaves, a tree (or tree prefix) of bools, or a function
             of the tree that returns either; None, as Optax has it, for all leaves.
         tree: parameters, or updates of the same structure.
+        name: of the argument that it is, for errors.
 
     Raises:
-        ValueError: a mask of anything but plain bools, such as a pattern.
+        ValueError: a mask of anything but plain bools, such as a pattern, or a tree
+            that does not fit.
 
     >>> resolve_mask(None, {"kernel": 1.0})
     {'kernel': True}
     """
-    flags = broadcast_prefix(True if mask is None else mask, tree)
+    flags = broadcast_prefix(name, True if mask is None else mask, tree)
     for flag in flags:
         if not isinstance(flag, bool | np.bool_):
             raise ValueError(

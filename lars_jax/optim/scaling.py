@@ -279,5 +279,5 @@ def _require_floats(params: Params) -> None:
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
             raise ValueError(
                 f"LARS updates floating or complex leaves; got {jnp.result_type(leaf)} "
-                f"at {name or 'the root'!r}: leave it out with optax.masked"
+                f"at {name or 'the root'!r}: keep it beside the parameters, as state"
             )

@@ -68,9 +68,7 @@ def layer_norms(opt_state: Any) -> jax.Array | None:
     [[5.    1.    0.005 0.01 ]]
     """
     found = _find(opt_state)
-    if found is None:
-        return None
-    return jnp.stack([getattr(found, name).vector for name in FIELDS], axis=-1)
+    return _columns(found[0]) if found else None
 
 
 @dataclass(frozen=True, repr=False)
@@ -118,10 +116,13 @@ def lars_report(opt_state: Any) -> LarsReport:
     """Return the table of what the last update measured and applied, layer by layer.
 
     Args:
-        opt_state: state of a chain that has `scale_by_lars` or `record_norms` in it.
+        opt_state: state of a chain that has `scale_by_lars` or `record_norms` in it; of
+            several, as under `optax.partition`, the layers of all, each as the first
+            that keeps it has it.
 
     Raises:
-        ValueError: the state keeps no telemetry.
+        ValueError: the state keeps no telemetry, or no names of layers, as what
+            `optax.tree_map_params` returns.
 
     >>> import jax.numpy as jnp
     >>> from lars_jax.optim import lars
@@ -131,16 +132,30 @@ def lars_report(opt_state: Any) -> LarsReport:
     layer     weight_norm   gradient_norm     trust_ratio  effective_rate
     w                   5               1           0.005            0.01
     """
-    found, values = _find(opt_state), layer_norms(opt_state)
-    if found is None or values is None:
+    found = _find(opt_state)
+    if not found:
         raise ValueError(
             "a report needs a state that keeps telemetry; got one without: put "
             "lars(..., telemetry=True) or record_norms() in the chain"
         )
-    return LarsReport(tuple(found.trust_ratio.names), np.asarray(values))
+    rows: dict[str, np.ndarray] = {}
+    for own in found:
+        names, values = own.trust_ratio.names, np.asarray(_columns(own))
+        if len(names) != len(values):
+            raise ValueError(
+                f"a report needs the names of layers; got a state of {len(values)} with"
+                f" {len(names)} names: take one that init or update has returned"
+            )
+        for name, row in zip(names, values, strict=True):
+            rows.setdefault(name, row)
+    return LarsReport(tuple(rows), np.stack(list(rows.values())))
 
 
-def _find(state: Any) -> Any | None:
-    """Return the first state that keeps telemetry."""
+def _columns(state: Any) -> jax.Array:
+    return jnp.stack([getattr(state, name).vector for name in FIELDS], axis=-1)
+
+
+def _find(state: Any) -> list[Any]:
+    """Return all states that keep telemetry."""
     found = optax.tree_utils.tree_get_all_with_path(state, ScaleByLarsState.__name__)
-    return next((own for _, own in found if own.trust_ratio is not None), None)
+    return [own for _, own in found if own.trust_ratio is not None]

@@ -90,14 +90,18 @@ class Selection:
         for name, *pair in zip(leaf_names(params), weights, found, strict=True):
             _check_gradient(name, *pair)
         stacked = resolve_stacked_axes(self.stacked_axes, params)
+
+        def mask(name: str) -> list[bool]:
+            return jax.tree.leaves(resolve_mask(getattr(self, name), params, name=name))
+
         columns = zip(
             map(jnp.asarray, weights),
             (None if g is None else jnp.asarray(g) for g in found),
-            jax.tree.leaves(resolve_mask(self.trust_ratio_mask, params)),
-            jax.tree.leaves(resolve_mask(self.weight_decay_mask, params)),
+            mask("trust_ratio_mask"),
+            mask("weight_decay_mask"),
             stacked,
             resolve_mesh_axes(self.axis_names, params, stacked),
-            broadcast_prefix(self.layer_groups, params),
+            broadcast_prefix("layer_groups", self.layer_groups, params),
             strict=True,
         )
         return [Leaf(*fields) for fields in columns]

@@ -93,6 +93,9 @@ class Checkpoints:
         if keep_every is not None:
             policies.append(preservation_policy.EveryNSteps(keep_every))
         options = ocp.CheckpointManagerOptions(
+            # Without it Orbax writes no metrics down, and keeps for good what an
+            # earlier start has saved, whose scores it cannot know.
+            best_fn=self._score,
             preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
             enable_async_checkpointing=True,
             async_options=ocp.AsyncOptions(

@@ -252,10 +252,10 @@ class DataParallel:
 
 
 def _with_local_keys(step: Step) -> Step:
-    """Return a mapped step whose random keys vary over the devices.
+    """Return a mapped step whose random keys may vary over the devices, in their type.
 
-    `jax_debug_key_reuse` takes the conversion that JAX would insert for a use of the
-    key; of the key's words it is none.
+    They are the same keys all the same. `jax_debug_key_reuse` takes the conversion that
+    JAX would insert for a use of the key; of the key's words it is none.
     """
 
     def local(leaf: jax.Array) -> jax.Array:

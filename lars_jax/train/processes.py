@@ -13,7 +13,7 @@ import numpy as np
 from jax._src import distributed
 from jax.experimental import multihost_utils
 
-from lars_jax.errors import InputError
+from lars_jax.errors import FileError, InputError
 from lars_jax.train.interrupt import end_now
 from lars_jax.train.peer_monitor import Client, Server
 
@@ -137,7 +137,7 @@ def on_first(work: Callable[[], T]) -> T:
         work: returns what JSON can hold.
 
     Raises:
-        InputError: the work raised it.
+        InputError: the work raised it; a `FileError` stays one.
 
     >>> on_first(lambda: "done")
     'done'
@@ -148,6 +148,8 @@ def on_first(work: Callable[[], T]) -> T:
     if is_first():
         try:
             found["answer"] = work()
+        except FileError as error:
+            found["refused"] = str(error), error.doing, error.errno
         except InputError as error:
             found["error"] = str(error)
     words = json.dumps(found).encode()
@@ -155,6 +157,8 @@ def on_first(work: Callable[[], T]) -> T:
     padded = np.frombuffer(words[:size].ljust(size), np.uint8)
     words = np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes()
     found = json.loads(words)
+    if "refused" in found:
+        raise FileError.told(*found["refused"])
     if "error" in found:
         raise InputError(found["error"])
     return found["answer"]

@@ -45,7 +45,8 @@ def update(
         tx: the optimizer.
         state: the state before the step.
         batch: tree of arrays with the examples on axis 0, B of them.
-        key: random key of this step.
+        key: random key of this step, the same on all devices inside a mapped step: what
+            `loss_fn` draws for an example is to depend on the example's number.
         microbatches: number of equal parts.
         unit: consecutive examples that stay together in one part, as those do that are
             normalised together; `unit * microbatches` must divide B, or a device's

@@ -7,6 +7,7 @@ import pytest
 from lars_jax.optim import (
     BIAS_AND_NORM,
     exclude,
+    lars,
     leaf_names,
     path_labels,
     path_mask,
@@ -70,3 +71,20 @@ def test_any_form_of_mask_becomes_a_full_tree(mask):
         "conv1": {"kernel": True, "bias": True},
         "bn1": {"scale": True, "bias": True},
     }
+
+
+@pytest.mark.parametrize(
+    ("mask", "told"),
+    [
+        ({"zzz": True}, r"a value at \['zzz'\], where no parameter is"),
+        ({"conv": {"kernel": True}}, r"no value for \['conv'\]\['bias'\]"),
+        ({"conv": True}, r"no value for \['fc'\]\['kernel'\]"),
+    ],
+)
+@pytest.mark.parametrize("name", ["trust_ratio_mask", "weight_decay_mask"])
+def test_mask_of_another_form_is_refused_by_its_name(mask, told, name):
+    params = {"conv": {"bias": jnp.ones(2), "kernel": jnp.ones((2, 2))}}
+    params["fc"] = {"kernel": jnp.ones((2, 2))}
+    tx = lars(1.0, 1e-4, **{name: mask})
+    with pytest.raises(ValueError, match=f"^{name} must be one value.*; got {told}"):
+        tx.update(params, tx.init(params), params)

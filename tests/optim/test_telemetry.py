@@ -120,6 +120,21 @@ def test_first_link_that_keeps_telemetry_is_read():
     np.testing.assert_allclose(rows[:, 2:], [[1.0, 3.0]] * 2)
 
 
+def test_report_has_the_layers_of_every_part():
+    params = {"x": jnp.array([3.0, 4.0]), "y": jnp.array([6.0, 8.0])}
+    tx = optax.partition({"x": lars(1.0), "y": lars(2.0)}, {"x": "x", "y": "y"})
+    report = lars_report(tx.update(params, tx.init(params), params)[1])
+    assert sorted(report.names) == ["x", "y"]
+    assert report.values[report.names.index("y"), 0] == 10.0
+
+
+def test_report_of_a_state_without_names_is_refused():
+    tx = lars(10.0)
+    bare = optax.tree.map_params(tx, jnp.zeros_like, tx.init(W))
+    with pytest.raises(ValueError, match="names of layers; got a state of 2 with 0"):
+        lars_report(bare)
+
+
 def test_recorded_norms_are_those_of_whole_leaves_on_a_mesh():
     mesh = jax.make_mesh((4,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
     w = jnp.arange(8.0)

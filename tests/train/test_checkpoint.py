@@ -272,3 +272,15 @@ def test_no_device_of_two_processes_holds_more_than_its_share_and_a_leaf(tmp_pat
         said, _ = process.communicate(timeout=120)
         assert process.returncode == 0
         assert share <= int(said.splitlines()[-1]) <= share + leaf
+
+
+def test_no_more_are_kept_however_often_a_run_is_started(tmp_path):
+    kept = []
+    for start in range(3):
+        opened = Checkpoints(tmp_path / "checkpoints", best=lambda m: m.get("accuracy"))
+        for step in range(4 * start + 1, 4 * start + 5):
+            accuracy = {"accuracy": 1 / (1 + abs(step - 6))} if step % 2 == 0 else {}
+            opened.save(step, some_state(step, size=8), accuracy)
+        opened.close()
+        kept.append(opened.steps())
+    assert kept == [[3, 4], [6, 7, 8], [6, 11, 12]]
