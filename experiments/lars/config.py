@@ -83,7 +83,8 @@ class DataConfig:
     once their short side has its length, as torchvision, timm and MLPerf evaluate."""
 
     crop_padding: NonNegative = 1
-    """Zero pixels added on each side before the random crop to image_size."""
+    """Zero pixels added on each side before the crop of --augmentation crop, which
+    alone has them."""
 
     flip: bool = False
     """Mirror each training image left to right with probability one half."""
