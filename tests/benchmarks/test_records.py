@@ -9,6 +9,9 @@ from benchmarks.common.markdown import WIDTH, origin
 from benchmarks.lars import presets
 from benchmarks.tables.__main__ import PAGES, fill
 from experiments.lars.presets import get_preset
+from lars_jax.errors import InputError
+from lars_jax.train.config import to_json
+from lars_jax.train.record import write_json
 
 
 @pytest.fixture
@@ -67,6 +70,39 @@ def test_speed_of_a_run_leaves_out_compilation():
     speeds = [1.0, 300.0, 100.0, 200.0]
     rows = [{"step": i, "images_per_second": s} for i, s in enumerate(speeds)]
     assert presets.training_speed([*rows, {"step": 3, "eval/accuracy": 0.5}]) == 200.0
+
+
+def ended(directory, **record):
+    """Write what a run of five steps has left, and return its result."""
+    config = to_json(get_preset("digits").config) | {"steps": 5}
+    record = {"preset": "digits", "config": config, "environment": {}} | record
+    write_json(directory / "config.json", record)
+    write_json(directory / "result.json", {"accuracy": 0.1})
+    return {"accuracy": 0.1}
+
+
+def test_a_trial_is_no_result_of_its_preset(tmp_path):
+    trial = ended(tmp_path)
+    assert presets.run("digits", 0, tmp_path, steps=5) == trial
+    with pytest.raises(InputError, match="steps: 5 -> None.*name another --run-dir"):
+        presets.run("digits", 0, tmp_path, steps=None)
+    with pytest.raises(InputError, match="seed: 0 -> 1"):
+        presets.run("digits", 1, tmp_path, steps=5)
+
+
+def test_a_result_of_other_data_is_none(tmp_path):
+    other = {"examples": 9, "class_names": [], "digest": "other"}
+    ended(tmp_path, data={"train": other})
+    with pytest.raises(InputError, match="train: another digest"):
+        presets.run("digits", 0, tmp_path, steps=5)
+
+
+@pytest.mark.parametrize(("steps", "recorded"), [(5, False), (None, True)])
+def test_a_trial_is_not_recorded(place, monkeypatch, steps, recorded):
+    found = {"accuracy": 0.1, "count": 360.0, "wall_seconds": 1.0}
+    monkeypatch.setattr(presets, "run", lambda *arguments: found)
+    presets.main("digits", place / "runs", steps=steps)
+    assert (place / "digits.json").exists() == recorded
 
 
 @pytest.mark.slow
