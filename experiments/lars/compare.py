@@ -18,13 +18,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from experiments.lars.check import check
-from experiments.lars.config import Config, Grid, OptimizerConfig, OptimizerName
+from experiments.lars.cells import (
+    beyond,
+    cell_config,
+    check_grid,
+    learning_rates,
+    telling_first,
+)
+from experiments.lars.config import Config, Grid
 from experiments.lars.summary import (
     comparison_figures,
     comparison_tables,
@@ -35,13 +40,10 @@ from experiments.lars.summary import (
 from experiments.lars.sweep import Sweep, SweepTrainer, obstacle
 from experiments.lars.trainer import Trainer
 from lars_jax.cpu import keep_memory
-from lars_jax.data import load_source
 from lars_jax.errors import InputError
 from lars_jax.files import local_path, make_directory, replacing
-from lars_jax.optim import VARIANTS
-from lars_jax.runs import check_ranges, out_of_range
 from lars_jax.train import NonFiniteError
-from lars_jax.train.config import difference, flatten, replace_fields, to_json
+from lars_jax.train.config import difference, replace_fields
 from lars_jax.train.record import (
     append_row,
     environment,
@@ -54,9 +56,6 @@ from lars_jax.train.record import (
 
 RESULTS = "results.jsonl"
 """A row for each run of a comparison."""
-
-CENTRES = {"lars": 4.0, "sgd": 0.1, "nesterov": 0.2, "lamb": 0.03}
-"""Middle of the rates tried at a batch of 256, for LARS at eta = 0.001."""
 
 
 def compare(
@@ -82,7 +81,7 @@ def compare(
     """
     keep_memory()
     directory = local_path(directory)
-    _check_grid(config, grid)
+    check_grid(config, grid)
     cells = [
         (name, cell_config(config, name, batch))
         for batch in telling_first(grid.batches)
@@ -118,97 +117,6 @@ def compare(
         with replacing(directory / f"{name}.svg") as temporary:
             figure.savefig(temporary)
     return table
-
-
-def telling_first(batches: Sequence[int]) -> list[int]:
-    """Return the largest batch, the smallest, then the others from the largest down.
-
-    >>> telling_first([128, 512, 2048, 8192])
-    [8192, 128, 2048, 512]
-    """
-    falling = sorted(batches, reverse=True)
-    return [falling[0], *falling[:0:-1][:1], *falling[1:-1]]
-
-
-def refuse_tuned(config: Config, preset: Config) -> None:
-    """Refuse fields that were changed though every cell of a grid has its own.
-
-    Raises:
-        InputError: one of them differs from the preset.
-    """
-    tuned = {
-        "optimizer.learning_rate": "leave it out: every cell tunes its own",
-        "optimizer.optimizer": "name them after --optimizers",
-        "global_batch": "name them after --batches",
-    }
-    before, after = flatten(to_json(preset)), flatten(to_json(config))
-    for name, way in tuned.items():
-        if before[name] != after[name]:
-            flag = "--" + name.rpartition(".")[2].replace("_", "-")
-            raise InputError(
-                f"compare has its own {name} in each cell; got {flag} {after[name]}: "
-                f"{way}"
-            )
-
-
-def cell_config(config: Config, name: str, batch: int) -> Config:
-    """Return the configuration of a cell.
-
-    Args:
-        config: what all cells share; `lars` is of its variant.
-        name: an optimizer, or a variant of LARS.
-        batch: global batch.
-
-    >>> cell_config(Config(), "byol", 64).optimizer.variant
-    'byol'
-    """
-    if name == "lars":
-        rule = {"optimizer": "lars"}
-    elif name in get_args(OptimizerName):
-        rule = {"optimizer": name, "variant": "paper"}
-    else:
-        rule = {"optimizer": "lars", "variant": name}
-    return replace_fields(config, global_batch=batch, **rule)
-
-
-def middle_rate(config: Config) -> float:
-    """Return the middle of the rates that a cell tries.
-
-    It grows with the square root of the batch for every optimizer alike. LARS moves by
-    gamma * eta, so its middle goes with 1 / eta. Where a ratio is clipped, gamma is the
-    highest rate of a layer, as it is with SGD; where it is measured on the momentum,
-    which is longer than a gradient, it is smaller: about four times on digits.
-
-    >>> middle_rate(Config(global_batch=1024))
-    8.0
-    """
-    rule, variant = config.optimizer, VARIANTS[config.optimizer.variant]
-    if rule.optimizer != "lars":
-        centre = CENTRES[rule.optimizer]
-    elif variant.clip:
-        centre = CENTRES["sgd"]
-    else:
-        centre = CENTRES["lars"] * 1e-3 / rule.trust_coefficient
-        centre *= 4.0 if variant.denominator == "momentum" else 1.0
-    return centre * math.sqrt(config.global_batch / 256)
-
-
-def learning_rates(config: Config, trials: int, span: float) -> list[float]:
-    """Return the rates that a cell tries, evenly spaced in the logarithm.
-
-    Args:
-        config: of the cell.
-        trials: number of rates.
-        span: ratio of the highest to the lowest.
-
-    >>> learning_rates(Config(global_batch=1024), 3, 4.0)
-    [4.0, 8.0, 16.0]
-    """
-    centre = middle_rate(config)
-    if trials == 1:
-        return [centre]
-    exponents = np.linspace(-0.5, 0.5, trials)
-    return [float(round(centre * span**e, 6)) for e in exponents]
 
 
 def _begin(
@@ -343,22 +251,6 @@ class Runs:
         return row
 
 
-def beyond(rates: Sequence[float], best: float) -> list[float]:
-    """Return the next rate where the best lies at an edge, none where it does not.
-
-    Args:
-        rates: that were tried, at least one, rising.
-        best: of these.
-
-    >>> beyond([1.0, 2.0, 4.0], 4.0), beyond([1.0, 2.0, 4.0], 2.0), beyond([1.0], 1.0)
-    ([8.0], [], [])
-    """
-    if len(rates) < 2 or best not in (rates[0], rates[-1]):
-        return []
-    factor = rates[1] / rates[0]
-    return [float(round(best * factor if best == rates[-1] else best / factor, 6))]
-
-
 def _sweep(cells: list[Config]) -> tuple[Sweep | None, str]:
     """Return the program of all cells, if they can share one, and a line that says."""
     reason = obstacle(cells)
@@ -379,51 +271,3 @@ def _train(trainer: Trainer | SweepTrainer, **numbers: Any) -> tuple[float, floa
         return 0.0, math.inf
     found = trainer.evaluate(state)
     return found["accuracy"], found["loss"]
-
-
-def _check_grid(config: Config, grid: Grid) -> None:
-    check_ranges(grid)
-    if config.data.holdout:
-        raise InputError(
-            "compare tests on the test split and tunes on --tuning-holdout examples; "
-            f"got holdout {config.data.holdout}: leave --holdout out"
-        )
-    for name in ("optimizers", "batches"):
-        values = getattr(grid, name)
-        if not values or len(set(values)) < len(values):
-            raise InputError(
-                f"compare needs {name}, each once; got {values}: name them after "
-                f"--{name}, separated by spaces"
-            )
-    if min(grid.batches) < 1:
-        raise out_of_range("batches", "whole numbers above 0", grid.batches)
-    rules: dict[OptimizerConfig, str] = {}
-    for name in grid.optimizers:
-        rule = cell_config(config, name, grid.batches[0]).optimizer
-        if rule in rules:
-            raise InputError(
-                f"compare needs different optimizers; {rules[rule]} and {name} are the "
-                "same here: leave one out"
-            )
-        rules[rule] = name
-    if config.optimizer.trust_coefficient == 0:
-        raise InputError(
-            "compare needs a trust_coefficient above 0; got 0, with which LARS stands "
-            "still: set --trust-coefficient above 0"
-        )
-    data = config.data
-    source = load_source(data.dataset, data.train_split, data_dir=data.data_dir)
-    if grid.tuning_holdout >= len(source):
-        raise out_of_range(
-            "tuning_holdout",
-            f"below the {len(source):,} training examples",
-            grid.tuning_holdout,
-        )
-    left = len(source) - grid.tuning_holdout
-    if max(grid.batches) > left:
-        raise InputError(
-            f"batches must not exceed the examples left to train on; got "
-            f"{max(grid.batches)} of {left}: lower --batches or --tuning-holdout"
-        )
-    for name, batch in itertools.product(grid.optimizers, grid.batches):
-        check(cell_config(config, name, batch))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.lars import compare
-from experiments.lars.compare import cell_config, learning_rates, middle_rate
+from experiments.lars.cells import cell_config, learning_rates, middle_rate
 from experiments.lars.config import Config, Grid
 from experiments.lars.experiment import main
 from lars_jax.train import NonFiniteError
