@@ -7,12 +7,14 @@ from typing import get_args
 
 import numpy as np
 
-from experiments.lars.check import check
+from experiments.lars.check import check, check_steps, check_warmup
 from experiments.lars.config import Config, Grid, OptimizerConfig, OptimizerName
+from experiments.lars.microbatches import with_microbatches
 from lars_jax.data import load_source
 from lars_jax.errors import InputError
 from lars_jax.optim import VARIANTS
 from lars_jax.runs import check_ranges, out_of_range
+from lars_jax.train import data_mesh
 from lars_jax.train.config import flatten, replace_fields, to_json
 
 CENTRES = {"lars": 4.0, "sgd": 0.1, "nesterov": 0.2, "lamb": 0.03}
@@ -179,5 +181,23 @@ def check_grid(config: Config, grid: Grid) -> None:
             f"batches must not exceed the examples left to train on; got "
             f"{max(grid.batches)} of {left}: lower --batches or --tuning-holdout"
         )
-    for name, batch in itertools.product(grid.optimizers, grid.batches):
-        check(cell_config(config, name, batch))
+    phases = {"tuned": left, "tested": len(source)}
+    devices = data_mesh(config.devices).size
+    for name, batch, phase in itertools.product(grid.optimizers, grid.batches, phases):
+        try:
+            _check_cell(cell_config(config, name, batch), phases[phase], devices)
+        except InputError as error:
+            raise InputError(
+                f"every cell must run; {name} at {batch} cannot when it is {phase}: "
+                f"{error}"
+            ) from error
+
+
+def _check_cell(config: Config, examples: int, devices: int) -> None:
+    check(config)
+    total = config.total_steps(examples)
+    check_warmup(config, total, examples / config.global_batch)
+    check_steps(config, total)
+    # While their number is open it may still be one.
+    parts = 1 if config.microbatches == "auto" else config.microbatches
+    with_microbatches(config, parts, devices)

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tqdm import tqdm
 
@@ -43,7 +43,7 @@ from lars_jax.cpu import keep_memory
 from lars_jax.errors import InputError
 from lars_jax.files import local_path, make_directory, replacing
 from lars_jax.train import NonFiniteError
-from lars_jax.train.config import difference, replace_fields
+from lars_jax.train.config import difference, fits, replace_fields
 from lars_jax.train.record import (
     append_row,
     environment,
@@ -56,6 +56,16 @@ from lars_jax.train.record import (
 
 RESULTS = "results.jsonl"
 """A row for each run of a comparison."""
+
+FIELDS = {
+    "phase": Literal["tune", "test"],
+    "optimizer": str,
+    "global_batch": int,
+    "rate": float,
+    "seed": int,
+    "accuracy": float,
+}
+"""What every row has."""
 
 
 def compare(
@@ -151,10 +161,19 @@ def _begin(
             f"({changes[0]}): name another --run-dir"
         )
     write_json(path, found)
-    known = list(read_lines(results))
+    known = [_checked(run, results) for run in read_lines(results)]
     # Without what a crash cut short.
     write_text(results, "".join(json.dumps(run) + "\n" for run in known))
     return known
+
+
+def _checked(run: dict[str, Any], place: Path) -> dict[str, Any]:
+    if not all(fits(kind, run.get(name)) for name, kind in FIELDS.items()):
+        raise InputError(
+            f"{place} must hold runs with {', '.join(FIELDS)}; got {json.dumps(run)}: "
+            "remove that row"
+        )
+    return run
 
 
 class OutOfTime(Exception):

@@ -256,6 +256,19 @@ class Config:
             raise AssertionError("auto becomes a number once memory is known")
         return self.microbatches
 
+    def total_steps(self, examples: int) -> int:
+        """Return the updates of the whole run.
+
+        Args:
+            examples: that are trained on.
+
+        >>> Config(epochs=40.0).total_steps(1437)
+        225
+        """
+        if self.steps is not None:
+            return self.steps
+        return max(1, round(self.epochs * (examples / self.global_batch)))
+
 
 @dataclass(frozen=True)
 class Grid:

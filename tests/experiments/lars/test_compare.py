@@ -12,9 +12,10 @@ from experiments.lars import compare
 from experiments.lars.cells import cell_config, learning_rates, middle_rate
 from experiments.lars.config import Config, Grid
 from experiments.lars.experiment import main
+from lars_jax.errors import InputError
 from lars_jax.train import NonFiniteError
 from lars_jax.train.config import replace_fields
-from lars_jax.train.record import read_lines
+from lars_jax.train.record import append_row, read_lines
 
 NAMES = ("lamb", "simclr_popular")
 
@@ -143,13 +144,27 @@ def test_another_comparison_has_a_directory_of_its_own(compared, capsys):
     assert "directory of its own" in capsys.readouterr().err
 
 
-def test_comparison_that_was_stopped_goes_on(tmp_path, monkeypatch):
+@pytest.fixture
+def grid(monkeypatch):
+    """Return a grid of one cell, whose runs are stood in for."""
     monkeypatch.setattr(compare.Trainer, "create", Trained)
     monkeypatch.setattr(compare.Trainer, "init", lambda self, config=None: None)
-    grid = Grid(("lars",), (256,), 2, 3, 100, 4.0)
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     rates = {rate: (0.9, rate) for rate in learning_rates(cell_config(*CELL), 3, 4.0)}
     monkeypatch.setattr(Trained, "results", rates)
+    return Grid(("lars",), (256,), 2, 3, 100, 4.0)
+
+
+@pytest.mark.parametrize("change", [{"phase": "tset"}, {"rate": "1"}, {"seed": None}])
+def test_row_that_is_no_run_is_named(tmp_path, grid, change):
+    compare.compare(Config(), grid, tmp_path)
+    first = next(read_lines(tmp_path / "results.jsonl"))
+    append_row(tmp_path / "results.jsonl", first | change)
+    with pytest.raises(InputError, match=r"results.jsonl must hold runs.*remove that"):
+        compare.compare(Config(), grid, tmp_path)
+
+
+def test_comparison_that_was_stopped_goes_on(tmp_path, monkeypatch, grid):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     table = compare.compare(Config(), grid, whole)
     # Another limit on the time of a start is no other comparison.
     assert compare.compare(Config(), replace(grid, hours=1.0), whole) == table
