@@ -16,7 +16,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ from experiments.lars.cells import (
     telling_first,
 )
 from experiments.lars.config import Config, Grid
+from experiments.lars.inputs import open_sources
 from experiments.lars.summary import (
     comparison_figures,
     comparison_tables,
@@ -40,10 +41,14 @@ from experiments.lars.summary import (
 from experiments.lars.sweep import Sweep, SweepTrainer, obstacle
 from experiments.lars.trainer import Trainer
 from lars_jax.cpu import keep_memory
+from lars_jax.data import identify
 from lars_jax.errors import InputError
-from lars_jax.files import local_path, make_directory, replacing
+from lars_jax.files import local_path, replacing
+from lars_jax.runs.data import data_change, summaries, write_parts
+from lars_jax.runs.files import warn
+from lars_jax.runs.paths import absolute_paths, with_data_at
 from lars_jax.train import NonFiniteError
-from lars_jax.train.config import difference, fits, replace_fields
+from lars_jax.train.config import difference, fits, from_json, replace_fields, to_json
 from lars_jax.train.record import (
     append_row,
     environment,
@@ -87,10 +92,10 @@ def compare(
 
     Raises:
         InputError: an empty grid, a cell that cannot run, or a directory that holds
-            something else.
+            something else or is of other data.
     """
     keep_memory()
-    directory = local_path(directory)
+    directory, config = local_path(directory), absolute_paths(config)
     check_grid(config, grid)
     cells = [
         (name, cell_config(config, name, batch))
@@ -138,33 +143,63 @@ def _begin(
 ) -> list[dict[str, Any]]:
     """Return the runs that a directory has already, if it is of this comparison."""
     # How long one start may take is no part of what is compared.
-    whole = replace(grid, hours=None)
-    asked = json.loads(json.dumps({"config": asdict(config), "grid": asdict(whole)}))
+    asked = {"config": to_json(config), "grid": to_json(replace(grid, hours=None))}
+    data = {split: identify(one) for split, one in open_sources(config).items()}
+    asked |= {"data": summaries(data)}
     path, results = directory / "config.json", directory / RESULTS
     if not path.exists() and not results.exists():
         # What is wrong with data or weights is met before anything is written.
         load()
-        make_directory(directory)
+        write_parts(directory, data)
         write_json(path, asked | {"environment": environment()})
         for row in elsewhere:
             append_row(results, row)
         return [dict(row) for row in elsewhere]
     found = read_json(path)
+    _require_same(directory, found, config, grid)
+    if "data" not in found:
+        warn(
+            "this comparison was begun before comparisons remembered their data; "
+            "nothing tells whether they are still the same"
+        )
+    elif change := data_change(directory, found, data):
+        raise InputError(
+            f"a comparison must keep the data that it began with; of {directory} "
+            f"{change}: put them back, or name another --run-dir"
+        )
+    write_parts(directory, data)
+    write_json(path, found | asked)
+    known = [_checked(run, results) for run in read_lines(results)]
+    # Without what a crash cut short.
+    write_text(results, "".join(json.dumps(run) + "\n" for run in known))
+    return known
+
+
+def _require_same(directory: Path, found: Any, config: Config, grid: Grid) -> None:
+    """Raise `InputError` unless what a directory holds is this comparison."""
     found = found if isinstance(found, dict) else {}
-    if isinstance(found.get("grid"), dict):
-        # Each seed is a run of its own, so a comparison may be asked for more of them.
-        found["grid"]["seeds"] = grid.seeds
-    changes = difference({name: found.get(name, {}) for name in asked}, asked)
+    parts = [found.get("config"), found.get("grid")]
+    if not all(isinstance(part, dict) for part in parts):
+        raise InputError(
+            f"{directory}/config.json must hold a configuration and a grid; it does "
+            "not: name another --run-dir"
+        )
+    # Through dataclasses, so that a field younger than the directory is no change.
+    before = from_json(Config, parts[0]), from_json(Grid, parts[1])
+
+    def plain(config: Config, whole: Grid) -> dict[str, Any]:
+        # Data are known by their digest, and may have been moved. Each seed is a run of
+        # its own, so a comparison may be asked for more of them.
+        config = with_data_at(absolute_paths(config), "")
+        whole = replace(whole, seeds=grid.seeds, hours=None)
+        return {"config": to_json(config), "grid": to_json(whole)}
+
+    changes = difference(plain(*before), plain(config, grid))
     if changes:
         raise InputError(
             f"a comparison needs a directory of its own; {directory} holds another "
             f"({changes[0]}): name another --run-dir"
         )
-    write_json(path, found)
-    known = [_checked(run, results) for run in read_lines(results)]
-    # Without what a crash cut short.
-    write_text(results, "".join(json.dumps(run) + "\n" for run in known))
-    return known
 
 
 def _checked(run: dict[str, Any], place: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A comparison tunes every cell alike and reports what its rows say."""
 
+import itertools
 import json
 import time
 from dataclasses import replace
@@ -16,6 +17,7 @@ from lars_jax.errors import InputError
 from lars_jax.train import NonFiniteError
 from lars_jax.train.config import replace_fields
 from lars_jax.train.record import append_row, read_lines
+from tests.data.support import encoded
 
 NAMES = ("lamb", "simclr_popular")
 
@@ -191,6 +193,54 @@ def test_comparison_that_was_stopped_goes_on(tmp_path, monkeypatch, grid):
     found = (stopped / "results.jsonl").read_text()
     assert found == (whole / "results.jsonl").read_text()
     assert found.startswith(kept)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Return a folder of pictures."""
+    random = np.random.default_rng(0)
+    for split, name, k in itertools.product(("train", "test"), "ab", range(10)):
+        place = tmp_path / "pictures" / split / name
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = random.integers(0, 255, (8, 8, 3)).astype(np.uint8)
+        (place / f"{k}.png").write_bytes(encoded(pixels))
+    return tmp_path / "pictures"
+
+
+def of(pictures):
+    """Return what a comparison on pictures is given."""
+    config = replace_fields(Config(), dataset=f"folder:{pictures}", devices=1)
+    return config, Grid(("lars",), (16,), 1, 1, 4)
+
+
+@pytest.mark.usefixtures("grid")
+def test_data_may_move_and_not_change(tmp_path, monkeypatch, pictures):
+    monkeypatch.setattr(Trained, "results", {1.0: (0.9, 0.4)})
+    table = compare.compare(*of(pictures), tmp_path / "run")
+    moved = pictures.rename(tmp_path / "moved")
+    with monkeypatch.context() as patch:
+        patch.setattr(compare, "_train", None)
+        assert compare.compare(*of(moved), tmp_path / "run") == table
+    (moved / "train" / "a" / "0.png").write_bytes(encoded(np.zeros((8, 8, 3), "u1")))
+    with pytest.raises(InputError, match="must keep the data.*a/0.png has another"):
+        compare.compare(*of(moved), tmp_path / "run")
+
+
+def test_directory_older_than_a_field_and_than_memory_of_data_goes_on(
+    tmp_path, grid, capsys
+):
+    table = compare.compare(Config(), grid, tmp_path)
+    path = tmp_path / "config.json"
+    found = json.loads(path.read_text())
+    remembered = found.pop("data")
+    del found["config"]["steps_per_call"], found["grid"]["widen"]
+    path.write_text(json.dumps(found))
+    assert compare.compare(Config(), grid, tmp_path) == table
+    assert "begun before comparisons remembered their data" in capsys.readouterr().err
+    assert json.loads(path.read_text())["data"] == remembered
+    path.write_text("[]")
+    with pytest.raises(InputError, match="must hold a configuration and a grid"):
+        compare.compare(Config(), grid, tmp_path)
 
 
 def test_rates_of_a_cell_are_spaced_evenly_around_its_centre():
