@@ -15,7 +15,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -34,7 +34,9 @@ from experiments.lars.inputs import open_sources
 from experiments.lars.summary import (
     comparison_figures,
     comparison_tables,
+    diverged,
     markdown,
+    score,
     summarise,
     summarise_cell,
 )
@@ -110,7 +112,8 @@ def compare(
 
     known = _begin(config, grid, load, directory, known)
     sweep, programs = shared()
-    tqdm.write(programs, file=sys.stderr)
+    for line in (programs, *_other_environments(known)):
+        tqdm.write(line, file=sys.stderr)
     seeds = range(grid.seeds)
     # Where a cell has a program of its own, all of its runs come before the next.
     rounds = [seeds] if sweep is None else [[seed] for seed in seeds]
@@ -152,9 +155,10 @@ def _begin(
         load()
         write_parts(directory, data)
         write_json(path, asked | {"environment": environment()})
-        for row in elsewhere:
-            append_row(results, row)
-        return [dict(row) for row in elsewhere]
+        known = [_checked(dict(run), results) for run in elsewhere]
+        for run in known:
+            append_row(results, run)
+        return known
     found = read_json(path)
     _require_same(directory, found, config, grid)
     if "data" not in found:
@@ -202,13 +206,27 @@ def _require_same(directory: Path, found: Any, config: Config, grid: Grid) -> No
         )
 
 
+def _other_environments(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line where runs are of other code or versions than those that follow."""
+    now = environment()
+    other = [run.get("environment") for run in runs if run.get("environment") != now]
+    if other:
+        last = other[-1]
+        change = "; ".join(difference(last, now)) if last else "nobody wrote it down"
+        yield (
+            f"{len(other)} of {len(runs)} known runs are of another environment "
+            f"({change}): the tables hold both"
+        )
+
+
 def _checked(run: dict[str, Any], place: Path) -> dict[str, Any]:
     if not all(fits(kind, run.get(name)) for name, kind in FIELDS.items()):
         raise InputError(
             f"{place} must hold runs with {', '.join(FIELDS)}; got {json.dumps(run)}: "
             "remove that row"
         )
-    return run
+    # As it was written once.
+    return run | {"loss": None, "diverged": True} if diverged(run) else run
 
 
 class OutOfTime(Exception):
@@ -238,6 +256,7 @@ class Runs:
         self._results = directory / RESULTS
         self.rows = list(known)
         self._progress = progress
+        self._environment = environment()
         create = Trainer.create if sweep is None else sweep.trainer
         # Those of one cell, to tune and to test.
         self._trainer = functools.lru_cache(maxsize=2)(create)
@@ -272,9 +291,7 @@ class Runs:
         rates = learning_rates(config, grid.trials, grid.rate_span)
         while rates:
             for rate in rates:
-                row = self.run("tune", name, config, rate, config.seed)
-                # Of equal accuracy the lower loss is better; older rows have none.
-                scores[rate] = row["accuracy"], -row.get("loss", math.inf)
+                scores[rate] = score(self.run("tune", name, config, rate, config.seed))
             best = max(scores, key=lambda rate: scores[rate])
             spent = len(scores) - grid.trials
             rates = beyond(sorted(scores), best)[: grid.widen - spent]
@@ -296,9 +313,9 @@ class Runs:
             raise OutOfTime
         holdout = self._grid.tuning_holdout if phase == "tune" else 0
         trainer = self._trainer(replace_fields(config, holdout=holdout))
-        accuracy, loss = _train(trainer, learning_rate=rate, seed=seed)
         row = {"phase": phase, "optimizer": name, "global_batch": config.global_batch}
-        row |= own | {"accuracy": accuracy, "loss": loss}
+        row |= own | _train(trainer, learning_rate=rate, seed=seed)
+        row |= {"environment": self._environment}
         append_row(self._results, row)
         self.rows.append(row)
         self._progress.update()
@@ -316,12 +333,14 @@ def _sweep(cells: list[Config]) -> tuple[Sweep | None, str]:
     return None, f"a program for each cell, as {reason}"
 
 
-def _train(trainer: Trainer | SweepTrainer, **numbers: Any) -> tuple[float, float]:
+def _train(trainer: Trainer | SweepTrainer, **numbers: Any) -> dict[str, Any]:
     """Train once and return accuracy and loss; divergence scores nothing."""
     config = replace_fields(trainer.config, **numbers)
     try:
         state, _ = trainer.fit(trainer.init(config), seed=config.seed)
     except NonFiniteError:
-        return 0.0, math.inf
+        return {"accuracy": 0.0, "loss": None, "diverged": True}
     found = trainer.evaluate(state)
-    return found["accuracy"], found["loss"]
+    # JSON has no infinity.
+    loss = found["loss"] if math.isfinite(found["loss"]) else None
+    return {"accuracy": found["accuracy"], "loss": loss}

@@ -49,6 +49,16 @@ def test_a_command_below_a_table_is_not_cut_by_the_end_of_a_line():
     assert max(map(len, text.splitlines())) <= WIDTH
 
 
+def test_runs_of_several_revisions_are_told_below_a_table():
+    versions = {"python": "3.11", "jax": "1", "optax": "2", "flax": "3"}
+    record = {"command": "made", "machine": "2 cores", "environment": versions}
+    runs = [{"environment": versions | {"git_revision": one}} for one in "aab"]
+    assert "revision" not in origin(record | {"runs": runs[:2]})
+    assert "revision" not in origin(record | {"runs": [{}, {}]})
+    text = " ".join(origin(record | {"runs": [*runs, {}]}).split())
+    assert text.endswith("revisions a (jax 1), b (jax 1), unknown (jax unknown).")
+
+
 def test_a_page_without_the_marks_of_its_table_is_refused():
     with pytest.raises(SystemExit, match="<!-- table digits -->"):
         fill("no table", {"digits": lambda: "a table"})

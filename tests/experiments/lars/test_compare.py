@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import time
 from dataclasses import replace
 from unittest import mock
@@ -163,6 +164,39 @@ def test_row_that_is_no_run_is_named(tmp_path, grid, change):
     append_row(tmp_path / "results.jsonl", first | change)
     with pytest.raises(InputError, match=r"results.jsonl must hold runs.*remove that"):
         compare.compare(Config(), grid, tmp_path)
+
+
+def test_rows_of_before_are_read_and_those_that_follow_are_json(
+    tmp_path, monkeypatch, grid, capsys
+):
+    monkeypatch.setattr(Trained, "results", {})
+    monkeypatch.setattr(Trained, "fit", mock.Mock(side_effect=NonFiniteError("NaN")))
+    [rate, *_] = learning_rates(cell_config(*CELL), 3, 4.0)
+    run = {"phase": "tune", "optimizer": "lars", "global_batch": 256, "rate": rate}
+    old = run | {"seed": 0, "accuracy": 0.0, "loss": math.inf}
+    table = compare.compare(Config(), grid, tmp_path, known=[old])
+    assert "| lars | 256 | 2 |  |  | 0, 2 of 2 diverged |" in table
+    said = capsys.readouterr().err
+    assert "1 of 1 known runs are of another environment (nobody wrote it down)" in said
+    text = (tmp_path / "results.jsonl").read_text()
+    assert "Infinity" not in text
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert {(row["loss"], row["diverged"]) for row in rows} == {(None, True)}
+    assert len(rows) == 5
+    assert all("git_revision" in row["environment"] for row in rows[1:])
+
+
+def test_known_runs_of_other_code_are_told(tmp_path, monkeypatch, grid, capsys):
+    compare.compare(Config(), grid, tmp_path)
+    assert "environment" not in capsys.readouterr().err
+    there = compare.environment()
+    monkeypatch.setattr(compare, "environment", lambda: there | {"jax": "0.0.1"})
+    compare.compare(Config(), replace(grid, seeds=3), tmp_path)
+    change = f"jax: {there['jax']} -> 0.0.1"
+    line = f"5 of 5 known runs are of another environment ({change}): the tables hold"
+    assert line in capsys.readouterr().err
+    rows = [row["environment"]["jax"] for row in read_lines(tmp_path / "results.jsonl")]
+    assert rows == [there["jax"]] * 5 + ["0.0.1"]
 
 
 def test_comparison_that_was_stopped_goes_on(tmp_path, monkeypatch, grid):
