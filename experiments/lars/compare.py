@@ -37,8 +37,8 @@ from experiments.lars.summary import (
     diverged,
     markdown,
     score,
-    summarise,
     summarise_cell,
+    unfinished,
 )
 from experiments.lars.sweep import Sweep, SweepTrainer, obstacle
 from experiments.lars.trainer import Trainer
@@ -83,6 +83,8 @@ def compare(
 ) -> str:
     """Run what is missing of the grid, write its table and plot, return the table.
 
+    Where the hours are over before all is tested, the table says so, and how to go on.
+
     Args:
         config: what all cells share.
         grid: what they do not.
@@ -112,7 +114,8 @@ def compare(
 
     known = _begin(config, grid, load, directory, known)
     sweep, programs = shared()
-    for line in (programs, *_other_environments(known)):
+    place = f"run directory: {directory}"
+    for line in (place, programs, *_other_environments(known)):
         tqdm.write(line, file=sys.stderr)
     seeds = range(grid.seeds)
     # Where a cell has a program of its own, all of its runs come before the next.
@@ -126,14 +129,13 @@ def compare(
                 runs.cell(name, cell, several)
             for several, (name, cell) in itertools.product(rounds[1:], cells):
                 runs.cell(name, cell, several)
-    rows = summarise(runs.rows, grid)
-    if not rows:
-        return "no cell was tested in time; the same command goes on\n"
     table = comparison_tables(runs.rows, grid)
     write_text(directory / "table.md", table)
     for name, figure in comparison_figures(runs.rows, grid).items():
         with replacing(directory / f"{name}.svg") as temporary:
             figure.savefig(temporary)
+    if unfinished(runs.rows, grid):
+        table += f"\nThe same command goes on with --run-dir {directory}\n"
     return table
 
 

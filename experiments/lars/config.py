@@ -296,7 +296,8 @@ class Grid:
     """Rates tried beyond these, one by one, while the best lies at an edge."""
 
     hours: BoundedFloat | None = None
-    """No run begins after so many; the same command goes on. None: all run."""
+    """No run begins after so many; the same command with --run-dir goes on. None: all
+    run."""
 
 
 def rule_name(config: OptimizerConfig) -> str:

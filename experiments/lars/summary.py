@@ -211,10 +211,31 @@ def base_of(grid: Grid) -> str:
 
 
 def comparison_tables(runs: Sequence[Mapping[str, Any]], grid: Grid) -> str:
-    """Return both tables of a comparison; of one optimizer there is one alone."""
-    base, text = base_of(grid), markdown(summarise(runs, grid))
-    found = differences(runs, grid, base)
-    return f"{text}\n{differences_markdown(found, base)}" if found else text
+    """Return both tables of a comparison, and how far it has come if it has not ended.
+
+    Of one optimizer there is one table alone.
+    """
+    base, parts = base_of(grid), [markdown(summarise(runs, grid))]
+    if found := differences(runs, grid, base):
+        parts.append(differences_markdown(found, base))
+    if missing := unfinished(runs, grid):
+        parts.append(f"{missing}.\n")
+    return "\n".join(parts)
+
+
+def unfinished(runs: Runs, grid: Grid) -> str:
+    """Return in words how far a comparison has come, nothing once it has ended.
+
+    >>> run = {"phase": "test", "optimizer": "sgd", "global_batch": 64, "seed": 0}
+    >>> unfinished([run], Grid(("lars", "sgd"), (64,), seeds=1))
+    '1 of 2 cells tested by 1 seed'
+    """
+    cells = _tested(runs, grid).values()
+    done = sum(len(own) >= grid.seeds for own in cells)
+    if done == len(cells):
+        return ""
+    seeds = "1 seed" if grid.seeds == 1 else f"all {grid.seeds} seeds"
+    return f"{done} of {len(cells)} cells tested by {seeds}"
 
 
 def _count(row: Mapping[str, Any]) -> str:

@@ -186,6 +186,26 @@ def test_rows_of_before_are_read_and_those_that_follow_are_json(
     assert all("git_revision" in row["environment"] for row in rows[1:])
 
 
+def test_grid_that_ran_out_of_time_says_how_far_it_came_and_how_to_go_on(
+    tmp_path, monkeypatch, grid, capsys
+):
+    run = compare.Runs.run
+
+    def once(self, phase, *arguments):
+        if phase == "test" and self.of("test", "lars", 256):
+            raise compare.OutOfTime
+        return run(self, phase, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compare.Runs, "run", once)
+        table = compare.compare(Config(), grid, tmp_path)
+    goes_on = f"The same command goes on with --run-dir {tmp_path}\n"
+    assert table.endswith(f"0 of 1 cells tested by all 2 seeds.\n\n{goes_on}")
+    assert "0 of 1 cells" in (tmp_path / "table.md").read_text()
+    assert f"run directory: {tmp_path}\n" in capsys.readouterr().err
+    assert "cells tested" not in compare.compare(Config(), grid, tmp_path)
+
+
 def test_known_runs_of_other_code_are_told(tmp_path, monkeypatch, grid, capsys):
     compare.compare(Config(), grid, tmp_path)
     assert "environment" not in capsys.readouterr().err
