@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -50,6 +51,22 @@ def refuse_tuned(config: Config, preset: Config) -> None:
                 f"compare has its own {name} in each cell; got {flag} {after[name]}: "
                 f"{way}"
             )
+
+
+def by_variant(grid: Grid, config: Config) -> Grid:
+    """Return a grid whose `lars` is called by its variant, as tables have to say.
+
+    Args:
+        grid: of which `lars` is that of the configuration.
+        config: what all cells share.
+
+    >>> by_variant(Grid(), replace_fields(Config(), variant="byol")).optimizers
+    ('byol', 'nesterov')
+    """
+    variant = config.optimizer.variant
+    own = {"lars": variant} if variant != "paper" else {}
+    names = tuple(own.get(name, name) for name in grid.optimizers)
+    return replace(grid, optimizers=names)
 
 
 def cell_config(config: Config, name: str, batch: int) -> Config:

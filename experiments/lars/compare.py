@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from experiments.lars.cells import (
     beyond,
+    by_variant,
     cell_config,
     check_grid,
     learning_rates,
@@ -101,6 +102,7 @@ def compare(
     keep_memory()
     directory, config = local_path(directory), absolute_paths(config)
     check_grid(config, grid)
+    grid = by_variant(grid, config)
     cells = [
         (name, cell_config(config, name, batch))
         for batch in telling_first(grid.batches)

@@ -206,6 +206,18 @@ def test_grid_that_ran_out_of_time_says_how_far_it_came_and_how_to_go_on(
     assert "cells tested" not in compare.compare(Config(), grid, tmp_path)
 
 
+def test_tables_call_lars_by_its_variant(tmp_path, grid):
+    config = replace_fields(Config(), variant="byol")
+    table = compare.compare(config, grid, tmp_path)
+    assert "| byol | 256 |" in table
+    assert "lars" not in table
+    rows = read_lines(tmp_path / "results.jsonl")
+    assert {row["optimizer"] for row in rows} == {"byol"}
+    both = replace(grid, optimizers=("lars", "byol"))
+    with pytest.raises(InputError, match="lars and byol are the same here"):
+        compare.compare(config, both, tmp_path / "both")
+
+
 def test_known_runs_of_other_code_are_told(tmp_path, monkeypatch, grid, capsys):
     compare.compare(Config(), grid, tmp_path)
     assert "environment" not in capsys.readouterr().err
