@@ -209,7 +209,8 @@ def main(
                 print(f"{name}, seed {seed}\n{beside_paper(layers, batch)}", flush=True)
     found = {(r["network"], r["seed"], r["batch"]): r for r in read_lines(path)}
     runs = [found[k] for k in sorted(found)]
-    print(write_record("layer_norms", COMMAND, runs=runs, config=to_json(config)))
+    again = f"{COMMAND} --seeds {seeds}"
+    print(write_record("layer_norms", again, runs=runs, config=to_json(config)))
 
 
 if __name__ == "__main__":

@@ -154,7 +154,7 @@ def main(
             place = run_dir / f"{preset}-{seed}"
             runs.append(look_at(preset, seed, place, data_dir))
             print(f"{preset} seed {seed}: {100 * runs[-1]['accuracy']:.2f} %")
-            write_record(NAME, COMMAND, runs=runs)
+            write_record(NAME, f"{COMMAND} --seeds {seeds}", runs=runs)
     draw(runs)
 
 

@@ -1,12 +1,14 @@
 """Records as they are written and read, and pages that are made from them."""
 
 import json
+from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from benchmarks.common import records
+from benchmarks.common import commands, records
 from benchmarks.common.markdown import WIDTH, origin
-from benchmarks.lars import presets
+from benchmarks.lars import compare, presets
 from benchmarks.tables.__main__ import PAGES, fill
 from experiments.lars.presets import get_preset
 from lars_jax.errors import InputError
@@ -113,6 +115,24 @@ def test_a_trial_is_not_recorded(place, monkeypatch, steps, recorded):
     monkeypatch.setattr(presets, "run", lambda *arguments: found)
     presets.main("digits", place / "runs", steps=steps)
     assert (place / "digits.json").exists() == recorded
+
+
+def test_optimizers_that_a_grid_does_not_have_are_refused(place):
+    with pytest.raises(InputError, match="of the grid, lars, nesterov, lamb; got byol"):
+        compare.main(place / "run", optimizers=("lars", "byol"))
+    assert not any(place.iterdir())
+
+
+def test_commands_of_the_records_of_comparisons_can_be_called(monkeypatch):
+    called = mock.Mock()
+    monkeypatch.setattr(compare, "compare", called)
+    monkeypatch.setattr(compare, "read_lines", mock.Mock(side_effect=StopIteration))
+    for preset in ("digits", "fashion_mnist"):
+        words = records.read_record(f"compare_{preset}")["command"].split()
+        monkeypatch.setattr("sys.argv", words[2:])
+        with pytest.raises(StopIteration):
+            commands.command(compare.main)
+        assert called.call_args.args[2] == Path("runs") / f"compare-{preset}"
 
 
 @pytest.mark.slow
