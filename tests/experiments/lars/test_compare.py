@@ -218,6 +218,16 @@ def test_tables_call_lars_by_its_variant(tmp_path, grid):
         compare.compare(config, both, tmp_path / "both")
 
 
+def test_more_seeds_of_a_cell_have_the_rate_of_the_first(tmp_path, monkeypatch, grid):
+    rates = learning_rates(cell_config(*CELL), 3, 4.0)
+    run = {"optimizer": "lars", "global_batch": 256, "seed": 0, "accuracy": 0.9}
+    # Older than the loss by which the highest of equal ones was chosen.
+    known = [run | {"phase": "tune", "rate": rate} for rate in rates]
+    known.append(run | {"phase": "test", "rate": rates[-1]})
+    table = compare.compare(Config(), grid, tmp_path, known)
+    assert f"| lars | 256 | {rates[-1]:g} | 90.00 | 0.00 | 2 |" in table
+
+
 def test_known_runs_of_other_code_are_told(tmp_path, monkeypatch, grid, capsys):
     compare.compare(Config(), grid, tmp_path)
     assert "environment" not in capsys.readouterr().err
