@@ -149,17 +149,20 @@ def _begin(
     elsewhere: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     """Return the runs that a directory has already, if it is of this comparison."""
-    # How long one start may take is no part of what is compared.
-    asked = {"config": to_json(config), "grid": to_json(replace(grid, hours=None))}
     data = {split: identify(one) for split, one in open_sources(config).items()}
-    asked |= {"data": summaries(data)}
+    asked = {
+        "config": to_json(config),
+        # How long one start may take is no part of what is compared.
+        "grid": to_json(replace(grid, hours=None)),
+        "data": summaries(data),
+    }
     path, results = directory / "config.json", directory / RESULTS
     if not path.exists() and not results.exists():
         # What is wrong with data or weights is met before anything is written.
         load()
+        known = [_checked(dict(run), results) for run in elsewhere]
         write_parts(directory, data)
         write_json(path, asked | {"environment": environment()})
-        known = [_checked(dict(run), results) for run in elsewhere]
         for run in known:
             append_row(results, run)
         return known
