@@ -82,6 +82,8 @@ def table(
 def origin(record: Row, note: str = "") -> str:
     """Return the command, the machine and the versions that a record is from.
 
+    Where its runs are of several revisions these are named.
+
     >>> versions = {"python": "3", "jax": "1", "optax": "1", "flax": "1"}
     >>> record = {"command": "run", "machine": "2 cores", "environment": versions}
     >>> record["environment"]["device_kind"] = "NVIDIA H200"
@@ -95,10 +97,21 @@ def origin(record: Row, note: str = "") -> str:
     card = "" if kind == "cpu" else f"{kind} beside "
     text = (
         f"{note}`{command}` on {card}{record['machine']}; Python {found['python']}, "
-        f"jax {found['jax']}, optax {found['optax']}, flax {found['flax']}."
+        f"jax {found['jax']}, optax {found['optax']}, flax {found['flax']}"
+        f"{_revisions(record)}."
     )
     filled = textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
     return filled.replace(UNBROKEN, " ")
+
+
+def _revisions(record: Row) -> str:
+    """Return the revisions of the runs of a record, nothing if all are of one."""
+    environments = [run.get("environment") or {} for run in record.get("runs", [])]
+    named = dict.fromkeys(
+        f"{found.get('git_revision') or 'unknown'} (jax {found.get('jax', 'unknown')})"
+        for found in environments
+    )
+    return f"; runs of revisions {', '.join(named)}" if len(named) > 1 else ""
 
 
 def plain(*names: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Compare optimizers over batch sizes, all tuned alike, and record every run.
 
-    python -m benchmarks.lars.compare --preset fashion_mnist --run-dir runs/compare
+    TFDS_DATA_DIR=... python -m benchmarks.lars.compare --preset fashion_mnist
 
 What is stopped goes on, in its directory or from the record. Two processes may share
 the optimizers, each in a directory of its own: on two cores they do more than one.
@@ -8,11 +8,11 @@ the optimizers, each in a directory of its own: on two cores they do more than o
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import tyro
-
+from benchmarks.common.commands import command
 from benchmarks.common.records import (
     RECORDS,
     is_of,
@@ -24,6 +24,7 @@ from experiments.lars.compare import RESULTS, compare
 from experiments.lars.config import Config, Grid, OptimizerName, VariantName
 from experiments.lars.presets import get_preset
 from experiments.lars.summary import comparison_figures, comparison_tables
+from lars_jax.errors import InputError
 from lars_jax.files import replacing
 from lars_jax.train.config import replace_fields, to_json
 from lars_jax.train.record import read_lines
@@ -62,7 +63,7 @@ PRESETS = {
 
 
 def main(
-    run_dir: Path,
+    run_dir: Path | None = None,
     preset: Literal["digits", "fashion_mnist", "cifar10_resnet8"] = "digits",
     optimizers: tuple[OptimizerName | VariantName, ...] = (),
     data_dir: Path | None = None,
@@ -71,18 +72,19 @@ def main(
     """Run what is missing, and write `records/compare_PRESET.json` and its figures.
 
     Args:
-        run_dir: where the comparison's own files go.
+        run_dir: where the comparison's own files go; by default `runs/compare-PRESET`.
         preset: that all cells share.
         optimizers: of the grid that this process trains; empty: all.
         data_dir: where a prepared data set lies.
         hours: after which no run begins; None: all run.
+
+    Raises:
+        InputError: an optimizer that is not of the grid.
     """
+    run_dir = run_dir or Path("runs") / f"compare-{preset}"
     whole = PRESETS[preset]
-    names = optimizers or whole.optimizers
     own = dataclasses.replace(
-        whole,
-        optimizers=tuple(name for name in whole.optimizers if name in names),
-        hours=hours,
+        whole, optimizers=_chosen(whole, optimizers or whole.optimizers), hours=hours
     )
     config = replace_fields(get_preset(preset).config, devices=1, log_every=1000)
     placed = config
@@ -113,6 +115,17 @@ def main(
             figure.savefig(temporary)
 
 
+def _chosen(grid: Grid, names: Sequence[str]) -> tuple[Any, ...]:
+    """Return optimizers of a grid in its order."""
+    for name in names:
+        if name not in grid.optimizers:
+            raise InputError(
+                f"optimizers must be of the grid, {', '.join(grid.optimizers)}; got "
+                f"{name}: leave it out"
+            )
+    return tuple(name for name in grid.optimizers if name in names)
+
+
 def recorded(preset: str, config: Config, grid: Grid) -> list[dict[str, Any]]:
     """Return the runs of the record, none if it is of another comparison."""
     name = f"compare_{preset}"
@@ -138,4 +151,4 @@ def key(run: dict[str, Any]) -> tuple[Any, ...]:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command(main)

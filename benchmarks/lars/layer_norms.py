@@ -15,22 +15,24 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
+from benchmarks.common.commands import command
 from benchmarks.common.photographs import read_photographs
-from benchmarks.common.records import write_record
+from benchmarks.common.records import is_of, write_record
 from experiments.lars.config import Config
 from experiments.lars.presets import get_preset
 from experiments.lars.program import ImageFacts, make_loss, make_state
 from lars_jax.data import known_statistics
 from lars_jax.data.decode import decode_image
+from lars_jax.data.fingerprint import digest_array
+from lars_jax.errors import InputError
 from lars_jax.models.alexnet import DROPOUT, AlexNet
 from lars_jax.models.network import from_linen
 from lars_jax.optim import layer_names
 from lars_jax.train.config import to_json
-from lars_jax.train.record import append_row, read_lines
+from lars_jax.train.record import append_row, read_json, read_lines, write_json
 
-COMMAND = "python -m benchmarks.lars.layer_norms"
+COMMAND = "python -m benchmarks.lars.layer_norms --photographs NPZ"
 PRESET = "alexnet_bn_512_lars_1step"
 CLASSES = 1000
 
@@ -149,6 +151,31 @@ def _by_layer(params: Any, gradient: Any) -> dict[str, dict[str, float]]:
     }
 
 
+def begin(run_dir: Path, config: Config, digest: str) -> list[dict[str, Any]]:
+    """Return the rows that a directory has already.
+
+    Args:
+        run_dir: made if absent.
+        config: that they must be of.
+        digest: of the photographs that they must be of.
+
+    Raises:
+        InputError: they are of others.
+    """
+    path, rows = run_dir / "config.json", list(read_lines(run_dir / "rows.jsonl"))
+    if not rows:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"config": to_json(config), "photographs": digest})
+        return rows
+    found = read_json(path) if path.exists() else {"config": {}}
+    if found.get("photographs") != digest or not is_of(found, config):
+        raise InputError(
+            "rows must be of one configuration and the same photographs; those in "
+            f"{run_dir} are of others: name another --run-dir"
+        )
+    return rows
+
+
 def main(
     photographs: Path, run_dir: Path = Path("runs/layer_norms"), seeds: int = 3
 ) -> None:
@@ -168,9 +195,7 @@ def main(
             for one in files
         ]
     )
-    run_dir.mkdir(parents=True, exist_ok=True)
-    path = run_dir / "rows.jsonl"
-    rows = list(read_lines(path)) if path.exists() else []
+    rows, path = begin(run_dir, config, digest_array(image)), run_dir / "rows.jsonl"
     done = {
         (row["network"], row["seed"]) for row in rows if row["batch"] == BATCHES[-1]
     }
@@ -184,8 +209,9 @@ def main(
                 print(f"{name}, seed {seed}\n{beside_paper(layers, batch)}", flush=True)
     found = {(r["network"], r["seed"], r["batch"]): r for r in read_lines(path)}
     runs = [found[k] for k in sorted(found)]
-    print(write_record("layer_norms", COMMAND, runs=runs, config=to_json(config)))
+    again = f"{COMMAND} --seeds {seeds}"
+    print(write_record("layer_norms", again, runs=runs, config=to_json(config)))
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command(main)

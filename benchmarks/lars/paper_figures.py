@@ -1,6 +1,6 @@
 """Figures 1 and 2 and Table 5 of the paper, from runs on Fashion-MNIST.
 
-    python -m benchmarks.lars.paper_figures --data-dir DATA
+    TFDS_DATA_DIR=... python -m benchmarks.lars.paper_figures
 
 Each is a family of presets, trained as a user would: the gap between training and test
 loss at a small and a large batch, local rates of layers at three batches, and the
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tyro
 
+from benchmarks.common.commands import command
 from benchmarks.common.figures import save_svg
 from benchmarks.common.records import write_record
 from benchmarks.lars.presets import run
@@ -123,9 +123,9 @@ def lines_figure(title: str, lines: Mapping[str, Points], unit: str) -> "Figure"
     return figure
 
 
-def look_at(preset: str, seed: int, directory: Path, data_dir: Path) -> Found:
+def look_at(preset: str, seed: int, directory: Path, data_dir: Path | None) -> Found:
     """Train a preset, if that is not done, and return what is drawn of it."""
-    found = run(preset, seed, directory, None, ("--data-dir", str(data_dir)))
+    found = run(preset, seed, directory, None, data_dir)
     batch = get_preset(preset).config.global_batch
     metrics = list(read_lines(directory / "metrics.jsonl"))
     layers = list(read_lines(directory / "layers.jsonl"))
@@ -137,12 +137,14 @@ def look_at(preset: str, seed: int, directory: Path, data_dir: Path) -> Found:
 
 
 def main(
-    data_dir: Path, run_dir: Path = Path("runs/paper_figures"), seeds: int = 3
+    data_dir: Path | None = None,
+    run_dir: Path = Path("runs/paper_figures"),
+    seeds: int = 3,
 ) -> None:
     """Train what is missing, write `records/fashion_mnist_paper.json`, and draw.
 
     Args:
-        data_dir: where Fashion-MNIST lies prepared.
+        data_dir: where Fashion-MNIST lies prepared; else $TFDS_DATA_DIR.
         run_dir: where the runs are, or will be.
         seeds: of the runs that are longer; curves are those of seed 0.
     """
@@ -152,7 +154,7 @@ def main(
             place = run_dir / f"{preset}-{seed}"
             runs.append(look_at(preset, seed, place, data_dir))
             print(f"{preset} seed {seed}: {100 * runs[-1]['accuracy']:.2f} %")
-            write_record(NAME, COMMAND, runs=runs)
+            write_record(NAME, f"{COMMAND} --seeds {seeds}", runs=runs)
     draw(runs)
 
 
@@ -177,4 +179,4 @@ def draw(runs: Sequence[Mapping[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command(main)

@@ -5,7 +5,8 @@
 
 Each run is a process of its own, timed from start to end. A run that is in the
 directory already is gone on with, or not trained again if it has ended; times are then
-those of the last attempt, and the record says so.
+those of the last attempt, and the record says so. One of another configuration or of
+other data is refused.
 """
 
 import os
@@ -13,14 +14,20 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import tyro
 
+from benchmarks.common.commands import command
 from benchmarks.common.records import device_name, mean_sd, write_record
+from experiments.lars.experiment import LARS
+from experiments.lars.presets import get_preset
+from lars_jax.runs import can_resume
+from lars_jax.runs.data import open_data
+from lars_jax.runs.paths import absolute_paths
+from lars_jax.train.config import replace_fields
 from lars_jax.train.record import read_json, read_lines, write_json
 
 GROUPS = {
@@ -45,7 +52,7 @@ def run(
     seed: int,
     directory: Path,
     steps: int | None,
-    more: Sequence[str] = (),
+    data_dir: Path | None = None,
 ) -> dict[str, Any]:
     """Train once through the command line and return what came of it.
 
@@ -54,17 +61,26 @@ def run(
         seed: of the run.
         directory: of the run.
         steps: updates in place of the preset's own; None: those.
-        more: further words of the command.
+        data_dir: where its data lie prepared; None: where the preset says.
+
+    Raises:
+        InputError: the directory has another run, or one of other data.
     """
     done = directory / "result.json"
-    if done.exists():
+    changes = {"steps": steps, "data_dir": data_dir and str(data_dir)}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    config = replace_fields(get_preset(preset).config, seed=seed, **changes)
+    config = absolute_paths(config)
+    resumed = can_resume(config, directory, "if_any", placement=LARS.placement)
+    if resumed and done.exists():
+        open_data(LARS, config, directory, accept=False)
         return read_json(done)
     words = ["train", preset, "--seed", str(seed), "--run-dir", str(directory)]
-    words += [*more] if steps is None else [*more, "--steps", str(steps)]
-    resumed = (directory / "config.json").exists()
+    for name, value in changes.items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
     started = time.perf_counter()
-    command = [sys.executable, "-m", "experiments.lars", *words, "--resume-if-any"]
-    status = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
+    words = [sys.executable, "-m", "experiments.lars", *words, "--resume-if-any"]
+    status = subprocess.run(words, stdout=subprocess.DEVNULL).returncode
     if status:
         raise SystemExit(status)
     seconds = time.perf_counter() - started
@@ -107,13 +123,14 @@ def main(
         group: presets to train.
         run_dir: where the runs are, or will be; by default `runs/GROUP`.
         seeds: 0 to n - 1 of each preset.
-        steps: updates of each run in place of its own length, for a trial.
+        steps: updates of each run in place of its own length, for a trial, which is
+            not recorded.
     """
     # This process asks only for the device's name; its memory belongs to the runs.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     place = run_dir or Path("runs") / group
     name = group if jax.default_backend() == "cpu" else f"{group}_{device_name()}"
-    command = f"python -m benchmarks.lars.presets {group} --seeds {seeds}"
+    again = f"python -m benchmarks.lars.presets {group} --seeds {seeds}"
     runs: list[dict[str, Any]] = []
     for preset in GROUPS[group]:
         for seed in range(seeds):
@@ -124,10 +141,11 @@ def main(
                 f"{found['count']:.0f} in {found['wall_seconds']} s",
                 flush=True,
             )
-            write_record(name, command, runs=runs)
+            if steps is None:
+                write_record(name, again, runs=runs)
         mean, sd = mean_sd([found["accuracy"] for found in runs[-seeds:]])
         print(f"{preset}: {100 * mean:.2f} +- {100 * sd:.2f} % (n = {seeds})")
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command(main)

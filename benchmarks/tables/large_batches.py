@@ -5,8 +5,9 @@ import math
 from benchmarks.common.markdown import columns, grouped, origin
 from benchmarks.common.records import read_record
 from experiments.lars.config import Grid
-from experiments.lars.summary import comparison_tables
+from experiments.lars.summary import comparison_tables, score
 from lars_jax.optim import rate_for_batch
+from lars_jax.train.config import from_json
 
 
 def compare() -> str:
@@ -33,7 +34,7 @@ def rates_by_rule() -> str:
     rows = []
     for (name, batch), runs in tried.items():
         rule = rate_for_batch(batch)
-        best = max(runs, key=lambda run: (run["accuracy"], -run["loss"]))
+        best = max(runs, key=score)
         near = min(runs, key=lambda run: abs(math.log(run["rate"] / rule)))
         row = {"optimizer": name, "batch": batch, "rule": rule, "best": best["rate"]}
         row |= {"near": near["rate"], "times": best["rate"] / rule}
@@ -47,6 +48,5 @@ def rates_by_rule() -> str:
 
 def _comparison(preset: str) -> str:
     record = read_record(f"compare_{preset}")
-    found = record["grid"]
-    grid = Grid(tuple(found["optimizers"]), tuple(found["batches"]))
+    grid = from_json(Grid, record["grid"])
     return f"{comparison_tables(record['runs'], grid)}\n{origin(record)}"

@@ -28,7 +28,7 @@ from benchmarks.throughput.loaders import LOADERS, OURS
 from lars_jax.data import folder_source
 from lars_jax.data.arrays import to_arrays, usable_cores
 
-COMMAND = "python -m benchmarks.throughput.loader"
+COMMAND = "python -m benchmarks.throughput.loader --photographs NPZ"
 WIDTH, HEIGHT, QUALITY = 500, 375, 90
 
 
@@ -113,7 +113,10 @@ def main(
         "cores": usable_cores(),
         "together": summary(together),
     }
-    print(write_record("loader", COMMAND, **content))
+    again = f"{COMMAND} --count {count} --side {side} --rounds {rounds}"
+    others = {"tensorflow": tensorflow, "torchvision": torchvision}
+    again += "".join(f" --{name} PYTHON" for name, given in others.items() if given)
+    print(write_record("loader", again, **content))
 
 
 if __name__ == "__main__":

@@ -15,33 +15,43 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal
 
-import numpy as np
 from tqdm import tqdm
 
-from experiments.lars.check import check
-from experiments.lars.config import Config, Grid, OptimizerConfig, OptimizerName
+from experiments.lars.cells import (
+    beyond,
+    by_variant,
+    cell_config,
+    check_grid,
+    learning_rates,
+    telling_first,
+)
+from experiments.lars.config import Config, Grid
+from experiments.lars.inputs import open_sources
 from experiments.lars.summary import (
     comparison_figures,
     comparison_tables,
+    diverged,
     markdown,
-    summarise,
+    score,
     summarise_cell,
+    unfinished,
 )
 from experiments.lars.sweep import Sweep, SweepTrainer, obstacle
 from experiments.lars.trainer import Trainer
 from lars_jax.cpu import keep_memory
-from lars_jax.data import load_source
+from lars_jax.data import identify
 from lars_jax.errors import InputError
-from lars_jax.files import local_path, make_directory, replacing
-from lars_jax.optim import VARIANTS
-from lars_jax.runs import check_ranges, out_of_range
+from lars_jax.files import local_path, replacing
+from lars_jax.runs.data import data_change, summaries, write_parts
+from lars_jax.runs.files import warn
+from lars_jax.runs.paths import absolute_paths, with_data_at
 from lars_jax.train import NonFiniteError
-from lars_jax.train.config import difference, flatten, replace_fields, to_json
+from lars_jax.train.config import difference, fits, from_json, replace_fields, to_json
 from lars_jax.train.record import (
     append_row,
     environment,
@@ -55,8 +65,15 @@ from lars_jax.train.record import (
 RESULTS = "results.jsonl"
 """A row for each run of a comparison."""
 
-CENTRES = {"lars": 4.0, "sgd": 0.1, "nesterov": 0.2, "lamb": 0.03}
-"""Middle of the rates tried at a batch of 256, for LARS at eta = 0.001."""
+FIELDS = {
+    "phase": Literal["tune", "test"],
+    "optimizer": str,
+    "global_batch": int,
+    "rate": float,
+    "seed": int,
+    "accuracy": float,
+}
+"""What every row has."""
 
 
 def compare(
@@ -66,6 +83,8 @@ def compare(
     known: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """Run what is missing of the grid, write its table and plot, return the table.
+
+    Where the hours are over before all is tested, the table says so, and how to go on.
 
     Args:
         config: what all cells share.
@@ -78,11 +97,12 @@ def compare(
 
     Raises:
         InputError: an empty grid, a cell that cannot run, or a directory that holds
-            something else.
+            something else or is of other data.
     """
     keep_memory()
-    directory = local_path(directory)
-    _check_grid(config, grid)
+    directory, config = local_path(directory), absolute_paths(config)
+    check_grid(config, grid)
+    grid = by_variant(grid, config)
     cells = [
         (name, cell_config(config, name, batch))
         for batch in telling_first(grid.batches)
@@ -96,7 +116,9 @@ def compare(
 
     known = _begin(config, grid, load, directory, known)
     sweep, programs = shared()
-    tqdm.write(programs, file=sys.stderr)
+    place = f"run directory: {directory}"
+    for line in (place, programs, *_other_environments(known)):
+        tqdm.write(line, file=sys.stderr)
     seeds = range(grid.seeds)
     # Where a cell has a program of its own, all of its runs come before the next.
     rounds = [seeds] if sweep is None else [[seed] for seed in seeds]
@@ -109,106 +131,14 @@ def compare(
                 runs.cell(name, cell, several)
             for several, (name, cell) in itertools.product(rounds[1:], cells):
                 runs.cell(name, cell, several)
-    rows = summarise(runs.rows, grid)
-    if not rows:
-        return "no cell was tested in time; the same command goes on\n"
     table = comparison_tables(runs.rows, grid)
     write_text(directory / "table.md", table)
     for name, figure in comparison_figures(runs.rows, grid).items():
         with replacing(directory / f"{name}.svg") as temporary:
             figure.savefig(temporary)
+    if unfinished(runs.rows, grid):
+        table += f"\nThe same command goes on with --run-dir {directory}\n"
     return table
-
-
-def telling_first(batches: Sequence[int]) -> list[int]:
-    """Return the largest batch, the smallest, then the others from the largest down.
-
-    >>> telling_first([128, 512, 2048, 8192])
-    [8192, 128, 2048, 512]
-    """
-    falling = sorted(batches, reverse=True)
-    return [falling[0], *falling[:0:-1][:1], *falling[1:-1]]
-
-
-def refuse_tuned(config: Config, preset: Config) -> None:
-    """Refuse fields that were changed though every cell of a grid has its own.
-
-    Raises:
-        InputError: one of them differs from the preset.
-    """
-    tuned = {
-        "optimizer.learning_rate": "leave it out: every cell tunes its own",
-        "optimizer.optimizer": "name them after --optimizers",
-        "global_batch": "name them after --batches",
-    }
-    before, after = flatten(to_json(preset)), flatten(to_json(config))
-    for name, way in tuned.items():
-        if before[name] != after[name]:
-            flag = "--" + name.rpartition(".")[2].replace("_", "-")
-            raise InputError(
-                f"compare has its own {name} in each cell; got {flag} {after[name]}: "
-                f"{way}"
-            )
-
-
-def cell_config(config: Config, name: str, batch: int) -> Config:
-    """Return the configuration of a cell.
-
-    Args:
-        config: what all cells share; `lars` is of its variant.
-        name: an optimizer, or a variant of LARS.
-        batch: global batch.
-
-    >>> cell_config(Config(), "byol", 64).optimizer.variant
-    'byol'
-    """
-    if name == "lars":
-        rule = {"optimizer": "lars"}
-    elif name in get_args(OptimizerName):
-        rule = {"optimizer": name, "variant": "paper"}
-    else:
-        rule = {"optimizer": "lars", "variant": name}
-    return replace_fields(config, global_batch=batch, **rule)
-
-
-def middle_rate(config: Config) -> float:
-    """Return the middle of the rates that a cell tries.
-
-    It grows with the square root of the batch for every optimizer alike. LARS moves by
-    gamma * eta, so its middle goes with 1 / eta. Where a ratio is clipped, gamma is the
-    highest rate of a layer, as it is with SGD; where it is measured on the momentum,
-    which is longer than a gradient, it is smaller: about four times on digits.
-
-    >>> middle_rate(Config(global_batch=1024))
-    8.0
-    """
-    rule, variant = config.optimizer, VARIANTS[config.optimizer.variant]
-    if rule.optimizer != "lars":
-        centre = CENTRES[rule.optimizer]
-    elif variant.clip:
-        centre = CENTRES["sgd"]
-    else:
-        centre = CENTRES["lars"] * 1e-3 / rule.trust_coefficient
-        centre *= 4.0 if variant.denominator == "momentum" else 1.0
-    return centre * math.sqrt(config.global_batch / 256)
-
-
-def learning_rates(config: Config, trials: int, span: float) -> list[float]:
-    """Return the rates that a cell tries, evenly spaced in the logarithm.
-
-    Args:
-        config: of the cell.
-        trials: number of rates.
-        span: ratio of the highest to the lowest.
-
-    >>> learning_rates(Config(global_batch=1024), 3, 4.0)
-    [4.0, 8.0, 16.0]
-    """
-    centre = middle_rate(config)
-    if trials == 1:
-        return [centre]
-    exponents = np.linspace(-0.5, 0.5, trials)
-    return [float(round(centre * span**e, 6)) for e in exponents]
 
 
 def _begin(
@@ -219,34 +149,91 @@ def _begin(
     elsewhere: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     """Return the runs that a directory has already, if it is of this comparison."""
-    # How long one start may take is no part of what is compared.
-    whole = replace(grid, hours=None)
-    asked = json.loads(json.dumps({"config": asdict(config), "grid": asdict(whole)}))
+    data = {split: identify(one) for split, one in open_sources(config).items()}
+    asked = {
+        "config": to_json(config),
+        # How long one start may take is no part of what is compared.
+        "grid": to_json(replace(grid, hours=None)),
+        "data": summaries(data),
+    }
     path, results = directory / "config.json", directory / RESULTS
     if not path.exists() and not results.exists():
         # What is wrong with data or weights is met before anything is written.
         load()
-        make_directory(directory)
+        known = [_checked(dict(run), results) for run in elsewhere]
+        write_parts(directory, data)
         write_json(path, asked | {"environment": environment()})
-        for row in elsewhere:
-            append_row(results, row)
-        return [dict(row) for row in elsewhere]
+        for run in known:
+            append_row(results, run)
+        return known
     found = read_json(path)
+    _require_same(directory, found, config, grid)
+    if "data" not in found:
+        warn(
+            "this comparison was begun before comparisons remembered their data; "
+            "nothing tells whether they are still the same"
+        )
+    elif change := data_change(directory, found, data):
+        raise InputError(
+            f"a comparison must keep the data that it began with; of {directory} "
+            f"{change}: put them back, or name another --run-dir"
+        )
+    write_parts(directory, data)
+    write_json(path, found | asked)
+    known = [_checked(run, results) for run in read_lines(results)]
+    # Without what a crash cut short.
+    write_text(results, "".join(json.dumps(run) + "\n" for run in known))
+    return known
+
+
+def _require_same(directory: Path, found: Any, config: Config, grid: Grid) -> None:
+    """Raise `InputError` unless what a directory holds is this comparison."""
     found = found if isinstance(found, dict) else {}
-    if isinstance(found.get("grid"), dict):
-        # Each seed is a run of its own, so a comparison may be asked for more of them.
-        found["grid"]["seeds"] = grid.seeds
-    changes = difference({name: found.get(name, {}) for name in asked}, asked)
+    parts = [found.get("config"), found.get("grid")]
+    if not all(isinstance(part, dict) for part in parts):
+        raise InputError(
+            f"{directory}/config.json must hold a configuration and a grid; it does "
+            "not: name another --run-dir"
+        )
+    # Through dataclasses, so that a field younger than the directory is no change.
+    before = from_json(Config, parts[0]), from_json(Grid, parts[1])
+
+    def plain(config: Config, whole: Grid) -> dict[str, Any]:
+        # Data are known by their digest, and may have been moved. Each seed is a run of
+        # its own, so a comparison may be asked for more of them.
+        config = with_data_at(absolute_paths(config), "")
+        whole = replace(whole, seeds=grid.seeds, hours=None)
+        return {"config": to_json(config), "grid": to_json(whole)}
+
+    changes = difference(plain(*before), plain(config, grid))
     if changes:
         raise InputError(
             f"a comparison needs a directory of its own; {directory} holds another "
             f"({changes[0]}): name another --run-dir"
         )
-    write_json(path, found)
-    known = list(read_lines(results))
-    # Without what a crash cut short.
-    write_text(results, "".join(json.dumps(run) + "\n" for run in known))
-    return known
+
+
+def _other_environments(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line where runs are of other code or versions than those that follow."""
+    now = environment()
+    other = [run.get("environment") for run in runs if run.get("environment") != now]
+    if other:
+        last = other[-1]
+        change = "; ".join(difference(last, now)) if last else "nobody wrote it down"
+        yield (
+            f"{len(other)} of {len(runs)} known runs are of another environment "
+            f"({change}): the tables hold both"
+        )
+
+
+def _checked(run: dict[str, Any], place: Path) -> dict[str, Any]:
+    if not all(fits(kind, run.get(name)) for name, kind in FIELDS.items()):
+        raise InputError(
+            f"{place} must hold runs with {', '.join(FIELDS)}; got {json.dumps(run)}: "
+            "remove that row"
+        )
+    # As it was written once.
+    return run | {"loss": None, "diverged": True} if diverged(run) else run
 
 
 class OutOfTime(Exception):
@@ -276,6 +263,7 @@ class Runs:
         self._results = directory / RESULTS
         self.rows = list(known)
         self._progress = progress
+        self._environment = environment()
         create = Trainer.create if sweep is None else sweep.trainer
         # Those of one cell, to tune and to test.
         self._trainer = functools.lru_cache(maxsize=2)(create)
@@ -294,7 +282,9 @@ class Runs:
         Raises:
             OutOfTime: the hours are over, before a run begins.
         """
-        best = self.tuned(name, config)
+        tested = self.of("test", name, config.global_batch)
+        # All seeds have one rate; by old rows, without a loss, a tie may end otherwise.
+        best = tested[0]["rate"] if tested else self.tuned(name, config)
         for seed in seeds:
             self.run("test", name, config, best, seed)
         found = summarise_cell(self.of("test", name, config.global_batch))
@@ -310,9 +300,7 @@ class Runs:
         rates = learning_rates(config, grid.trials, grid.rate_span)
         while rates:
             for rate in rates:
-                row = self.run("tune", name, config, rate, config.seed)
-                # Of equal accuracy the lower loss is better; older rows have none.
-                scores[rate] = row["accuracy"], -row.get("loss", math.inf)
+                scores[rate] = score(self.run("tune", name, config, rate, config.seed))
             best = max(scores, key=lambda rate: scores[rate])
             spent = len(scores) - grid.trials
             rates = beyond(sorted(scores), best)[: grid.widen - spent]
@@ -334,29 +322,13 @@ class Runs:
             raise OutOfTime
         holdout = self._grid.tuning_holdout if phase == "tune" else 0
         trainer = self._trainer(replace_fields(config, holdout=holdout))
-        accuracy, loss = _train(trainer, learning_rate=rate, seed=seed)
         row = {"phase": phase, "optimizer": name, "global_batch": config.global_batch}
-        row |= own | {"accuracy": accuracy, "loss": loss}
+        row |= own | _train(trainer, learning_rate=rate, seed=seed)
+        row |= {"environment": self._environment}
         append_row(self._results, row)
         self.rows.append(row)
         self._progress.update()
         return row
-
-
-def beyond(rates: Sequence[float], best: float) -> list[float]:
-    """Return the next rate where the best lies at an edge, none where it does not.
-
-    Args:
-        rates: that were tried, at least one, rising.
-        best: of these.
-
-    >>> beyond([1.0, 2.0, 4.0], 4.0), beyond([1.0, 2.0, 4.0], 2.0), beyond([1.0], 1.0)
-    ([8.0], [], [])
-    """
-    if len(rates) < 2 or best not in (rates[0], rates[-1]):
-        return []
-    factor = rates[1] / rates[0]
-    return [float(round(best * factor if best == rates[-1] else best / factor, 6))]
 
 
 def _sweep(cells: list[Config]) -> tuple[Sweep | None, str]:
@@ -370,60 +342,14 @@ def _sweep(cells: list[Config]) -> tuple[Sweep | None, str]:
     return None, f"a program for each cell, as {reason}"
 
 
-def _train(trainer: Trainer | SweepTrainer, **numbers: Any) -> tuple[float, float]:
+def _train(trainer: Trainer | SweepTrainer, **numbers: Any) -> dict[str, Any]:
     """Train once and return accuracy and loss; divergence scores nothing."""
     config = replace_fields(trainer.config, **numbers)
     try:
         state, _ = trainer.fit(trainer.init(config), seed=config.seed)
     except NonFiniteError:
-        return 0.0, math.inf
+        return {"accuracy": 0.0, "loss": None, "diverged": True}
     found = trainer.evaluate(state)
-    return found["accuracy"], found["loss"]
-
-
-def _check_grid(config: Config, grid: Grid) -> None:
-    check_ranges(grid)
-    if config.data.holdout:
-        raise InputError(
-            "compare tests on the test split and tunes on --tuning-holdout examples; "
-            f"got holdout {config.data.holdout}: leave --holdout out"
-        )
-    for name in ("optimizers", "batches"):
-        values = getattr(grid, name)
-        if not values or len(set(values)) < len(values):
-            raise InputError(
-                f"compare needs {name}, each once; got {values}: name them after "
-                f"--{name}, separated by spaces"
-            )
-    if min(grid.batches) < 1:
-        raise out_of_range("batches", "whole numbers above 0", grid.batches)
-    rules: dict[OptimizerConfig, str] = {}
-    for name in grid.optimizers:
-        rule = cell_config(config, name, grid.batches[0]).optimizer
-        if rule in rules:
-            raise InputError(
-                f"compare needs different optimizers; {rules[rule]} and {name} are the "
-                "same here: leave one out"
-            )
-        rules[rule] = name
-    if config.optimizer.trust_coefficient == 0:
-        raise InputError(
-            "compare needs a trust_coefficient above 0; got 0, with which LARS stands "
-            "still: set --trust-coefficient above 0"
-        )
-    data = config.data
-    source = load_source(data.dataset, data.train_split, data_dir=data.data_dir)
-    if grid.tuning_holdout >= len(source):
-        raise out_of_range(
-            "tuning_holdout",
-            f"below the {len(source):,} training examples",
-            grid.tuning_holdout,
-        )
-    left = len(source) - grid.tuning_holdout
-    if max(grid.batches) > left:
-        raise InputError(
-            f"batches must not exceed the examples left to train on; got "
-            f"{max(grid.batches)} of {left}: lower --batches or --tuning-holdout"
-        )
-    for name, batch in itertools.product(grid.optimizers, grid.batches):
-        check(cell_config(config, name, batch))
+    # JSON has no infinity.
+    loss = found["loss"] if math.isfinite(found["loss"]) else None
+    return {"accuracy": found["accuracy"], "loss": loss}

@@ -83,7 +83,8 @@ class DataConfig:
     once their short side has its length, as torchvision, timm and MLPerf evaluate."""
 
     crop_padding: NonNegative = 1
-    """Zero pixels added on each side before the random crop to image_size."""
+    """Zero pixels added on each side before the crop of --augmentation crop, which
+    alone has them."""
 
     flip: bool = False
     """Mirror each training image left to right with probability one half."""
@@ -255,6 +256,19 @@ class Config:
             raise AssertionError("auto becomes a number once memory is known")
         return self.microbatches
 
+    def total_steps(self, examples: int) -> int:
+        """Return the updates of the whole run.
+
+        Args:
+            examples: that are trained on.
+
+        >>> Config(epochs=40.0).total_steps(1437)
+        225
+        """
+        if self.steps is not None:
+            return self.steps
+        return max(1, round(self.epochs * (examples / self.global_batch)))
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -282,7 +296,8 @@ class Grid:
     """Rates tried beyond these, one by one, while the best lies at an edge."""
 
     hours: BoundedFloat | None = None
-    """No run begins after so many; the same command goes on. None: all run."""
+    """No run begins after so many; the same command with --run-dir goes on. None: all
+    run."""
 
 
 def rule_name(config: OptimizerConfig) -> str:

@@ -64,7 +64,8 @@ def _compile(config: Config, mesh: Any, memory: int) -> tuple[str, Any]:
 
 
 def _compare(experiment: Experiment[Config], words: list[str]) -> int:
-    from experiments.lars.compare import compare, refuse_tuned
+    from experiments.lars.cells import refuse_tuned
+    from experiments.lars.compare import compare
 
     preset, asked = cli.parse_preset(experiment, Compare, "compare", words)
     refuse_tuned(asked.config, preset.config)

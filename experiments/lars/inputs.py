@@ -80,9 +80,7 @@ class Inputs:
     @property
     def total_steps(self) -> int:
         """Updates in the whole run."""
-        if self.config.steps is not None:
-            return self.config.steps
-        return max(1, round(self.config.epochs * self.steps_per_epoch))
+        return self.config.total_steps(len(self.train))
 
     def setting(self) -> Setting:
         """Return what a training step is given, as an estimate of memory needs it."""

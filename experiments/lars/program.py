@@ -282,7 +282,8 @@ def prepare(
             images,
             keys,
             size=data.image_size,
-            padding=data.crop_padding,
+            # A random part is cut to its size by the host; only mirroring is left.
+            padding=data.crop_padding if data.augmentation == "crop" else 0,
             flip=data.flip,
         )
     else:

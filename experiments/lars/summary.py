@@ -5,6 +5,8 @@ begin with, so that what sets two optimizers apart is told by the difference of 
 pair, whose spread is not that of the seeds.
 """
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,25 @@ if TYPE_CHECKING:
 Runs = Iterable[Mapping[str, Any]]
 
 
+def diverged(run: Mapping[str, Any]) -> bool:
+    """Return whether a run became NaN or infinite; old rows have an infinite loss.
+
+    >>> diverged({"diverged": True}), diverged({"loss": 0.5}), diverged({})
+    (True, False, False)
+    """
+    return run.get("diverged", run.get("loss") == math.inf)
+
+
+def score(run: Mapping[str, Any]) -> tuple[float, float]:
+    """Return by what the best of tuned runs is found: of equals the lower loss wins.
+
+    >>> score({"accuracy": 0.5, "loss": 2.0}), score({"accuracy": 0.0, "loss": None})
+    ((0.5, -2.0), (0.0, -inf))
+    """
+    loss = run.get("loss")  # The oldest rows have none.
+    return run["accuracy"], -math.inf if loss is None else -loss
+
+
 def summarise(runs: Runs, grid: Grid) -> list[dict[str, Any]]:
     """Return mean and deviation of every cell that was tested, in the grid's order.
 
@@ -30,12 +51,23 @@ def summarise(runs: Runs, grid: Grid) -> list[dict[str, Any]]:
 
 
 def summarise_cell(tested: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return mean and deviation of the runs of one cell."""
-    accuracies = np.array([run["accuracy"] for run in tested])
+    """Return mean and deviation of the runs of one cell that did not diverge.
+
+    Returns:
+        `optimizer`, `global_batch` and `rate`; `mean`, NaN of no run, `sd` and `n`; and
+        how many `diverged`.
+
+    >>> run = {"optimizer": "sgd", "global_batch": 64, "rate": 1.0, "accuracy": 0.75}
+    >>> found = summarise_cell([run, {**run, "accuracy": 0.0, "diverged": True}])
+    >>> found["mean"], found["n"], found["diverged"]
+    (0.75, 1, 1)
+    """
+    accuracies = [run["accuracy"] for run in tested if not diverged(run)]
     return {name: tested[0][name] for name in ("optimizer", "global_batch", "rate")} | {
-        "mean": float(accuracies.mean()),
-        "sd": float(accuracies.std(ddof=1)) if len(accuracies) > 1 else 0.0,
+        "mean": float(np.mean(accuracies)) if accuracies else math.nan,
+        "sd": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0,
         "n": len(accuracies),
+        "diverged": len(tested) - len(accuracies),
     }
 
 
@@ -52,7 +84,8 @@ def differences(runs: Runs, grid: Grid, base: str) -> list[dict[str, Any]]:
 
     Returns:
         A row for each batch and other optimizer with seeds in common: `mean` and `half`
-        of the 95 % interval, infinite for one pair, as shares of 1, and `n`.
+        of the 95 % interval, infinite for one pair, as shares of 1, and `n`; how many
+        pairs `diverged`, and so are no part of these.
 
     >>> run = {"phase": "test", "optimizer": "sgd", "global_batch": 64, "seed": 0}
     >>> runs = [{**run, "accuracy": 0.75}, {**run, "optimizer": "lars", "accuracy": 1}]
@@ -60,7 +93,7 @@ def differences(runs: Runs, grid: Grid, base: str) -> list[dict[str, Any]]:
     -0.25
     """
     cells = {
-        cell: {run["seed"]: run["accuracy"] for run in own}
+        cell: {run["seed"]: None if diverged(run) else run["accuracy"] for run in own}
         for cell, own in _tested(runs, grid).items()
     }
     found = []
@@ -68,15 +101,17 @@ def differences(runs: Runs, grid: Grid, base: str) -> list[dict[str, Any]]:
         known = cells.get((base, batch), {})
         for name in grid.optimizers:
             own = cells[name, batch]
-            pairs = [own[seed] - known[seed] for seed in sorted(own.keys() & known)]
-            if name != base and pairs:
+            common = [(own[seed], known[seed]) for seed in sorted(own.keys() & known)]
+            pairs = [a - b for a, b in common if a is not None and b is not None]
+            if name != base and common:
                 found.append(
                     {
                         "optimizer": name,
                         "global_batch": batch,
-                        "mean": float(np.mean(pairs)),
+                        "mean": float(np.mean(pairs)) if pairs else math.nan,
                         "half": half_interval(pairs),
                         "n": len(pairs),
+                        "diverged": len(common) - len(pairs),
                     }
                 )
     return found
@@ -97,11 +132,12 @@ def markdown(rows: Iterable[Mapping[str, Any]]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
+        mean = f"{100 * row['mean']:.2f}" if row["n"] else ""
         # One seed has no deviation.
         sd = f"{100 * row['sd']:.2f}" if row["n"] > 1 else ""
         lines.append(
             f"| {row['optimizer']} | {row['global_batch']} | {row['rate']:.4g} | "
-            f"{100 * row['mean']:.2f} | {sd} | {row['n']} |"
+            f"{mean} | {sd} | {_count(row)} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -122,11 +158,12 @@ def differences_markdown(rows: Iterable[Mapping[str, Any]], base: str) -> str:
     ]
     for row in rows:
         mean, half = 100 * row["mean"], 100 * row["half"]
+        points = f"{mean:+.2f}" if row["n"] else ""
         # One pair has no interval.
         reach = f"{mean - half:+.2f} to {mean + half:+.2f}" if row["n"] > 1 else ""
         lines.append(
-            f"| {row['optimizer']} | {row['global_batch']} | {mean:+.2f} | {reach} | "
-            f"{row['n']} |"
+            f"| {row['optimizer']} | {row['global_batch']} | {points} | {reach} | "
+            f"{_count(row)} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -144,8 +181,16 @@ def comparison_figures(
         grid: that they are of.
     """
     rows, found = summarise(runs, grid), {}
-    if rows:
-        found["accuracy"] = accuracy_by_batch_figure(rows)
+    lost = Counter[str]()
+    for row in rows:
+        lost[row["optimizer"]] += row["diverged"]
+    drawn = [
+        row | {"optimizer": f"{name} ({lost[name]} diverged)" if lost[name] else name}
+        for row in rows
+        if row["n"] and (name := row["optimizer"])
+    ]
+    if drawn:
+        found["accuracy"] = accuracy_by_batch_figure(drawn)
     order = list(grid.optimizers)
     for batch in sorted({min(grid.batches), max(grid.batches)}):
         tried = [
@@ -166,10 +211,39 @@ def base_of(grid: Grid) -> str:
 
 
 def comparison_tables(runs: Sequence[Mapping[str, Any]], grid: Grid) -> str:
-    """Return both tables of a comparison; of one optimizer there is one alone."""
-    base, text = base_of(grid), markdown(summarise(runs, grid))
-    found = differences(runs, grid, base)
-    return f"{text}\n{differences_markdown(found, base)}" if found else text
+    """Return both tables of a comparison, and how far it has come if it has not ended.
+
+    Of one optimizer there is one table alone.
+    """
+    base, parts = base_of(grid), [markdown(summarise(runs, grid))]
+    if found := differences(runs, grid, base):
+        parts.append(differences_markdown(found, base))
+    if missing := unfinished(runs, grid):
+        parts.append(f"{missing}.\n")
+    return "\n".join(parts)
+
+
+def unfinished(runs: Runs, grid: Grid) -> str:
+    """Return in words how far a comparison has come, nothing once it has ended.
+
+    >>> run = {"phase": "test", "optimizer": "sgd", "global_batch": 64, "seed": 0}
+    >>> unfinished([run], Grid(("lars", "sgd"), (64,), seeds=1))
+    '1 of 2 cells tested by 1 seed'
+    """
+    cells = _tested(runs, grid).values()
+    done = sum(len(own) >= grid.seeds for own in cells)
+    if done == len(cells):
+        return ""
+    seeds = "1 seed" if grid.seeds == 1 else f"all {grid.seeds} seeds"
+    return f"{done} of {len(cells)} cells tested by {seeds}"
+
+
+def _count(row: Mapping[str, Any]) -> str:
+    """Return how many runs a row is of, and how many diverged and are not in it."""
+    lost = row.get("diverged", 0)
+    return (
+        f"{row['n']}, {lost} of {row['n'] + lost} diverged" if lost else str(row["n"])
+    )
 
 
 def _tested(runs: Runs, grid: Grid) -> dict[tuple[str, int], list[Mapping[str, Any]]]:

@@ -137,12 +137,8 @@ def require_one_size(source: Source, *, threads: int | None = None) -> None:
             require_equal_shape(source, expected, image_size(source, index))
 
     with ThreadPoolExecutor(threads or usable_cores()) as pool:
-        looks = [pool.submit(look, start) for start in range(0, len(source), _CHUNK)]
-        try:
-            for one in looks:
-                one.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        for _ in pool.map(look, range(0, len(source), _CHUNK)):
+            pass
 
 
 def require_equal_shape(

@@ -184,6 +184,17 @@ class Unlabelled:
     def __getitems__(self, indices: Sequence[int], /) -> list[Example]:
         return [(image, 0) for image, _ in _read(self.source, indices)]
 
+    def read_resized(
+        self, indices: Sequence[int], size: int, fit: Fit
+    ) -> list[Example]:
+        """Return examples with their images resized to squares."""
+        examples = _read(self.source, indices, size=size, fit=fit)
+        return [(image, 0) for image, _ in examples]
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        """Return height and width of an image."""
+        return image_size(self.source, index)
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What the source has to say to its user."""
@@ -275,23 +286,26 @@ def read_examples(
     >>> [label for _, label in read_examples(digits_source("test"), [0, 1, 2])]
     [2, 7, 7]
     """
-    read_resized = getattr(source, "read_resized", None)
-    if size is None:
-        examples = _read(source, indices)
-    elif read_resized:
-        examples = read_resized(indices, size, fit)
-    else:
-        examples = [
-            (resize_image(image, size, fit=fit), label)
-            for image, label in _read(source, indices)
-        ]
+    examples = _read(source, indices, size=size, fit=fit)
     _require_labels(source, indices, np.array([label for _, label in examples]))
     return examples
 
 
-def _read(source: Source, indices: Sequence[int]) -> list[Example]:
+def _read(
+    source: Source,
+    indices: Sequence[int],
+    *,
+    size: int | None = None,
+    fit: Fit = "warp",
+) -> list[Example]:
+    read_resized = getattr(source, "read_resized", None)
+    if size is not None and read_resized:
+        return read_resized(indices, size, fit)
     read_many = getattr(source, "__getitems__", None)
-    return read_many(indices) if read_many else [source[i] for i in indices]
+    examples = read_many(indices) if read_many else [source[i] for i in indices]
+    if size is None:
+        return examples
+    return [(resize_image(image, size, fit=fit), label) for image, label in examples]
 
 
 def _require_labels(source: Source, indices: Sequence[int], labels: np.ndarray) -> None:

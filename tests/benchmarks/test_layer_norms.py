@@ -9,8 +9,11 @@ from benchmarks.lars import layer_norms
 from experiments.lars.presets import get_preset
 from experiments.lars.program import ImageFacts, make_loss, make_state
 from lars_jax.data import known_statistics
+from lars_jax.errors import InputError
 from lars_jax.models.alexnet import AlexNet
 from lars_jax.models.network import from_linen
+from lars_jax.train.config import replace_fields
+from lars_jax.train.record import append_row
 
 CONFIG = get_preset(layer_norms.PRESET).config
 SIDE = 256
@@ -65,3 +68,17 @@ def test_gradients_of_parts_are_that_of_their_batch(monkeypatch, photographs):
             np.testing.assert_allclose(own["gradient_norm"], expected, rtol=2e-3)
             weight = np.linalg.norm(np.float64(state.params[name][kind]))
             np.testing.assert_allclose(own["weight_norm"], weight, rtol=1e-5)
+
+
+def test_rows_of_other_photographs_or_of_another_configuration_are_not_kept(tmp_path):
+    run = tmp_path / "run"
+    assert layer_norms.begin(run, CONFIG, "own") == []
+    append_row(run / "rows.jsonl", {"seed": 0})
+    assert layer_norms.begin(run, CONFIG, "own") == [{"seed": 0}]
+    other = replace_fields(CONFIG, flip=False)
+    for config, digest in (CONFIG, "other"), (other, "own"):
+        with pytest.raises(InputError, match="of others: name another --run-dir"):
+            layer_norms.begin(run, config, digest)
+    (run / "config.json").unlink()
+    with pytest.raises(InputError, match="of others"):
+        layer_norms.begin(run, CONFIG, "own")

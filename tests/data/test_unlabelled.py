@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lars_jax.data import Unlabelled, load_source, read_batch, to_arrays
-from lars_jax.data.source import Source
+from lars_jax.data import Unlabelled, folder_source, load_source, read_batch, to_arrays
+from lars_jax.data.source import Source, image_size
 from lars_jax.errors import InputError
 from tests.data.support import encoded
 
@@ -53,6 +53,26 @@ def test_source_that_reads_many_at_once_is_asked_to():
     batch = read_batch(Unlabelled(original), [4, 1])
     np.testing.assert_array_equal(batch.image, original.image[[4, 1]])
     assert original.read == [4, 1]
+
+
+def test_pictures_are_resized_and_measured_as_with_their_labels(tmp_path):
+    place = tmp_path / "train" / "plane"
+    place.mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (160, 200, 3)).astype(np.uint8)
+    (place / "1.jpg").write_bytes(encoded(pixels, "JPEG"))
+    labelled = folder_source(tmp_path, "train")
+    ours = read_batch(Unlabelled(labelled), [0], resize=20, fit="short_side")
+    theirs = read_batch(labelled, [0], resize=20, fit="short_side")
+    np.testing.assert_array_equal(ours.image, theirs.image)
+    # By its header, though the rest of it is gone.
+    (place / "1.jpg").write_bytes(encoded(pixels, "JPEG")[:2000])
+    assert image_size(Unlabelled(labelled), 0) == (160, 200)
+
+
+def test_labels_of_no_class_do_not_matter_where_images_are_resized():
+    batch = read_batch(Unlabelled(Listed()), [4, 1], resize=3)
+    assert batch.image.shape == (2, 3, 3, 3)
+    assert batch.label.tolist() == [0, 0]
 
 
 def test_labels_that_there_are_make_no_difference():

@@ -5,6 +5,9 @@ Tuned Nesterov momentum matches LARS here (Nado et al., 2021, as
 for LARS needs its control beside it. LARS of that length is the JAX submission to
 MLPerf Training 0.7, whose code gives every number of it; LAMB is the run that its first
 author published as code and log. Tune Nesterov momentum before comparing.
+
+Images are resized by antialiased bilinear filtering, those of the JAX submission by
+bicubic filtering (its `input_pipeline.py`), in training and in evaluation.
 """
 
 from experiments.lars.presets.imagenet import with_batch

@@ -45,7 +45,7 @@ NARROW = replace_fields(
     bn_span=128,
     weight_decay=5e-4,
     warmup_epochs=1.7,
-    # A hundred updates of 8,192 examples.
+    # 104 updates of 8,192 examples.
     epochs=17.0,
 )
 FASHION_MNIST = replace_fields(
@@ -60,7 +60,7 @@ FASHION_MNIST = replace_fields(
     bn_span=128,
     weight_decay=5e-4,
     warmup_epochs=2.5,
-    # A hundred updates of 16,384 examples.
+    # 101 updates of 16,384 examples.
     epochs=27.5,
     log_every=10,
 )

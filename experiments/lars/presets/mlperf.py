@@ -4,6 +4,11 @@ ResNet-50 v1.5 on Inception-style crops with label smoothing 0.1, evaluated on t
 middle of images whose short side has 256 pixels; neither biases nor batch normalisation
 are adapted or decayed. The quality target is 75.9 % top-1.
 
+Crops are of 8 to 100 % of the area, drawn ten times at most, resized by antialiased
+bilinear filtering and scaled to unit deviation; the TensorFlow 2 reference of
+mlcommons/training draws 5 to 100 %, a hundred times at most, around annotated boxes,
+filters without antialiasing, and subtracts the mean alone.
+
 The published numbers of decay steps include the warm-up at some batches and not at
 others, so a run here is as long as the slowest published one took to the target: the
 decay to 1e-4 ends there.

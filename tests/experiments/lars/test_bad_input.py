@@ -195,7 +195,22 @@ GRIDS = {
     "without a coefficient": ({"trust_coefficient": 0.0}, "trust_coefficient above 0"),
     "a cell that cannot run": (
         {"optimizers": ("lamb",), "batches": (64,), "microbatches": 3},
-        "microbatches must divide global_batch; got 3 of 64",
+        "lamb at 64 cannot when it is tuned: microbatches must divide global_batch; "
+        "got 3 of 64",
+    ),
+    "calls that are not whole in one of the cells": (
+        {"batches": (1024, 64), "steps_per_call": 2, "log_every": 2},
+        "lars at 64 cannot when it is tuned: steps must be a multiple of "
+        "steps_per_call; got 773 for 2",
+    ),
+    "a warm-up that takes all of a run without a hold-out": (
+        {"batches": (1024, 64), "steps": 60, "warmup_epochs": 3.0},
+        "lars at 64 cannot when it is tested: warmup_epochs must end before",
+    ),
+    "more devices than there are": ({"devices": 99}, "devices must be"),
+    "a batch that devices cannot share": (
+        {"batches": (64, 66), "devices": 4},
+        "lars at 66 cannot when it is tuned: global_batch must be a multiple of",
     ),
 }
 
@@ -205,7 +220,7 @@ def test_grid_that_cannot_be_compared_is_refused(changes, says, tmp_path):
     fields = {field.name for field in dataclasses.fields(Grid)}
     config = {name: value for name, value in changes.items() if name not in fields}
     grid = {name: value for name, value in changes.items() if name in fields}
-    config = replace_fields(Config(), devices=1, **config)
+    config = replace_fields(Config(), **{"devices": 1} | config)
     assert says in complaint(compare, config, Grid(**grid), tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 

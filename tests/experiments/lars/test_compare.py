@@ -1,6 +1,8 @@
 """A comparison tunes every cell alike and reports what its rows say."""
 
+import itertools
 import json
+import math
 import time
 from dataclasses import replace
 from unittest import mock
@@ -9,12 +11,14 @@ import numpy as np
 import pytest
 
 from experiments.lars import compare
-from experiments.lars.compare import cell_config, learning_rates, middle_rate
+from experiments.lars.cells import cell_config, learning_rates, middle_rate
 from experiments.lars.config import Config, Grid
 from experiments.lars.experiment import main
+from lars_jax.errors import InputError
 from lars_jax.train import NonFiniteError
 from lars_jax.train.config import replace_fields
-from lars_jax.train.record import read_lines
+from lars_jax.train.record import append_row, read_lines
+from tests.data.support import encoded
 
 NAMES = ("lamb", "simclr_popular")
 
@@ -143,13 +147,102 @@ def test_another_comparison_has_a_directory_of_its_own(compared, capsys):
     assert "directory of its own" in capsys.readouterr().err
 
 
-def test_comparison_that_was_stopped_goes_on(tmp_path, monkeypatch):
+@pytest.fixture
+def grid(monkeypatch):
+    """Return a grid of one cell, whose runs are stood in for."""
     monkeypatch.setattr(compare.Trainer, "create", Trained)
     monkeypatch.setattr(compare.Trainer, "init", lambda self, config=None: None)
-    grid = Grid(("lars",), (256,), 2, 3, 100, 4.0)
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     rates = {rate: (0.9, rate) for rate in learning_rates(cell_config(*CELL), 3, 4.0)}
     monkeypatch.setattr(Trained, "results", rates)
+    return Grid(("lars",), (256,), 2, 3, 100, 4.0)
+
+
+@pytest.mark.parametrize("change", [{"phase": "tset"}, {"rate": "1"}, {"seed": None}])
+def test_row_that_is_no_run_is_named(tmp_path, grid, change):
+    compare.compare(Config(), grid, tmp_path)
+    first = next(read_lines(tmp_path / "results.jsonl"))
+    append_row(tmp_path / "results.jsonl", first | change)
+    with pytest.raises(InputError, match=r"results.jsonl must hold runs.*remove that"):
+        compare.compare(Config(), grid, tmp_path)
+
+
+def test_rows_of_before_are_read_and_those_that_follow_are_json(
+    tmp_path, monkeypatch, grid, capsys
+):
+    monkeypatch.setattr(Trained, "results", {})
+    monkeypatch.setattr(Trained, "fit", mock.Mock(side_effect=NonFiniteError("NaN")))
+    [rate, *_] = learning_rates(cell_config(*CELL), 3, 4.0)
+    run = {"phase": "tune", "optimizer": "lars", "global_batch": 256, "rate": rate}
+    old = run | {"seed": 0, "accuracy": 0.0, "loss": math.inf}
+    table = compare.compare(Config(), grid, tmp_path, known=[old])
+    assert "| lars | 256 | 2 |  |  | 0, 2 of 2 diverged |" in table
+    said = capsys.readouterr().err
+    assert "1 of 1 known runs are of another environment (nobody wrote it down)" in said
+    text = (tmp_path / "results.jsonl").read_text()
+    assert "Infinity" not in text
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert {(row["loss"], row["diverged"]) for row in rows} == {(None, True)}
+    assert len(rows) == 5
+    assert all("git_revision" in row["environment"] for row in rows[1:])
+
+
+def test_grid_that_ran_out_of_time_says_how_far_it_came_and_how_to_go_on(
+    tmp_path, monkeypatch, grid, capsys
+):
+    run = compare.Runs.run
+
+    def once(self, phase, *arguments):
+        if phase == "test" and self.of("test", "lars", 256):
+            raise compare.OutOfTime
+        return run(self, phase, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compare.Runs, "run", once)
+        table = compare.compare(Config(), grid, tmp_path)
+    goes_on = f"The same command goes on with --run-dir {tmp_path}\n"
+    assert table.endswith(f"0 of 1 cells tested by all 2 seeds.\n\n{goes_on}")
+    assert "0 of 1 cells" in (tmp_path / "table.md").read_text()
+    assert f"run directory: {tmp_path}\n" in capsys.readouterr().err
+    assert "cells tested" not in compare.compare(Config(), grid, tmp_path)
+
+
+def test_tables_call_lars_by_its_variant(tmp_path, grid):
+    config = replace_fields(Config(), variant="byol")
+    table = compare.compare(config, grid, tmp_path)
+    assert "| byol | 256 |" in table
+    assert "lars" not in table
+    rows = read_lines(tmp_path / "results.jsonl")
+    assert {row["optimizer"] for row in rows} == {"byol"}
+    both = replace(grid, optimizers=("lars", "byol"))
+    with pytest.raises(InputError, match="lars and byol are the same here"):
+        compare.compare(config, both, tmp_path / "both")
+
+
+def test_more_seeds_of_a_cell_have_the_rate_of_the_first(tmp_path, monkeypatch, grid):
+    rates = learning_rates(cell_config(*CELL), 3, 4.0)
+    run = {"optimizer": "lars", "global_batch": 256, "seed": 0, "accuracy": 0.9}
+    # Older than the loss by which the highest of equal ones was chosen.
+    known = [run | {"phase": "tune", "rate": rate} for rate in rates]
+    known.append(run | {"phase": "test", "rate": rates[-1]})
+    table = compare.compare(Config(), grid, tmp_path, known)
+    assert f"| lars | 256 | {rates[-1]:g} | 90.00 | 0.00 | 2 |" in table
+
+
+def test_known_runs_of_other_code_are_told(tmp_path, monkeypatch, grid, capsys):
+    compare.compare(Config(), grid, tmp_path)
+    assert "environment" not in capsys.readouterr().err
+    there = compare.environment()
+    monkeypatch.setattr(compare, "environment", lambda: there | {"jax": "0.0.1"})
+    compare.compare(Config(), replace(grid, seeds=3), tmp_path)
+    change = f"jax: {there['jax']} -> 0.0.1"
+    line = f"5 of 5 known runs are of another environment ({change}): the tables hold"
+    assert line in capsys.readouterr().err
+    rows = [row["environment"]["jax"] for row in read_lines(tmp_path / "results.jsonl")]
+    assert rows == [there["jax"]] * 5 + ["0.0.1"]
+
+
+def test_comparison_that_was_stopped_goes_on(tmp_path, monkeypatch, grid):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     table = compare.compare(Config(), grid, whole)
     # Another limit on the time of a start is no other comparison.
     assert compare.compare(Config(), replace(grid, hours=1.0), whole) == table
@@ -176,6 +269,54 @@ def test_comparison_that_was_stopped_goes_on(tmp_path, monkeypatch):
     found = (stopped / "results.jsonl").read_text()
     assert found == (whole / "results.jsonl").read_text()
     assert found.startswith(kept)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Return a folder of pictures."""
+    random = np.random.default_rng(0)
+    for split, name, k in itertools.product(("train", "test"), "ab", range(10)):
+        place = tmp_path / "pictures" / split / name
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = random.integers(0, 255, (8, 8, 3)).astype(np.uint8)
+        (place / f"{k}.png").write_bytes(encoded(pixels))
+    return tmp_path / "pictures"
+
+
+def of(pictures):
+    """Return what a comparison on pictures is given."""
+    config = replace_fields(Config(), dataset=f"folder:{pictures}", devices=1)
+    return config, Grid(("lars",), (16,), 1, 1, 4)
+
+
+@pytest.mark.usefixtures("grid")
+def test_data_may_move_and_not_change(tmp_path, monkeypatch, pictures):
+    monkeypatch.setattr(Trained, "results", {1.0: (0.9, 0.4)})
+    table = compare.compare(*of(pictures), tmp_path / "run")
+    moved = pictures.rename(tmp_path / "moved")
+    with monkeypatch.context() as patch:
+        patch.setattr(compare, "_train", None)
+        assert compare.compare(*of(moved), tmp_path / "run") == table
+    (moved / "train" / "a" / "0.png").write_bytes(encoded(np.zeros((8, 8, 3), "u1")))
+    with pytest.raises(InputError, match="must keep the data.*a/0.png has another"):
+        compare.compare(*of(moved), tmp_path / "run")
+
+
+def test_directory_older_than_a_field_and_than_memory_of_data_goes_on(
+    tmp_path, grid, capsys
+):
+    table = compare.compare(Config(), grid, tmp_path)
+    path = tmp_path / "config.json"
+    found = json.loads(path.read_text())
+    remembered = found.pop("data")
+    del found["config"]["steps_per_call"], found["grid"]["widen"]
+    path.write_text(json.dumps(found))
+    assert compare.compare(Config(), grid, tmp_path) == table
+    assert "begun before comparisons remembered their data" in capsys.readouterr().err
+    assert json.loads(path.read_text())["data"] == remembered
+    path.write_text("[]")
+    with pytest.raises(InputError, match="must hold a configuration and a grid"):
+        compare.compare(Config(), grid, tmp_path)
 
 
 def test_rates_of_a_cell_are_spaced_evenly_around_its_centre():

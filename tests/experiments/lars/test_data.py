@@ -2,13 +2,18 @@
 
 from unittest import mock
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from experiments.lars import inputs, trainer
+from experiments.lars.config import Config
 from experiments.lars.experiment import LARS, main
+from experiments.lars.program import ImageFacts, prepare
 from lars_jax.data import batch_samples, folder_source
+from lars_jax.train.config import replace_fields
 from tests.data.support import encoded
 from tests.whole_runs import last_leaves, rows
 
@@ -173,6 +178,19 @@ def test_file_that_goes_away_meanwhile_may_come_back(tmp_path, capsys, monkeypat
     assert "the run is saved at step 2 of 12" in line
     path.write_bytes(whole)
     assert main([*words(root, run), "--resume"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "black"), [("crop", True), ("random_resized_crop", False)]
+)
+def test_a_random_part_is_not_padded_and_cropped_once_more(augmentation, black):
+    config = replace_fields(Config(), augmentation=augmentation)
+    index = jnp.arange(64)
+    batch = {"image": jnp.full((64, 8, 8, 1), 255, jnp.uint8)}
+    batch |= {"index": index, "epoch": jnp.zeros_like(index)}
+    facts = ImageFacts(2, 1, (0.0,), (1.0,))
+    images = prepare(config, facts, batch, {"key": jax.random.key(0)}, train=True)
+    assert bool((images == 0).any()) == black
 
 
 def test_boxes_do_not_hide_that_evaluation_crops_more_than_there_is(tmp_path, capsys):

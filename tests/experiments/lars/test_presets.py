@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 from benchmarks.common.records import read_record
+from experiments.lars.cells import learning_rates
 from experiments.lars.check import check
-from experiments.lars.compare import learning_rates
 from experiments.lars.presets import PRESETS, Preset, get_preset
 from experiments.lars.presets.controls import CONTROLS
 from experiments.lars.presets.imagenet import IMAGENET, with_batch

@@ -1,11 +1,18 @@
 """Tables of a comparison, from rows that are written out."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from experiments.lars.config import Grid
-from experiments.lars.summary import comparison_figures, comparison_tables, differences
+from experiments.lars.summary import (
+    comparison_figures,
+    comparison_tables,
+    differences,
+    score,
+)
 from lars_jax.report import half_interval
 
 GRID = Grid(optimizers=("sgd", "lars"), batches=(64, 128))
@@ -58,6 +65,34 @@ def test_tables_tell_both_and_one_seed_has_no_interval():
     reach = 100 * half_interval([-0.01, -0.03])
     ends = f"{-2 - reach:+.2f} to {-2 + reach:+.2f}"
     assert f"| sgd | 64 | -2.00 | {ends} | 2 |" in lines
+
+
+@pytest.mark.parametrize("lost", [{"diverged": True, "loss": None}, {"loss": math.inf}])
+def test_what_diverged_is_told_and_is_in_no_mean_and_no_pair(lost):
+    runs = rows_of("sgd", 64, 0.98, 0.96, 0.97) + rows_of("lars", 64, 0.99, 0.99, 0.0)
+    runs[-1] |= lost
+    lines = comparison_tables(runs, GRID).splitlines()
+    assert "| lars | 64 | 1 | 99.00 | 0.00 | 2, 1 of 3 diverged |" in lines
+    [found] = differences(runs, GRID, "lars")
+    assert (found["n"], found["diverged"]) == (2, 1)
+    assert found["mean"] == pytest.approx(-0.02)
+    assert any(line.endswith("| 2, 1 of 3 diverged |") for line in lines[-3:])
+    axes = comparison_figures(runs, GRID)["accuracy"].axes[0]
+    assert axes.get_legend_handles_labels()[1] == ["sgd", "lars (1 diverged)"]
+
+
+def test_cell_that_diverged_by_every_seed_has_no_numbers():
+    lost = [row | {"diverged": True} for row in rows_of("lars", 64, 0.0, 0.0)]
+    lines = comparison_tables(rows_of("sgd", 64, 0.9, 0.9) + lost, GRID).splitlines()
+    assert "| lars | 64 | 1 |  |  | 0, 2 of 2 diverged |" in lines
+    assert "| sgd | 64 |  |  | 0, 2 of 2 diverged |" in lines
+    assert "accuracy" not in comparison_figures(lost, GRID)
+
+
+def test_of_equal_accuracies_the_lower_loss_scores_higher_and_none_the_least():
+    rows = [{"accuracy": 0.5, "loss": loss} for loss in (None, 2.0, 1.0)]
+    assert sorted(rows, key=score) == rows
+    assert score({"accuracy": 0.5}) == score(rows[0])
 
 
 def test_figures_are_of_what_there_is():

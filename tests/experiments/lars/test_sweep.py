@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.lars import sweep as module
-from experiments.lars.compare import cell_config
+from experiments.lars.cells import cell_config
 from experiments.lars.config import Config
 from experiments.lars.presets import get_preset
 from experiments.lars.sweep import Sweep, obstacle
