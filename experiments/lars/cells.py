@@ -83,7 +83,9 @@ def cell_config(config: Config, name: str, batch: int) -> Config:
     if name == "lars":
         rule = {"optimizer": "lars"}
     elif name in get_args(OptimizerName):
-        rule = {"optimizer": name, "variant": "paper"}
+        own = OptimizerConfig()
+        rule = {"optimizer": name, "variant": own.variant}
+        rule |= {"trust_coefficient": own.trust_coefficient}
     else:
         rule = {"optimizer": "lars", "variant": name}
     return replace_fields(config, global_batch=batch, **rule)

@@ -2,7 +2,7 @@
 
 import math
 
-from experiments.lars.config import Config
+from experiments.lars.config import Config, OptimizerConfig
 from experiments.lars.microbatches import with_microbatches
 from lars_jax.errors import InputError
 from lars_jax.models.layers import SMALL_IMAGE
@@ -11,6 +11,8 @@ from lars_jax.runs import check_ranges, out_of_range
 
 IMAGENET_RESNETS = tuple(f"resnet{depth}" for depth in IMAGENET_STAGES)
 """Those whose stem depends on the size of images."""
+
+TRUST_COEFFICIENT = OptimizerConfig().trust_coefficient
 
 
 def check(config: Config) -> Config:
@@ -29,6 +31,12 @@ def check(config: Config) -> Config:
         raise InputError(
             f"variant is a form of LARS; got {rule.variant} with optimizer "
             f"{rule.optimizer}: leave --variant out, or choose --optimizer lars"
+        )
+    if rule.trust_coefficient != TRUST_COEFFICIENT and rule.optimizer != "lars":
+        raise InputError(
+            f"trust_coefficient is of LARS; got {rule.trust_coefficient:g} with "
+            f"optimizer {rule.optimizer}: leave --trust-coefficient out, or choose "
+            "--optimizer lars"
         )
     _check_network(config)
     if config.state_sharding != "none" and config.backend != "jit":

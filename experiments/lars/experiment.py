@@ -1,6 +1,7 @@
 """The experiment's record: `python -m experiments.lars VERB ...`."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,15 @@ def _compare(experiment: Experiment[Config], words: list[str]) -> int:
     return 0
 
 
+def _to_evaluate(config: Config) -> Config:
+    import jax
+
+    there = jax.device_count()
+    # As many as share out a batch evenly, where the run has had others than there are.
+    devices = math.gcd(config.global_batch, min(config.devices or there, there))
+    return dataclasses.replace(config, microbatches=1, devices=devices)
+
+
 LARS = Experiment(
     command="python -m experiments.lars",
     summary="Train networks with LARS (arXiv 1708.03888).",
@@ -88,7 +98,7 @@ LARS = Experiment(
     compile=_compile,
     placement=("devices", "backend", "microbatches", "device_memory", "state_sharding"),
     freeze_auto=freeze_auto,
-    to_evaluate=lambda config: dataclasses.replace(config, microbatches=1),
+    to_evaluate=_to_evaluate,
     verbs={
         "compare": Verb(
             "[PRESET] [--field value ...]",

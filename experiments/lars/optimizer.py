@@ -4,7 +4,7 @@
 compiled program, so one compiled step serves every rate, decay and length.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -51,14 +51,16 @@ def make_optimizer(
         weight_decay: float,
         trust_coefficient: float,
     ) -> optax.GradientTransformation:
-        schedule = warmup_polynomial(
-            learning_rate,
-            total_steps,
-            warmup_steps,
-            power=decay_power,
-            start=warmup_start,
-            end=end_learning_rate,
-            decay_from=config.decay_from,
+        schedule = _schedule(
+            config,
+            {
+                "learning_rate": learning_rate,
+                "total_steps": total_steps,
+                "warmup_steps": warmup_steps,
+                "decay_power": decay_power,
+                "warmup_start": warmup_start,
+                "end_learning_rate": end_learning_rate,
+            },
         )
         if config.optimizer == "lars":
             return lars(
@@ -170,8 +172,13 @@ def learning_rate(
     config: OptimizerConfig, opt_state: Any, step: jax.Array
 ) -> jax.Array:
     """Return the global rate that the optimizer applies at a step, from its state."""
-    numbers = opt_state.hyperparams
-    schedule = warmup_polynomial(
+    return _schedule(config, opt_state.hyperparams)(step)
+
+
+def _schedule(
+    config: OptimizerConfig, numbers: Mapping[str, Any]
+) -> Callable[[Any], jax.Array]:
+    return warmup_polynomial(
         numbers["learning_rate"],
         numbers["total_steps"],
         numbers["warmup_steps"],
@@ -180,4 +187,3 @@ def learning_rate(
         end=numbers["end_learning_rate"],
         decay_from=config.decay_from,
     )
-    return schedule(step)

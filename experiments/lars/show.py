@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import jax
 from jax.sharding import AbstractMesh
 
-from experiments.lars.ahead import assumed_data
+from experiments.lars.ahead import assumed_data, assumed_setting
 from experiments.lars.config import Config
 from experiments.lars.microbatches import (
     choose_microbatches,
@@ -19,10 +19,8 @@ from experiments.lars.microbatches import (
 from experiments.lars.program import ImageFacts, state_shapes
 from experiments.lars.shapes import (
     CLASSES,
-    Setting,
     assumed_facts,
     device_bytes,
-    fed_shape,
 )
 from lars_jax.runs.show import parameter_table, settings
 from lars_jax.train import DataParallel, data_mesh
@@ -55,6 +53,6 @@ def _cut(config: Config, facts: ImageFacts) -> tuple[Config, str]:
         whole = with_microbatches(config, 1, config.devices or 1)
         return whole, "as few as fit, here one; --device-memory GIB tells how many"
     parallel = DataParallel(data_mesh(config.devices), config.backend)
-    setting = Setting(parallel, facts, fed_shape(config.data, facts))
+    setting = assumed_setting(config, parallel)
     found = choose_microbatches(config, setting, device_memory(config, parallel))
     return found.config, found.reason

@@ -24,6 +24,7 @@ from experiments.lars.microbatches import (
     device_memory,
     steps_ahead,
 )
+from experiments.lars.optimizer import numbers
 from experiments.lars.program import Steps, build_program, make_state, shardings
 from experiments.lars.results import save_mistakes
 from lars_jax.models import merge_statistics
@@ -109,8 +110,7 @@ class Trainer(Program[TrainState]):
                 of the run is left after its warm-up.
         """
         config = self.config if config is None else config
-        check_warmup(config, self.inputs.total_steps, self.inputs.steps_per_epoch)
-        check_steps(config, self.inputs.total_steps)
+        self._check_length(config)
         if config.init_from is None:
             return self._drawn(config)
         shapes = self.program.shapes
@@ -125,6 +125,34 @@ class Trainer(Program[TrainState]):
     def like(self) -> TrainState:
         """Return the shapes and shardings of a state."""
         return self.program.shapes
+
+    def resumed(self, state: TrainState) -> TrainState:
+        """Return a restored state whose schedule ends with the run.
+
+        Raises:
+            InputError: nothing of the run is left after its warm-up, or it is no whole
+                number of calls.
+        """
+        self._check_length(self.config)
+        known = state.opt_state.hyperparams
+        own = numbers(
+            self.config.optimizer,
+            total_steps=self.inputs.total_steps,
+            steps_per_epoch=self.inputs.steps_per_epoch,
+        )
+        if float(known["total_steps"]) == own["total_steps"]:
+            return state
+        # The data have become more or less since, and the epochs are counted anew.
+        changed = {
+            name: jax.device_put(np.float32(own[name]), known[name].sharding)
+            for name in ("total_steps", "warmup_steps")
+        }
+        opt_state = state.opt_state._replace(hyperparams=known | changed)
+        return state._replace(opt_state=opt_state)
+
+    def _check_length(self, config: Config) -> None:
+        check_warmup(config, self.inputs.total_steps, self.inputs.steps_per_epoch)
+        check_steps(config, self.inputs.total_steps)
 
     def fit(
         self,

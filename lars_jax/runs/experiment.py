@@ -77,6 +77,17 @@ class Program(ABC, Generic[S]):
         """
         return self.init()
 
+    def resumed(self, state: S) -> S:
+        """Return a restored state as the run goes on with it.
+
+        What the length of the run decides may be other than when it was saved, as the
+        data may be.
+
+        Raises:
+            InputError: a run of this length cannot be.
+        """
+        return state
+
     @abstractmethod
     def fit(
         self,

@@ -316,7 +316,7 @@ class _Run(Generic[S]):
                 warn(f"{self.directory} has no checkpoint yet: it begins anew")
             self.state = self.program.init()
         else:
-            self.step, self.state = found
+            self.step, self.state = found[0], self.program.resumed(found[1])
         if self.step and self.checkpoints.metrics(self.step):
             self.evaluated_at = self.step
 

@@ -79,6 +79,10 @@ TOGETHER = {
         {"optimizer": "lamb", "variant": "simclr_popular"},
         "got simclr_popular with optimizer lamb",
     ),
+    "trust coefficient of SGD": (
+        {"optimizer": "sgd", "trust_coefficient": 0.01},
+        "trust_coefficient is of LARS; got 0.01 with optimizer sgd",
+    ),
     "endless epochs": ({"epochs": math.inf}, "epochs must be a finite"),
     "nothing but warm-up": (
         {"warmup_epochs": 9.0, "epochs": 9.0},

@@ -9,10 +9,12 @@ import pytest
 
 from experiments.lars.check import check
 from experiments.lars.config import VariantName
-from experiments.lars.experiment import main
+from experiments.lars.experiment import LARS, main
 from experiments.lars.inputs import load_inputs, open_sources
+from experiments.lars.optimizer import learning_rate
 from experiments.lars.presets import get_preset
 from experiments.lars.trainer import Trainer
+from lars_jax.errors import InputError
 from lars_jax.train import DataParallel, Interrupt, data_mesh
 from lars_jax.train.config import replace_fields
 from lars_jax.train.parallel import Backend
@@ -156,6 +158,29 @@ def test_middle_of_what_is_evaluated_is_seen_wherever_it_lies(placement, tmp_pat
         # What is trained on is warped, as it was.
         assert np.asarray(inputs.train.arrays["image"].rows).mean() < 200
     assert (np.asarray(seen) == 255).all()
+
+
+def test_schedule_ends_with_a_run_whose_data_have_become_fewer_or_more():
+    config = replace_fields(BASE, steps=None, epochs=2.0, holdout=600, devices=1)
+    config = replace_fields(config, warmup_epochs=0.5)
+    short = Trainer.create(config)
+    state = Trainer.create(replace_fields(config, holdout=1000)).init()
+    own = short.resumed(state).opt_state
+    fresh = short.init().opt_state
+    assert state.opt_state.hyperparams["total_steps"] < short.cadence.total
+    assert {k: float(v) for k, v in own.hyperparams.items()} == {
+        k: float(v) for k, v in fresh.hyperparams.items()
+    }
+    assert learning_rate(config.optimizer, own, short.cadence.total - 1) > 0
+    with pytest.raises(InputError, match="warmup_epochs must end before the run"):
+        Trainer.create(replace_fields(config, epochs=0.1)).resumed(state)
+
+
+def test_a_run_is_evaluated_on_as_many_devices_as_share_out_its_batch():
+    found = LARS.to_evaluate(replace_fields(BASE, global_batch=12))
+    assert (found.devices, found.microbatches) == (4, 1)
+    assert LARS.to_evaluate(replace_fields(BASE, devices=2)).devices == 2
+    assert LARS.to_evaluate(replace_fields(BASE, devices=64)).devices == 8
 
 
 def test_held_out_examples_are_evaluated_in_place_of_the_test_split():
