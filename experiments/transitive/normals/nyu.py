@@ -94,15 +94,10 @@ def read_nyu(where: str | os.PathLike[str], split: str) -> Frames:
             f"a split is one of {', '.join(SPLITS)}; got {split!r}: choose one of these"
         )
     path = Path(where)
-    files = sorted(path.glob("*.npz")) if path.is_dir() else [path]
-    if not files:
-        raise InputError(
-            f"a folder of NYUv2 holds .npz archives; {path} has none: name another"
-        )
-    archives = [_read_archive(file) for file in files]
+    found = [_read_archive(file) for file in archives(path)]
     places = [
         (archive, place)
-        for archive in archives
+        for archive in found
         for place in np.flatnonzero(np.isin(archive.split, SPLITS[split])).tolist()
     ]
     index = np.array([archive.index[place] for archive, place in places], np.int64)
@@ -110,9 +105,29 @@ def read_nyu(where: str | os.PathLike[str], split: str) -> Frames:
     return Frames(
         index,
         1 / STEPS_PER_METRE,
-        archives[0].classes,
+        found[0].classes,
         lambda place: _read_frame(*places[place]),
     )
+
+
+def archives(where: Path) -> list[Path]:
+    """Return the archives of a folder, sorted by name, or the file itself.
+
+    Args:
+        where: a file or a folder.
+
+    Raises:
+        InputError: a folder without archives.
+
+    >>> [str(path) for path in archives(Path("some/nyuv2.npz"))]
+    ['some/nyuv2.npz']
+    """
+    files = sorted(where.glob("*.npz")) if where.is_dir() else [where]
+    if not files:
+        raise InputError(
+            f"a folder of NYUv2 holds .npz archives; {where} has none: name another"
+        )
+    return files
 
 
 def frame_mask(height: int, width: int) -> np.ndarray:

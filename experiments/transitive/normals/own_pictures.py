@@ -1,8 +1,8 @@
 """`tell RUN IMAGE ...`: the surface normals of a user's own pictures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -13,9 +13,9 @@ from lars_jax.data.decode import decode_image
 from lars_jax.errors import naming
 from lars_jax.files import make_directory
 from lars_jax.report import save_png
-from lars_jax.runs import Experiment
+from lars_jax.runs import Experiment, Program, Sources
 from lars_jax.runs.arguments import parse
-from lars_jax.runs.restore import restore
+from lars_jax.runs.restore import load_config, restore
 from lars_jax.train import Interrupt, Interrupted
 
 
@@ -50,22 +50,33 @@ def tell_of(experiment: Experiment[Config], words: list[str]) -> int:
 
 
 def _draw(experiment: Experiment[Config], asked: Tell, interrupt: Interrupt) -> None:
-    from experiments.transitive.normals.program import NormalsProgram, picture, tell
+    from experiments.transitive.normals.program import picture, tell
 
-    restored = restore(experiment, asked.run_dir)
-    program = restored.program
-    assert isinstance(program, NormalsProgram), "the run is of normals"
-    data = program.config.data
-    images = np.stack(
-        [_resized(path, (data.height, data.length)) for path in asked.images]
+    # Before the run is restored: a name that was mistyped shows at once.
+    data = load_config(experiment, asked.run_dir).data
+    size = (data.height, data.length)
+    images = np.stack([_resized(path, size) for path in asked.images])
+    alone = replace(experiment, files=lambda config: {}, build=_without_frames)
+    restored = interrupt.run(
+        lambda: restore(alone, asked.run_dir, accept_data_change=True)
     )
     make_directory(asked.out)
-    for places, normals in tell(program, restored.state.params, images, interrupt):
+    of_all = tell(restored.program, restored.state, images, interrupt)
+    for places, normals in of_all:
         for place, told in zip(places.tolist(), normals, strict=True):
             drawn = picture(told, np.ones(told.shape[:2], bool))
             path = asked.out / f"{asked.images[place].stem}.png"
             save_png(path, np.hstack([images[place], drawn]))
             print(f"{asked.images[place]}: {path}")
+
+
+def _without_frames(config: Config, sources: Sources) -> Program[Any]:
+    """Return the program: all that it needs of frames is in its state."""
+    from experiments.transitive.normals.program import NormalsProgram
+    from experiments.transitive.normals.targets import NO_TARGETS
+
+    del sources
+    return NormalsProgram(config, NO_TARGETS, NO_TARGETS)
 
 
 def _resized(path: Path, size: tuple[int, int]) -> np.ndarray:

@@ -52,6 +52,14 @@ class Targets:
         return len(self.image)
 
 
+NO_TARGETS = Targets(
+    np.empty((0, 1, 1, 3), np.uint8),
+    np.empty((0, 1, 1, 3), np.float16),
+    np.empty((0, 1, 1), bool),
+)
+"""Of a network that is neither trained nor evaluated."""
+
+
 def load_targets(config: DataConfig, split: str) -> Targets:
     """Return the frames of a split.
 

@@ -27,9 +27,10 @@ from experiments.transitive.stages import make_stages
 from experiments.transitive.transfer.methods import METHODS
 from experiments.transitive.transfer.plan import Plan
 from experiments.transitive.transfer.tables import TABLES, Cell, Task, markdown
-from lars_jax.errors import InputError, naming
+from lars_jax.errors import InputError
 from lars_jax.files import local_path, make_directory, replacing
 from lars_jax.runs import Experiment, run_stages, stages_through
+from lars_jax.runs.data import file_fingerprints
 from lars_jax.runs.paths import absolute_paths
 from lars_jax.runs.train import train
 from lars_jax.train import Interrupt
@@ -260,9 +261,7 @@ def _check(config: Config, plan: Plan, cells: Sequence[Cell]) -> None:
     video_digests(config)
     for cell in {cell[0]: cell for cell in cells}.values():
         own = task_config(config, plan, cell, config.seed, None)
-        for file in PRESETS[cell[0]][0].files(own).values():
-            with naming(file, "read"):
-                file.stat()
+        file_fingerprints(PRESETS[cell[0]][0], own)
 
 
 def _begin(config: Config, plan: Plan, directory: Path) -> None:

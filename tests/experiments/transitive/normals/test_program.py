@@ -1,5 +1,7 @@
 """A network of normals from end to end, on frames whose depth is known."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -61,7 +63,41 @@ def test_network_learns_to_tell_the_floor_from_the_wall(words, tmp_path, capsys)
     assert told.shape == (60, 160, 3)
     assert main(["tell", *own, own[1]]) == 2
     assert "got normals: name or rename" in capsys.readouterr().err
+    # Before anything is restored: it says nothing of the checkpoint that is gone.
+    shutil.rmtree(run / "checkpoints")
+    capsys.readouterr()
     assert main(["tell", str(run), str(tmp_path / "none.png")]) == 2
+    assert "none.png could not be read" in capsys.readouterr().err
+
+
+def test_run_keeps_its_codebook_and_refuses_frames_that_are_added(
+    words, archive, tmp_path, capsys
+):
+    folder, run = tmp_path / "nyu", tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(archive, folder / archive.name)
+    own = [*words, "--frames", str(folder), "--steps", "2", "--run-dir", str(run)]
+    assert main(own) == 0
+
+    def told(name):
+        out = tmp_path / name
+        assert (
+            main(["tell", str(run), str(run / "normals.png"), "--out", str(out)]) == 0
+        )
+        return (out / "normals.png").read_bytes()
+
+    before = told("before")
+    with np.load(archive) as found:
+        others = dict(found) | {"index": found["index"] + 100}
+    np.savez(folder / "more.npz", **others)
+    weights = str(tmp_path / "weights.npz")
+    for verb in (["eval", str(run)], ["export", str(run), weights], [*own, "--resume"]):
+        capsys.readouterr()
+        assert main(verb) == 2
+        assert "frames: more.npz is new" in capsys.readouterr().err
+    # What a picture shows hangs on no frames, nor need they be there.
+    shutil.rmtree(folder)
+    assert told("after") == before
 
 
 def test_targets_are_the_same_from_the_cache(archive, words):
@@ -91,6 +127,7 @@ def test_smaller_pixel_has_the_mean_direction_where_half_of_it_is_known():
         "size": (["--height", "70"], "height must be a whole part"),
         "split": (["--test-split", "all"], "a split is one of train"),
         "frames": (["--frames", "/nowhere.npz"], "/nowhere.npz"),
+        "no frames": (["--frames", "/"], "holds .npz archives; / has none"),
         "border": (["--border", "8"], "border must let fc6"),
         "codewords": (
             ["--codewords", "3", "--decoding", "triangle"],

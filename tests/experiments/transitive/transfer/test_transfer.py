@@ -102,6 +102,7 @@ def test_runs_begin_with_what_was_learned_as_it_was_shown(tmp_path):
         "pictures": (["--dataset", "raccoon"], "dataset is voc:PATH"),
         "none": (["--dataset", "voc:/nowhere"], "/nowhere"),
         "frames": (["--frames", "/nowhere.npz"], "/nowhere.npz"),
+        "no frames": (["--frames", "/"], "holds .npz archives; / has none"),
         "steps": (["--detector-steps", "0"], "detector"),
         "seeds": (["--seeds", "0"], "seeds"),
         "clips": (["--videos", "film"], "videos must be demo"),
