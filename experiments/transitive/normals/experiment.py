@@ -26,11 +26,7 @@ def _build(config: Config, sources: Sources) -> Program[Any]:
     from experiments.transitive.normals.targets import load_targets
 
     del sources
-    data = config.data
-    train, test = (
-        load_targets(data, split) for split in (data.train_split, data.test_split)
-    )
-    return NormalsProgram(config, train, test)
+    return NormalsProgram(config, *load_targets(config.data))
 
 
 def _files(config: Config) -> Mapping[str, Path | Sequence[Path]]:

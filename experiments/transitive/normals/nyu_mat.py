@@ -5,6 +5,7 @@ The first is a MATLAB file of version 7.3, which is HDF5, with `images` [N, 3, W
 """
 
 import importlib
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,27 +57,29 @@ def read_split(path: str | os.PathLike[str], name: str) -> np.ndarray:
 
     Args:
         path: `splits.mat`, with `trainNdxs` and `testNdxs` from 1 on; or an `.npz`
-            archive with an array of the split's name, or a text file with one number a
-            line, which count from 0.
-        name: `train` or `test`, or a name in the archive; a text file is one split.
+            archive with an array of the split's name, which count from 0.
+        name: `train` or `test`, or a name in the archive.
 
     Raises:
         InputError: not such a file, or no such split in it.
         FileError: the system refuses to have it read.
     """
     path = Path(path)
+    if path.suffix not in (".mat", ".npz"):
+        raise InputError(
+            "splits are in splits.mat or in an .npz archive with a list of each; got "
+            f"{path}: set --splits to one of these"
+        )
     with naming(path, "read"):
-        content = path.read_bytes()
+        content = io.BytesIO(path.read_bytes())
     try:
         if path.suffix == ".mat":
             from scipy.io import loadmat
 
-            numbers = loadmat(path)[NAMES.get(name, name)].ravel() - 1
-        elif path.suffix == ".npz":
-            with np.load(path) as archive:
-                numbers = archive[name].ravel()
+            numbers = loadmat(content)[NAMES.get(name, name)].ravel() - 1
         else:
-            numbers = np.array([int(word) for word in content.split()], np.int64)
+            with np.lib.npyio.NpzFile(content) as archive:
+                numbers = archive[name].ravel()
     except Exception as error:  # SciPy and NumPy raise of every kind.
         raise _no_split(path, name, str(error) or type(error).__name__) from error
     if not np.issubdtype(numbers.dtype, np.number) or (numbers % 1 != 0).any():

@@ -18,7 +18,13 @@ import numpy as np
 from experiments.transitive.normals.camera import KINECT, resized_camera
 from experiments.transitive.normals.config import DataConfig
 from experiments.transitive.normals.depth import surface_normals
-from experiments.transitive.normals.nyu import Frame, Frames, frame_mask, read_nyu
+from experiments.transitive.normals.nyu import (
+    Frame,
+    Frames,
+    archives,
+    frame_mask,
+    read_nyu,
+)
 from experiments.transitive.normals.nyu_mat import open_mat, read_split
 from lars_jax.errors import InputError, naming
 from lars_jax.files import cache_directory, make_directory, replacing
@@ -60,14 +66,28 @@ NO_TARGETS = Targets(
 """Of a network that is neither trained nor evaluated."""
 
 
-def load_targets(config: DataConfig, split: str) -> Targets:
-    """Return the frames of a split.
+def load_targets(config: DataConfig) -> tuple[Targets, Targets]:
+    """Return the frames to train on, and those to evaluate.
 
     Raises:
-        InputError: what the reader of the file refuses, or a size that is no whole part
-            of the frames'.
+        InputError: what the reader of the file refuses, a frame that is of both, or a
+            size that is no whole part of the frames'.
     """
-    frames, digest = _open(config, split)
+    names = (config.train_split, config.test_split)
+    train, test = (_open(config, name) for name in names)
+    both = np.intersect1d(train.index, test.index)
+    if len(both):
+        raise InputError(
+            f"a test is of frames that were not trained on; got {names[0]} and "
+            f"{names[1]} of {config.frames}, which share {len(both)}, such as frame "
+            f"{both[0]}: set --train-split or --test-split to others"
+        )
+    digest = ",".join(f"{file.name}:{_digest(file)}" for file in _files(config))
+    first, second = names
+    return _load(config, first, train, digest), _load(config, second, test, digest)
+
+
+def _load(config: DataConfig, split: str, frames: Frames, digest: str) -> Targets:
     size = (config.height, config.length)
     name = hashlib.sha256(f"{VERSION} {digest} {split} {size}".encode()).hexdigest()
     path = cache_directory() / "normals" / f"{name[:40]}.npz"
@@ -111,15 +131,18 @@ def shrink(
     return unit.astype(np.float32), known
 
 
-def _open(config: DataConfig, split: str) -> tuple[Frames, str]:
+def _files(config: DataConfig) -> list[Path]:
+    if config.splits is None:
+        return archives(Path(config.frames))
+    return [Path(config.frames), Path(config.splits)]
+
+
+def _open(config: DataConfig, split: str) -> Frames:
     path = Path(config.frames)
-    if path.suffix != ".mat":
+    if config.splits is None:
         frames = read_nyu(path, split)
-        files = sorted(path.glob("*.npz")) if path.is_dir() else [path]
     else:
-        assert config.splits is not None, "the check has seen it"
         frames = open_mat(path, read_split(config.splits, split))
-        files = [path, Path(config.splits)]
     first = frames[0].depth.shape
     for name, side, whole in zip(
         ("height", "length"), (config.height, config.length), first, strict=True
@@ -129,7 +152,7 @@ def _open(config: DataConfig, split: str) -> tuple[Frames, str]:
                 f"{name} must be a whole part of the frames'; got {side} of {whole} in "
                 f"{path}: set --{name} to {whole}, {whole // 2} or the like"
             )
-    return frames, ",".join(f"{file.name}:{_digest(file)}" for file in files)
+    return frames
 
 
 def _digest(path: Path) -> str:

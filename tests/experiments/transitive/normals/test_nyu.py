@@ -2,13 +2,16 @@
 
 import os
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from experiments.transitive.normals.camera import KINECT, Camera, resized_camera
+from experiments.transitive.normals.config import DataConfig
 from experiments.transitive.normals.nyu import frame_mask, read_nyu
 from experiments.transitive.normals.nyu_mat import open_mat, read_split
+from experiments.transitive.normals.targets import load_targets
 from lars_jax.errors import InputError
 from tests.experiments.transitive.normals.support import archive, encoded
 
@@ -182,27 +185,50 @@ def test_a_missing_library_says_how_to_install_it(monkeypatch, tmp_path):
         open_mat(tmp_path / "some.mat")
 
 
-def test_splits_are_read_from_three_kinds_of_file(tmp_path):
+def test_splits_are_read_from_two_kinds_of_file(tmp_path):
     from scipy.io import savemat
 
     lists = {"trainNdxs": [[3], [1]], "testNdxs": [[2]]}
     savemat(tmp_path / "splits.mat", lists)
     save(tmp_path / "splits.npz", {"train": np.array([2, 0]), "test": np.array([1])})
-    (tmp_path / "train.txt").write_text("2\n0\n")
-    for name in ("splits.mat", "splits.npz", "train.txt"):
-        assert read_split(tmp_path / name, "train").tolist() == [2, 0]
     for name in ("splits.mat", "splits.npz"):
+        assert read_split(tmp_path / name, "train").tolist() == [2, 0]
         with pytest.raises(InputError, match="none of val") as caught:
             read_split(tmp_path / name, "val")
         assert in_one_line(caught)
 
 
-@pytest.mark.parametrize("content", ["", "1\n1\n", "one", "1.5"])
+@pytest.mark.parametrize("content", [[], [1, 1], ["one"], [1.5]])
 def test_other_lists_are_refused(content, tmp_path):
-    (tmp_path / "train.txt").write_text(content)
+    save(tmp_path / "splits.npz", {"train": np.array(content)})
     with pytest.raises(InputError, match="each once") as caught:
+        read_split(tmp_path / "splits.npz", "train")
+    assert in_one_line(caught)
+
+
+def test_file_that_cannot_name_two_splits_is_refused(tmp_path):
+    (tmp_path / "train.txt").write_text("2\n0\n")
+    with pytest.raises(InputError, match="set --splits to one of these") as caught:
         read_split(tmp_path / "train.txt", "train")
     assert in_one_line(caught)
+    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(InputError, match="each once"):
+        read_split(tmp_path / "cut.npz", "train")
+
+
+def test_frame_to_train_on_and_to_test_by_is_refused(tmp_path):
+    path = save(tmp_path / "a.npz", archive())
+    config = DataConfig(str(path), test_split="val", height=6, length=8)
+    with pytest.raises(InputError, match=r"share 1, such as frame 11: set") as caught:
+        load_targets(config)
+    assert in_one_line(caught)
+    save(tmp_path / "splits.npz", {"train": np.arange(2), "test": np.arange(1, 3)})
+    images = np.zeros((3, 3, 8, 6), np.uint8)
+    mat = write_mat(tmp_path / "some.mat", images, np.ones((3, 8, 6), np.float32))
+    splits = str(tmp_path / "splits.npz")
+    config = replace(config, frames=str(mat), splits=splits, train_split="train")
+    with pytest.raises(InputError, match=r"share 1, such as frame 1: set"):
+        load_targets(replace(config, test_split="test"))
 
 
 def test_a_camera_grows_with_its_image():
