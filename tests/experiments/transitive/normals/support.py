@@ -72,17 +72,18 @@ def floor_and_wall(rng):
     return (image + noise).astype(np.uint8), np.clip(depth, 0.8, 9.5)
 
 
-def write_frames(path, bumps=0.0):
-    """Write an archive of twelve frames, four of them to test on.
+def write_frames(path, bumps=0.0, count=12):
+    """Write an archive of frames, a third of them to test on.
 
     Args:
         path: of the archive.
         bumps: height of waves on all that is seen, in metres.
+        count: frames, a multiple of 3.
     """
     rng, files = np.random.default_rng(0), []
     v, u = np.mgrid[:240, :320]
     waves = bumps * np.sin(u / 15) * np.sin(v / 15)
-    for _ in range(12):
+    for _ in range(count):
         image, depth = floor_and_wall(rng)
         depth = np.clip(depth + waves, 0.8, 9.5)
         stored = np.zeros((*depth.shape, 3), np.uint8)
@@ -95,8 +96,8 @@ def write_frames(path, bumps=0.0):
         path,
         data=np.frombuffer(b"".join(files), np.uint8),
         ends=np.cumsum([len(file) for file in files]),
-        index=np.arange(12),
-        split=np.repeat([0, 1, 2], 4),
+        index=np.arange(count),
+        split=np.repeat([0, 1, 2], count // 3),
         classes=np.array(["floor", "wall"]),
     )
     return path

@@ -1,6 +1,11 @@
 """A network of normals from end to end, on frames whose depth is known."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -14,6 +19,7 @@ from lars_jax.errors import InputError
 from lars_jax.train.config import replace_fields
 from lars_jax.train.record import read_rows
 from tests.experiments.transitive.normals.support import write_frames
+from tests.experiments.transitive.support import members
 
 pytestmark = pytest.mark.slow
 
@@ -109,6 +115,47 @@ def test_targets_are_the_same_from_the_cache(archive, words):
     assert made.valid.mean() > 0.6
     length = np.linalg.norm(made.normals[made.valid].astype(np.float32), axis=-1)
     np.testing.assert_allclose(length, 1.0, atol=2e-3)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", None])
+def test_damaged_file_of_the_cache_is_made_anew(tmp_path, monkeypatch, content):
+    monkeypatch.setenv("LARS_JAX_CACHE", str(tmp_path))
+    frames = write_frames(tmp_path / "frames.npz", count=3)
+    data = replace_fields(PRESETS["small"].config, frames=str(frames)).data
+    made = load_targets(data)[1]
+    for path in tmp_path.glob("normals/*.npz"):
+        # None: a flipped byte in the middle of an array.
+        whole = bytearray(path.read_bytes())
+        whole[len(whole) // 2] ^= 1
+        path.write_bytes(bytes(whole) if content is None else content)
+    again = load_targets(data)[1]
+    np.testing.assert_array_equal(made.normals, again.normals)
+    assert all(path.stat().st_size > 1000 for path in tmp_path.glob("normals/*.npz"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one process is enough")
+def test_signal_ends_the_processes_that_make_normals(tmp_path):
+    frames = write_frames(tmp_path / "frames.npz", count=90)
+    words = [sys.executable, "-m", "experiments.transitive.normals", "train", "small"]
+    words += ["--frames", str(frames), "--run-dir", str(tmp_path / "run")]
+    process = subprocess.Popen(
+        words,
+        env=os.environ | {"LARS_JAX_CACHE": str(tmp_path)},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    # It, those that make the normals, and one at least that looks after these.
+    while len(members(process.pid)) < 4 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(members(process.pid)) >= 4
+    process.terminate()
+    assert process.wait(60) == 128 + signal.SIGTERM
+    deadline = time.monotonic() + 20
+    while members(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not members(process.pid)
 
 
 def test_smaller_pixel_has_the_mean_direction_where_half_of_it_is_known():
