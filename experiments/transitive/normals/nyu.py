@@ -91,7 +91,8 @@ def read_nyu(where: str | os.PathLike[str], split: str) -> Frames:
     """
     if split not in SPLITS:
         raise InputError(
-            f"a split is one of {', '.join(SPLITS)}; got {split!r}: choose one of these"
+            f"a split is one of {', '.join(SPLITS)}; got {split!r}: set --train-split "
+            "and --test-split to two of these"
         )
     path = Path(where)
     found = [_read_archive(file) for file in archives(path)]
@@ -218,7 +219,8 @@ def _picture(archive: _Archive, number: int) -> bytes:
 def _check_frames(index: Sequence[int] | np.ndarray, split: str, path: Path) -> None:
     if not len(index):
         raise InputError(
-            f"a split has a frame; {path} has none of {split}: choose another split"
+            f"a split has a frame; {path} has none of {split}: set --train-split or "
+            "--test-split to another"
         )
     numbers, counts = np.unique(index, return_counts=True)
     if (counts > 1).any():

@@ -16,8 +16,8 @@ import numpy as np
 from experiments.transitive.normals.nyu import Frame, Frames
 from lars_jax.errors import InputError, naming
 
-NAMES = {"train": "trainNdxs", "test": "testNdxs"}
-"""Names in `splits.mat`."""
+NAMES = {"trainval": "trainNdxs", "test": "testNdxs"}
+"""Names in `splits.mat`; a part of the 795 frames to train on has none there."""
 
 
 def open_mat(
@@ -58,7 +58,7 @@ def read_split(path: str | os.PathLike[str], name: str) -> np.ndarray:
     Args:
         path: `splits.mat`, with `trainNdxs` and `testNdxs` from 1 on; or an `.npz`
             archive with an array of the split's name, which count from 0.
-        name: `train` or `test`, or a name in the archive.
+        name: `trainval` or `test`, or a name in the archive.
 
     Raises:
         InputError: not such a file, or no such split in it.
@@ -76,12 +76,16 @@ def read_split(path: str | os.PathLike[str], name: str) -> np.ndarray:
         if path.suffix == ".mat":
             from scipy.io import loadmat
 
-            numbers = loadmat(content)[NAMES.get(name, name)].ravel() - 1
+            known = loadmat(content)
+            lists = {k: known[v].ravel() - 1 for k, v in NAMES.items() if v in known}
         else:
             with np.lib.npyio.NpzFile(content) as archive:
-                numbers = archive[name].ravel()
+                lists = {k: archive[k].ravel() for k in archive.files}
     except Exception as error:  # SciPy and NumPy raise of every kind.
         raise _no_split(path, name, str(error) or type(error).__name__) from error
+    if name not in lists:
+        raise _no_split(path, name, f"it has {', '.join(lists) or 'no list'}")
+    numbers = lists[name]
     if not np.issubdtype(numbers.dtype, np.number) or (numbers % 1 != 0).any():
         raise _no_split(path, name, "other values")
     if len(numbers) != len(np.unique(numbers)) or not len(numbers):
@@ -140,5 +144,5 @@ def _no_split(path: Path, name: str, why: str) -> InputError:
     why = " ".join(why.split())
     return InputError(
         f"a split is a list of frames, each once; {path} has none of {name} ({why}): "
-        "name another file or split"
+        "set --train-split and --test-split to others, or --splits to another file"
     )

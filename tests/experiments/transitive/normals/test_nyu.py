@@ -190,12 +190,16 @@ def test_splits_are_read_from_two_kinds_of_file(tmp_path):
 
     lists = {"trainNdxs": [[3], [1]], "testNdxs": [[2]]}
     savemat(tmp_path / "splits.mat", lists)
-    save(tmp_path / "splits.npz", {"train": np.array([2, 0]), "test": np.array([1])})
+    lists = {"trainval": np.array([2, 0]), "test": np.array([1])}
+    save(tmp_path / "splits.npz", lists)
     for name in ("splits.mat", "splits.npz"):
-        assert read_split(tmp_path / name, "train").tolist() == [2, 0]
-        with pytest.raises(InputError, match="none of val") as caught:
-            read_split(tmp_path / name, "val")
+        # Of the same frames as in archives, by the same word.
+        assert read_split(tmp_path / name, "trainval").tolist() == [2, 0]
+        assert read_split(tmp_path / name, "test").tolist() == [1]
+        with pytest.raises(InputError, match="none of train ") as caught:
+            read_split(tmp_path / name, "train")
         assert in_one_line(caught)
+        assert "(it has trainval, test): set --train-split" in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [[], [1, 1], ["one"], [1.5]])
@@ -204,6 +208,20 @@ def test_other_lists_are_refused(content, tmp_path):
     with pytest.raises(InputError, match="each once") as caught:
         read_split(tmp_path / "splits.npz", "train")
     assert in_one_line(caught)
+
+
+def test_official_files_are_read_by_the_default_splits(tmp_path, monkeypatch):
+    from scipy.io import savemat
+
+    monkeypatch.setenv("LARS_JAX_CACHE", str(tmp_path))
+    images = np.stack([np.full((3, 8, 6), 100 + k, np.uint8) for k in range(3)])
+    mat = write_mat(tmp_path / "some.mat", images, np.ones((3, 8, 6), np.float32))
+    lists = {"trainNdxs": [[3], [1]], "testNdxs": [[2]]}
+    savemat(tmp_path / "splits.mat", lists)
+    config = DataConfig(str(mat), str(tmp_path / "splits.mat"), height=6, length=8)
+    train, test = load_targets(config)
+    assert train.image[:, 0, 0, 0].tolist() == [102, 100]
+    assert test.image[:, 0, 0, 0].tolist() == [101]
 
 
 def test_file_that_cannot_name_two_splits_is_refused(tmp_path):

@@ -184,6 +184,7 @@ def test_smaller_pixel_has_the_mean_direction_where_half_of_it_is_known():
         "width": (["--width", "2"], "width must be"),
         "one plane": (["--decoding", "triangle"], "triangles need 4 codewords that"),
         "no splits": (["--frames", "/nowhere.mat"], "set --splits"),
+        "splits": (["--splits", "/nowhere.mat"], "leave --splits out"),
         "weights": (["--init-from", "/nowhere.npz"], "/nowhere.npz"),
     }.values(),
 )
