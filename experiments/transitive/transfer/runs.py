@@ -26,6 +26,7 @@ from experiments.transitive.sources import video_digests
 from experiments.transitive.stages import make_stages
 from experiments.transitive.transfer.methods import METHODS
 from experiments.transitive.transfer.plan import Plan
+from experiments.transitive.transfer.shared import Shared
 from experiments.transitive.transfer.tables import TABLES, Cell, Task, markdown
 from lars_jax.errors import InputError
 from lars_jax.files import local_path, make_directory, replacing
@@ -34,7 +35,7 @@ from lars_jax.runs.data import file_fingerprints
 from lars_jax.runs.paths import absolute_paths
 from lars_jax.runs.train import train
 from lars_jax.train import Interrupt
-from lars_jax.train.config import difference, replace_fields, to_json
+from lars_jax.train.config import digest, replace_fields
 from lars_jax.train.record import (
     append_row,
     environment,
@@ -83,9 +84,9 @@ def run_transfer(
         Interrupted: a signal came.
     """
     directory = local_path(directory)
-    cells = unique(cell for n in plan.tables for cell in TABLES[n].cells(plan.frozen))
+    cells = unique(_cells(plan))
     _check(config, plan, cells)
-    _begin(config, plan, directory)
+    _begin(shared_by(config, plan), directory)
     until = math.inf if hours is None else time.monotonic() + 3600 * hours
     seeds = range(config.seed, config.seed + plan.seeds)
     wanted = [(cell, seed) for seed in seeds for cell in cells]
@@ -217,7 +218,8 @@ def task_config(
         eval_every=steps,
     )
     if normals:
-        return absolute_paths(replace_fields(own, frames=plan.frames))
+        named = {"frames": plan.frames, "splits": plan.splits}
+        return absolute_paths(replace_fields(own, **named))
     stays = _last_layer(config.model.network, block)
     return absolute_paths(replace_fields(own, dataset=plan.dataset, frozen=stays))
 
@@ -257,29 +259,45 @@ def _check(config: Config, plan: Plan, cells: Sequence[Cell]) -> None:
         pipeline.check(METHODS[cell[2]].config(config))
         experiment, _ = PRESETS[cell[0]]
         experiment.check(task_config(config, plan, cell, config.seed, None))
-    # What the last run needs is not to be missed hours later.
-    video_digests(config)
-    for cell in {cell[0]: cell for cell in cells}.values():
-        own = task_config(config, plan, cell, config.seed, None)
-        file_fingerprints(PRESETS[cell[0]][0], own)
 
 
-def _begin(config: Config, plan: Plan, directory: Path) -> None:
+def shared_by(config: Config, plan: Plan) -> Shared:
+    """Return what runs of a configuration and a plan share.
+
+    Raises:
+        InputError: data that cannot be read: what the last run needs is not to be
+            missed hours later.
+    """
+    data = {"videos": digest(video_digests(config))}
+    for task, block, method in unique(_cells(plan)):
+        if task not in data:
+            own = task_config(config, plan, (task, block, method), config.seed, None)
+            found = file_fingerprints(PRESETS[task][0], own)
+            data[task] = digest({name: one.digest for name, one in found.items()})
+    presets = {
+        task: experiment.presets[name].config
+        for task, (experiment, name) in PRESETS.items()
+    }
+    return Shared(config, plan, presets, data)
+
+
+def _begin(shared: Shared, directory: Path) -> None:
     """Keep what all runs share, or refuse other runs than those that are there."""
-    asked = {"config": to_json(config), "plan": to_json(plan)}
-    # What each row says of itself.
-    del asked["config"]["seed"]
-    for free in ("tables", "seeds", "frozen"):
-        del asked["plan"][free]
-    path = directory / "config.json"
-    if not path.exists():
-        make_directory(directory)
-        write_json(path, asked | {"environment": environment()})
-        return
-    found = read_json(path)
-    known = {k: found.get(k, {}) if isinstance(found, dict) else {} for k in asked}
-    if changes := difference(known, asked):
-        raise InputError(
-            f"tables need a directory of their own; {directory} holds others "
-            f"({changes[0]}): name another --run-dir"
-        )
+    path, known = directory / "config.json", {}
+    if path.exists():
+        found = read_json(path)
+        known = found if isinstance(found, dict) else {}
+        if changes := shared.changes(known):
+            raise InputError(
+                f"tables need a directory of their own; {directory} holds others "
+                f"({changes[0]}): name another --run-dir"
+            )
+    make_directory(directory)
+    asked = shared.to_json()
+    # Others read data that these do not.
+    asked["data"] = {**known.get("data", {}), **asked["data"]}
+    write_json(path, {"environment": environment(), **known, **asked})
+
+
+def _cells(plan: Plan) -> Iterable[Cell]:
+    return (cell for n in plan.tables for cell in TABLES[n].cells(plan.frozen))

@@ -1,6 +1,8 @@
 """The paper's tables, from runs that each last a moment."""
 
+import copy
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -103,6 +105,8 @@ def test_runs_begin_with_what_was_learned_as_it_was_shown(tmp_path):
         "none": (["--dataset", "voc:/nowhere"], "/nowhere"),
         "frames": (["--frames", "/nowhere.npz"], "/nowhere.npz"),
         "no frames": (["--frames", "/"], "holds .npz archives; / has none"),
+        "splits": (["--frames", "/nowhere.mat"], "set --splits"),
+        "mat": (["--frames", "/no.mat", "--splits", "/no.npz"], "/no.mat could not"),
         "steps": (["--detector-steps", "0"], "detector"),
         "seeds": (["--seeds", "0"], "seeds"),
         "clips": (["--videos", "film"], "videos must be demo"),
@@ -123,6 +127,36 @@ def test_nothing_begins_after_the_time_that_was_given(words, tmp_path, capsys):
     assert main(own) == 0
     assert capsys.readouterr().out.count("not run") == 6
     assert not (run / "results.jsonl").exists()
+
+
+def test_directory_is_of_one_set_of_data_and_presets(words, data, tmp_path, capsys):
+    voc, run = tmp_path / "voc", tmp_path / "run"
+    shutil.copytree(data[0], voc)
+    own = [*words, "--dataset", f"voc:{voc}", "--hours", "1e-9", "--run-dir", str(run)]
+    assert main([*own, "--tables", "1"]) == 0
+    # Table 5 reads what Table 1 does not.
+    assert main([*own, "--tables", "5"]) == 0
+    begun = json.loads((run / "config.json").read_text())
+    assert set(begun["data"]) == {"videos", "fast", "normals"}
+
+    def refused(change, said):
+        (run / "config.json").write_text(json.dumps(begun | change))
+        assert main([*own, "--tables", "1"]) == 2
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert f"holds others ({said}" in last
+
+    other = copy.deepcopy(begun["presets"])
+    other["fast"]["optimizer"]["learning_rate"] = 1.0
+    refused({"presets": other}, "presets.fast.optimizer.learning_rate: 1.0 ->")
+    names = voc / "ImageSets" / "Main" / "test.txt"
+    names.write_text(names.read_text().splitlines()[0])
+    refused({}, "data.fast: ")
+    # One that is older does not say what its data and presets were.
+    older = {name: begun[name] for name in ("config", "plan", "environment")}
+    del older["config"]["seed"], older["plan"]["splits"], older["plan"]["tables"]
+    (run / "config.json").write_text(json.dumps(older))
+    assert main([*own, "--tables", "1"]) == 0
+    assert "fast" in json.loads((run / "config.json").read_text())["data"]
 
 
 @pytest.mark.slow
