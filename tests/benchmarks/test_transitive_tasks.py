@@ -5,6 +5,7 @@ import json
 import pytest
 
 from benchmarks.common import records
+from benchmarks.tables.transfer import transfer_baselines
 from benchmarks.transitive import tasks, transfer
 from experiments.transitive.detection.experiment import DETECTION
 from experiments.transitive.detection.voc import split_names
@@ -67,6 +68,23 @@ def test_what_is_stopped_goes_on_and_is_recorded_once(tmp_path, monkeypatch):
     record = json.loads((tmp_path / "records" / f"{tasks.NAME}.json").read_text())
     assert record["configs"]["one"]["steps"] == 3
     assert [row["evaluations"][-1]["step"] for row in record["runs"]] == [3, 2]
+
+
+def test_guesses_are_means_of_seeds(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "RECORDS", tmp_path)
+    box, angle = "baseline/same_box/ap50", "baseline/commonest/mean"
+    runs = [
+        {"seed": 0, "baseline": {box: 0.25}},
+        {"seed": 0, "baseline": {angle: 60.0}},
+        {"seed": 1, "baseline": {angle: 64.0}},
+        {"seed": 1, "baseline": {angle: 64.0}},
+    ]
+    records.write_record(transfer.NAME, "some", runs=runs)
+    lines = transfer_baselines().splitlines()[2:]
+    assert [line.split(" | ", 1)[1] for line in lines] == [
+        "25.0 (n 1) |",
+        "62.0 (2.8, n 2) |",
+    ]
 
 
 def test_rows_of_other_steps_presets_or_data_are_left_out(tmp_path, monkeypatch):
