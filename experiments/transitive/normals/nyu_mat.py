@@ -49,7 +49,7 @@ def open_mat(
             f"{numbers.max()}: correct the list of the split"
         )
     numbers = numbers.astype(np.int64)
-    return Frames(numbers, 0.0, (), lambda place: _read(path, int(numbers[place])))
+    return Frames(numbers, 0.0, lambda place: _read(path, int(numbers[place])))
 
 
 def read_split(path: str | os.PathLike[str], name: str) -> np.ndarray:

@@ -46,14 +46,13 @@ def archive(splits=(0, 1, 2, 2), first=10):
     for place in range(len(splits)):
         grey = np.full((6, 8, 3), 40 * place, np.uint8)
         packed = np.zeros((6, 8, 3), np.uint8)
-        packed[..., 0], packed[..., 1], packed[0, 0, 0] = 50 + place, place, 0
+        packed[..., 0], packed[0, 0, 0] = 50 + place, 0
         files += [encoded(grey, "JPEG"), encoded(packed, "WEBP")]
     return {
         "data": np.concatenate(files),
         "ends": np.cumsum([len(file) for file in files]),
         "index": np.arange(first, first + len(splits), dtype=np.int16),
         "split": np.array(splits, np.uint8),
-        "classes": np.array(["wall", "floor"]),
     }
 
 
@@ -98,6 +97,5 @@ def write_frames(path, bumps=0.0, count=12):
         ends=np.cumsum([len(file) for file in files]),
         index=np.arange(count),
         split=np.repeat([0, 1, 2], count // 3),
-        classes=np.array(["floor", "wall"]),
     )
     return path
