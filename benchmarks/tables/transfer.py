@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Collection, Iterable
 
 from benchmarks.common.markdown import Row, grouped, origin, plain, table
-from benchmarks.common.records import read_record
+from benchmarks.common.records import mean_sd, read_record
 from benchmarks.transitive.tasks import NAME as TASKS
 from experiments.transitive.normals.metrics import NAMES
 from experiments.transitive.normals.results import GUESSES
@@ -92,15 +92,19 @@ def transfer_tables() -> str:
 def transfer_baselines() -> str:
     """Return what a guess that looks at no picture scores on the same sets."""
     runs = read_record("transitive_transfer")["runs"]
-    found = {k: v for run in runs for k, v in run["baseline"].items()}
     lines = ["| guess | score |", "|---|---|"]
     for name, title, factor in (
         ("same_box/ap50", "the mean box of training, on every picture: AP50 (%)", 100),
         ("mean_normal/mean", "the mean normal: mean error (degrees)", 1),
         ("commonest/mean", "the commonest codeword: mean error (degrees)", 1),
     ):
-        if (value := found.get(f"baseline/{name}")) is not None:
-            lines.append(f"| {title} | {factor * value:.1f} |")
+        of = f"baseline/{name}"
+        # The same for every run of a seed.
+        found = {r["seed"]: r["baseline"][of] for r in runs if of in r["baseline"]}
+        if found:
+            mean, sd = mean_sd([factor * value for value in found.values()])
+            spread = f"{sd:.1f}, " if len(found) > 1 else ""
+            lines.append(f"| {title} | {mean:.1f} ({spread}n {len(found)}) |")
     return "\n".join(lines)
 
 

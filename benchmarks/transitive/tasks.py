@@ -6,7 +6,6 @@ What is stopped goes on, in its directory or from the record. Every row has all
 evaluations of a run, so that a table shows a score over training.
 """
 
-import json
 import re
 import shutil
 import time
@@ -16,16 +15,23 @@ from typing import Any, NamedTuple
 
 import tyro
 
-from benchmarks.common.records import read_record, record_path, write_record
+from benchmarks.common.records import is_of, read_record, record_path, write_record
 from benchmarks.transitive.runs import joined
 from experiments.transitive.detection.experiment import DETECTION
 from experiments.transitive.detection.splits import split_by_blocks
 from experiments.transitive.normals.experiment import NORMALS
 from lars_jax.files import make_directory
 from lars_jax.runs import Experiment
+from lars_jax.runs.paths import absolute_paths
 from lars_jax.runs.train import train
 from lars_jax.train.config import replace_fields, to_json
-from lars_jax.train.record import append_row, read_lines, read_rows, write_text
+from lars_jax.train.record import (
+    append_row,
+    read_json,
+    read_lines,
+    read_rows,
+    write_text,
+)
 
 COMMAND = "python -m benchmarks.transitive.tasks"
 NAME = "transitive_tasks"
@@ -97,6 +103,7 @@ def main(
     make_directory(run_dir)
     results = run_dir / RESULTS
     here = list(read_lines(results)) if results.exists() else []
+    here = [row for row in here if is_todays(row, data, run_dir)]
     rows = joined(recorded(), here, tuple(CELLS))
     until = time.monotonic() + 3600 * (hours if hours is not None else 1e6)
     for seed in range(seeds):
@@ -113,47 +120,53 @@ def main(
 
 def presets() -> dict[str, Any]:
     """Return the configurations of the cells, wherever their data lie."""
-    found = {
-        name: to_json(
-            replace_fields(cell.experiment.presets[cell.preset].config, **cell.changes)
-        )
-        for name, cell in CELLS.items()
-    }
-    # As a record has them, which knows no tuples.
-    return json.loads(json.dumps(found))
+    return {name: to_json(preset(name)) for name in CELLS}
+
+
+def preset(name: str) -> Any:
+    """Return the configuration of a cell."""
+    cell = CELLS[name]
+    return replace_fields(cell.experiment.presets[cell.preset].config, **cell.changes)
 
 
 def recorded() -> list[dict[str, Any]]:
     """Return the rows of the record that are of these configurations."""
     record = read_record(NAME) if record_path(NAME).exists() else {"configs": {}}
-    asked, known = presets(), record["configs"]
-    same = [name for name in asked if known.get(name) == asked[name]]
+    known = record["configs"]
+    same = {
+        name
+        for name in CELLS
+        if name in known and is_of({"config": known[name]}, preset(name))
+    }
     return [row for row in record.get("runs", []) if row["cell"] in same]
+
+
+def is_todays(
+    row: Mapping[str, Any], data: Mapping[str, Path], directory: Path
+) -> bool:
+    """Return whether a row is of a run that would be today's, as it says itself."""
+    name, seed = row["cell"], row["seed"]
+    path = place(name, seed, directory) / "config.json"
+    if name not in CELLS or not path.exists():
+        return False
+    return is_of(
+        read_json(path), absolute_paths(config_of(name, seed, data, directory))
+    )
 
 
 def run(
     name: str, seed: int, data: Mapping[str, Path], directory: Path
 ) -> dict[str, Any]:
-    """Return evaluations, guesses and seconds of a run of a cell."""
-    cell = CELLS[name]
-    words = re.findall("[a-z0-9]+", name.lower())
-    place = directory / "-".join([*words, str(seed)])
-    config = replace_fields(
-        cell.experiment.presets[cell.preset].config, seed=seed, **cell.changes
-    )
-    path = data[cell.data]
-    if cell.data == "frames":
-        config = replace_fields(config, frames=str(path))
-    else:
-        if cell.data == "indoor":
-            path = by_blocks(path, seed % BLOCKS, directory / f"indoor-{seed % BLOCKS}")
-        config = replace_fields(config, dataset=f"voc:{path}")
-    began = time.monotonic()
-    outcome = train(cell.experiment, config, place, name=cell.preset, resume="if_any")
+    """Return evaluations and guesses of a run of a cell."""
+    cell, own = CELLS[name], place(name, seed, directory)
+    config = config_of(name, seed, data, directory)
+    if cell.data == "indoor":
+        by_blocks(data[cell.data], seed % BLOCKS, blocks(seed, directory))
+    outcome = train(cell.experiment, config, own, name=cell.preset, resume="if_any")
     if outcome.status:
         raise SystemExit(outcome.status)
-    shutil.rmtree(place / "checkpoints", ignore_errors=True)
-    rows = list(read_rows(place / "metrics.jsonl"))
+    shutil.rmtree(own / "checkpoints", ignore_errors=True)
+    rows = list(read_rows(own / "metrics.jsonl"))
     return {
         "evaluations": [
             {name: value for name, value in row.items() if "/ap50/" not in name}
@@ -161,8 +174,26 @@ def run(
             if "eval/count" in row
         ],
         "baseline": {k: v for k, v in rows[0].items() if k.startswith("baseline/")},
-        "seconds": time.monotonic() - began,
     }
+
+
+def place(name: str, seed: int, directory: Path) -> Path:
+    """Return the directory of a run of a cell."""
+    return directory / "-".join([*re.findall("[a-z0-9]+", name.lower()), str(seed)])
+
+
+def blocks(seed: int, directory: Path) -> Path:
+    """Return the folder of the flat's frames as a seed splits them."""
+    return directory / f"indoor-{seed % BLOCKS}"
+
+
+def config_of(name: str, seed: int, data: Mapping[str, Path], directory: Path) -> Any:
+    """Return the configuration of a run of a cell."""
+    config, kind = replace_fields(preset(name), seed=seed), CELLS[name].data
+    if kind == "frames":
+        return replace_fields(config, frames=str(data[kind]))
+    path = blocks(seed, directory) if kind == "indoor" else data[kind]
+    return replace_fields(config, dataset=f"voc:{path}")
 
 
 def by_blocks(source: Path, part: int, directory: Path) -> Path:

@@ -7,13 +7,14 @@ the end of every start. Two processes may share the seeds, each in a directory o
 own.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from benchmarks.common.records import write_record
-from benchmarks.transitive.runs import begin, recorded
+from benchmarks.common.records import read_record, record_path, write_record
+from benchmarks.transitive.runs import begin
 from experiments.transitive.detection.config import Dataset
 from experiments.transitive.presets import PRESETS
 from experiments.transitive.transfer.plan import Plan
@@ -21,12 +22,15 @@ from experiments.transitive.transfer.runs import (
     RESULTS,
     key,
     run_transfer,
+    shared_by,
     write_tables,
 )
+from experiments.transitive.transfer.shared import Shared
+from lars_jax.errors import InputError
 from lars_jax.runs.files import warn
 from lars_jax.runs.paths import absolute_paths
 from lars_jax.train import Interrupt, Interrupted
-from lars_jax.train.config import replace_fields, to_json
+from lars_jax.train.config import replace_fields
 from lars_jax.train.record import read_lines
 
 COMMAND = "python -m benchmarks.transitive.transfer"
@@ -57,7 +61,10 @@ def main(
     config = replace_fields(said, videos=f"folder:{videos.absolute()}", seed=seed)
     plan = Plan(seeds=seeds, dataset=dataset, frames=str(frames))
     plan = absolute_paths(plan)
-    begin(run_dir, recorded(NAME, said))
+    # Paths say where data lay, not what was found.
+    own = replace_fields(plan, dataset=Plan.dataset, frames=Plan.frames)
+    shared = replace(shared_by(config, plan), config=said, plan=own)
+    begin(run_dir, known_rows(shared))
     with Interrupt() as interrupt:
         try:
             run_transfer(
@@ -65,13 +72,21 @@ def main(
             )
         except Interrupted:
             warn("stopped; what was found is recorded")
-    rows = joined(recorded(NAME, said), list(read_lines(run_dir / RESULTS)))
-    # Paths say where data lay, not what was found.
-    own = replace_fields(plan, dataset=Plan.dataset, frames=Plan.frames)
-    print(
-        write_record(NAME, COMMAND, config=to_json(said), plan=to_json(own), runs=rows)
-    )
+    rows = joined(known_rows(shared), list(read_lines(run_dir / RESULTS)))
+    print(write_record(NAME, COMMAND, **shared.to_json(), runs=rows))
     print(write_tables(plan, rows, run_dir), end="")
+
+
+def known_rows(shared: Shared) -> list[dict[str, Any]]:
+    """Return the rows of the record, none if it is of other data, steps or presets."""
+    if not record_path(NAME).exists():
+        return []
+    record = read_record(NAME)
+    try:
+        return [] if shared.changes(record) else record["runs"]
+    except InputError:
+        # Of fields or values that there are no more.
+        return []
 
 
 def joined(

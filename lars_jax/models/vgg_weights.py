@@ -41,7 +41,7 @@ def vgg16_weights(
 
     Caffe's are `conv1_1/0`, the kernel, and `conv1_1/1`, the bias, as this leaves them:
     `np.savez(path, **{f"{name}/{k}": blob.data for name, blobs in net.params.items()
-    for k, blob in enumerate(blobs)})`.
+    for k, blob in enumerate(blobs)})`. Linear layers may be convolutions there.
 
     Args:
         arrays: floating, by name; others than VGG16's are left aside.
@@ -86,10 +86,18 @@ def vgg16_weights(
         if _key(names, layer, f"classifier.{place}", 0) not in arrays:
             continue
         kernel, bias = _pair(arrays, names, layer, f"classifier.{place}")
+        rows = len(bias)
+        # Networks that slide over a map have it as a convolution, old Caffe as 4 axes.
+        if kernel.shape[:1] != (rows,) and kernel.shape[:3] != (1, 1, rows):
+            raise InputError(
+                f"{layer} has a row of weights for each bias; got {list(kernel.shape)} "
+                f"and {rows}: give both of one network"
+            )
+        kernel = kernel.reshape(rows, -1)
         if layer == "fc6":
             side = _side(kernel.shape[1], channels)
             maps = kernel.reshape(-1, channels, side, side)
-            kernel = maps.transpose(0, 2, 3, 1).reshape(len(kernel), -1)
+            kernel = maps.transpose(0, 2, 3, 1).reshape(rows, -1)
         layers[layer] = {"kernel": np.ascontiguousarray(kernel.T), "bias": bias}
     return layers
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -26,6 +26,8 @@ from lars_jax.runs.paths import absolute_paths
 from lars_jax.train.config import from_json
 from lars_jax.train.processes import is_first
 from lars_jax.train.record import read_lines, write_json
+
+C = TypeVar("C")
 
 Fingerprints = Mapping[str, Fingerprint]
 
@@ -71,9 +73,7 @@ def open_data(
     try:
         sources = experiment.sources(config)
         found = {split: identify(source) for split, source in sources.items()}
-        for name, path in experiment.files(config).items():
-            parts = digest_files(path.parent, [path.name])
-            found[name] = Fingerprint(1, (), parts)
+        found |= file_fingerprints(experiment, config)
     except InputError as problem:
         error = problem
     if jax.process_count() > 1:
@@ -86,6 +86,20 @@ def open_data(
         change = accept_data(begun, record, found, accept=accept)
     lines = (*describe_data(sources), *_same_splits(found))
     return sources, RunData(found, lines, change)
+
+
+def file_fingerprints(experiment: Experiment[C], config: C) -> dict[str, Fingerprint]:
+    """Return what the files are known by that numbers of a configuration depend on.
+
+    Raises:
+        InputError: one of them cannot be read.
+    """
+    found = {}
+    for name, files in experiment.files(config).items():
+        files = [files] if isinstance(files, Path) else files
+        parts = digest_files(files[0].parent, [file.name for file in files])
+        found[name] = Fingerprint(len(parts), (), parts)
+    return found
 
 
 def warn_of_change(experiment: Experiment[Any], directory: Path) -> None:

@@ -190,7 +190,8 @@ class Experiment(Generic[C]):
         sources: opens the data of a configuration, by split. A run remembers what they
             were, and goes on with no others.
         files: other files that the numbers of a configuration depend on, by what they
-            are to it; they are remembered like its data.
+            are to it: one, or several of one folder, to which none may be added. They
+            are remembered like its data.
         build: makes the program of a configuration and its data; None: nothing is
             trained but by its own verbs.
         report: writes the report of a run directory, finished or not, and returns it.
@@ -214,7 +215,7 @@ class Experiment(Generic[C]):
     check: Callable[[C], C]
     build: Callable[[C, Sources], Program[Any]] | None
     sources: Callable[[C], Sources] = lambda config: {}
-    files: Callable[[C], Mapping[str, Path]] = lambda config: {}
+    files: Callable[[C], Mapping[str, Path | Sequence[Path]]] = lambda config: {}
     report: Callable[[Path], Path] | None = None
     show: Callable[[C], Iterable[str]] | None = None
     compile: Callable[[C, Mesh, int], tuple[str, Any]] | None = None

@@ -143,6 +143,26 @@ def test_there_and_back_is_the_same(names):
         np.testing.assert_allclose(again[name], array, rtol=1e-6)
 
 
+@pytest.mark.parametrize("names", ["torchvision", "caffe"])
+@pytest.mark.parametrize("form", ["convolution", "old"])
+def test_linear_layers_in_other_forms_are_the_same(names, form):
+    arrays = drawn(names, np.random.default_rng(3))
+    # fc6 is of 5 channels and 2 x 2 pixels.
+    shapes = {"fc6": (6, 5, 2, 2), "fc7": (3, 6, 1, 1)}
+    if form == "old":
+        shapes = {"fc6": (1, 1, 6, 20), "fc7": (1, 1, 3, 6)}
+    keys = {"caffe": ("fc6/0", "fc7/0")}
+    keys["torchvision"] = ("classifier.0.weight", "classifier.3.weight")
+    others = {
+        key: arrays[key].reshape(shape)
+        for key, shape in zip(keys[names], shapes.values(), strict=True)
+    }
+    expected = vgg16_weights(arrays, BLOCKS)
+    found = vgg16_weights(arrays | others, BLOCKS)
+    for layer in shapes:
+        np.testing.assert_array_equal(found[layer]["kernel"], expected[layer]["kernel"])
+
+
 def test_whole_vgg16_has_torchvisions_names():
     shapes = jax.eval_shape(
         lambda: vgg16().init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
@@ -168,6 +188,10 @@ def test_whole_vgg16_has_torchvisions_names():
         (
             lambda arrays: arrays.update({"classifier.0.weight": np.zeros((6, 15))}),
             "got 15 inputs",
+        ),
+        (
+            lambda arrays: arrays.update({"classifier.3.weight": np.zeros((6, 4))}),
+            "fc7 has a row of weights for each bias",
         ),
         (
             lambda arrays: arrays.update({"features.1.running_mean": np.zeros(4)}),

@@ -169,6 +169,23 @@ def test_file_that_numbers_depend_on_is_remembered_too(tmp_path, capsys):
     assert f"{file} could not be read" in capsys.readouterr().err
 
 
+def test_file_that_is_added_to_a_folder_of_files_is_a_change(tmp_path, capsys):
+    def parts(config):
+        return {"frames": sorted(tmp_path.glob("*.npz"))}
+
+    words = ["train", "--devices", "1", "--steps", "20"]
+    words += ["--run-dir", str(tmp_path / "run")]
+    (tmp_path / "a.npz").write_bytes(b"one")
+    reads = replace(reading(source()), files=parts)
+    assert main(reads, words) == 0
+    assert main(reads, ["eval", str(tmp_path / "run")]) == 0
+    (tmp_path / "b.npz").write_bytes(b"two")
+    for refused in (["eval", str(tmp_path / "run")], [*words, "--resume"]):
+        capsys.readouterr()
+        assert main(reads, refused) == 2
+        assert "frames: b.npz is new" in capsys.readouterr().err
+
+
 def test_report_tells_that_data_have_changed_since(tmp_path, capsys):
     run = tmp_path / "run"
     words = ["train", "--devices", "1", "--steps", "20", "--run-dir", str(run)]

@@ -29,10 +29,7 @@ def compile_training(config: Config, mesh: Mesh, memory: int) -> tuple[str, Any]
     parallel.check_divides(config.global_batch)
     step = AheadOfTime(parallel.compile(partial(train_step, config)))
     state = jax.eval_shape(partial(drawn_state, config))
-    shared = {
-        "key": jax.eval_shape(lambda: jax.random.key(0)),
-        "codebook": jax.ShapeDtypeStruct((config.codebook.codewords, 3), jnp.float32),
-    }
+    shared = {"key": jax.eval_shape(lambda: jax.random.key(0))}
     batch = batch_shapes(config)
     line = (
         f"{config.global_batch} frames a step, {config.data.height} x "

@@ -24,8 +24,13 @@ def check(config: Config) -> Config:
     if data.frames.endswith(".mat") and data.splits is None:
         raise InputError(
             "the frames of a .mat file are of no split by themselves; got no splits "
-            f"for {data.frames}: set --splits to splits.mat, or to an archive of the "
-            "frames' numbers"
+            f"for {data.frames}: set --splits to splits.mat, or to an .npz archive "
+            "with a list of frames for each of --train-split and --test-split"
+        )
+    if data.splits is not None and not data.frames.endswith(".mat"):
+        raise InputError(
+            "splits are for the frames of a .mat file, others say themselves of which "
+            f"they are; got {data.splits} for {data.frames}: leave --splits out"
         )
     if words.decoding == "triangle" and words.codewords < FEWEST:
         raise InputError(

@@ -22,10 +22,11 @@ class DataConfig:
     """NYUv2: a folder of archives, or the official labelled .mat file."""
 
     splits: PathText | None = None
-    """Of a .mat file, the file that says which frames are of which split."""
+    """Of a .mat file: splits.mat, or an .npz archive with a list of frames, from 0 on,
+    for each split."""
 
     train_split: str = "trainval"
-    """Frames to train on."""
+    """Frames to train on: the official 795, or train or val of archives."""
 
     test_split: str = "test"
     """Frames to evaluate."""

@@ -40,8 +40,8 @@ def surface_normals(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the unit normal at each pixel of a depth map, and where it is valid.
 
-    Depth is smoothed by `smooth_depth` where it is stored in steps; a second round of
-    planes gives the normals. Normals face the camera.
+    Where depth is stored in steps, it is moved towards the planes around it, by half a
+    step at most; a second round of planes gives the normals, which face the camera.
 
     Not valid is a pixel without depth or too far away, one of which no plane through
     its neighbours meets the depth, as at jumps and in clutter, and one that is seen
@@ -82,40 +82,6 @@ def surface_normals(
     valid &= cosine >= LEAST_COSINE
     normals[~valid] = (0.0, 0.0, -1.0)
     return normals.astype(np.float32), valid
-
-
-def smooth_depth(depth: np.ndarray, *, step: float, noise: float = NOISE) -> np.ndarray:
-    """Return depth moved towards the planes around it, by half a step at most.
-
-    Jumps stay where they are: no plane through both sides of one counts.
-
-    Args:
-        depth: float32 [H, W], metres; 0 where it is unknown.
-        step: metres between the values that depth is stored in, which are the middles
-            of what they stand for.
-        noise: standard error of inverse depth, 1/m.
-
-    Returns:
-        float32 [H, W], within half a step of what came in.
-
-    Raises:
-        InputError: no such depth map, or a step that is not above 0.
-
-    >>> wall = np.tile(1 / np.linspace(0.3, 0.5, 100), (50, 1))
-    >>> stored = np.float32(np.floor(wall / 0.04) * 0.04 + 0.02)
-    >>> smooth = smooth_depth(stored, step=0.04)
-    >>> error = [np.abs(one - wall).mean() for one in (stored, smooth)]
-    >>> print(np.round(error, 4))
-    [0.0101 0.0013]
-    """
-    if not step > 0:
-        raise InputError(
-            f"a step of depth is above 0 metres; got {step}: leave depth that is not "
-            "stored in steps as it is"
-        )
-    known, inverse, error, bound = _measured(depth, step, noise)
-    smooth = _smoothed(inverse, error, bound, known, step)
-    return np.where(known, 1 / smooth, 0.0).astype(np.float32)
 
 
 def plane_normals(planes: np.ndarray, camera: Camera) -> np.ndarray:

@@ -26,19 +26,16 @@ def _build(config: Config, sources: Sources) -> Program[Any]:
     from experiments.transitive.normals.targets import load_targets
 
     del sources
-    data = config.data
-    train, test = (
-        load_targets(data, split) for split in (data.train_split, data.test_split)
-    )
-    return NormalsProgram(config, train, test)
+    return NormalsProgram(config, *load_targets(config.data))
 
 
-def _files(config: Config) -> Mapping[str, Path]:
-    path = Path(config.data.frames)
-    if path.is_dir():
-        return {file.name: file for file in sorted(path.glob("*.npz"))}
-    splits = config.data.splits
-    return {path.name: path} | ({} if splits is None else {"splits": Path(splits)})
+def _files(config: Config) -> Mapping[str, Path | Sequence[Path]]:
+    from experiments.transitive.normals.nyu import archives
+
+    path, splits = Path(config.data.frames), config.data.splits
+    if splits is not None:
+        return {"frames": path, "splits": Path(splits)}
+    return {"frames": archives(path)}
 
 
 def _tell(experiment: Experiment[Config], words: list[str]) -> int:

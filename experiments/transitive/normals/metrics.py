@@ -4,7 +4,6 @@ Errors of all pixels of all images are pooled, as in Fouhey et al. (2013): an im
 counts by its valid pixels.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import jax
@@ -103,24 +102,6 @@ def add_errors(errors: Errors, degrees: np.ndarray, valid: np.ndarray) -> Errors
         errors.counts + np.bincount(place, minlength=_BINS),
         errors.total + float(values.sum()),
         errors.below + np.array([(values < limit).sum() for limit in LIMITS]),
-    )
-
-
-def merge_errors(parts: Iterable[Errors]) -> Errors:
-    """Return the errors of several sets of pixels together, as of several processes.
-
-    Args:
-        parts: errors of pixels that are counted once.
-
-    >>> one = add_errors(no_errors(), np.array([10.0]), np.array([True]))
-    >>> int(merge_errors([one, one]).counts.sum())
-    2
-    """
-    parts = [no_errors(), *parts]
-    return Errors(
-        np.sum([part.counts for part in parts], axis=0),
-        float(np.sum([part.total for part in parts])),
-        np.sum([part.below for part in parts], axis=0),
     )
 
 

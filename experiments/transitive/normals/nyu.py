@@ -14,7 +14,7 @@ from experiments.transitive.eth80 import DAMAGE
 from lars_jax.data.decode import decode_image
 from lars_jax.errors import InputError, naming
 
-ARRAYS = ("data", "ends", "index", "split", "classes")
+ARRAYS = ("data", "ends", "index", "split")
 """Names of the arrays in an archive."""
 
 SPLITS = {"train": (0,), "val": (1,), "trainval": (0, 1), "test": (2,)}
@@ -32,13 +32,11 @@ class Frame:
         image: uint8 [H, W, 3], RGB.
         depth: float32 [H, W], metres along the optical axis; 0 where it is unknown.
         index: number of the frame in the official file, from 0 on.
-        label: uint8 [H, W], the class of each pixel; None where the file has none.
     """
 
     image: np.ndarray
     depth: np.ndarray
     index: int
-    label: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -48,13 +46,11 @@ class Frames:
     Attributes:
         index: int64 [N], number of each in the official file, from 0 on.
         step: metres between the values that depth is stored in; 0 if it is not.
-        classes: names of the labels; none where there are no labels.
         read: returns the frame at a place.
     """
 
     index: np.ndarray
     step: float
-    classes: tuple[str, ...]
     read: Callable[[int], Frame]
 
     def __len__(self) -> int:
@@ -71,11 +67,10 @@ def read_nyu(where: str | os.PathLike[str], split: str) -> Frames:
 
     An archive has `data`, uint8, picture files one after another, two for each frame,
     and `ends`, where each ends; the frames' `index` in the official file and `split`,
-    0 for training, 1 for validation, 2 for testing; and names of `classes`. The first
-    picture of a frame is its photograph, the second has depth in its first channel, a
-    label in its second. Depth of a value k is taken to be (k + 1/2) / 25.5 m, 0 is
-    unknown: values are cut off and not rounded, as the largest depth of the set,
-    9.996 m, is stored as 254.
+    0 for training, 1 for validation, 2 for testing. The first picture of a frame is its
+    photograph, the second has depth in its first channel. Depth of a value k is taken
+    to be (k + 1/2) / 25.5 m, 0 is unknown: values are cut off and not rounded, as the
+    largest depth of the set, 9.996 m, is stored as 254.
 
     Args:
         where: a file or a folder.
@@ -91,18 +86,14 @@ def read_nyu(where: str | os.PathLike[str], split: str) -> Frames:
     """
     if split not in SPLITS:
         raise InputError(
-            f"a split is one of {', '.join(SPLITS)}; got {split!r}: choose one of these"
+            f"a split is one of {', '.join(SPLITS)}; got {split!r}: set --train-split "
+            "and --test-split to two of these"
         )
     path = Path(where)
-    files = sorted(path.glob("*.npz")) if path.is_dir() else [path]
-    if not files:
-        raise InputError(
-            f"a folder of NYUv2 holds .npz archives; {path} has none: name another"
-        )
-    archives = [_read_archive(file) for file in files]
+    found = [_read_archive(file) for file in archives(path)]
     places = [
         (archive, place)
-        for archive in archives
+        for archive in found
         for place in np.flatnonzero(np.isin(archive.split, SPLITS[split])).tolist()
     ]
     index = np.array([archive.index[place] for archive, place in places], np.int64)
@@ -110,9 +101,28 @@ def read_nyu(where: str | os.PathLike[str], split: str) -> Frames:
     return Frames(
         index,
         1 / STEPS_PER_METRE,
-        archives[0].classes,
         lambda place: _read_frame(*places[place]),
     )
+
+
+def archives(where: Path) -> list[Path]:
+    """Return the archives of a folder, sorted by name, or the file itself.
+
+    Args:
+        where: a file or a folder.
+
+    Raises:
+        InputError: a folder without archives.
+
+    >>> [str(path) for path in archives(Path("some/nyuv2.npz"))]
+    ['some/nyuv2.npz']
+    """
+    files = sorted(where.glob("*.npz")) if where.is_dir() else [where]
+    if not files:
+        raise InputError(
+            f"a folder of NYUv2 holds .npz archives; {where} has none: name another"
+        )
+    return files
 
 
 def frame_mask(height: int, width: int) -> np.ndarray:
@@ -144,7 +154,6 @@ class _Archive:
     ends: np.ndarray
     index: np.ndarray
     split: np.ndarray
-    classes: tuple[str, ...]
 
 
 def _read_archive(path: Path) -> _Archive:
@@ -158,7 +167,7 @@ def _read_archive(path: Path) -> _Archive:
     missing = [name for name in ARRAYS if name not in arrays]
     if missing:
         raise _not_nyu(path, f"no {', '.join(missing)}")
-    data, ends, index, split, classes = (arrays[name] for name in ARRAYS)
+    data, ends, index, split = (arrays[name] for name in ARRAYS)
     for name in ("ends", "index", "split"):
         if arrays[name].ndim != 1 or not np.issubdtype(arrays[name].dtype, np.integer):
             raise _not_nyu(path, f"{name} that are no row of whole numbers")
@@ -174,7 +183,7 @@ def _read_archive(path: Path) -> _Archive:
         raise _not_nyu(path, f"{len(data)} bytes that end at {ends[-1]}")
     if split.min() < 0 or split.max() > 2:
         raise _not_nyu(path, f"split {split.min()} to {split.max()} in place of 0 to 2")
-    return _Archive(path, data, ends, index, split, tuple(classes.tolist()))
+    return _Archive(path, data, ends, index, split)
 
 
 def _read_frame(archive: _Archive, place: int) -> Frame:
@@ -192,7 +201,7 @@ def _read_frame(archive: _Archive, place: int) -> Frame:
     value = packed[..., 0].astype(np.float32)
     depth = np.where(value > 0, (value + 0.5) / np.float32(STEPS_PER_METRE), 0)
     index = int(archive.index[place])
-    return Frame(image, depth.astype(np.float32), index, packed[..., 1])
+    return Frame(image, depth.astype(np.float32), index)
 
 
 def _picture(archive: _Archive, number: int) -> bytes:
@@ -203,7 +212,8 @@ def _picture(archive: _Archive, number: int) -> bytes:
 def _check_frames(index: Sequence[int] | np.ndarray, split: str, path: Path) -> None:
     if not len(index):
         raise InputError(
-            f"a split has a frame; {path} has none of {split}: choose another split"
+            f"a split has a frame; {path} has none of {split}: set --train-split or "
+            "--test-split to another"
         )
     numbers, counts = np.unique(index, return_counts=True)
     if (counts > 1).any():

@@ -5,6 +5,7 @@ The first is a MATLAB file of version 7.3, which is HDF5, with `images` [N, 3, W
 """
 
 import importlib
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +16,8 @@ import numpy as np
 from experiments.transitive.normals.nyu import Frame, Frames
 from lars_jax.errors import InputError, naming
 
-NAMES = {"train": "trainNdxs", "test": "testNdxs"}
-"""Names in `splits.mat`."""
+NAMES = {"trainval": "trainNdxs", "test": "testNdxs"}
+"""Names in `splits.mat`; a part of the 795 frames to train on has none there."""
 
 
 def open_mat(
@@ -48,7 +49,7 @@ def open_mat(
             f"{numbers.max()}: correct the list of the split"
         )
     numbers = numbers.astype(np.int64)
-    return Frames(numbers, 0.0, (), lambda place: _read(path, int(numbers[place])))
+    return Frames(numbers, 0.0, lambda place: _read(path, int(numbers[place])))
 
 
 def read_split(path: str | os.PathLike[str], name: str) -> np.ndarray:
@@ -56,29 +57,35 @@ def read_split(path: str | os.PathLike[str], name: str) -> np.ndarray:
 
     Args:
         path: `splits.mat`, with `trainNdxs` and `testNdxs` from 1 on; or an `.npz`
-            archive with an array of the split's name, or a text file with one number a
-            line, which count from 0.
-        name: `train` or `test`, or a name in the archive; a text file is one split.
+            archive with an array of the split's name, which count from 0.
+        name: `trainval` or `test`, or a name in the archive.
 
     Raises:
         InputError: not such a file, or no such split in it.
         FileError: the system refuses to have it read.
     """
     path = Path(path)
+    if path.suffix not in (".mat", ".npz"):
+        raise InputError(
+            "splits are in splits.mat or in an .npz archive with a list of each; got "
+            f"{path}: set --splits to one of these"
+        )
     with naming(path, "read"):
-        content = path.read_bytes()
+        content = io.BytesIO(path.read_bytes())
     try:
         if path.suffix == ".mat":
             from scipy.io import loadmat
 
-            numbers = loadmat(path)[NAMES.get(name, name)].ravel() - 1
-        elif path.suffix == ".npz":
-            with np.load(path) as archive:
-                numbers = archive[name].ravel()
+            known = loadmat(content)
+            lists = {k: known[v].ravel() - 1 for k, v in NAMES.items() if v in known}
         else:
-            numbers = np.array([int(word) for word in content.split()], np.int64)
+            with np.lib.npyio.NpzFile(content) as archive:
+                lists = {k: archive[k].ravel() for k in archive.files}
     except Exception as error:  # SciPy and NumPy raise of every kind.
         raise _no_split(path, name, str(error) or type(error).__name__) from error
+    if name not in lists:
+        raise _no_split(path, name, f"it has {', '.join(lists) or 'no list'}")
+    numbers = lists[name]
     if not np.issubdtype(numbers.dtype, np.number) or (numbers % 1 != 0).any():
         raise _no_split(path, name, "other values")
     if len(numbers) != len(np.unique(numbers)) or not len(numbers):
@@ -137,5 +144,5 @@ def _no_split(path: Path, name: str, why: str) -> InputError:
     why = " ".join(why.split())
     return InputError(
         f"a split is a list of frames, each once; {path} has none of {name} ({why}): "
-        "name another file or split"
+        "set --train-split and --test-split to others, or --splits to another file"
     )

@@ -16,7 +16,9 @@ from lars_jax.files import make_directory
 from lars_jax.report import save_png
 from lars_jax.runs import Experiment
 from lars_jax.runs.arguments import parse
-from lars_jax.runs.restore import restore
+from lars_jax.runs.cli import Checkpoint
+from lars_jax.runs.files import warn
+from lars_jax.runs.restore import config_to_evaluate, read_state
 from lars_jax.train import Interrupt, Interrupted
 
 
@@ -32,13 +34,18 @@ class Tell:
     """Pictures to look at; they are resized to what the network is shown."""
     out: Path = Path("normals")
     """Directory that gets a PNG for each, the picture beside its normals."""
+    checkpoint: Checkpoint = "last"
+    """The last state of the run, or the one that evaluated best."""
 
 
 def tell_of(experiment: Experiment[Config], words: list[str]) -> int:
     """Run the verb and return the exit status.
 
+    Frames are not needed: all that the network needs of them is in its state.
+
     Raises:
-        InputError: no picture, two of one name, or one that cannot be read.
+        InputError: no picture, two of one name, one that cannot be read, or one that
+            would be drawn over.
     """
     asked = parse(Tell, words, prog=f"{experiment.command} tell")
     places = places_for(asked.images, asked.out)
@@ -46,6 +53,7 @@ def tell_of(experiment: Experiment[Config], words: list[str]) -> int:
         try:
             _draw(experiment, asked, places, interrupt)
         except Interrupted:
+            warn("stopped before all was drawn")
             return interrupt.exit_status
     return 0
 
@@ -57,16 +65,18 @@ def _draw(
     interrupt: Interrupt,
 ) -> None:
     from experiments.transitive.normals.program import NormalsProgram, picture, tell
+    from experiments.transitive.normals.targets import NO_TARGETS
 
-    restored = restore(experiment, asked.run_dir)
-    program = restored.program
-    assert isinstance(program, NormalsProgram), "the run is of normals"
-    data = program.config.data
-    images = np.stack(
-        [_resized(path, (data.height, data.length)) for path in asked.images]
+    config = config_to_evaluate(experiment, asked.run_dir)
+    # Before the run is restored: a name that was mistyped shows at once.
+    size = (config.data.height, config.data.length)
+    images = np.stack([_resized(path, size) for path in asked.images])
+    program = NormalsProgram(config, NO_TARGETS, NO_TARGETS)
+    _, state = interrupt.run(
+        lambda: read_state(asked.run_dir, program, asked.checkpoint)
     )
     make_directory(asked.out)
-    for some, normals in tell(program, restored.state.params, images, interrupt):
+    for some, normals in tell(program, state, images, interrupt):
         for number, told in zip(some.tolist(), normals, strict=True):
             drawn = picture(told, np.ones(told.shape[:2], bool))
             save_png(places[number], np.hstack([images[number], drawn]))

@@ -12,8 +12,9 @@ SMALL = replace_fields(
     height=120,
     length=160,
     width=0.25,
-    # With 7 x 7 most of what fc6 reads of so small a frame would be its border; with
-    # this one scores are centred on the first and on the last pixels.
+    # With 7 x 7 most of what fc6 reads of so small a frame would be its border. Of this
+    # border scores are centred from 8.5 pixels before the first row and column on, 32
+    # apart: 5 rows of them to 119.5, 6 columns to 151.5.
     cells=3,
     border=56,
     global_batch=8,

@@ -65,14 +65,7 @@ class NormalsProgram(HostFedProgram):
         self.examples_per_step = config.global_batch
         self.parallel = DataParallel(data_mesh(config.devices))
         self.parallel.check_divides(config.global_batch)
-        words = config.codebook
         self.network = build_network(config)
-        self.codebook = fit_codebook(
-            some_normals(train), words.codewords, seed=config.seed
-        )
-        # Here, as codewords on one plane have none, and must be refused at the start.
-        triangle = words.decoding == "triangle"
-        self._corners = triangles(self.codebook) if triangle else None
         step = partial(train_step, config)
         self.train_step = AheadOfTime(self.parallel.compile(step))
         self.decoded = self.parallel.compile_pure(self._decoded)
@@ -84,11 +77,22 @@ class NormalsProgram(HostFedProgram):
         return Cadence(self.config.steps, every, every)
 
     @cached_property
-    def shared(self) -> dict[str, Any]:
-        """What every step is given besides state and batch."""
-        return self.parallel.replicate(
-            {"key": jax.random.key(self.seed), "codebook": self.codebook}
-        )
+    def fitted(self) -> np.ndarray:
+        """The codebook of the training frames, with which a run begins."""
+        normals, count = some_normals(self.train), self.config.codebook.codewords
+        return fit_codebook(normals, count, seed=self.config.seed)
+
+    def init(self) -> TrainState:
+        """Return the state before the first step.
+
+        Raises:
+            InputError: a file of weights does not have these convolutions, or normals
+                are too few or too much alike for codewords and their triangles.
+        """
+        corners(self.config, self.fitted)
+        # In the state, as labels and normals that are told hang on it to the end.
+        kept = self.parallel.replicate({"codebook": self.fitted})
+        return super().init()._replace(model_state=kept)
 
     def drawn(self) -> TrainState:
         """Return the state before the first step, its weights drawn by the seed."""
@@ -123,7 +127,7 @@ class NormalsProgram(HostFedProgram):
             Interrupted: a signal came.
         """
         errors = no_errors()
-        for places, normals in tell(self, state.params, self.test.image, interrupt):
+        for places, normals in tell(self, state, self.test.image, interrupt):
             target = jnp.asarray(self.test.normals[places], jnp.float32)
             degrees = np.asarray(angular_error(jnp.asarray(normals), target))
             errors = add_errors(errors, degrees, self.test.valid[places])
@@ -137,7 +141,7 @@ class NormalsProgram(HostFedProgram):
         )
         guesses = {
             "mean_normal": mean_normal(normals),
-            "commonest": commonest_codeword(normals, self.codebook),
+            "commonest": commonest_codeword(normals, self.fitted),
         }
         return {
             f"baseline/{name}/{measure}": value
@@ -147,7 +151,7 @@ class NormalsProgram(HostFedProgram):
 
     def weights(self, state: TrainState) -> Any:
         """Return the weights and the codewords, which `export` writes."""
-        return {"params": state.params, "codebook": self.codebook}
+        return {"params": state.params, **state.model_state}
 
     def describe(self, state: TrainState) -> Iterator[str]:
         """Yield lines that say what is about to run."""
@@ -156,7 +160,7 @@ class NormalsProgram(HostFedProgram):
         yield (
             f"FCN-{self.network.stride}s, {count:,} parameters; {len(self.train):,} "
             f"frames to train on, {len(self.test):,} to evaluate, {data.height} x "
-            f"{data.length} pixels; {len(self.codebook)} codewords; "
+            f"{data.length} pixels; {self.config.codebook.codewords} codewords; "
             f"{self.config.steps} steps"
         )
 
@@ -188,7 +192,7 @@ class NormalsProgram(HostFedProgram):
         if not files.writes:
             return
         rows: list[np.ndarray] = []
-        for places, normals in tell(self, state.params, self.test.image, interrupt):
+        for places, normals in tell(self, state, self.test.image, interrupt):
             for place, told in zip(places.tolist(), normals, strict=True):
                 known = self.test.valid[place]
                 truth = picture(self.test.normals[place].astype(np.float32), known)
@@ -200,24 +204,35 @@ class NormalsProgram(HostFedProgram):
 
     def _decoded(self, params: Any, batch: Any, shared: Any) -> jax.Array:
         scores = self.network.apply(params, batch["image"])
-        corners = None if self._corners is None else jnp.asarray(self._corners)
-        rule = self.config.codebook.decoding
-        return decode(scores, shared["codebook"], rule=rule, corners=corners)
+        return decode(scores, rule=self.config.codebook.decoding, **shared)
 
 
 def tell(
-    program: NormalsProgram, params: Any, images: np.ndarray, interrupt: Interrupt
+    program: NormalsProgram, state: TrainState, images: np.ndarray, interrupt: Interrupt
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield places of images and the normals [n, H, W, 3] that the network tells."""
     devices = program.parallel.num_devices
     size = max(1, 4 // devices) * devices
-    shared = program.parallel.replicate({"codebook": program.codebook})
+    codebook = np.asarray(state.model_state["codebook"])
+    shared = program.parallel.replicate(
+        {"codebook": codebook, "corners": corners(program.config, codebook)}
+    )
     for first in range(0, len(images), size):
         interrupt.check()
         places = np.arange(first, min(first + size, len(images)))
         batch = {"image": images[np.resize(places, size)]}
-        told = program.decoded(params, program.parallel.shard_batch(batch), shared)
+        batch = program.parallel.shard_batch(batch)
+        told = program.decoded(state.params, batch, shared)
         yield places, np.asarray(told)[: len(places)]
+
+
+def corners(config: Config, codebook: np.ndarray) -> np.ndarray | None:
+    """Return the triangles that normals are read off; other rules have none.
+
+    Raises:
+        InputError: codewords that are all on one plane.
+    """
+    return triangles(codebook) if config.codebook.decoding == "triangle" else None
 
 
 def build_network(config: Config) -> FCN:
@@ -238,9 +253,10 @@ def build_network(config: Config) -> FCN:
 
 
 def drawn_state(config: Config) -> TrainState:
-    """Return the state before the first step, drawn from the seed."""
+    """Return the state before the first step, drawn from the seed, with no codebook."""
     params = build_network(config).init(jax.random.key(config.seed))
-    return TrainState.create(params, {}, make_rule(config.optimizer))
+    empty = {"codebook": jnp.zeros((config.codebook.codewords, 3))}
+    return TrainState.create(params, empty, make_rule(config.optimizer))
 
 
 def train_step(
@@ -265,7 +281,7 @@ def train_step(
             flip=data.flip,
             strength=data.colour,
         )
-        labels = encode_normals(normals, shared["codebook"])
+        labels = encode_normals(normals, model_state["codebook"])
         scores = network.apply(params, images, key=drop)
         entropy = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
         share = valid.astype(jnp.float32)

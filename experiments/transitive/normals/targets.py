@@ -5,23 +5,30 @@ cache, by the bytes of the files and by the size.
 """
 
 import hashlib
-import io
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from experiments.transitive.eth80 import DAMAGE
 from experiments.transitive.normals.camera import KINECT, resized_camera
 from experiments.transitive.normals.config import DataConfig
 from experiments.transitive.normals.depth import surface_normals
-from experiments.transitive.normals.nyu import Frame, Frames, frame_mask, read_nyu
+from experiments.transitive.normals.nyu import (
+    Frames,
+    archives,
+    frame_mask,
+    read_nyu,
+)
 from experiments.transitive.normals.nyu_mat import open_mat, read_split
+from experiments.transitive.pool import Check, run_jobs
 from lars_jax.errors import InputError, naming
 from lars_jax.files import cache_directory, make_directory, replacing
+from lars_jax.train.interrupt import NEVER
 
 VERSION = 1
 """Of what the files hold; another one has them made anew."""
@@ -30,7 +37,17 @@ LEAST_VALID = 0.5
 """Share of the pixels of a smaller one that must have a normal."""
 
 PART = 16
-"""Frames that a process works on at a time."""
+"""Frames that are worth a process of their own."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A frame by its place in a split; the digest is of the files that it is in."""
+
+    config: DataConfig
+    split: str
+    digest: str
+    place: int
 
 
 @dataclass(frozen=True)
@@ -52,27 +69,57 @@ class Targets:
         return len(self.image)
 
 
-def load_targets(config: DataConfig, split: str) -> Targets:
-    """Return the frames of a split.
+NO_TARGETS = Targets(
+    np.empty((0, 1, 1, 3), np.uint8),
+    np.empty((0, 1, 1, 3), np.float16),
+    np.empty((0, 1, 1), bool),
+)
+"""Of a network that is neither trained nor evaluated."""
+
+
+def load_targets(config: DataConfig) -> tuple[Targets, Targets]:
+    """Return the frames to train on, and those to evaluate.
 
     Raises:
-        InputError: what the reader of the file refuses, or a size that is no whole part
-            of the frames'.
+        InputError: what the reader of the file refuses, a frame that is of both, or a
+            size that is no whole part of the frames'.
     """
-    frames, digest = _open(config, split)
+    names = (config.train_split, config.test_split)
+    train, test = (_open(config, name) for name in names)
+    both = np.intersect1d(train.index, test.index)
+    if len(both):
+        raise InputError(
+            f"a test is of frames that were not trained on; got {names[0]} and "
+            f"{names[1]} of {config.frames}, which share {len(both)}, such as frame "
+            f"{both[0]}: set --train-split or --test-split to others"
+        )
+    digest = ",".join(f"{file.name}:{_digest(file)}" for file in _files(config))
+    first, second = names
+    return _load(config, first, train, digest), _load(config, second, test, digest)
+
+
+def _load(config: DataConfig, split: str, frames: Frames, digest: str) -> Targets:
     size = (config.height, config.length)
     name = hashlib.sha256(f"{VERSION} {digest} {split} {size}".encode()).hexdigest()
     path = cache_directory() / "normals" / f"{name[:40]}.npz"
-    if not path.exists():
-        made = _make(frames, size)
-        file = io.BytesIO()
+    kept = _read(path) if path.exists() else None
+    if kept is not None:
+        return kept
+    made = _make([_Job(config, split, digest, k) for k in range(len(frames))])
+    make_directory(path.parent)
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, image=made.image, normals=made.normals, valid=made.valid)
-        make_directory(path.parent)
-        with replacing(path) as temporary:
-            temporary.write_bytes(file.getvalue())
-        return made
-    with naming(path, "read"), path.open("rb") as file, np.load(file) as found:
-        return Targets(found["image"], found["normals"], found["valid"])
+    return made
+
+
+def _read(path: Path) -> Targets | None:
+    """Return what a file has kept; None of one that is damaged, and made anew."""
+    with naming(path, "read"), path.open("rb") as file:
+        try:
+            with np.lib.npyio.NpzFile(file) as found:
+                return Targets(found["image"], found["normals"], found["valid"])
+        except (*DAMAGE, KeyError):
+            return None
 
 
 def shrink(
@@ -103,15 +150,18 @@ def shrink(
     return unit.astype(np.float32), known
 
 
-def _open(config: DataConfig, split: str) -> tuple[Frames, str]:
+def _files(config: DataConfig) -> list[Path]:
+    if config.splits is None:
+        return archives(Path(config.frames))
+    return [Path(config.frames), Path(config.splits)]
+
+
+def _open(config: DataConfig, split: str) -> Frames:
     path = Path(config.frames)
-    if path.suffix != ".mat":
+    if config.splits is None:
         frames = read_nyu(path, split)
-        files = sorted(path.glob("*.npz")) if path.is_dir() else [path]
     else:
-        assert config.splits is not None, "the check has seen it"
         frames = open_mat(path, read_split(config.splits, split))
-        files = [path, Path(config.splits)]
     first = frames[0].depth.shape
     for name, side, whole in zip(
         ("height", "length"), (config.height, config.length), first, strict=True
@@ -121,7 +171,7 @@ def _open(config: DataConfig, split: str) -> tuple[Frames, str]:
                 f"{name} must be a whole part of the frames'; got {side} of {whole} in "
                 f"{path}: set --{name} to {whole}, {whole // 2} or the like"
             )
-    return frames, ",".join(f"{file.name}:{_digest(file)}" for file in files)
+    return frames
 
 
 def _digest(path: Path) -> str:
@@ -129,43 +179,44 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _make(frames: Frames, size: tuple[int, int]) -> Targets:
-    starts = range(0, len(frames), PART)
-    jobs = [
-        ([frames[k] for k in range(first, min(first + PART, len(frames)))], size)
-        for first in starts
-    ]
-    workers = min(os.cpu_count() or 1, len(jobs))
-    if workers == 1:
-        parts = [_part(job, frames.step) for job in jobs]
-    else:
-        # Not forked: JAX has threads, whose locks a copy would hold for ever.
-        context = get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            parts = list(pool.map(_part, jobs, [frames.step] * len(jobs)))
-    image, normals, valid = (
-        np.concatenate([part[place] for part in parts]) for place in range(3)
+def _make(jobs: Sequence[_Job]) -> Targets:
+    made = run_jobs(
+        _target,
+        jobs,
+        processes=min(os.cpu_count() or 1, -(-len(jobs) // PART)),
+        # The shell gives up what is built when a signal comes.
+        interrupt=NEVER,
+        crashed=_crashed,
+        title="normals",
     )
+    image, normals, valid = map(np.stack, zip(*made, strict=True))
     return Targets(image, normals, valid)
 
 
-def _part(
-    job: tuple[Sequence[Frame], tuple[int, int]], step: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _target(job: _Job, check: Check) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     from PIL import Image
 
-    frames, size = job
-    images, normals, masks = [], [], []
-    for frame in frames:
-        whole = frame.depth.shape
-        found, valid = surface_normals(
-            frame.depth, resized_camera(KINECT, *whole), step=step
-        )
-        unit, known = shrink(found, valid & frame_mask(*whole), size)
-        picture = Image.fromarray(frame.image)
-        height, width = size
-        resized = picture.resize((width, height), Image.Resampling.BILINEAR)
-        images.append(np.asarray(resized))
-        normals.append(unit.astype(np.float16))
-        masks.append(known)
-    return np.stack(images), np.stack(normals), np.stack(masks)
+    check()
+    config, frames = job.config, _kept_open(job.config, job.split, job.digest)
+    frame, (height, width) = frames[job.place], (config.height, config.length)
+    whole = frame.depth.shape
+    camera = resized_camera(KINECT, *whole)
+    found, valid = surface_normals(frame.depth, camera, step=frames.step)
+    unit, known = shrink(found, valid & frame_mask(*whole), (height, width))
+    picture = Image.fromarray(frame.image)
+    resized = picture.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(resized), unit.astype(np.float16), known
+
+
+@lru_cache(maxsize=1)
+def _kept_open(config: DataConfig, split: str, digest: str) -> Frames:
+    """Return the frames of a split, whose files a process need not read for each."""
+    del digest
+    return _open(config, split)
+
+
+def _crashed(job: _Job) -> Any:
+    raise InputError(
+        f"normals are made of each frame; got {job.config.frames}, whose frame "
+        f"{job.place} of {job.split} ended the process: allow it more memory"
+    )

@@ -15,7 +15,8 @@ class Method:
 
     Attributes:
         stage: of the pipeline, whose weights are taken; None: nothing is learned.
-        fields: of the pipeline, that differ from its configuration.
+        fields: of the pipeline, that differ from its configuration; crops are compared
+            by context prediction where they do not say otherwise.
         half_tracks: whether tracks are half as long.
     """
 
@@ -29,16 +30,21 @@ class Method:
         >>> METHODS["15-frame"].config(Config()).tracking.track_frames
         15
         """
-        own = replace_fields(shared, **self.fields)
+        own = replace_fields(shared, **{"features": "context", **self.fields})
         if not self.half_tracks:
             return own
         frames = max(1, own.tracking.track_frames // 2)
         return replace_fields(own, track_frames=frames)
 
+    def learned(self, shared: Config) -> tuple[str | None, Config | None]:
+        """Return all that its convolutions hang on, but the seed and the data."""
+        return self.stage, None if self.stage is None else self.config(shared)
+
     def of_context(self, shared: Config) -> bool:
         """Return whether convolutions were shown what context prediction shows them."""
-        own = self.config(shared)
-        return self.stage == "context" or own.triplet.init == "context"
+        if self.stage == "triplet":
+            return self.config(shared).triplet.init == "context"
+        return self.stage == "context"
 
 
 METHODS: Mapping[str, Method] = MappingProxyType(

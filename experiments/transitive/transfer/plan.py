@@ -25,6 +25,8 @@ class Plan:
     """Annotated pictures of Tables 1 to 3, as of `detection`."""
     frames: PathText = "nyuv2"
     """NYUv2 of Table 5, as of `normals`."""
+    splits: PathText | None = None
+    """Of a .mat file of NYUv2, as of `normals`."""
     detector_steps: Positive = 500
     """Updates of each detector, in place of its preset's."""
     normals_steps: Positive = 400

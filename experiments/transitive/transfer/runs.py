@@ -6,6 +6,7 @@ TASK/            a run of each method, seed, and blocks that are left as they ar
 results.jsonl    a row for each of these
 """
 
+import itertools
 import math
 import shutil
 import signal
@@ -14,26 +15,30 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from tqdm import tqdm
 
 from experiments.transitive import check as pipeline
 from experiments.transitive.compare import known_rows
 from experiments.transitive.config import Config
 from experiments.transitive.detection.experiment import DETECTION
-from experiments.transitive.networks import BLOCKS, RMS
+from experiments.transitive.networks import BLOCKS, RMS, trunk_network
 from experiments.transitive.normals.experiment import NORMALS
 from experiments.transitive.sources import video_digests
 from experiments.transitive.stages import make_stages
 from experiments.transitive.transfer.methods import METHODS
 from experiments.transitive.transfer.plan import Plan
+from experiments.transitive.transfer.shared import Shared
 from experiments.transitive.transfer.tables import TABLES, Cell, Task, markdown
-from lars_jax.errors import InputError, naming
+from lars_jax.errors import InputError
 from lars_jax.files import local_path, make_directory, replacing
 from lars_jax.runs import Experiment, run_stages, stages_through
+from lars_jax.runs.data import file_fingerprints
 from lars_jax.runs.paths import absolute_paths
 from lars_jax.runs.train import train
-from lars_jax.train import Interrupt
-from lars_jax.train.config import difference, replace_fields, to_json
+from lars_jax.train import Interrupt, Interrupted
+from lars_jax.train.config import digest, replace_fields
 from lars_jax.train.record import (
     append_row,
     environment,
@@ -43,6 +48,7 @@ from lars_jax.train.record import (
     write_json,
     write_text,
 )
+from lars_jax.train.weights import save_weights
 
 RESULTS = "results.jsonl"
 """A row for each run of a task."""
@@ -69,6 +75,8 @@ def run_transfer(
 ) -> list[dict[str, Any]]:
     """Run what is missing, a seed after another, and return a row for each run.
 
+    Rows are those of the directory, whether this plan asks for them or another did.
+
     Args:
         config: of the pipeline, which the methods change.
         plan: what is run.
@@ -82,38 +90,39 @@ def run_transfer(
         Interrupted: a signal came.
     """
     directory = local_path(directory)
-    cells = unique(cell for n in plan.tables for cell in TABLES[n].cells(plan.frozen))
+    cells = unique(_cells(plan))
     _check(config, plan, cells)
-    _begin(config, plan, directory)
+    _begin(shared_by(config, plan), directory)
     until = math.inf if hours is None else time.monotonic() + 3600 * hours
     seeds = range(config.seed, config.seed + plan.seeds)
     wanted = [(cell, seed) for seed in seeds for cell in cells]
     with lock(directory), tqdm(total=len(wanted), unit="run") as progress:
         found = {key(row): row for row in known_rows(directory / RESULTS)}
 
-        def rows() -> list[dict[str, Any]]:
-            return [found[one] for one in wanted if one in found]
-
-        progress.update(len(rows()))
-        for cell, seed in [one for one in wanted if one not in found]:
+        remaining = [one for one in wanted if one not in found]
+        progress.update(len(wanted) - len(remaining))
+        for cell, seed in remaining:
             if time.monotonic() > until:
                 break
             say(f"{' '.join(map(str, cell))} {seed}: running")
             weights = pretrain(config, cell[2], seed, directory, interrupt, say)
-            row = carry(config, plan, cell, seed, weights, directory)
-            interrupt.check()
+            run = directory / cell[0] / f"{cell[2]}-c{cell[1]}-seed-{seed}"
+            row = carry(cell, task_config(config, plan, cell, seed, weights), run)
             row = dict(zip(KEY, (*cell, seed), strict=True)) | row
             append_row(directory / RESULTS, row)
+            # Sixty runs of them would fill a disk; without its row one is lost.
+            shutil.rmtree(run / "checkpoints", ignore_errors=True)
             found[cell, seed] = row
-            write_tables(plan, rows(), directory)
+            write_tables(plan, [*found.values()], directory)
             progress.update()
-        return rows()
+            interrupt.check()
+        return [*found.values()]
 
 
 def key(row: Mapping[str, Any]) -> tuple[Cell, int]:
     """Return what tells a row from every other.
 
-    >>> key({"task": "fast", "frozen": 0, "method": "Ours", "seed": 1, "seconds": 9.0})
+    >>> key({"task": "fast", "frozen": 0, "method": "Ours", "seed": 1, "baseline": {}})
     (('fast', 0, 'Ours'), 1)
     """
     *cell, seed = (row[name] for name in KEY)
@@ -132,65 +141,53 @@ def pretrain(
     directory: Path,
     interrupt: Interrupt,
     say: Callable[[str], None],
-) -> Path | None:
+) -> Path:
     """Return the weights of a method, which are learned if they are not there.
+
+    Those that nothing has learned are drawn, and begin as all others do: scaled.
 
     Raises:
         Interrupted: a signal came.
     """
     method = METHODS[name]
-    if method.stage is None:
-        return None
     kept = directory / "pretrained" / f"{name}-seed-{seed}.safetensors"
     if kept.exists():
+        return kept
+    make_directory(kept.parent)
+    if method.stage is None:
+        images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+        drawn, _ = trunk_network(config.model).init(jax.random.key(seed), images)
+        save_weights(kept, {"trunk": drawn})
         return kept
     own = pipeline.check(replace_fields(method.config(config), seed=seed))
     stages = stages_through(make_stages(own), method.stage)
     place = directory / "pipeline"
     run_stages(stages, own, place, interrupt=interrupt, say=say)
-    make_directory(kept.parent)
     with replacing(kept) as temporary:
         shutil.copyfile(place / method.stage / "weights.safetensors", temporary)
     return kept
 
 
-def carry(
-    config: Config,
-    plan: Plan,
-    cell: Cell,
-    seed: int,
-    weights: Path | None,
-    directory: Path,
-) -> dict[str, Any]:
-    """Train a task from given weights, and return what came of it.
+def carry(cell: Cell, config: Any, run: Path) -> dict[str, Any]:
+    """Train a task, and return what came of it.
 
     Args:
-        config: of the pipeline.
-        plan: of all runs.
         cell: which run.
-        seed: of its own weights and order.
-        weights: that it begins with; None: drawn from the seed.
-        directory: of all runs.
+        config: of the run, as of `task_config`.
+        run: its directory.
+
+    Raises:
+        Interrupted: a signal came.
     """
-    task, block, name = cell
-    experiment, preset = PRESETS[task]
-    own = task_config(config, plan, cell, seed, weights)
-    run = directory / task / f"{name}-c{block}-seed-{seed}"
-    began = time.monotonic()
-    outcome = train(experiment, own, run, name=preset, resume="if_any")
+    experiment, preset = PRESETS[cell[0]]
+    outcome = train(experiment, config, run, name=preset, resume="if_any")
     if outcome.status:
         # Training has heard the signal in place of whoever runs all of them.
         signal.raise_signal(outcome.status - 128)
-        return {}
-    # Sixty runs of them would fill a disk.
-    shutil.rmtree(run / "checkpoints", ignore_errors=True)
+        raise Interrupted
     first = next(iter(read_rows(run / "metrics.jsonl")), {})
     known = {k: v for k, v in first.items() if k.startswith("baseline/")}
-    return {
-        "evaluation": outcome.evaluation,
-        "baseline": known,
-        "seconds": time.monotonic() - began,
-    }
+    return {"evaluation": outcome.evaluation, "baseline": known}
 
 
 def task_config(
@@ -216,7 +213,8 @@ def task_config(
         eval_every=steps,
     )
     if normals:
-        return absolute_paths(replace_fields(own, frames=plan.frames))
+        named = {"frames": plan.frames, "splits": plan.splits}
+        return absolute_paths(replace_fields(own, **named))
     stays = _last_layer(config.model.network, block)
     return absolute_paths(replace_fields(own, dataset=plan.dataset, frozen=stays))
 
@@ -252,35 +250,55 @@ def _check(config: Config, plan: Plan, cells: Sequence[Cell]) -> None:
         raise InputError(
             f"tables are some, each of them once; got {got}: correct --tables"
         )
+    for one, other in itertools.combinations({cell[2]: None for cell in cells}, 2):
+        if METHODS[one].learned(config) == METHODS[other].learned(config):
+            raise InputError(
+                "rows of the tables are of networks that differ; got one and the same "
+                f"for {one} and {other}: undo what makes them one"
+            )
     for cell in cells:
         pipeline.check(METHODS[cell[2]].config(config))
         experiment, _ = PRESETS[cell[0]]
         experiment.check(task_config(config, plan, cell, config.seed, None))
-    # What the last run needs is not to be missed hours later.
-    video_digests(config)
-    for cell in {cell[0]: cell for cell in cells}.values():
-        own = task_config(config, plan, cell, config.seed, None)
-        for file in PRESETS[cell[0]][0].files(own).values():
-            with naming(file, "read"):
-                file.stat()
 
 
-def _begin(config: Config, plan: Plan, directory: Path) -> None:
+def shared_by(config: Config, plan: Plan) -> Shared:
+    """Return what runs of a configuration and a plan share.
+
+    Raises:
+        InputError: data that cannot be read: what the last run needs is not to be
+            missed hours later.
+    """
+    data = {"videos": digest(video_digests(config))}
+    for task, block, method in unique(_cells(plan)):
+        if task not in data:
+            own = task_config(config, plan, (task, block, method), config.seed, None)
+            found = file_fingerprints(PRESETS[task][0], own)
+            data[task] = digest({name: one.digest for name, one in found.items()})
+    presets = {
+        task: experiment.presets[name].config
+        for task, (experiment, name) in PRESETS.items()
+    }
+    return Shared(config, plan, presets, data)
+
+
+def _begin(shared: Shared, directory: Path) -> None:
     """Keep what all runs share, or refuse other runs than those that are there."""
-    asked = {"config": to_json(config), "plan": to_json(plan)}
-    # What each row says of itself.
-    del asked["config"]["seed"]
-    for free in ("tables", "seeds", "frozen"):
-        del asked["plan"][free]
-    path = directory / "config.json"
-    if not path.exists():
-        make_directory(directory)
-        write_json(path, asked | {"environment": environment()})
-        return
-    found = read_json(path)
-    known = {k: found.get(k, {}) if isinstance(found, dict) else {} for k in asked}
-    if changes := difference(known, asked):
-        raise InputError(
-            f"tables need a directory of their own; {directory} holds others "
-            f"({changes[0]}): name another --run-dir"
-        )
+    path, known = directory / "config.json", {}
+    if path.exists():
+        found = read_json(path)
+        known = found if isinstance(found, dict) else {}
+        if changes := shared.changes(known):
+            raise InputError(
+                f"tables need a directory of their own; {directory} holds others "
+                f"({changes[0]}): name another --run-dir"
+            )
+    make_directory(directory)
+    asked = shared.to_json()
+    # Others read data that these do not.
+    asked["data"] = {**known.get("data", {}), **asked["data"]}
+    write_json(path, {"environment": environment(), **known, **asked})
+
+
+def _cells(plan: Plan) -> Iterable[Cell]:
+    return (cell for n in plan.tables for cell in TABLES[n].cells(plan.frozen))

@@ -5,7 +5,6 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +22,7 @@ from lars_jax.train.record import checksums
 from tests.experiments.transitive.support import (
     MINING,
     TRACKING,
+    members,
     scene,
     texture,
     write_video,
@@ -164,20 +164,6 @@ def start(folder, place, processes):
     return subprocess.Popen(
         words, env=environment, stderr=subprocess.DEVNULL, start_new_session=True
     )
-
-
-def members(group):
-    """Return the processes of a group that are alive."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-            except OSError:
-                continue
-            if int(fields[2]) == group and fields[0] != "Z":
-                found.append(int(entry.name))
-    return found
 
 
 @pytest.mark.slow

@@ -46,14 +46,13 @@ def archive(splits=(0, 1, 2, 2), first=10):
     for place in range(len(splits)):
         grey = np.full((6, 8, 3), 40 * place, np.uint8)
         packed = np.zeros((6, 8, 3), np.uint8)
-        packed[..., 0], packed[..., 1], packed[0, 0, 0] = 50 + place, place, 0
+        packed[..., 0], packed[0, 0, 0] = 50 + place, 0
         files += [encoded(grey, "JPEG"), encoded(packed, "WEBP")]
     return {
         "data": np.concatenate(files),
         "ends": np.cumsum([len(file) for file in files]),
         "index": np.arange(first, first + len(splits), dtype=np.int16),
         "split": np.array(splits, np.uint8),
-        "classes": np.array(["wall", "floor"]),
     }
 
 
@@ -72,17 +71,18 @@ def floor_and_wall(rng):
     return (image + noise).astype(np.uint8), np.clip(depth, 0.8, 9.5)
 
 
-def write_frames(path, bumps=0.0):
-    """Write an archive of twelve frames, four of them to test on.
+def write_frames(path, bumps=0.0, count=12):
+    """Write an archive of frames, a third of them to test on.
 
     Args:
         path: of the archive.
         bumps: height of waves on all that is seen, in metres.
+        count: frames, a multiple of 3.
     """
     rng, files = np.random.default_rng(0), []
     v, u = np.mgrid[:240, :320]
     waves = bumps * np.sin(u / 15) * np.sin(v / 15)
-    for _ in range(12):
+    for _ in range(count):
         image, depth = floor_and_wall(rng)
         depth = np.clip(depth + waves, 0.8, 9.5)
         stored = np.zeros((*depth.shape, 3), np.uint8)
@@ -95,8 +95,7 @@ def write_frames(path, bumps=0.0):
         path,
         data=np.frombuffer(b"".join(files), np.uint8),
         ends=np.cumsum([len(file) for file in files]),
-        index=np.arange(12),
-        split=np.repeat([0, 1, 2], 4),
-        classes=np.array(["floor", "wall"]),
+        index=np.arange(count),
+        split=np.repeat([0, 1, 2], count // 3),
     )
     return path

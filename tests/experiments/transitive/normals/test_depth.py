@@ -1,20 +1,22 @@
 """Planes whose normals are known, with depth stored in steps; jumps, corners, rooms."""
 
+import io
 import os
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments.transitive.normals.camera import KINECT, Camera
 from experiments.transitive.normals.depth import (
     lines_of_sight,
     plane_normals,
-    smooth_depth,
     surface_normals,
 )
-from experiments.transitive.normals.nyu import frame_mask, read_nyu
+from experiments.transitive.normals.nyu import archives, frame_mask, read_nyu
 from experiments.transitive.normals.planes import local_planes
 from lars_jax.errors import InputError
 from tests.experiments.transitive.normals.support import (
@@ -101,19 +103,6 @@ def test_a_jump_in_depth_is_not_smoothed_over():
     error = degrees_between(found, normals)
     assert valid.mean() > 0.98
     assert error[valid].max() < 2
-    stored, wall = in_steps(depth), depth > 2
-    smooth = smooth_depth(stored, step=STEP)
-    assert np.abs(smooth - depth).max() <= STEP
-    before, after = (np.abs(one - depth)[wall].mean() for one in (stored, smooth))
-    assert after < 0.3 * before
-
-
-def test_smoothing_moves_depth_by_half_a_step_at_most():
-    depth = in_steps(np.random.default_rng(0).uniform(1, 5, (40, 50)))
-    depth[3, 4] = 0
-    smooth = smooth_depth(depth, step=STEP)
-    assert np.abs(smooth - depth).max() <= STEP / 2 + 1e-6
-    assert smooth[3, 4] == 0
 
 
 def test_what_has_no_normal_is_not_valid():
@@ -188,23 +177,38 @@ def test_other_depth_is_refused(depth, options, rule):
         surface_normals(depth, SMALL, **options)
 
 
-def test_other_cameras_and_steps_are_refused():
+def test_other_cameras_are_refused():
     with pytest.raises(InputError, match="focal lengths and sides above 0"):
         Camera(0.0, 1.0, 0.0, 0.0, 1, 1)
-    with pytest.raises(InputError, match="a step of depth is above 0"):
-        smooth_depth(np.ones((4, 4)), step=0.0)
+
+
+def floors(where):
+    """Return what tells the pixels of a frame that are floor, in NYUv2's archives."""
+    places = {}
+    for path in archives(Path(where)):
+        with np.load(path) as found:
+            content = dict(found)
+        places |= {index: (content, k) for k, index in enumerate(content["index"])}
+
+    def of(index):
+        content, place = places[index]
+        start, end = content["ends"][2 * place : 2 * place + 2]
+        packed = Image.open(io.BytesIO(content["data"][start:end].tobytes()))
+        return np.asarray(packed)[..., 1] == content["classes"].tolist().index("floor")
+
+    return of
 
 
 @pytest.mark.skipif("NYUV2" not in os.environ, reason="NYUV2 names no folder")
 def test_floors_of_nyuv2_point_up_and_are_even():
     frames = read_nyu(os.environ["NYUV2"], "train")
+    labels = floors(os.environ["NYUV2"])
     mask, spreads = frame_mask(240, 320), []
     for place in range(0, 381, 48):
         frame = frames[place]
         normals, valid = surface_normals(frame.depth, KINECT, step=frames.step)
         assert valid[mask].mean() > 0.9
-        assert frame.label is not None
-        floor = normals[valid & mask & (frame.label == frames.classes.index("floor"))]
+        floor = normals[valid & mask & labels(frame.index)]
         if len(floor) > 4000:
             middle = np.median(floor, axis=0)
             assert middle[1] < -0.8  # The camera looks down by up to 35 degrees.

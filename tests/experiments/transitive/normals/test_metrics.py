@@ -18,7 +18,6 @@ from experiments.transitive.normals.depth import surface_normals
 from experiments.transitive.normals.metrics import (
     add_errors,
     angular_error,
-    merge_errors,
     no_errors,
     summary,
 )
@@ -101,9 +100,7 @@ def test_pixels_of_all_images_are_pooled_and_others_do_not_count():
     errors = no_errors()
     for image, mask in zip(degrees, valid, strict=True):
         errors = add_errors(errors, image, mask)
-    parts = [add_errors(no_errors(), *one) for one in zip(degrees, valid, strict=True)]
-    found, merged = summary(errors), summary(merge_errors(parts))
-    assert found == pytest.approx(merged)
+    found = summary(errors)
     assert found == pytest.approx(pooled(degrees[valid]))
     assert no_errors().counts.sum() == 0
 

@@ -2,13 +2,16 @@
 
 import os
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from experiments.transitive.normals.camera import KINECT, Camera, resized_camera
+from experiments.transitive.normals.config import DataConfig
 from experiments.transitive.normals.nyu import frame_mask, read_nyu
 from experiments.transitive.normals.nyu_mat import open_mat, read_split
+from experiments.transitive.normals.targets import load_targets
 from lars_jax.errors import InputError
 from tests.experiments.transitive.normals.support import archive, encoded
 
@@ -35,7 +38,6 @@ def test_frames_of_a_folder_are_read_as_they_were_written(tmp_path):
     frames = read_nyu(tmp_path, "test")
     assert len(frames) == 3
     assert frames.index.tolist() == [12, 13, 20]
-    assert frames.classes == ("wall", "floor")
     assert frames.step == pytest.approx(0.0392, abs=1e-4)
     frame = frames[1]
     assert frame.index == 13
@@ -45,8 +47,6 @@ def test_frames_of_a_folder_are_read_as_they_were_written(tmp_path):
     assert frame.depth.dtype == np.float32
     assert frame.depth[3, 3] == pytest.approx(53.5 / 25.5)
     assert frame.depth[0, 0] == 0
-    assert frame.label is not None
-    assert (frame.label == 3).all()
     with pytest.raises(IndexError):
         frames[3]
 
@@ -182,27 +182,68 @@ def test_a_missing_library_says_how_to_install_it(monkeypatch, tmp_path):
         open_mat(tmp_path / "some.mat")
 
 
-def test_splits_are_read_from_three_kinds_of_file(tmp_path):
+def test_splits_are_read_from_two_kinds_of_file(tmp_path):
     from scipy.io import savemat
 
     lists = {"trainNdxs": [[3], [1]], "testNdxs": [[2]]}
     savemat(tmp_path / "splits.mat", lists)
-    save(tmp_path / "splits.npz", {"train": np.array([2, 0]), "test": np.array([1])})
-    (tmp_path / "train.txt").write_text("2\n0\n")
-    for name in ("splits.mat", "splits.npz", "train.txt"):
-        assert read_split(tmp_path / name, "train").tolist() == [2, 0]
+    lists = {"trainval": np.array([2, 0]), "test": np.array([1])}
+    save(tmp_path / "splits.npz", lists)
     for name in ("splits.mat", "splits.npz"):
-        with pytest.raises(InputError, match="none of val") as caught:
-            read_split(tmp_path / name, "val")
+        # Of the same frames as in archives, by the same word.
+        assert read_split(tmp_path / name, "trainval").tolist() == [2, 0]
+        assert read_split(tmp_path / name, "test").tolist() == [1]
+        with pytest.raises(InputError, match="none of train ") as caught:
+            read_split(tmp_path / name, "train")
         assert in_one_line(caught)
+        assert "(it has trainval, test): set --train-split" in str(caught.value)
 
 
-@pytest.mark.parametrize("content", ["", "1\n1\n", "one", "1.5"])
+@pytest.mark.parametrize("content", [[], [1, 1], ["one"], [1.5]])
 def test_other_lists_are_refused(content, tmp_path):
-    (tmp_path / "train.txt").write_text(content)
+    save(tmp_path / "splits.npz", {"train": np.array(content)})
     with pytest.raises(InputError, match="each once") as caught:
+        read_split(tmp_path / "splits.npz", "train")
+    assert in_one_line(caught)
+
+
+def test_official_files_are_read_by_the_default_splits(tmp_path, monkeypatch):
+    from scipy.io import savemat
+
+    monkeypatch.setenv("LARS_JAX_CACHE", str(tmp_path))
+    images = np.stack([np.full((3, 8, 6), 100 + k, np.uint8) for k in range(3)])
+    mat = write_mat(tmp_path / "some.mat", images, np.ones((3, 8, 6), np.float32))
+    lists = {"trainNdxs": [[3], [1]], "testNdxs": [[2]]}
+    savemat(tmp_path / "splits.mat", lists)
+    config = DataConfig(str(mat), str(tmp_path / "splits.mat"), height=6, length=8)
+    train, test = load_targets(config)
+    assert train.image[:, 0, 0, 0].tolist() == [102, 100]
+    assert test.image[:, 0, 0, 0].tolist() == [101]
+
+
+def test_file_that_cannot_name_two_splits_is_refused(tmp_path):
+    (tmp_path / "train.txt").write_text("2\n0\n")
+    with pytest.raises(InputError, match="set --splits to one of these") as caught:
         read_split(tmp_path / "train.txt", "train")
     assert in_one_line(caught)
+    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(InputError, match="each once"):
+        read_split(tmp_path / "cut.npz", "train")
+
+
+def test_frame_to_train_on_and_to_test_by_is_refused(tmp_path):
+    path = save(tmp_path / "a.npz", archive())
+    config = DataConfig(str(path), test_split="val", height=6, length=8)
+    with pytest.raises(InputError, match=r"share 1, such as frame 11: set") as caught:
+        load_targets(config)
+    assert in_one_line(caught)
+    save(tmp_path / "splits.npz", {"train": np.arange(2), "test": np.arange(1, 3)})
+    images = np.zeros((3, 3, 8, 6), np.uint8)
+    mat = write_mat(tmp_path / "some.mat", images, np.ones((3, 8, 6), np.float32))
+    splits = str(tmp_path / "splits.npz")
+    config = replace(config, frames=str(mat), splits=splits, train_split="train")
+    with pytest.raises(InputError, match=r"share 1, such as frame 1: set"):
+        load_targets(replace(config, test_split="test"))
 
 
 def test_a_camera_grows_with_its_image():
