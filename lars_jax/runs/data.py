@@ -73,7 +73,10 @@ def open_data(
     try:
         sources = experiment.sources(config)
         found = {split: identify(source) for split, source in sources.items()}
-        found |= file_fingerprints(experiment, config)
+        for name, files in experiment.files(config).items():
+            files = [files] if isinstance(files, Path) else files
+            parts = digest_files(files[0].parent, [file.name for file in files])
+            found[name] = Fingerprint(len(parts), (), parts)
     except InputError as problem:
         error = problem
     if jax.process_count() > 1:
@@ -86,20 +89,6 @@ def open_data(
         change = accept_data(begun, record, found, accept=accept)
     lines = (*describe_data(sources), *_same_splits(found))
     return sources, RunData(found, lines, change)
-
-
-def file_fingerprints(experiment: Experiment[C], config: C) -> dict[str, Fingerprint]:
-    """Return what the files are known by that numbers of a configuration depend on.
-
-    Raises:
-        InputError: one of them cannot be read.
-    """
-    found = {}
-    for name, files in experiment.files(config).items():
-        files = [files] if isinstance(files, Path) else files
-        parts = digest_files(files[0].parent, [file.name for file in files])
-        found[name] = Fingerprint(len(parts), (), parts)
-    return found
 
 
 def warn_of_change(experiment: Experiment[Any], directory: Path) -> None:

@@ -34,7 +34,7 @@ from experiments.transitive.transfer.tables import TABLES, Cell, Task, markdown
 from lars_jax.errors import InputError
 from lars_jax.files import local_path, make_directory, replacing
 from lars_jax.runs import Experiment, run_stages, stages_through
-from lars_jax.runs.data import file_fingerprints
+from lars_jax.runs.data import digests, open_data
 from lars_jax.runs.paths import absolute_paths
 from lars_jax.runs.train import train
 from lars_jax.train import Interrupt, Interrupted
@@ -273,8 +273,8 @@ def shared_by(config: Config, plan: Plan) -> Shared:
     for task, block, method in unique(_cells(plan)):
         if task not in data:
             own = task_config(config, plan, (task, block, method), config.seed, None)
-            found = file_fingerprints(PRESETS[task][0], own)
-            data[task] = digest({name: one.digest for name, one in found.items()})
+            read = open_data(PRESETS[task][0], own, None, accept=False)[1]
+            data[task] = digest(digests(read.found))
     presets = {
         task: experiment.presets[name].config
         for task, (experiment, name) in PRESETS.items()
