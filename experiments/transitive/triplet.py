@@ -194,7 +194,10 @@ class TripletProgram(HostFedProgram):
     def evaluate(
         self, state: TrainState, interrupt: Interrupt = NEVER
     ) -> dict[str, float]:
-        """Return loss and distances over pairs in an order of their own.
+        """Return loss and distances over pairs of training, in an order of their own.
+
+        Images are not varied: it says how far training has come, not what of other
+        pairs would be right.
 
         Raises:
             Interrupted: a signal came.
