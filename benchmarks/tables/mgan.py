@@ -29,7 +29,8 @@ def mgan_ring() -> str:
 
 def mgan_harder() -> str:
     """Return the table of rings and grids with other numbers."""
-    return _games(read_record("mgan_harder"), plain("data"), [])
+    first = plain("data", "preset") | {"steps": "{steps:,}"}
+    return _games(read_record("mgan_harder"), first, [])
 
 
 def mgan_step() -> str:
@@ -132,6 +133,7 @@ def _games(record: Row, first: dict[str, str], last: list[Row]) -> str:
         found = {name: [run["final"][name] for run in runs] for name in MEASURES}
         seconds = statistics.fmean(run["seconds"] for run in runs)
         found |= {"data": data, "preset": f"`{preset}`", "n": len(runs)}
+        found["steps"] = runs[0]["steps"]
         rows.append(found | {"seconds": seconds})
     cells = first | plain("preset", "n")
     for name, (heading, digits) in MEASURES.items():

@@ -278,7 +278,7 @@ def transitive_negatives() -> str:
 
 
 def transitive_context() -> str:
-    """Return what context prediction gets right on held-out photographs."""
+    """Return what context prediction gets right on photographs left out one by one."""
     record = read_record("transitive_context")
     curves = [run["curve"] for run in record["runs"]]
     steps = sorted({int(step) for step in curves[0]})
@@ -296,8 +296,9 @@ def transitive_context() -> str:
     }
     of = record["photographs"]
     note = (
-        f"{record['pairs']:,} pairs of {of['held_out']} held-out photographs, after "
-        f"learning from {of['learned_from']:,}. Mean ± sd of n = {len(curves)} seeds. "
+        f"{record['pairs']:,} pairs of {of['held_out']} photographs left out one by "
+        f"one, after learning from {of['learned_from']:,} others. Mean ± sd of n = "
+        f"{len(curves)} seeds. "
     )
     return table(cells, rows, record, note)
 

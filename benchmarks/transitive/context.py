@@ -2,8 +2,9 @@
 
     python -m benchmarks.transitive.context --photographs FOLDER --run-dir DIR --record
 
-One of eight answers is right, so chance is 12.5 %. A tenth of the photographs is held
-out, the same for every seed; seeds draw weights, patches and order.
+One of eight answers is right, so chance is 12.5 %. A tenth of the photographs is left
+out one by one, the same for every seed, though others may show the same scene; seeds
+draw weights, patches and order.
 """
 
 from pathlib import Path

@@ -147,7 +147,7 @@ def measure(path: Path) -> dict[str, Any]:
     now = timed("kmeans", now)
     parent = drop_small(assign_parents(features, centroids), LEAST_MEMBERS)
     now = timed("assign", now)
-    end, sizes = count + np.arange(count), []
+    sizes = []
     with (
         appending(path.parent / "pairs.npy", np.int64, 2) as append_pairs,
         appending(path.parent / "cliques.npy", np.int32, 4) as append_cliques,
@@ -158,7 +158,7 @@ def measure(path: Path) -> dict[str, Any]:
             cliques = seeds[child_clusters(neighbours)]
             append_cliques(cliques)
             now = timed("cliques", now)
-            pairs = make_pairs(cliques, seeds, end)
+            pairs = make_pairs(cliques, seeds, count)
             append_pairs(pairs.nodes)
             now = timed("pairs", now)
             sizes.append(len(seeds))

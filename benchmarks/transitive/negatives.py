@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import tyro
 
@@ -19,6 +20,7 @@ from experiments.transitive.batches import Sampler, pair_data
 from experiments.transitive.config import Config
 from experiments.transitive.presets import PRESETS
 from experiments.transitive.purity import false_negatives
+from experiments.transitive.ranking import legal_negatives
 from experiments.transitive.shards import Crops
 from experiments.transitive.stages import make_stages
 from experiments.transitive.truth import find_labels
@@ -82,20 +84,19 @@ def counted(config: Config, place: Path) -> Iterator[dict[str, Any]]:
 def of_batch(sampler: Sampler, category: np.ndarray, step: int) -> dict[str, float]:
     """Return shares and counts of a batch."""
     drawn = sampler.batch(0, step)
-    labels = category[drawn["node"]]
-    # As the loss has it, both ends are of the parent of the pair.
-    parents = np.repeat(drawn["parent"][:, None], 2, axis=1)
-    shares = false_negatives(labels, parents)
-    images, count = labels.size, labels.size - 2
-    other = (parents.ravel()[:, None] != parents.ravel()).sum() / images
-    return {
-        "share": shares.blind,
-        "share_of_other_parents": shares.aware,
-        "false": shares.blind * count,
-        "false_of_other_parents": shares.aware * other,
-        "negatives": float(count),
-        "negatives_of_other_parents": float(other),
-    }
+    parent, place = jnp.asarray(drawn["parent"]), jnp.asarray(drawn["place"])
+    found = {}
+    for words, aware in (("", False), ("_of_other_parents", True)):
+        legal = np.asarray(legal_negatives(parent, place, other_parents=aware))
+        share = false_negatives(category[drawn["node"]], legal)
+        # Of an anchor, the mean: both ends of each pair that gives it any.
+        count = 2 * float(legal.sum(axis=1).mean())
+        found |= {
+            f"share{words}": share,
+            f"false{words}": share * count,
+            f"negatives{words}": count,
+        }
+    return found
 
 
 if __name__ == "__main__":

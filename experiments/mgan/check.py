@@ -2,7 +2,8 @@
 
 import math
 
-from experiments.mgan.config import Config, in_plane
+from experiments.mgan.config import Config, GameConfig, in_plane
+from experiments.mgan.features import SPLITS
 from experiments.mgan.mixture import make_mixture
 from lars_jax.errors import InputError
 from lars_jax.runs import check_ranges, out_of_range
@@ -108,6 +109,8 @@ def _check_game(config: Config) -> None:
             f"d2gan is built for points in the plane; got dataset "
             f"{config.data.dataset}: choose --game mgan"
         )
+    if rules.game == "d2gan":
+        _check_ignored(rules)
     optimizer = config.optimizer
     if optimizer.warmup_steps >= config.steps:
         raise out_of_range(
@@ -125,6 +128,17 @@ def _check_game(config: Config) -> None:
             f"an Unrolled GAN looks ahead by steps of Adam; got optimizer {rule}: "
             "choose --optimizer adam"
         )
+
+
+def _check_ignored(rules: GameConfig) -> None:
+    """Refuse rules that D2GAN, which has losses of its own, would ignore."""
+    for name in ("generator_loss", "diversity", "classifier_weight", "mixture"):
+        value = getattr(rules, name)
+        if value != getattr(GameConfig(), name):
+            raise InputError(
+                f"{name} is no rule of d2gan, which has losses of its own; got "
+                f"{value}: leave --{name.replace('_', '-')} out, or choose --game mgan"
+            )
 
 
 def _check_networks(config: Config) -> None:
@@ -147,6 +161,12 @@ def _check_networks(config: Config) -> None:
         raise InputError(
             f"stages must leave a pixel of the image; got {stages} halvings of "
             f"{size} pixels: choose --stages {size.bit_length() - 1} or fewer"
+        )
+    if config.features is not None and config.eval_samples < SPLITS:
+        raise InputError(
+            f"eval_samples must be at least {SPLITS} where features judge images, one "
+            f"for each part that is scored; got {config.eval_samples}: choose "
+            f"--eval-samples {SPLITS} or more, or --samples with `eval`"
         )
     if config.fakes < 2:
         raise InputError(

@@ -1,6 +1,7 @@
 """What a game is measured by while it is played, and by `eval` afterwards."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from experiments.mgan.extractors import (
@@ -11,6 +12,7 @@ from experiments.mgan.extractors import (
     inception_extractor,
     measure,
 )
+from experiments.mgan.features import FeatureSums
 from experiments.mgan.game import GameState
 from experiments.mgan.inputs import to_bytes
 from experiments.mgan.mixture import make_mixture
@@ -101,13 +103,17 @@ def _image_measure(trainer: Trainer, spec: str) -> tuple[Measure, str]:
             f"{trainer.inputs.name}: leave --features out"
         )
     extractor = open_extractor(spec, trainer.config.data.dataset)
-    real, _ = measure(extractor, image)
     distance, score = (
         ("fid", "inception_score") if extractor.is_inception else ("distance", "score")
     )
 
+    @cache
+    def of_data() -> FeatureSums:
+        # Once, and only where something is measured: it is a pass over all images.
+        return measure(extractor, image)[0]
+
     def of_samples(samples: Samples) -> dict[str, float]:
-        found = evaluate_images(extractor, real, to_bytes(samples.values))
+        found = evaluate_images(extractor, of_data(), to_bytes(samples.values))
         return {
             distance: found["frechet_distance"],
             score: found["score_mean"],
@@ -116,7 +122,7 @@ def _image_measure(trainer: Trainer, spec: str) -> tuple[Measure, str]:
 
     note = (
         f"{distance} and {score.replace('_', ' ')} by {extractor.name}, "
-        f"{trainer.config.eval_samples:,} samples against {real.count:,} images, score "
+        f"{trainer.config.eval_samples:,} samples against {len(image):,} images, score "
         f"over {SPLITS} splits"
     )
     return of_samples, note

@@ -1,5 +1,6 @@
 """The experiment's record: `python -m experiments.mgan VERB ...`."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,9 @@ def _samples(experiment: Experiment[Config], words: list[str]) -> int:
             "samples must be written to a file *.npz in a directory that is there; got "
             f"{file}: name another"
         )
-    found = restore(experiment, asked.run_dir, asked.checkpoint, **asked.options)
+    # What it is measured by need not be there any more.
+    options = {**asked.options, "features": None}
+    found = restore(experiment, asked.run_dir, asked.checkpoint, **options)
     values, generator = found.program.sample(
         found.state, count, averaged=asked.average, use=DRAW_USE
     )
@@ -144,11 +147,18 @@ def _compare(experiment: Experiment[Config], words: list[str]) -> int:
             "a comparison needs presets, each once; got "
             f"{' '.join(asked.presets) or 'none'}: name them after the verb"
         )
-    changes = {} if asked.steps is None else {"steps": asked.steps}
-    presets = {
-        name: replace_fields(get_preset(name).config, **changes)
-        for name in asked.presets
-    }
+    presets = {name: get_preset(name).config for name in asked.presets}
+    if asked.steps is not None:
+        call = math.lcm(*(config.steps_per_call for config in presets.values()))
+        if left := -asked.steps % call:
+            raise InputError(
+                f"steps must be a multiple of the {call} that these presets take in a "
+                f"call; got {asked.steps}: choose --steps {asked.steps + left}"
+            )
+        presets = {
+            name: replace_fields(config, steps=asked.steps)
+            for name, config in presets.items()
+        }
     with run_directory(asked.run_dir, "compare") as directory:
         status, table = compare(experiment, presets, asked.seeds, directory)
     print(table, end="")

@@ -16,6 +16,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from experiments.mgan.features import (
+    SPLITS,
     FeatureSums,
     add,
     frechet_distance,
@@ -45,9 +46,6 @@ BATCH = 100
 
 PART = 500
 """Images whose features are taken in at a time."""
-
-SPLITS = 10
-"""Parts of the samples whose scores are averaged (Salimans et al. 2016)."""
 
 Outputs = tuple[np.ndarray, np.ndarray]
 Forward = Callable[[np.ndarray], tuple[ArrayLike, ArrayLike]]

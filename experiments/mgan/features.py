@@ -6,6 +6,9 @@ import numpy as np
 
 from lars_jax.errors import InputError
 
+SPLITS = 10
+"""Parts of the samples whose scores are averaged (Salimans et al. 2016)."""
+
 
 class FeatureSums(NamedTuple):
     """What is kept of a set of features x_1 ... x_n.

@@ -12,8 +12,13 @@ from experiments.mgan.mixture import Mixture
 from lars_jax.errors import InputError
 
 CELLS = 31
-LIMIT = 3.0
-"""Half the side of the square, in the units of the data."""
+
+BEYOND = 0.5
+"""How far the square reaches beyond the outermost mode, as a share of its place."""
+
+DEVIATIONS = 4.0
+"""How far it reaches beyond that mode at least, so that few true samples lie outside:
+6 in 100,000 along an axis."""
 
 SMOOTHING = 1e-6
 """Added to every cell before the divergence, so that empty ones have a logarithm."""
@@ -31,6 +36,20 @@ MOST_PIVOTS = 1_000_000
 """Steps of the network simplex; ten thousand are enough here."""
 
 
+def half_side(mixture: Mixture) -> float:
+    """Return half the side of the square that histograms are taken over.
+
+    Samples beyond it count in the cells at its edge.
+
+    >>> from experiments.mgan.config import DataConfig
+    >>> from experiments.mgan.mixture import make_mixture
+    >>> [half_side(make_mixture(DataConfig(extent=extent))) for extent in (2.0, 8.0)]
+    [3.0, 12.0]
+    """
+    reach = float(np.abs(mixture.means).max())
+    return reach + max(BEYOND * reach, DEVIATIONS * mixture.deviation)
+
+
 def true_masses(mixture: Mixture) -> np.ndarray:
     """Return the exact masses of the histogram's cells, float64 [CELLS, CELLS].
 
@@ -39,7 +58,8 @@ def true_masses(mixture: Mixture) -> np.ndarray:
     >>> print(round(true_masses(make_mixture(DataConfig())).sum(), 12))
     1.0
     """
-    edges = np.linspace(-LIMIT, LIMIT, CELLS + 1)
+    limit = half_side(mixture)
+    edges = np.linspace(-limit, limit, CELLS + 1)
     edges[0], edges[-1] = -np.inf, np.inf
     return mixture.cell_masses(edges)
 
@@ -69,7 +89,7 @@ def measure(
             f"samples must be finite to be measured; {bad} of {len(samples)} are not: "
             "train with lower rates"
         )
-    distances = _distances(samples, true_masses(mixture))
+    distances = _distances(samples, true_masses(mixture), half_side(mixture))
     return distances | _modes(mixture, samples, generator)
 
 
@@ -81,25 +101,35 @@ def score_true_samples(mixture: Mixture, count: int) -> dict[str, float]:
         count: samples in each of the draws that the distances are averaged over.
     """
     numbers, masses = np.random.default_rng(0), true_masses(mixture)
-    rows = [_distances(mixture.draw_host(numbers, count), masses) for _ in range(DRAWS)]
+    limit = half_side(mixture)
+    rows = [
+        _distances(mixture.draw_host(numbers, count), masses, limit)
+        for _ in range(DRAWS)
+    ]
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
-def _distances(samples: np.ndarray, masses: np.ndarray) -> dict[str, float]:
-    found = histogram(samples)
+def _distances(
+    samples: np.ndarray, masses: np.ndarray, limit: float
+) -> dict[str, float]:
+    found = histogram(samples, limit)
     return {
         "symmetric_kl": symmetric_kl(found, masses),
-        "wasserstein": wasserstein(found, masses),
+        "wasserstein": wasserstein(found, masses, limit),
     }
 
 
-def histogram(samples: np.ndarray) -> np.ndarray:
+def histogram(samples: np.ndarray, limit: float) -> np.ndarray:
     """Return the share of samples in each cell, float64 [CELLS, CELLS].
 
-    >>> print(histogram(np.array([[0.0, 0.0], [99.0, -99.0]]))[[15, 30], [15, 0]])
+    Args:
+        samples: float [N, 2]; those outside of the square count in the nearest cell.
+        limit: half the side of the square.
+
+    >>> print(histogram(np.array([[0.0, 0.0], [99.0, -99.0]]), 3.0)[[15, 30], [15, 0]])
     [0.5 0.5]
     """
-    place = (samples + LIMIT) / (2 * LIMIT) * CELLS
+    place = (samples + limit) / (2 * limit) * CELLS
     cell = np.clip(np.floor(place), 0, CELLS - 1).astype(int)
     counts = np.bincount(cell[:, 0] * CELLS + cell[:, 1], minlength=CELLS * CELLS)
     return counts.reshape(CELLS, CELLS) / len(samples)
@@ -117,25 +147,26 @@ def symmetric_kl(found: np.ndarray, truth: np.ndarray) -> float:
     return float(np.sum((p - q) * np.log(p / q)))
 
 
-def wasserstein(found: np.ndarray, truth: np.ndarray) -> float:
+def wasserstein(found: np.ndarray, truth: np.ndarray, limit: float) -> float:
     """Return the least mean way from one histogram to another, exactly.
 
     W1(p, q) = min over transports T of sum_ij T_ij |c_i - c_j|, with the centres c of
-    cells of a square grid over [-3, 3]^2, by the network simplex of POT.
+    cells of a square grid, by the network simplex of POT.
 
     Args:
         found: float64 [C, C].
         truth: float64 [C, C].
+        limit: half the side of the square.
 
     >>> apart = np.zeros((2, 3, 3))
     >>> apart[0, 0, 0] = apart[1, 2, 0] = 1.0
-    >>> print(wasserstein(*apart))
+    >>> print(wasserstein(*apart, 3.0))
     4.0
     """
     from ot import emd2
 
     size = len(found)
-    line = (np.arange(size) + 0.5) * (2 * LIMIT / size) - LIMIT
+    line = (np.arange(size) + 0.5) * (2 * limit / size) - limit
     centres = np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
     p, q = found.ravel(), truth.ravel()
     sources, sinks = np.flatnonzero(p), np.flatnonzero(q > 0)

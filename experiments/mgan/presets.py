@@ -1,8 +1,8 @@
 """The experiment card: every game that has a name, and what it should give.
 
 In the plane, Section 5.1 of the paper: all methods share the networks and see 512 real
-samples a step; those with one generator make 512 of their own. Games on other data take
-the rates of `ring_tuned` and 10,000 steps.
+samples a step; those with one generator make 512 of their own. Games on other data, and
+with four or sixteen generators, take the rates of `ring_tuned` and 10,000 steps.
 
 Images, Section 5.2: `cifar10` is the authors' program (`qhoangdl/MGAN`) in numbers.
 Sizes of STL-10 and ImageNet are those of Warde-Farley and Bengio (2017), whose protocol

@@ -8,20 +8,19 @@ report.html      all of it to look at, and the pictures as PNG or SVG beside it
 """
 
 from collections.abc import Iterator, Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
 
-from experiments.mgan.config import Config
-from experiments.mgan.evaluation import evaluate, make_measure
+from experiments.mgan.evaluation import Measure, evaluate, make_measure
 from experiments.mgan.gallery import GALLERY, make_gallery
 from experiments.mgan.game import GameState
 from experiments.mgan.mixture import make_mixture
 from experiments.mgan.plane import score_true_samples
 from experiments.mgan.snapshots import save_snapshot, take_snapshot
 from experiments.mgan.trainer import Trainer
-from lars_jax.runs import Cadence, Files, Program, Sources
+from lars_jax.runs import Cadence, Files, Program
 from lars_jax.train import Interrupt
 from lars_jax.train.record import plain
 from lars_jax.train.weights import save_weights
@@ -33,10 +32,23 @@ DISTANCES = ("average/wasserstein", "average/fid", "average/distance")
 class GameProgram(Trainer, Program[GameState]):
     """A game, as the shell runs it."""
 
-    def __init__(self, config: Config, sources: Sources | None = None):
-        super().__init__(config, sources)
-        # What may be refused is, before what takes long to compile.
-        self.measure, self.note = make_measure(self)
+    @cached_property
+    def measured_by(self) -> tuple[Measure | None, str]:
+        """What measures samples, and a line that says by what.
+
+        Who only draws samples or exports weights needs no network for features.
+        """
+        return make_measure(self)
+
+    def init(self) -> GameState:
+        """Return the state before the first step.
+
+        Raises:
+            InputError: as `Trainer.init`, or the network for features cannot be used,
+                which is refused before anything is written.
+        """
+        _ = self.measured_by
+        return super().init()
 
     @property
     def cadence(self) -> Cadence:
@@ -48,7 +60,8 @@ class GameProgram(Trainer, Program[GameState]):
 
     def evaluate(self, state: GameState, interrupt: Interrupt) -> dict[str, float]:
         """Return the measures of a state."""
-        return interrupt.run(partial(evaluate, self, self.measure, state))
+        measure, _ = self.measured_by
+        return interrupt.run(partial(evaluate, self, measure, state))
 
     def weights(self, state: GameState) -> dict[str, Any]:
         """Return the averaged generators."""
@@ -75,8 +88,9 @@ class GameProgram(Trainer, Program[GameState]):
 
     def describe_evaluation(self) -> Iterator[str]:
         """Yield what images are measured by, if by anything."""
-        if self.note:
-            yield self.note
+        _, note = self.measured_by
+        if note:
+            yield note
 
     def facts(self) -> dict[str, Any]:
         """Return what a start runs on."""

@@ -34,6 +34,7 @@ def compile_training(config: Config, mesh: Mesh, memory: int) -> tuple[str, Any]
     batch = {
         "image": jax.ShapeDtypeStruct((pairs, 2, crop, crop, 3), jnp.uint8),
         "node": jax.ShapeDtypeStruct((pairs, 2), jnp.int32),
+        "place": jax.ShapeDtypeStruct((pairs, 2), jnp.int32),
         "parent": jax.ShapeDtypeStruct((pairs,), jnp.int32),
     }
     if multitask:

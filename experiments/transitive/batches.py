@@ -28,7 +28,7 @@ class PairData:
 
     Attributes:
         source: images of one size, a place for each.
-        image: int [nodes], the place of each node's image.
+        image: int [nodes], the place of each node's image, one place for each image.
         nodes: int64 [P, 2], the nodes of each pair.
         kind: uint8 [P], of which kind each pair is.
         parent: int32 [nodes], the parent cluster of each node, -1 for none.
@@ -55,12 +55,33 @@ def pair_data(track: Path, graph: Path) -> PairData:
         graph: likewise.
     """
     crops = Crops(track)
-    tracks = len(crops) // 2
-    image = np.concatenate([np.arange(tracks) * 2, np.arange(tracks) * 2 + 1])
     nodes, kind, parent = (
         np.load(graph / f"{name}.npy") for name in ("pairs", "kinds", "node_parents")
     )
-    return PairData(crops, image, nodes, kind, parent)
+    return PairData(crops, node_images(crops.index), nodes, kind, parent)
+
+
+def node_images(index: np.ndarray) -> np.ndarray:
+    """Return the place of each node's image, int64 [nodes].
+
+    Of photographs the end of a track may be the seed of another one; both nodes then
+    have one place, the first, by which they are known to show the same.
+
+    Args:
+        index: rows of `shards.INDEX`, a seed and its end by turns.
+
+    A track from photograph 7 to 9, and one from 9 to 8:
+
+    >>> from experiments.transitive.shards import INDEX
+    >>> index = np.zeros(4, INDEX)
+    >>> index["frame"] = [7, 9, 9, 8]
+    >>> print(node_images(index))
+    [0 1 1 3]
+    """
+    boxes = np.stack([index[name] for name in ("video", "frame", "x", "y")], axis=1)
+    _, first, number = np.unique(boxes, axis=0, return_index=True, return_inverse=True)
+    place = first[number.ravel()]
+    return np.concatenate([place[::2], place[1::2]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,14 +146,16 @@ class Sampler:
         )
 
     def batch(self, seed: int, step: int) -> dict[str, np.ndarray]:
-        """Return the nodes of a batch and the parent of each pair.
+        """Return the nodes of a batch, the places of their images, and parents.
 
-        Both ends of a pair have the parent of its seeds; where they differ, as the ends
-        of an intra pair of photographs may, the first counts.
+        A pair has one parent, which both of its nodes are in.
         """
         nodes = self.data.nodes[self.pairs(seed, step)]
-        parent = self.data.parent[nodes]
-        return {"node": nodes.astype(np.int32), "parent": parent[:, 0]}
+        return {
+            "node": nodes.astype(np.int32),
+            "place": self.data.image[nodes].astype(np.int32),
+            "parent": self.data.parent[nodes[:, 0]],
+        }
 
     def with_images(
         self, seed: int, start: int, stop: int, rows: np.ndarray
@@ -150,7 +173,7 @@ class Sampler:
             batch = {
                 name: rows_of[rows] for name, rows_of in self.batch(seed, step).items()
             }
-            places = self.data.image[batch["node"]].ravel().tolist()
+            places = batch["place"].ravel().tolist()
             image = read_batch(self.data.source, places).image
             pairs = batch["node"].shape
             return batch | {"image": image.reshape(*pairs, *image.shape[1:])}

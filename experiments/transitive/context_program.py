@@ -53,7 +53,9 @@ CHECKPOINT_EVERY = 1000
 """Steps between checkpoints, or those between evaluations where these are fewer."""
 
 HELD_OUT = 0.1
-"""Share of the photographs that are held out where none are given to evaluate by."""
+"""Share of the photographs that are left out of training where none are given to
+evaluate by. They are chosen one by one: of frames of a video, or views of an object,
+others are trained on."""
 
 ROWS = 1000
 """Rows of metrics that a run leaves at most."""
@@ -65,8 +67,8 @@ def split_photographs(sources: Sources) -> tuple[Source, Source]:
     """Return the photographs to train on and those to evaluate by.
 
     Args:
-        sources: `train` and `test`; without `test`, a tenth of `train` is held out, the
-            same for every seed.
+        sources: `train` and `test`; without `test`, a tenth of `train` is left out, the
+            same for every seed, whatever else shows the same scene.
 
     Raises:
         InputError: no photographs in one of the two.
@@ -172,7 +174,7 @@ class ContextProgram(HostFedProgram):
         )
 
     def evaluate(self, state: TrainState, interrupt: Interrupt) -> dict[str, float]:
-        """Return accuracy, loss and count over pairs of every held-out photograph.
+        """Return accuracy, loss and count over pairs of every photograph left out.
 
         Pairs and colours dropped are the same for all steps and all seeds.
 
@@ -204,7 +206,8 @@ class ContextProgram(HostFedProgram):
         parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         yield (
             f"context prediction, {parameters:,} parameters; {len(self.train):,} "
-            f"photographs to train on, {len(self.test):,} to evaluate; "
+            f"photographs to train on, {len(self.test):,} others of the same scenes to "
+            "evaluate; "
             f"{config.context.context_optimizer}, {config.context.context_batch} pairs "
             f"a batch, {config.context.context_steps} steps on "
             f"{self.parallel.num_devices} x {jax.devices()[0].device_kind}"

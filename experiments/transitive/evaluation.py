@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from experiments.transitive.batches import Sampler, pair_data
@@ -40,13 +41,13 @@ from experiments.transitive.probes import (
 )
 from experiments.transitive.progress import watched
 from experiments.transitive.purity import (
-    FalseNegatives,
     chance,
     clique_purity,
     false_negatives,
     pair_purity,
     purity,
 )
+from experiments.transitive.ranking import legal_negatives
 from experiments.transitive.records import load_array
 from experiments.transitive.shards import Crops
 from experiments.transitive.truth import Labels, find_labels
@@ -218,12 +219,15 @@ def graph_purity(config: Config, inputs: Inputs, labels: Labels) -> dict[str, An
     sampler = Sampler.create(
         pair_data(inputs["track"], inputs["graph"]), config.triplet
     )
-    shares = []
+    shares: dict[str, list[float]] = {"blind": [], "aware": []}
     for step in range(BATCHES):
         drawn = sampler.batch(config.seed, step)
-        # As the loss has it, both ends are of the parent of the pair.
-        parent = np.repeat(drawn["parent"][:, None], 2, axis=1)
-        shares.append(false_negatives(category[drawn["node"]], parent))
+        for name, found in shares.items():
+            legal = legal_negatives(
+                *map(jnp.asarray, (drawn["parent"], drawn["place"])),
+                other_parents=name == "aware",
+            )
+            found.append(false_negatives(category[drawn["node"]], np.asarray(legal)))
     return {
         "chance": chance(seeds),
         "parents": purity(parents, seeds),
@@ -234,9 +238,9 @@ def graph_purity(config: Config, inputs: Inputs, labels: Labels) -> dict[str, An
                 Pairs(nodes, kinds), category, identity
             ).items()
         },
-        "false negatives": dict(
-            zip(FalseNegatives._fields, np.mean(shares, axis=0).tolist(), strict=True)
-        ),
+        "false negatives": {
+            name: float(np.mean(found)) for name, found in shares.items()
+        },
     }
 
 

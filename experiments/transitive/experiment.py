@@ -84,6 +84,11 @@ def _run(
             "context without: set --init context or --features context"
         )
     check_stages(stages, only, asked.force)
+    if only is not None and asked.run_dir is None:
+        raise InputError(
+            f"a stage alone needs those before it; got --only {only} and no --run-dir: "
+            "name the directory of a pipeline"
+        )
     record = {"preset": preset.name, "digest": digest(config)}
     with Interrupt() as interrupt, run_directory(asked.run_dir, preset.name) as place:
         try:

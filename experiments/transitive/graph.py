@@ -17,19 +17,12 @@ from numpy.lib import format as npy
 from experiments.transitive.cliques import child_clusters
 from experiments.transitive.config import ClusterConfig
 from experiments.transitive.neighbours import find_neighbours
-from experiments.transitive.pairs import (
-    KINDS,
-    Pairs,
-    ends_are_shared,
-    make_pairs,
-    node_parents,
-    unite,
-)
+from experiments.transitive.pairs import KINDS, make_pairs
 from experiments.transitive.parents import members
 from lars_jax.errors import InputError
 from lars_jax.files import replacing
 
-COUNTED = ("parents", "seeds", "tracks", "cliques", "clustered")
+COUNTED = ("parents", "seeds", "cliques", "clustered")
 """What is counted beside pairs; `clustered` are the seeds in child clusters."""
 
 Append = Callable[[np.ndarray], None]
@@ -40,7 +33,6 @@ def write_graph(
     directory: Path,
     features: np.ndarray,
     parent: np.ndarray,
-    end: np.ndarray,
     *,
     group: np.ndarray | None,
     config: ClusterConfig,
@@ -50,14 +42,13 @@ def write_graph(
 ) -> dict[str, int]:
     """Write child clusters and pairs, and return how many there are of each.
 
-    Beyond its arguments it needs the memory of a single parent, unless tracks end in
-    seeds or in one another's ends: then pairs are held to find those that repeat.
+    Node s is seed s of S, node S + s the end of its track, which is in the parent of
+    its seed. Beyond its arguments it needs the memory of a single parent.
 
     Args:
         directory: that exists.
         features: floating [S, D] of the seeds, in memory or a memory map.
         parent: int [S], of each seed, numbered from 0 on, -1 for none.
-        end: int [S], the node where each seed's track ends, or -1.
         group: int [S], such as the video of each seed: within it are no neighbours.
         config: of neighbours and cliques.
         seed: of inverted files.
@@ -66,19 +57,17 @@ def write_graph(
             show progress, or to end on a signal.
 
     Returns:
-        Counts by the names of COUNTED and KINDS; `seeds` are those in parents, and
-        `tracks` are theirs.
+        Counts by the names of COUNTED and KINDS; `seeds` are those in parents.
 
     Raises:
         InputError: none of a kind, with the rule that took them.
     """
-    if len(parent) != len(features) or len(end) != len(features):
+    if len(parent) != len(features):
         raise InputError(
-            f"parents and ends must be those of all {len(features)} seeds; got "
-            f"{len(parent)} and {len(end)}: make them from the same features"
+            f"parents must be those of all {len(features)} seeds; got {len(parent)}: "
+            "make them from the same features"
         )
     counts = {name: 0 for name in (*COUNTED, *KINDS)}
-    shared, held = ends_are_shared(end), []
     names = ("cliques", "pairs", "kinds")
     shapes = ((np.int32, config.clique), (np.int64, 2), (np.uint8, None))
     with contextlib.ExitStack() as files:
@@ -86,30 +75,23 @@ def write_graph(
             files.enter_context(appending(directory / f"{name}.npy", *shape))
             for name, shape in zip(names, shapes, strict=True)
         )
-
-        def write(pairs: Pairs) -> None:
-            for append, rows in zip(write_pairs, pairs, strict=True):
-                append(rows)
-            for number, kind in enumerate(KINDS):
-                counts[kind] += int((pairs.kind == number).sum())
-
         for seeds in watch(members(parent)):
             cliques = _cliques(
                 seeds, features, group, config=config, seed=seed, compare_by=compare_by
             )
             write_cliques(cliques)
-            pairs = make_pairs(cliques, seeds, end)
-            held.append(pairs) if shared else write(pairs)
+            pairs = make_pairs(cliques, seeds, len(features))
+            for append, rows in zip(write_pairs, pairs, strict=True):
+                append(rows)
+            for number, kind in enumerate(KINDS):
+                counts[kind] += int((pairs.kind == number).sum())
             counts["parents"] += 1
             counts["seeds"] += len(seeds)
-            counts["tracks"] += int((end[seeds] >= 0).sum())
             counts["cliques"] += len(cliques)
             counts["clustered"] += len(np.unique(cliques))
-        if held:
-            write(unite(held))
         _require_some(counts, config)
     with replacing(directory / "node_parents.npy") as temporary:
-        np.save(temporary, node_parents(parent, end))
+        np.save(temporary, np.tile(parent, 2).astype(np.int32))
     return counts
 
 
@@ -193,15 +175,4 @@ def _require_some(counts: dict[str, int], config: ClusterConfig) -> None:
             f"{config.neighbours} nearest of all others, none of the same "
             f"{config.apart}; got none among {counts['seeds']} seeds: set --neighbours "
             "higher or --clique lower, or mine more video"
-        )
-    if not counts["intra"]:
-        raise InputError(
-            f"an intra pair is a seed with a track; none of {counts['seeds']} seeds in "
-            "parents has one: set --least-members lower, or track more"
-        )
-    if not counts["transitive"]:
-        raise InputError(
-            "a transitive pair needs a child cluster with a track; none of "
-            f"{counts['cliques']} child clusters has one: set --neighbours higher, or "
-            "track more"
         )

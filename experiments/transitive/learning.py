@@ -142,7 +142,6 @@ def make_graph(
         output,
         features,
         parent,
-        len(index) + np.arange(len(index)),
         group=apart,
         config=own,
         seed=config.seed,

@@ -9,7 +9,10 @@ lie at any depth; what is named otherwise, such as maps of the objects, is passe
 import io
 import re
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -18,7 +21,11 @@ from PIL import Image
 from lars_jax.data.decode import decode_image, resize_image
 from lars_jax.errors import InputError, naming
 from lars_jax.files import local_path, replacing
+from lars_jax.runs import Positive
+from lars_jax.runs.arguments import parse
 from lars_jax.runs.ending import report_error
+
+COMMAND = "python -m experiments.transitive.pack_eth80"
 
 NAME = re.compile(r"([a-z]+)(\d+)-(\d{3})-(\d{3})\.png", re.IGNORECASE)
 
@@ -35,10 +42,13 @@ def pack(folder: Path, file: Path, side: int = 96) -> int:
         side: pixels a side that they are resized to.
 
     Raises:
-        InputError: no photographs there, one that cannot be read, or a side below 1.
+        InputError: no photographs there, one that cannot be read, a view twice, or a
+            file of another name.
     """
-    if side < 1:
-        raise InputError(f"side must be at least 1 pixel; got {side}: set --side to 96")
+    if file.suffix != ".npz":
+        raise InputError(
+            f"photographs must be packed into a file *.npz; got {file}: name another"
+        )
     named = [
         (match[1].lower(), int(match[2]), int(match[3]), int(match[4]), path)
         for path in sorted(local_path(folder).rglob("*"))
@@ -49,6 +59,14 @@ def pack(folder: Path, file: Path, side: int = 96) -> int:
             "photographs of ETH-80 are named as apple1-090-022.png; "
             f"{folder} has none: name the folder that holds them, at any depth"
         )
+    first: dict[tuple[Any, ...], Path] = {}
+    for *view, path in named:
+        other = first.setdefault(tuple(view), path)
+        if other is not path:
+            raise InputError(
+                f"a view of an object must be there once; got {other} and {path}: name "
+                "the folder of one of them"
+            )
     categories = sorted({category for category, *_ in named})
     files = [_jpeg(path, side) for *_, path in named]
     label = np.array([categories.index(category) for category, *_ in named])
@@ -76,23 +94,31 @@ def _jpeg(path: Path, side: int) -> bytes:
     return file.getvalue()
 
 
-def main(
-    folder: tyro.conf.Positional[Path],
-    file: tyro.conf.Positional[Path],
-    side: int = 96,
-) -> None:
-    """Write the photographs of ETH-80 to one file.
+@dataclass(frozen=True)
+class Pack:
+    """Write the photographs of ETH-80 to one file."""
 
-    Args:
-        folder: that holds them, at any depth.
-        file: to write, named *.npz.
-        side: pixels a side that they are resized to.
-    """
-    print(f"{pack(folder, file, side):,} photographs in {file}")
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")]
+    """Folder that holds them, at any depth."""
+    file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
+    """File to write, named *.npz."""
+    side: Positive = 96
+    """Pixels a side that they are resized to."""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Pack what the command line names and return the exit status."""
+    try:
+        asked = parse(Pack, sys.argv[1:] if words is None else words, prog=COMMAND)
+        count = pack(asked.folder, asked.file, asked.side)
+        print(f"{count:,} photographs in {asked.file}")
+    except BaseException as error:
+        status = report_error(error)
+        if status is None:
+            raise
+        return status
+    return 0
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main)
-    except InputError as error:
-        sys.exit(report_error(error))
+    sys.exit(main())

@@ -1,11 +1,9 @@
 """Which two images show the same: the graph of Figure 2, one step of transitivity.
 
 Nodes are seeds, which are clustered, and the tracked ends of their tracks. The paper
-leaves open what counts twice; here pairs have no direction, none is listed twice, and
-of several kinds a pair is of the first: inter, intra, transitive.
+leaves open what counts twice; here pairs have no direction and none is listed twice.
 """
 
-from collections.abc import Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -30,7 +28,7 @@ class Pairs(NamedTuple):
     kind: np.ndarray
 
 
-def make_pairs(cliques: np.ndarray, seeds: np.ndarray, end: np.ndarray) -> Pairs:
+def make_pairs(cliques: np.ndarray, seeds: np.ndarray, count: int) -> Pairs:
     r"""Return the pairs of a parent.
 
     With A' the tracked end of A, for all A, B of a child cluster (section 3.3)
@@ -38,18 +36,15 @@ def make_pairs(cliques: np.ndarray, seeds: np.ndarray, end: np.ndarray) -> Pairs
     .. math:: \text{inter } (A, B), \quad \text{intra } (A, A'), \quad
               \text{transitive } (A, B'), (A', B), (A', B')
 
-    and no further: a transitive pair leads to no others. A seed without a track has no
-    intra pair and no part in transitive ones.
+    and no further: a transitive pair leads to no others.
 
     Args:
         cliques: int [C, size], the seeds of each child cluster.
         seeds: int [S], the seeds of this parent, in a child cluster or not.
-        end: int [N], the node where each seed's track ends, from 0 on, or -1. It may
-            be a seed itself, as where tracks are made of photographs.
+        count: N, of the seeds of all parents; the track of seed s ends in node N + s.
 
     Raises:
-        InputError: an end below -1, a seed that `end` has no entry for, or a child
-            cluster of others.
+        InputError: a seed that is not among the N, or a child cluster of others.
 
     Reference:
         Wang, He, Gupta: Transitive Invariance for Self-supervised Visual
@@ -57,104 +52,41 @@ def make_pairs(cliques: np.ndarray, seeds: np.ndarray, end: np.ndarray) -> Pairs
 
     Four tracks make all 28 pairs of their 8 nodes:
 
-    >>> end = np.arange(4, 8)
-    >>> found = make_pairs(np.array([[0, 1, 2, 3]]), np.arange(4), end)
+    >>> found = make_pairs(np.array([[0, 1, 2, 3]]), np.arange(4), 4)
     >>> print(dict(zip(KINDS, np.bincount(found.kind).tolist())))
     {'inter': 6, 'intra': 4, 'transitive': 18}
     """
-    _check(cliques, seeds, end)
-    own = end[seeds]
-    if own.min(initial=0) < -1:
-        raise InputError(
-            f"the end of a track must be a node from 0 on, or -1; got {own.min()}: "
-            "number seeds from 0, and ends after them"
-        )
-    # Of this parent alone: to look at all ends for each parent would not be linear.
-    count = 1 + int(max(seeds.max(initial=-1), own.max(initial=-1)))
+    _check(cliques, seeds, count)
     places = np.array(list(combinations(range(cliques.shape[1]), 2)))
-    first, second = cliques[:, places[:, 0]], cliques[:, places[:, 1]]
-    inter = _keys(first, second, count)
-    a, b = np.divmod(inter, count)
-    transitive = _keys(
-        np.concatenate([a, end[a], end[a]]), np.concatenate([end[b], b, end[b]]), count
-    )
-    return _first_kinds([inter, _keys(seeds, own, count), transitive], count)
+    inter = _distinct(cliques[:, places[:, 0]], cliques[:, places[:, 1]], count)
+    a, b = inter.T
+    kinds = [
+        inter,
+        _distinct(seeds, seeds + count, count),
+        _distinct(
+            np.concatenate([a, a + count, a + count]),
+            np.concatenate([b + count, b, b + count]),
+            count,
+        ),
+    ]
+    numbers = np.arange(len(kinds), dtype=np.uint8)
+    return Pairs(np.concatenate(kinds), np.repeat(numbers, [len(one) for one in kinds]))
 
 
-def unite(parts: Sequence[Pairs]) -> Pairs:
-    """Return the pairs of several parents, those that several have only once.
-
-    Only where ends are seeds, or ends of several tracks, can parents share a pair.
-
-    Args:
-        parts: pairs of each parent.
-
-    >>> end = np.array([1, 0])
-    >>> no_cliques = np.zeros((0, 4), int)
-    >>> parts = [make_pairs(no_cliques, np.array([seed]), end) for seed in (0, 1)]
-    >>> print(unite(parts).nodes)
-    [[0 1]]
-    """
-    nodes = np.concatenate([part.nodes for part in parts])
-    kind = np.concatenate([part.kind for part in parts])
-    count = int(nodes.max(initial=0)) + 1
-    kinds = [nodes[kind == one] for one in range(len(KINDS))]
-    keys = [_keys(some[:, 0], some[:, 1], count) for some in kinds]
-    return _first_kinds(keys, count)
-
-
-def ends_are_shared(end: np.ndarray) -> bool:
-    """Return whether a track ends in a seed, or where another does.
-
-    >>> ends_are_shared(np.array([2, -1])), ends_are_shared(np.array([1, -1]))
-    (False, True)
-    """
-    there = end[end >= 0]
-    return bool((there < len(end)).any() or len(np.unique(there)) < len(there))
-
-
-def node_parents(parent: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Return the parent of each node, int32 [nodes]; an end has that of its seed.
-
-    Args:
-        parent: int [S], of each seed, -1 for none.
-        end: int [S], the node where its track ends, or -1. A seed where a track ends
-            keeps its own parent; of several tracks that end in a node the first counts.
-
-    >>> print(node_parents(np.array([5, 7, -1]), np.array([4, -1, 3])))
-    [ 5  7 -1 -1  5]
-    """
-    found = np.full(max(len(end), int(end.max(initial=-1)) + 1), -1, np.int32)
-    tracked = np.flatnonzero(end >= 0)[::-1]  # The last to be written is the first.
-    found[end[tracked]] = parent[tracked]
-    found[: len(parent)] = parent
-    return found
-
-
-def _keys(first: np.ndarray, second: np.ndarray, count: int) -> np.ndarray:
-    """Return each pair of two different nodes once, as one ascending number."""
+def _distinct(first: np.ndarray, second: np.ndarray, count: int) -> np.ndarray:
+    """Return each pair of two nodes once, int64 [P, 2], in order, the lower first."""
     first, second = first.ravel().astype(np.int64), second.ravel().astype(np.int64)
-    there = (first >= 0) & (second >= 0) & (first != second)
     low, high = np.minimum(first, second), np.maximum(first, second)
-    return np.unique((low * count + high)[there])
+    nodes = 2 * count
+    return np.stack(np.divmod(np.unique(low * nodes + high), nodes), axis=1)
 
 
-def _first_kinds(keys: Sequence[np.ndarray], count: int) -> Pairs:
-    """Return pairs whose kind is the first that has them."""
-    every = np.concatenate(keys)
-    kind = np.repeat(np.arange(len(keys), dtype=np.uint8), [len(one) for one in keys])
-    _, first = np.unique(every, return_index=True)
-    first.sort()
-    nodes = np.stack(np.divmod(every[first], count), axis=1)
-    return Pairs(nodes, kind[first])
-
-
-def _check(cliques: np.ndarray, seeds: np.ndarray, end: np.ndarray) -> None:
+def _check(cliques: np.ndarray, seeds: np.ndarray, count: int) -> None:
     lowest, highest = seeds.min(initial=0), seeds.max(initial=-1)
-    if lowest < 0 or highest >= len(end):
+    if lowest < 0 or highest >= count:
         raise InputError(
-            f"seeds must be numbers from 0 to {len(end) - 1}, as ends are given for; "
-            f"got {lowest if lowest < 0 else highest}: give each seed an end, or -1"
+            f"seeds must be numbers from 0 to {count - 1}, as there are {count}; got "
+            f"{lowest if lowest < 0 else highest}: give the number of all seeds"
         )
     other = np.setdiff1d(cliques, seeds)
     if len(other):

@@ -33,18 +33,6 @@ class PairPurity(NamedTuple):
     elsewhere: float
 
 
-class FalseNegatives(NamedTuple):
-    """Shares of the negatives in a batch that are of their anchor's own label.
-
-    Attributes:
-        blind: among all images of other pairs.
-        aware: among those of other parents.
-    """
-
-    blind: float
-    aware: float
-
-
 def chance(label: np.ndarray) -> float:
     """Return the probability that two different samples have the same label.
 
@@ -128,27 +116,23 @@ def pair_purity(
     return found
 
 
-def false_negatives(label: np.ndarray, parent: np.ndarray) -> FalseNegatives:
+def false_negatives(label: np.ndarray, legal: np.ndarray) -> float:
     """Return the share of negatives in a batch that are of their anchor's own label.
 
     Args:
         label: int [P, 2], of both images of each pair; none unknown.
-        parent: int [P, 2], of these images.
+        legal: bool [P, P], which pairs give negatives to which, as of
+            `ranking.legal_negatives`.
 
-    Two pairs of different parents and of the same label, and a third:
+    Two pairs of the same label, and a third:
 
     >>> label = np.array([[0, 0], [0, 0], [1, 1]])
-    >>> print(false_negatives(label, np.array([[0, 0], [0, 0], [1, 1]])))
-    FalseNegatives(blind=0.333..., aware=0.0)
+    >>> print(round(false_negatives(label, ~np.eye(3, dtype=bool)), 3))
+    0.333
     """
-    pair = np.repeat(np.arange(len(label)), label.shape[1])
-    label, parent = label.ravel(), parent.ravel()
-    negative = pair[:, None] != pair
+    label, negative = label.ravel(), legal.repeat(2, axis=0).repeat(2, axis=1)
     same = label[:, None] == label
-    other = negative & (parent[:, None] != parent)
-    return FalseNegatives(
-        *(_share((some & same).sum(), some.sum()) for some in (negative, other))
-    )
+    return _share((negative & same).sum(), negative.sum())
 
 
 def _share(part: float, whole: float) -> float:

@@ -77,6 +77,7 @@ def ranking_loss(
     features: jax.Array,
     parents: jax.Array,
     *,
+    images: jax.Array | None = None,
     margin: float = 0.5,
     negatives: Negatives = "random",
     key: jax.Array | None = None,
@@ -91,6 +92,7 @@ def ranking_loss(
     Args:
         features: [P, 2, D], the two ends of each pair, from one pass of the network.
         parents: int [P], parent cluster of each pair, which both ends are in.
+        images: int [P, 2], which image each end is; None: all are different ones.
         margin: m.
         negatives: `random`, one, each legal one with the same probability;
             `half_hard`, the two closest and two more at random, as in the code of the
@@ -99,7 +101,7 @@ def ranking_loss(
         key: what the random ones are drawn by.
         hardest_share: above 0 and at most 1.
         other_parents: legal are the ends of the pairs of other parents; False: of all
-            other pairs.
+            other pairs; of none that shares an image.
 
     Returns:
         The mean over the pairs that have a negative, 0 where none has, and by name:
@@ -107,8 +109,8 @@ def ranking_loss(
         that have a negative; `positive` and `negative`, mean distances.
 
     Raises:
-        InputError: features or parents of other shapes, negatives or a share that there
-            are not, or no key for random ones.
+        InputError: features, parents or images of other shapes, negatives or a share
+            that there are not, or no key for random ones.
 
     Reference:
         Wang, He, Gupta: Transitive Invariance for Self-supervised Visual Representation
@@ -123,12 +125,12 @@ def ranking_loss(
     >>> print(loss, metrics["active"], metrics["negative"])
     0.25 1.0 1.0
     """
-    _check(features, parents, negatives, key, hardest_share)
+    _check(features, parents, images, negatives, key, hardest_share)
     pairs, _, size = features.shape
     units = normalised(features)
     anchor = units[:, 0]
     near = 1.0 - jnp.sum(anchor * units[:, 1], axis=-1)
-    legal = legal_negatives(parents, other_parents=other_parents)
+    legal = legal_negatives(parents, images, other_parents=other_parents)
     if negatives == "random" and key is not None:
         row, end, chosen = random_negatives(key, legal)
         far = 1.0 - jnp.sum(anchor * units[row, end], axis=-1)
@@ -145,19 +147,32 @@ def ranking_loss(
     return _mean_hinge(near, far, chosen, margin)
 
 
-def legal_negatives(parents: jax.Array, *, other_parents: bool = True) -> jax.Array:
+def legal_negatives(
+    parents: jax.Array, images: jax.Array | None = None, *, other_parents: bool = True
+) -> jax.Array:
     """Return which pairs may give negatives to which: bool [P, P].
+
+    Pairs that share an image give each other none: it would be pushed away from itself.
 
     Args:
         parents: int [P].
+        images: int [P, 2], which image each end is; None: all are different ones.
         other_parents: those of other parents; False: all but the pair itself.
 
     >>> print(legal_negatives(jnp.array([4, 4, 9]))[0])
     [False False  True]
+    >>> images = jnp.array([[0, 1], [2, 3], [1, 5], [6, 7]])
+    >>> print(legal_negatives(jnp.array([4, 4, 9, 9]), images)[0])
+    [False False False  True]
     """
     if other_parents:
-        return parents[:, None] != parents[None, :]
-    return ~jnp.eye(parents.shape[0], dtype=bool)
+        legal = parents[:, None] != parents[None, :]
+    else:
+        legal = ~jnp.eye(parents.shape[0], dtype=bool)
+    if images is None:
+        return legal
+    same = images[:, None, :, None] == images[None, :, None, :]
+    return legal & ~same.any(axis=(2, 3))
 
 
 def random_negatives(
@@ -277,6 +292,7 @@ def _mean_hinge(
 def _check(
     features: jax.Array,
     parents: jax.Array,
+    images: jax.Array | None,
     negatives: str,
     key: jax.Array | None,
     share: float,
@@ -290,6 +306,11 @@ def _check(
         raise InputError(
             "each pair must have one parent; got parents "
             f"{list(parents.shape)} for {features.shape[0]} pairs: give one for each"
+        )
+    if images is not None and images.shape != features.shape[:2]:
+        raise InputError(
+            "each end of a pair must be one image; got images "
+            f"{list(images.shape)} for {features.shape[0]} pairs: give two for each"
         )
     if negatives not in get_args(Negatives):
         raise InputError(

@@ -249,10 +249,23 @@ def finish_unusable(job: Job, error: Exception) -> Record:
 def require_some(
     records: Sequence[Record], wanted: str, rule: str, remedy: str
 ) -> None:
-    """Refuse to go on with nothing, and say which rule took it."""
+    """Refuse to go on with nothing, and say which rule took it.
+
+    Args:
+        records: of every video.
+        wanted: the outcome that there must be.
+        rule: that they were kept by; where none could be used it was not that.
+        remedy: what lets it keep more.
+
+    Raises:
+        InputError: no record has the outcome.
+    """
     found = counts(records)
     if found.get(wanted):
         return
+    if records and all(record["reason"] for record in records):
+        rule = "videos must be such as can be read and followed"
+        remedy = "name a folder with others"
     taken = [f"{n} {name}" for name, n in found.items() if n]
     taken += [f"{len(v)} videos: {why}" for why, v in passed_over(records).items()]
     raise InputError(

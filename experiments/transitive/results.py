@@ -6,16 +6,32 @@ from typing import Any
 
 import numpy as np
 
+from experiments.transitive.config import Config
 from experiments.transitive.pairs import KINDS
+from experiments.transitive.stages import make_stages
 from experiments.transitive.task_report import read_picture
 from lars_jax.data import Source
-from lars_jax.report import Picture, image_sheet, write_report
+from lars_jax.report import Curve, Picture, image_sheet, write_report
 from lars_jax.runs import is_coherent, read_run
-from lars_jax.runs.stages import LOG, TIME
+from lars_jax.runs.stages import LOG, TIME, has_settings
+from lars_jax.train.config import from_json
 from lars_jax.train.record import read_json, read_rows
 
 SHOWN = 8
 """Pairs of each kind that are shown."""
+
+EVALUATED = "training pairs without variation"
+"""What the triplet network is evaluated by: every pair is trained on."""
+
+CURVES = (
+    Curve(
+        "Triplet loss",
+        {"train/loss": "training", "eval/loss": EVALUATED},
+        is_loss=True,
+        log_from=10.0,
+    ),
+)
+"""What is drawn of the training of the triplet network."""
 
 
 def write_pipeline_report(directory: Path) -> Path:
@@ -25,13 +41,11 @@ def write_pipeline_report(directory: Path) -> Path:
         InputError: the directory holds no pipeline.
     """
     record = read_run(directory)
-    # What was made of files that are no more would be taken for a result of these.
-    stages = [name for name in _AMOUNTS if is_coherent(directory, name)]
-    summary: dict[str, str] = {
-        name: "of files that are no more: run it again"
-        for name in _AMOUNTS
-        if name not in stages and (directory / name).exists()
-    }
+    # What came of other files or settings would be taken for a result of these.
+    summary = _stale_stages(directory, record["config"])
+    stages = [
+        name for name in _AMOUNTS if name not in summary and (directory / name).exists()
+    ]
     pictures: list[Picture] = []
     for stage in ("mine", "track"):
         if stage in stages:
@@ -49,15 +63,17 @@ def write_pipeline_report(directory: Path) -> Path:
         pictures.append(_pairs_picture(directory))
     if "context" in stages:
         last = _last_evaluation(directory / "context")
-        summary["context: right, by chance 12.5 %"] = _percent(last["eval/accuracy"])
+        summary[
+            "context: right on other photographs of the same scenes, by chance 12.5 %"
+        ] = _percent(last["eval/accuracy"])
     if "triplet" in stages:
         log = directory / "triplet" / LOG / "run"
         rows = list(read_rows(log / "metrics.jsonl"))
         layers = [r for r in read_rows(log / "layers.jsonl") if "layers" in r]
         last = _last_evaluation(directory / "triplet")
-        summary["triplet loss"] = f"{last['eval/loss']:.4f}"
-        summary["distance of a pair"] = f"{last['eval/positive']:.3f}"
-        summary["distance of a negative"] = f"{last['eval/negative']:.3f}"
+        summary[f"triplet loss, {EVALUATED}"] = f"{last['eval/loss']:.4f}"
+        summary[f"distance of a pair, {EVALUATED}"] = f"{last['eval/positive']:.3f}"
+        summary[f"distance of a negative, {EVALUATED}"] = f"{last['eval/negative']:.3f}"
     if "evaluate" in stages:
         _add_evaluation(directory / "evaluate", summary)
     path = directory / "report.html"
@@ -66,12 +82,27 @@ def write_pipeline_report(directory: Path) -> Path:
         title=f"{record['preset']}: transitive invariance",
         summary=summary,
         metrics=rows,
+        curves=CURVES,
         layers=layers,
         pictures=pictures,
         config=record["config"],
         environment=record["environment"],
     )
     return path
+
+
+def _stale_stages(directory: Path, settings: dict[str, Any]) -> dict[str, str]:
+    """Return which stages have left what is of other files or settings, and why."""
+    known = make_stages(from_json(Config, settings))
+    stale = {}
+    for name in _AMOUNTS:
+        if not (directory / name).exists():
+            continue
+        if not is_coherent(directory, name):
+            stale[name] = "of files that are no more: run it again"
+        elif not has_settings(known, settings, directory, name):
+            stale[name] = "made with other settings: run it again"
+    return stale
 
 
 _PICTURES = (

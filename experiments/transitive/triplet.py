@@ -166,7 +166,6 @@ class TripletProgram(HostFedProgram):
         shared: dict[str, Any] = {"key": jax.random.key(self.config.seed)}
         if self.resident:
             shared["image"] = ResidentImages.of(to_arrays(self.data.source).image)
-            shared["place"] = self.data.image.astype(np.int32)
         return self.parallel.replicate(shared)
 
     @property
@@ -195,7 +194,10 @@ class TripletProgram(HostFedProgram):
     def evaluate(
         self, state: TrainState, interrupt: Interrupt = NEVER
     ) -> dict[str, float]:
-        """Return loss and distances over pairs in an order of their own.
+        """Return loss and distances over pairs of training, in an order of their own.
+
+        Images are not varied: it says how far training has come, not what of other
+        pairs would be right.
 
         Raises:
             Interrupted: a signal came.
@@ -321,7 +323,7 @@ def _train_step(
         features, model_state = network.apply(
             params, model_state, prepare(flat, config.init), train=True
         )
-        loss, metrics = _loss(config, features, batch["parent"], draw)
+        loss, metrics = _loss(config, features, batch, draw)
         if context is not None:
             drawn = jax.random.fold_in(draw, 1)
             own, accuracy = context.loss(params, batch, drawn)
@@ -374,17 +376,21 @@ def _eval_step(
     flat = prepare(resized(flat, size), config.init)
     features, _ = network.apply(state.params, state.model_state, flat)
     key = jax.random.fold_in(shared["key"], batch["node"][0, 0])
-    loss, metrics = _loss(config, features, batch["parent"], key)
+    loss, metrics = _loss(config, features, batch, key)
     sums = {name: pairs * value for name, value in (metrics | {"loss": loss}).items()}
     return sums | {"count": jnp.asarray(pairs)}
 
 
 def _loss(
-    config: TripletConfig, features: jax.Array, parents: jax.Array, key: jax.Array
+    config: TripletConfig,
+    features: jax.Array,
+    batch: dict[str, jax.Array],
+    key: jax.Array,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     return ranking_loss(
-        features.reshape(len(parents), 2, -1),
-        parents,
+        features.reshape(*batch["place"].shape, -1),
+        batch["parent"],
+        images=batch["place"],
         margin=config.margin,
         negatives=config.negatives,
         key=key,
@@ -396,4 +402,4 @@ def _loss(
 def _images(batch: dict[str, jax.Array], shared: dict[str, Any]) -> jax.Array:
     if "image" in batch:
         return batch["image"]
-    return shared["image"][shared["place"][batch["node"]]]
+    return shared["image"][batch["place"]]

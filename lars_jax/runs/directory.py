@@ -12,7 +12,7 @@ from lars_jax.files import local_path, make_directory
 from lars_jax.runs.paths import absolute_paths, with_data_at
 from lars_jax.train.config import difference, from_json, to_json
 from lars_jax.train.processes import on_first
-from lars_jax.train.record import environment, read_json, write_json
+from lars_jax.train.record import LOCK, environment, read_json, write_json
 
 Resume = Literal["no", "yes", "if_any"]
 """Whether to go on with the run in a directory; `if_any`: if there is one."""
@@ -33,8 +33,10 @@ def run_directory(asked: Path | None, name: str) -> Iterator[Path]:
     try:
         yield directory
     finally:
-        # Only where it is empty.
+        # Only where it is empty, but for the lock of what was refused.
         with contextlib.suppress(OSError):
+            if [path.name for path in directory.iterdir()] == [LOCK]:
+                (directory / LOCK).unlink()
             directory.rmdir()
             directory.parent.rmdir()
 

@@ -176,6 +176,40 @@ def is_coherent(directory: Path, name: str) -> bool:
     )
 
 
+def has_settings(
+    stages: Sequence[Stage[C]],
+    settings: Mapping[str, Any],
+    directory: Path,
+    name: str,
+) -> bool:
+    """Return whether what a stage left, and all that it needs, was made with settings.
+
+    Args:
+        stages: of the pipeline.
+        settings: as a `config.json` has them.
+        directory: of the pipeline.
+        name: of the stage; False where it is none of them, or has left nothing.
+
+    >>> import tempfile
+    >>> stages, place = [Stage("a", print, settings=("b",))], Path(tempfile.mkdtemp())
+    >>> (place / "a").mkdir()
+    >>> write_json(place / "a" / MANIFEST, {"settings": digest({"b": 1})})
+    >>> [has_settings(stages, {"b": b, "c": 0}, place, "a") for b in (1, 2)]
+    [True, False]
+    """
+    concerned = stages_through(stages, name)
+    return bool(concerned) and all(
+        set(stage.settings) <= settings.keys()
+        and _read(directory / stage.name / MANIFEST).get("settings")
+        == _settings_digest(stage, settings)
+        for stage in concerned
+    )
+
+
+def _settings_digest(stage: Stage[C], settings: Mapping[str, Any]) -> str:
+    return digest({name: settings[name] for name in stage.settings})
+
+
 def _run(
     stage: Stage[C],
     config: C,
@@ -212,11 +246,10 @@ def _expected(
         if not path.exists():
             return None
         inputs[name] = digest(_read(path).get("outputs"))
-    settings = to_json(config)
     beside = {"reads": read[stage.name]} if stage.name in read else {}
     return {
         "stage": stage.name,
-        "settings": digest({name: settings[name] for name in stage.settings}),
+        "settings": _settings_digest(stage, to_json(config)),
         "inputs": inputs,
         **beside,
     }

@@ -26,6 +26,9 @@ import numpy as np
 from lars_jax.errors import FileError, InputError, naming
 from lars_jax.files import replacing
 
+LOCK = ".lock"
+"""File by which a process holds a directory; it stays there, and is empty."""
+
 PACKAGES = ("jax", "jaxlib", "optax", "flax", "orbax-checkpoint", "numpy")
 
 
@@ -104,7 +107,7 @@ def lock(directory: Path) -> Iterator[None]:
     Raises:
         InputError: another process holds it, or the system refuses.
     """
-    path = directory / ".lock"
+    path = directory / LOCK
     with naming(path, "written"):
         file = path.open("w")
     with file:

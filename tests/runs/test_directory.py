@@ -15,7 +15,7 @@ from lars_jax.runs.directory import (
     run_directory,
 )
 from lars_jax.train.config import to_json
-from lars_jax.train.record import write_json
+from lars_jax.train.record import lock, write_json
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,20 @@ def test_directories_of_one_second_have_names_of_their_own(tmp_path, monkeypatch
         found = {stack.enter_context(run_directory(None, "a")) for _ in range(5)}
         assert len(found) == 5
     assert list(tmp_path.iterdir()) == []
+
+
+def test_directory_of_its_own_goes_away_where_only_a_lock_was_written(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with run_directory(None, "a") as found, lock(found):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with run_directory(tmp_path / "b", "a") as found:
+        found.mkdir()
+        with lock(found):
+            pass
+    assert [path.name for path in found.iterdir()] == [".lock"]
 
 
 def test_directory_that_was_asked_for_is_not_made(tmp_path):

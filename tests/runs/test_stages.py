@@ -8,7 +8,9 @@ import pytest
 
 from lars_jax import InputError
 from lars_jax.runs import Stage, is_coherent, run_stages
+from lars_jax.runs.stages import has_settings
 from lars_jax.train import Interrupt, Interrupted
+from lars_jax.train.config import to_json
 from lars_jax.train.record import lock
 
 
@@ -261,6 +263,21 @@ def test_nothing_begins_where_something_is_refused(done):
     assert not began
     assert ran(done, only="multiply", begin=lambda: began.append(1)) == []
     assert began == [1]
+
+
+def test_what_was_made_with_other_settings_is_told_from_what_was_not(done):
+    def told(config, stages=STAGES):
+        return [
+            has_settings(stages, to_json(config), done, stage.name) for stage in STAGES
+        ]
+
+    assert told(Config()) == told(Config(seed=7)) == [True, True, True]
+    # What follows from what was made with others was so, too.
+    assert told(Config(factor=9)) == [True, False, False]
+    assert told(Config(number=9)) == [False, False, False]
+    assert told(Config(), STAGES[:2]) == [True, True, False]
+    (done / "write" / "manifest.json").write_text("{")
+    assert told(Config()) == [False, False, False]
 
 
 def test_what_was_made_of_other_files_is_not_coherent(done):

@@ -120,6 +120,28 @@ GAMES = {
         {"fakes": 1},
         "fakes must be at least 2 where samples are normalised",
     ),
+    "another loss for D2GAN": (
+        "ring_d2gan",
+        {"generator_loss": "saturating"},
+        "generator_loss is no rule of d2gan, which has losses of its own; got "
+        "saturating: leave --generator-loss out",
+    ),
+    "diversity of D2GAN": ("ring_d2gan", {"diversity": 3.0}, "got 3.0: leave --div"),
+    "weights of D2GAN": (
+        "ring_d2gan",
+        {"mixture": "learned"},
+        "got learned: leave --mixture out, or choose --game mgan",
+    ),
+    "classifier of D2GAN": (
+        "ring_d2gan_tuned",
+        {"classifier_weight": 0.5},
+        "leave --classifier-weight out",
+    ),
+    "fewer samples than scores": (
+        "cifar10_small",
+        {"features": "resnet8:weights.npz", "eval_samples": 9},
+        "one for each part that is scored; got 9: choose --eval-samples 10 or more",
+    ),
     "features of points": (
         "ring",
         {"features": "weights.npz"},
@@ -179,7 +201,8 @@ COMMANDS = {
     "compare games of images": (["compare", "digits", "digits_gan"], "in the plane"),
     "compare too few steps for a call": (
         ["compare", "ring", "ring_gan", "--steps", "10"],
-        "steps must be a multiple of steps_per_call",
+        "steps must be a multiple of the 250 that these presets take in a call; got "
+        "10: choose --steps 250\n",
     ),
 }
 

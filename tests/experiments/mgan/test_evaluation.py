@@ -13,11 +13,13 @@ from experiments.mgan.config import Config
 from experiments.mgan.evaluation import evaluate, make_measure, open_extractor
 from experiments.mgan.extractors import SPLITS, evaluate_images
 from experiments.mgan.inputs import to_bytes
+from experiments.mgan.run import GameProgram
 from experiments.mgan.sampling import Samples
 from experiments.mgan.trainer import Trainer
 from lars_jax.data import ArraySource
 from lars_jax.errors import InputError
 from lars_jax.models import build
+from lars_jax.train import Interrupt
 from lars_jax.train.config import replace_fields
 from lars_jax.train.weights import save_weights
 from tests.experiments.mgan.support import evaluations
@@ -25,6 +27,7 @@ from tests.experiments.mgan.support import evaluations
 pytestmark = pytest.mark.slow
 
 COUNT = 20
+LABELS = np.zeros(COUNT, np.int32)
 
 CIFAR = replace_fields(
     Config(),
@@ -63,7 +66,7 @@ def weights(tmp_path_factory):
 def trainer(weights):
     """Return a game on images of the size of CIFAR-10."""
     image = some_images(COUNT, 0)
-    source = ArraySource("cifar10/train", ("one",), image, np.zeros(COUNT, np.int32))
+    source = ArraySource("cifar10/train", ("one",), image, LABELS)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("experiments.mgan.inputs.load_source", lambda *_, **__: source)
         return Trainer(replace_fields(CIFAR, features=f"resnet8:{weights}"))
@@ -124,6 +127,37 @@ def test_numbers_of_a_classifier_are_those_of_the_samples_against_all_images(
     assert found == pytest.approx(expected, rel=1e-4)
 
 
+def test_images_are_measured_once_and_not_before_something_is_evaluated(
+    trainer, monkeypatch
+):
+    passes = []
+
+    def counted(extractor, images):
+        passes.append(len(images))
+        return extractors.measure(extractor, images)
+
+    monkeypatch.setattr(evaluation, "measure", counted)
+    measure, _ = make_measure(trainer)
+    assert measure is not None
+    assert passes == []
+    for seed in (1, 2):
+        images = some_images(COUNT, seed) / 127.5 - 1.0
+        measure(Samples(images.astype(np.float32), np.zeros(COUNT, int)))
+    assert passes == [COUNT]
+
+
+def test_network_for_features_is_refused_before_training_and_not_needed_else():
+    source = ArraySource("cifar10/train", ("one",), some_images(COUNT, 0), LABELS)
+    config = replace_fields(CIFAR, features="resnet8:/absent.npz")
+    program = GameProgram(config, {"train": source})
+    state = program.like()
+    assert len(program.sample(state, 4, averaged=True).values) == 4
+    with pytest.raises(InputError, match="absent.npz could not be read"):
+        program.init()
+    with pytest.raises(InputError, match="absent.npz could not be read"):
+        program.evaluate(state, Interrupt())
+
+
 def test_numbers_of_inception_bear_its_names(trainer, own, monkeypatch):
     inception = dataclasses.replace(own, is_inception=True)
     monkeypatch.setattr(evaluation, "open_extractor", lambda *_: inception)
@@ -146,7 +180,9 @@ def test_numbers_of_inception_bear_its_names(trainer, own, monkeypatch):
 @pytest.mark.slow
 def test_images_without_features_are_only_counted(digits_end):
     program = digits_end.program
-    assert evaluate(program, program.measure, digits_end.state) == {"count": 50.0}
+    assert evaluate(program, program.measured_by[0], digits_end.state) == {
+        "count": 50.0
+    }
     assert program.baseline() == {}
 
 

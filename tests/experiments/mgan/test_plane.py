@@ -9,6 +9,7 @@ from experiments.mgan.config import DataConfig
 from experiments.mgan.mixture import make_mixture
 from experiments.mgan.plane import (
     CELLS,
+    half_side,
     histogram,
     measure,
     score_true_samples,
@@ -33,7 +34,7 @@ def test_masses_are_the_histogram_of_many_true_samples(ring):
     masses = true_masses(ring)
     assert masses.shape == (CELLS, CELLS)
     np.testing.assert_allclose(masses.sum(), 1.0, atol=1e-12)
-    found = histogram(ring.draw_host(np.random.default_rng(0), 200_000))
+    found = histogram(ring.draw_host(np.random.default_rng(0), 200_000), 3.0)
     spread = np.sqrt(masses / 200_000)
     assert (np.abs(found - masses) < 6 * spread + 2e-5).all()
 
@@ -41,7 +42,7 @@ def test_masses_are_the_histogram_of_many_true_samples(ring):
 def test_cells_are_half_open_and_the_outermost_take_what_lies_beyond():
     side = 6 / CELLS
     points = np.array([[-3.0, -3.0], [-3.0 + side, -3.0], [-1e9, 3.0], [1e9, 1e9]])
-    found = histogram(points + 1e-9)
+    found = histogram(points + 1e-9, 3.0)
     assert found[0, 0] == found[1, 0] == found[0, 30] == found[30, 30] == 0.25
 
 
@@ -69,14 +70,14 @@ def test_wasserstein_by_hand():
     found[0, 0] = 1.0
     # Half goes 2 to the side, half 2 to the side and 2 up.
     truth[1, 0] = truth[1, 1] = 0.5
-    assert wasserstein(found, truth) == pytest.approx(0.5 * 2 + 0.5 * np.sqrt(8))
+    assert wasserstein(found, truth, 3.0) == pytest.approx(0.5 * 2 + 0.5 * np.sqrt(8))
 
 
 def test_wasserstein_of_a_shift_is_its_length():
     found = np.zeros((CELLS, CELLS))
     found[5:9, 5:9] = np.random.default_rng(0).dirichlet(np.ones(16)).reshape(4, 4)
     moved = np.roll(found, (3, 4), axis=(0, 1))
-    assert wasserstein(found, moved) == pytest.approx(5 * 6 / CELLS, rel=1e-6)
+    assert wasserstein(found, moved, 3.0) == pytest.approx(5 * 6 / CELLS, rel=1e-6)
 
 
 def test_wasserstein_equals_scipy():
@@ -87,7 +88,28 @@ def test_wasserstein_equals_scipy():
     line = np.array([-2.25, -0.75, 0.75, 2.25])
     centres = np.stack(np.meshgrid(line, line, indexing="ij"), -1).reshape(-1, 2)
     expected = wasserstein_distance_nd(centres, centres, found.ravel(), truth.ravel())
-    assert wasserstein(found, truth) == pytest.approx(expected, rel=1e-6)
+    assert wasserstein(found, truth, 3.0) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("extent", [0.5, 4.0, 10.0])
+def test_distances_go_with_the_extent_of_the_data(ring, extent):
+    share = extent / 2
+    other = make_mixture(DataConfig(extent=extent, variance=0.02 * share**2))
+    samples = ring.draw_host(np.random.default_rng(0), 2000)
+    generator = np.zeros(2000, int)
+    for factor in (1.0, 1.2):
+        expected = measure(ring, factor * samples, generator)
+        found = measure(other, factor * share * samples, generator)
+        assert found["symmetric_kl"] == pytest.approx(expected["symmetric_kl"], 1e-6)
+        distance = share * expected["wasserstein"]
+        assert found["wasserstein"] == pytest.approx(distance, 1e-6)
+
+
+@pytest.mark.parametrize("variance", [0.02, 0.5, 9.0])
+def test_few_true_samples_lie_beyond_the_square(variance):
+    mixture = make_mixture(DataConfig(variance=variance))
+    samples = mixture.draw_host(np.random.default_rng(0), 100_000)
+    assert (np.abs(samples) > half_side(mixture)).any(axis=1).mean() < 1e-4
 
 
 def test_score_of_true_samples_falls_with_their_number(ring, monkeypatch):
@@ -169,8 +191,9 @@ def test_samples_that_are_not_finite_are_refused(ring):
 def test_distances_of_measure_are_those_of_the_histogram(ring):
     samples = at_modes(ring, [0, 1, 2, 3]) + 0.05
     found = measure(ring, samples, np.zeros(40, int))
-    assert found["symmetric_kl"] == symmetric_kl(histogram(samples), true_masses(ring))
-    assert found["wasserstein"] == wasserstein(histogram(samples), true_masses(ring))
+    shares = histogram(samples, 3.0)
+    assert found["symmetric_kl"] == symmetric_kl(shares, true_masses(ring))
+    assert found["wasserstein"] == wasserstein(shares, true_masses(ring), 3.0)
     # Half of the mass has at least to cross from one side of the ring to the other.
     nearest = cdist(ring.means[4:], ring.means[:4]).min()
     assert found["wasserstein"] > 0.5 * nearest - 0.5

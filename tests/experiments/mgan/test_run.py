@@ -17,7 +17,7 @@ import pytest
 
 from experiments.mgan import run
 from experiments.mgan.experiment import main
-from lars_jax.train.record import read_lines
+from lars_jax.train.record import read_json, read_lines, write_json
 from lars_jax.train.weights import load_weights
 from tests.experiments.mgan.support import (
     DIGITS,
@@ -183,6 +183,19 @@ def test_samples_of_a_game_in_the_plane_are_points(ring_run, tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_samples_are_drawn_where_the_network_for_features_is_gone(digits_run, tmp_path):
+    copy = Path(shutil.copytree(digits_run, tmp_path / "run"))
+    record = read_json(copy / "config.json")
+    record["config"]["features"] = "/absent.npz"
+    record["data"]["features"] = {"examples": 1, "class_names": [], "digest": "0" * 64}
+    write_json(copy / "config.json", record)
+    found, expected = (
+        draw(place, tmp_path / f"{name}.npz", "--samples", "30")
+        for name, place in (("a", copy), ("b", digits_run))
+    )
+    np.testing.assert_array_equal(found["values"], expected["values"])
+
+
 def test_samples_of_a_game_of_images_are_bytes(digits_run, tmp_path):
     found = draw(digits_run, tmp_path / "a.npz", "--samples", "30")
     assert found["values"].shape == (30, 8, 8, 1)

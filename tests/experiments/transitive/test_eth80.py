@@ -2,16 +2,15 @@
 
 import io
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.transitive import pack_eth80
 from experiments.transitive.eth80 import Eth80, read_eth80, turned
 from experiments.transitive.hog import hog
-from experiments.transitive.pack_eth80 import pack
+from experiments.transitive.pack_eth80 import main, pack
 from experiments.transitive.probes import hold_out, neighbour_accuracy, views_apart
 from experiments.transitive.video import opencv
 from lars_jax.errors import InputError
@@ -210,12 +209,42 @@ def test_folders_of_photographs_become_one_file(tmp_path):
         pack(tmp_path / "nowhere", tmp_path / "some.npz")
 
 
-def test_a_folder_without_photographs_is_a_line(tmp_path):
-    found = subprocess.run(
-        [sys.executable, "-m", "experiments.transitive.pack_eth80", tmp_path, "x.npz"],
-        capture_output=True,
-        text=True,
-    )
-    assert found.returncode == 2
-    assert found.stderr.startswith("error: photographs of ETH-80 are named as")
-    assert found.stderr.count("\n") == 1
+def test_a_view_that_lies_in_two_folders_is_refused_by_both_names(tmp_path):
+    for folder in ("close128", "cropped256"):
+        (tmp_path / folder).mkdir()
+        for name in ("apple1-090-000", "apple1-090-022"):
+            place = tmp_path / folder / f"{name}.png"
+            Image.new("RGB", (64, 64)).save(place)
+    with pytest.raises(InputError, match="must be there once; got ") as caught:
+        pack(tmp_path, tmp_path / "some.npz")
+    for folder in ("close128", "cropped256"):
+        assert str(tmp_path / folder / "apple1-090-000.png") in str(caught.value)
+    assert not (tmp_path / "some.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["{}", "x.npz"], "photographs of ETH-80 are named as"),
+        (["{}", "x.npy"], "photographs must be packed into a file *.npz; got x.npy"),
+        ([], "Missing from python -m experiments.transitive.pack_eth80: FOLDER"),
+        (["{}", "x.npz", "--side", "0"], "side must be a whole number above 0; got 0"),
+    ],
+)
+def test_what_cannot_be_packed_is_a_line(tmp_path, monkeypatch, capsys, words, says):
+    monkeypatch.chdir(tmp_path)
+    assert main([word.format(tmp_path) for word in words]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert says in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_packing_that_is_stopped_is_a_line(tmp_path, monkeypatch, capsys):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pack_eth80, "pack", stopped)
+    assert main([str(tmp_path), "x.npz"]) == 130
+    assert capsys.readouterr().err == "stopped without saving\n"

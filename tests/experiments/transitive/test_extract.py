@@ -46,6 +46,17 @@ def folder(tmp_path_factory):
     return place
 
 
+def test_a_folder_that_no_setting_helps_is_told_to_be_another(tmp_path):
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(InputError, match="got none of 2 videos") as caught:
+        mine_videos(find_videos(tmp_path), MINING, tmp_path / "mine", processes=1)
+    line = str(caught.value)
+    assert line.startswith("videos must be such as can be read")
+    assert line.endswith("name a folder with others")
+    assert "--least-moving" not in line
+
+
 def both(folder, place, processes=1, interrupt=None, runner=None):
     options = {"processes": processes, "interrupt": interrupt}
     options["runner"] = runner or Runner()

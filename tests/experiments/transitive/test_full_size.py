@@ -69,6 +69,7 @@ def test_a_step_of_the_triplet_network_compiles_at_full_size(config):
     assert parameters == 37_788_480
     batch = {
         "node": jax.ShapeDtypeStruct((images // 2, 2), jnp.int32),
+        "place": jax.ShapeDtypeStruct((images // 2, 2), jnp.int32),
         "parent": jax.ShapeDtypeStruct((images // 2,), jnp.int32),
     }
     compiled = program.train_step.compile(program.like(), batch, program.shared)

@@ -23,14 +23,13 @@ CONFIG = ClusterConfig(parents=6, least_members=20)
 
 @pytest.fixture(scope="module")
 def sample():
-    """Return features of 400 seeds, their parents, ends, and videos."""
+    """Return features of 400 seeds, their parents, and videos."""
     random = np.random.default_rng(0)
     features = random.normal(size=(10, 6))[random.integers(0, 10, 400)]
     features = (features + 0.3 * random.normal(size=features.shape)).astype(np.float16)
     centroids = fit_centroids(features, CONFIG.parents, seed=0)
     parent = drop_small(assign_parents(features, centroids), CONFIG.least_members)
-    end = np.where(random.random(400) < 0.2, -1, 400 + np.arange(400))
-    return features, parent, end, random.integers(0, 30, 400)
+    return features, parent, random.integers(0, 30, 400)
 
 
 def load(directory):
@@ -39,14 +38,14 @@ def load(directory):
 
 
 def test_child_clusters_and_pairs_are_those_of_each_parent(sample, tmp_path):
-    features, parent, end, group = sample
-    counts = write_graph(tmp_path, features, parent, end, group=group, config=CONFIG)
+    features, parent, group = sample
+    counts = write_graph(tmp_path, features, parent, group=group, config=CONFIG)
     found = load(tmp_path)
     cliques, pairs = [], []
     for seeds in members(parent):
         neighbours = find_neighbours(features[seeds], 10, group[seeds])
         cliques.append(seeds[find_cliques(neighbours.index)])
-        pairs.append(make_pairs(cliques[-1], seeds, end))
+        pairs.append(make_pairs(cliques[-1], seeds, 400))
     np.testing.assert_array_equal(found["cliques"], np.concatenate(cliques))
     np.testing.assert_array_equal(
         found["pairs"], np.concatenate([one.nodes for one in pairs])
@@ -60,7 +59,6 @@ def test_child_clusters_and_pairs_are_those_of_each_parent(sample, tmp_path):
     assert counts == {
         "parents": parent.max() + 1,
         "seeds": (parent >= 0).sum(),
-        "tracks": (end[parent >= 0] >= 0).sum(),
         "cliques": len(found["cliques"]),
         "clustered": len(np.unique(found["cliques"])),
         "inter": (found["kinds"] == 0).sum(),
@@ -70,8 +68,8 @@ def test_child_clusters_and_pairs_are_those_of_each_parent(sample, tmp_path):
 
 
 def test_clusters_never_straddle_parents_nor_repeat_a_video(sample, tmp_path):
-    features, parent, end, group = sample
-    write_graph(tmp_path, features, parent, end, group=group, config=CONFIG)
+    features, parent, group = sample
+    write_graph(tmp_path, features, parent, group=group, config=CONFIG)
     found = load(tmp_path)
     assert (np.ptp(parent[found["cliques"]], axis=1) == 0).all()
     videos = np.sort(group[found["cliques"]], axis=1)
@@ -79,17 +77,18 @@ def test_clusters_never_straddle_parents_nor_repeat_a_video(sample, tmp_path):
     parents = found["node_parents"][found["pairs"]]
     assert (parents[:, 0] == parents[:, 1]).all()
     assert parents.min() >= 0
+    np.testing.assert_array_equal(found["node_parents"], np.concatenate([parent] * 2))
 
 
 def test_the_same_input_gives_the_same_bytes(sample, tmp_path):
-    features, parent, end, group = sample
+    features, parent, group = sample
     written = []
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
         np.save(tmp_path / "features.npy", features)
         mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
         write_graph(
-            *(tmp_path / name, mapped, parent, end),
+            *(tmp_path / name, mapped, parent),
             group=group,
             config=replace(CONFIG, overlap="greedy"),
         )
@@ -98,16 +97,8 @@ def test_the_same_input_gives_the_same_bytes(sample, tmp_path):
     assert written[0] == written[1]
 
 
-def test_shared_ends_repeat_no_pair_across_parents(sample, tmp_path):
-    features, parent, _, group = sample
-    end = np.random.default_rng(1).permutation(400)
-    write_graph(tmp_path, features, parent, end, group=group, config=CONFIG)
-    pairs = load(tmp_path)["pairs"]
-    assert len(np.unique(pairs, axis=0)) == len(pairs) > 400
-
-
 def test_all_parents_pass_by_whoever_watches(sample, tmp_path):
-    features, parent, end, group = sample
+    features, parent, group = sample
     seen = []
 
     def watch(parts):
@@ -115,9 +106,7 @@ def test_all_parents_pass_by_whoever_watches(sample, tmp_path):
             seen.append(len(part))
             yield part
 
-    write_graph(
-        tmp_path, features, parent, end, group=group, config=CONFIG, watch=watch
-    )
+    write_graph(tmp_path, features, parent, group=group, config=CONFIG, watch=watch)
     assert seen == [len(part) for part in members(parent)]
 
 
@@ -126,26 +115,16 @@ def test_all_parents_pass_by_whoever_watches(sample, tmp_path):
     [
         ({"parent": np.full(400, -1)}, "a parent must have 20 members; none of 6 has"),
         ({"group": np.zeros(400, int)}, "none of the same video; got none among"),
-        ({"end": np.full(400, -1)}, "an intra pair is a seed with a track"),
-        ({"end": np.zeros(3, int)}, "must be those of all 400 seeds"),
+        ({"parent": np.zeros(3, int)}, "must be those of all 400 seeds; got 3"),
     ],
 )
 def test_none_of_a_kind_says_which_rule_took_them(sample, tmp_path, change, rule):
-    features, parent, end, group = sample
-    given = {"parent": parent, "end": end, "group": group} | change
+    features, parent, group = sample
+    given = {"parent": parent, "group": group} | change
     with pytest.raises(InputError, match=rule) as caught:
         write_graph(tmp_path, features, config=CONFIG, **given)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
-
-
-def test_tracks_outside_of_child_clusters_make_no_transitive_pair(tmp_path):
-    # Four seeds at the same place, and one far away, which alone has a track.
-    features = np.array([[1.0, 0]] * 4 + [[0.0, 1]])
-    parent, end = np.zeros(5, int), np.array([-1, -1, -1, -1, 5])
-    config = ClusterConfig(neighbours=3)
-    with pytest.raises(InputError, match="none of 1 child clusters has one"):
-        write_graph(tmp_path, features, parent, end, group=None, config=config)
 
 
 def test_what_is_appended_is_an_array_of_numpy_even_if_empty(tmp_path):

@@ -3,15 +3,24 @@
 import io
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.transitive.batches import Sampler, pair_data
 from experiments.transitive.compare import markdown, run_cells, summarise
-from experiments.transitive.config import Config, EvaluationConfig, TrackingConfig
+from experiments.transitive.config import (
+    ClusterConfig,
+    Config,
+    EvaluationConfig,
+    TrackingConfig,
+    TripletConfig,
+)
 from experiments.transitive.eth80 import read_eth80
 from experiments.transitive.evaluation import probe
 from experiments.transitive.experiment import main
+from experiments.transitive.graph import write_graph
 from experiments.transitive.photographs import (
     Photographs,
     photograph_tracks,
@@ -21,6 +30,7 @@ from experiments.transitive.photographs import (
 )
 from experiments.transitive.presets import PRESETS
 from experiments.transitive.probes import linear_accuracy
+from experiments.transitive.ranking import legal_negatives
 from experiments.transitive.shards import Crops
 from experiments.transitive.truth import find_labels
 from lars_jax.errors import InputError
@@ -148,6 +158,40 @@ def test_a_track_shows_the_same_object_three_views_on(file, tmp_path):
         assert (learn.azimuth[end] - learn.azimuth[seed]) % 360 in (67, 68)
         difference = crops[2 * track][0].astype(int) - learn.images[seed]
         assert np.abs(difference).mean() < 4
+
+
+def test_no_photograph_is_a_negative_of_its_own_pair(file, tmp_path):
+    learn = training_photographs(replace_fields(Config(), videos=f"eth80:{file}"))
+    photograph_tracks(learn, 67.5, TrackingConfig(crop=32), tmp_path)
+    seeds = np.asarray(Crops(tmp_path).index[::2])
+    random = np.random.default_rng(0)
+    clusters = ClusterConfig(neighbours=10, clique=2, least_members=2)
+    write_graph(
+        tmp_path,
+        random.normal(size=(len(seeds), 8)).astype(np.float16),
+        random.integers(0, 4, len(seeds)),
+        group=np.asarray(seeds["video"]),
+        config=clusters,
+    )
+    data = pair_data(tmp_path, tmp_path)
+    config = TripletConfig(global_batch=100, init="random")
+    batch = Sampler.create(data, config).batch(0, 0)
+    crops = Crops(tmp_path)
+    place = np.array(
+        [
+            2 * n if n < len(seeds) else 2 * (n - len(seeds)) + 1
+            for n in batch["node"].ravel()
+        ]
+    )
+    shown = np.stack([crops[int(k)][0] for k in place])
+    equal = (shown[:, None] == shown).all(axis=(2, 3, 4))
+    equal = equal.reshape(50, 2, 50, 2).any(axis=(1, 3))
+    parent = jnp.asarray(batch["parent"])
+    legal = legal_negatives(parent, jnp.asarray(batch["place"]))
+    assert not (legal & equal).any()
+    # They are in other parents, whose images are negatives else.
+    assert (legal_negatives(parent) & equal).any()
+    assert legal.mean() > 0.5
 
 
 def test_a_turn_that_there_is_not_is_refused(file, tmp_path):

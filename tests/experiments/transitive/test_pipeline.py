@@ -157,6 +157,25 @@ def test_features_are_of_the_training_whatever_came_later(whole, tmp_path, capsy
 
 
 @pytest.mark.slow
+def test_a_report_shows_nothing_beside_settings_that_it_was_not_made_with(
+    whole, tmp_path
+):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    words = [*SMALL, "--run-dir", str(run), "--only", "videos", "--steps", "9"]
+    assert main(words) == 0
+    page = (run / "report.html").read_text()
+    # What is evaluated follows from the network.
+    assert page.count("made with other settings: run it again") == 2
+    assert "triplet loss" not in page
+    assert "transitive pairs of one category" not in page
+    assert main([*words, "--steps", "6"]) == 0
+    page = (run / "report.html").read_text()
+    assert "made with other settings" not in page
+    assert "triplet loss, training pairs without variation" in page
+
+
+@pytest.mark.slow
 def test_signal_in_training_is_the_exit_status_of_the_pipeline(whole, tmp_path):
     run = tmp_path / "run"
     words = [sys.executable, "-m", "experiments.transitive", *SMALL]
@@ -224,11 +243,22 @@ BAD = {
         ["--only", "context"],
         "set --init context or --features context",
     ),
+    "a stage of no pipeline": (
+        ["--only", "triplet"],
+        "got --only triplet and no --run-dir: name the directory of a pipeline",
+    ),
     "unknown stage": (["--only", "dance"], "must be one of videos, mine, track"),
     "forced stage": (["--force", "dance"], "must be one of videos, mine, track"),
     "context": (["--init", "context", "--patch", "500"], "least_pixels"),
     "unknown preset": ([], "did you mean demo?"),
 }
+
+
+def test_a_network_alone_is_trained_in_a_directory(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "demo"]) == 2
+    assert "got --only triplet and no --run-dir" in capsys.readouterr().err
+    assert list(Path().iterdir()) == []
 
 
 @pytest.mark.parametrize(("flags", "says"), BAD.values(), ids=BAD)

@@ -113,6 +113,26 @@ def test_random_negatives_are_always_legal_and_uniform():
         assert stats.chisquare(counts[np.asarray(legal[i])].ravel()).pvalue > 1e-4
 
 
+@pytest.mark.parametrize("other_parents", [True, False])
+def test_pairs_that_share_an_image_give_each_other_no_negatives(other_parents):
+    features, parents = drawn(5, 2, 4), jnp.array([0, 0, 1, 2, 3])
+    # The second pair has the positive of the first, the third and fourth its anchor.
+    images = jnp.array([[7, 8], [8, 9], [7, 1], [2, 7], [3, 4]])
+    legal = legal_negatives(parents, images, other_parents=other_parents)
+    assert np.flatnonzero(legal[0]).tolist() == [4]
+    assert np.flatnonzero(legal[1]).tolist() == [2, 3, 4]
+    loss, metrics = ranking_loss(
+        features[jnp.array([0, 4])],
+        parents[jnp.array([0, 4])],
+        images=jnp.array([[7, 8], [4, 7]]),
+        negatives="all",
+        other_parents=other_parents,
+    )
+    assert loss == metrics["legal"] == 0
+    draw = jax.vmap(lambda key: random_negatives(key, legal)[0])
+    assert (draw(jax.random.split(jax.random.key(0), 50))[:, 0] == 4).all()
+
+
 def test_ends_are_swapped_in_half_of_the_pairs():
     pairs = jnp.stack([jnp.arange(4000), -jnp.arange(4000)], axis=1)[1:]
     swapped = swap_ends(jax.random.key(0), pairs)
@@ -345,6 +365,12 @@ FEATURES = jnp.ones((2, 2, 3))
     [
         (jnp.ones((4, 3)), jnp.arange(4), {}, r"\[pairs, 2, units\]; got \[4, 3\]"),
         (FEATURES, jnp.arange(4), {}, "one parent; got parents .4. for 2 pairs"),
+        (
+            FEATURES,
+            jnp.arange(2),
+            {"images": jnp.arange(2)},
+            "one image; got images .2. for 2 pairs",
+        ),
         (FEATURES, jnp.arange(2), {}, "need a random key; got None"),
         (FEATURES, jnp.arange(2), {"negatives": "easy"}, "got 'easy'"),
         (
