@@ -4,6 +4,7 @@ import itertools
 from typing import get_args
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -171,7 +172,8 @@ def test_schedule_ends_with_a_run_whose_data_have_become_fewer_or_more():
     assert {k: float(v) for k, v in own.hyperparams.items()} == {
         k: float(v) for k, v in fresh.hyperparams.items()
     }
-    assert learning_rate(config.optimizer, own, short.cadence.total - 1) > 0
+    last = np.int32(short.cadence.total - 1)
+    assert learning_rate(config.optimizer, own, jnp.asarray(last)) > 0
     with pytest.raises(InputError, match="warmup_epochs must end before the run"):
         Trainer.create(replace_fields(config, epochs=0.1)).resumed(state)
 
