@@ -1,10 +1,11 @@
 """How a benchmark is called, and the line that says what it cannot do."""
 
+import sys
 from collections.abc import Callable
 
 import tyro
 
-from lars_jax.runs.ending import report_error
+from lars_jax.runs.ending import status_of
 
 
 def command(main: Callable[..., None]) -> None:
@@ -14,12 +15,6 @@ def command(main: Callable[..., None]) -> None:
         main: whose arguments are flags.
 
     Raises:
-        SystemExit: they cannot be used; a line has said why.
+        SystemExit: at the end; a line has said what could not be done.
     """
-    try:
-        tyro.cli(main)
-    except BaseException as error:
-        status = report_error(error)
-        if status is None:
-            raise
-        raise SystemExit(status) from error
+    sys.exit(status_of(lambda: tyro.cli(main)))

@@ -32,7 +32,7 @@ from lars_jax.data import ImageArrays, ResidentImages, load_source, to_arrays
 from lars_jax.errors import InputError
 from lars_jax.runs import BoundedFloat, NonNegative, Positive
 from lars_jax.runs.arguments import parse
-from lars_jax.runs.ending import report_error
+from lars_jax.runs.ending import status_of
 from lars_jax.train.config import to_json
 
 COMMAND = "python -m benchmarks.lars.cifar10_94"
@@ -99,7 +99,8 @@ class Programs(NamedTuple):
 def main(words: Sequence[str] | None = None) -> int:
     """Run what the command line asks for and return the exit status."""
     words = list(sys.argv[1:] if words is None else words)
-    try:
+
+    def run_all() -> None:
         settings = check(parse(Settings, words, prog=COMMAND))
         sizes = {"train": 50_000, "test": 10_000}
         both = (split(name, size, settings.noise) for name, size in sizes.items())
@@ -112,12 +113,8 @@ def main(words: Sequence[str] | None = None) -> int:
                 path = save(settings, shlex.join([*COMMAND.split(), *words]), runs)
                 print(f"record: {path}", file=sys.stderr, flush=True)
         print(columns(CELLS, summaries(runs)))
-    except BaseException as error:
-        status = report_error(error)
-        if status is None:
-            raise
-        return status
-    return 0
+
+    return status_of(run_all)
 
 
 def check(settings: Settings) -> Settings:

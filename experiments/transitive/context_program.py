@@ -206,8 +206,7 @@ class ContextProgram(HostFedProgram):
         parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         yield (
             f"context prediction, {parameters:,} parameters; {len(self.train):,} "
-            f"photographs to train on, {len(self.test):,} others of the same scenes to "
-            "evaluate; "
+            f"photographs to train on, {len(self.test):,} others to evaluate; "
             f"{config.context.context_optimizer}, {config.context.context_batch} pairs "
             f"a batch, {config.context.context_steps} steps on "
             f"{self.parallel.num_devices} x {jax.devices()[0].device_kind}"

@@ -23,7 +23,7 @@ from lars_jax.errors import InputError, naming
 from lars_jax.files import local_path, replacing
 from lars_jax.runs import Positive
 from lars_jax.runs.arguments import parse
-from lars_jax.runs.ending import report_error
+from lars_jax.runs.ending import status_of
 
 COMMAND = "python -m experiments.transitive.pack_eth80"
 
@@ -108,16 +108,13 @@ class Pack:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Pack what the command line names and return the exit status."""
-    try:
+
+    def run() -> None:
         asked = parse(Pack, sys.argv[1:] if words is None else words, prog=COMMAND)
         count = pack(asked.folder, asked.file, asked.side)
         print(f"{count:,} photographs in {asked.file}")
-    except BaseException as error:
-        status = report_error(error)
-        if status is None:
-            raise
-        return status
-    return 0
+
+    return status_of(run)
 
 
 if __name__ == "__main__":

@@ -160,9 +160,11 @@ def digest_files(root: Path, names: Sequence[str]) -> dict[str, str]:
     changed = [name for name in names if known.get(name, [None])[:-1] != found[name]]
     contents = {name: known[name][-1] for name in names if name in known}
     contents |= _each(root, changed, _content)
-    if cache is not None and (changed or len(known) > len(names)):
+    if cache is not None and changed:
         settled = time.time_ns() - UNSETTLED_SECONDS * 10**9
-        entries = {
+        # Of one folder another split may have other files.
+        others = {name: known[name] for name in known.keys() - set(names)}
+        entries = others | {
             name: [*found[name], contents[name]]
             for name in names
             if max(found[name][1:]) < settled

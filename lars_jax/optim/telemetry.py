@@ -122,7 +122,7 @@ def lars_report(opt_state: Any) -> LarsReport:
 
     Raises:
         ValueError: the state keeps no telemetry, or no names of layers, as what
-            `optax.tree_map_params` returns.
+            `optax.tree.map_params` returns.
 
     >>> import jax.numpy as jnp
     >>> from lars_jax.optim import lars

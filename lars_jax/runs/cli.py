@@ -13,7 +13,7 @@ from lars_jax.errors import InputError
 from lars_jax.runs.arguments import parse, split_preset
 from lars_jax.runs.checks import BoundedFloat
 from lars_jax.runs.directory import Resume, run_directory
-from lars_jax.runs.ending import report_error, run_among
+from lars_jax.runs.ending import run_among, status_of
 from lars_jax.runs.experiment import Experiment, Verb
 from lars_jax.runs.paths import absolute_paths
 from lars_jax.runs.presets import Preset, find_preset, heading, overview
@@ -131,22 +131,20 @@ def main(experiment: Experiment[Any], words: Sequence[str] | None = None) -> int
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     words = list(sys.argv[1:] if words is None else words)
+    return status_of(lambda: _main(experiment, words))
+
+
+def _main(experiment: Experiment[Any], words: list[str]) -> int:
     verbs = _verbs(experiment)
-    try:
-        if not words or words[0] in ("-h", "--help"):
-            print(_usage(experiment, verbs), end="")
-            return 0 if words else 2
-        if words[0] not in verbs:
-            raise InputError(
-                f"the verb must be one of {', '.join(verbs)}; got {words[0]!r}: see "
-                f"{experiment.command} --help"
-            )
-        return verbs[words[0]].run(experiment, words[1:])
-    except BaseException as error:
-        status = report_error(error)
-        if status is None:
-            raise
-        return status
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage(experiment, verbs), end="")
+        return 0 if words else 2
+    if words[0] not in verbs:
+        raise InputError(
+            f"the verb must be one of {', '.join(verbs)}; got {words[0]!r}: see "
+            f"{experiment.command} --help"
+        )
+    return verbs[words[0]].run(experiment, words[1:])
 
 
 def parse_preset(

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,8 +26,6 @@ from lars_jax.runs.paths import absolute_paths
 from lars_jax.train.config import from_json
 from lars_jax.train.processes import is_first
 from lars_jax.train.record import read_lines, write_json
-
-C = TypeVar("C")
 
 Fingerprints = Mapping[str, Fingerprint]
 

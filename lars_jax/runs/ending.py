@@ -53,6 +53,25 @@ def report_error(error: BaseException) -> int | None:
     return None
 
 
+def status_of(work: Callable[[], int | None]) -> int:
+    """Return the exit status of a command, once a line has said what it cannot do.
+
+    Args:
+        work: returns the status, or None for 0; what it raises is reported, a defect
+            raised again.
+
+    >>> status_of(lambda: None)
+    0
+    """
+    try:
+        return work() or 0
+    except BaseException as error:
+        status = report_error(error)
+        if status is None:
+            raise
+        return status
+
+
 _OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|[Oo]ut of memory")
 
 

@@ -85,6 +85,7 @@ def config_to_evaluate(
     Raises:
         InputError: the directory holds no run or no checkpoint.
     """
+    directory = local_path(directory)
     config = replace_fields(load_config(experiment, directory), **changes)
     if data_at is not None:
         config = with_data_at(config, data_at)
@@ -117,7 +118,7 @@ def read_state(
     Raises:
         InputError: there is no checkpoint, or it does not fit the program.
     """
-    checkpoints = open_checkpoints(directory, program)
+    checkpoints = open_checkpoints(local_path(directory), program)
     try:
         step = checkpoints.best_step() if which == "best" else checkpoints.last_step()
         if step is None:

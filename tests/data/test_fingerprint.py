@@ -112,6 +112,18 @@ def test_contents_are_read_again_only_where_a_file_has_changed(folder, monkeypat
     assert read == [str(changed)]
 
 
+def test_files_of_two_splits_of_one_folder_are_both_remembered(tmp_path, monkeypatch):
+    for name in "abc":
+        (tmp_path / name).write_text(name)
+        backdate(tmp_path / name)
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now + 10**10)
+    one, other = digest_files(tmp_path, ["a", "b"]), digest_files(tmp_path, ["c"])
+    monkeypatch.setattr(fingerprint_module, "_content", lambda path: "read again")
+    assert digest_files(tmp_path, ["a", "b"]) == one
+    assert digest_files(tmp_path, ["c"]) == other
+
+
 def test_recent_change_is_not_trusted_to_the_clock(folder):
     before, file = known(folder), first(folder)
     stamp = file.stat()

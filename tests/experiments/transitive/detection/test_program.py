@@ -95,7 +95,9 @@ def test_run_leaves_detections_and_weights_that_begin_another(words, tmp_path, c
     assert main([*words, *warm, "--eval-every", "2", "--run-dir", str(parts)]) == 0
 
 
-def test_a_run_is_of_its_own_objects_wherever_they_lie(words, voc, tmp_path, capsys):
+def test_a_run_is_of_its_own_objects_wherever_they_lie(
+    words, voc, tmp_path, capsys, monkeypatch
+):
     own, moved, run = tmp_path / "own", tmp_path / "moved", tmp_path / "run"
     shutil.copytree(voc, own)
     words = ["--steps", "1", *words[words.index("--devices") :], "--run-dir", str(run)]
@@ -105,7 +107,8 @@ def test_a_run_is_of_its_own_objects_wherever_they_lie(words, voc, tmp_path, cap
     capsys.readouterr()
     # To detect, the pictures that it learned from are not needed.
     out = ["--out", str(tmp_path / "drawn")]
-    assert main(["detect", str(run), str(picture), *out]) == 0
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["detect", "~/run", str(picture), *out]) == 0
     assert main(["eval", str(run)]) == 2
     assert main(["eval", str(run), "--data-at", str(moved)]) == 0
     for path in (moved / "Annotations").iterdir():
