@@ -126,7 +126,7 @@ def _samples(experiment: Experiment[Config], words: list[str]) -> int:
             f"{file}: name another"
         )
     # What it is measured by need not be there any more.
-    options = {**asked.options, "features": None}
+    options = asked.options | dict.fromkeys(experiment.measured_by)
     found = restore(experiment, asked.run_dir, asked.checkpoint, **options)
     values, generator = found.program.sample(
         found.state, count, averaged=asked.average, use=DRAW_USE
@@ -181,6 +181,7 @@ MGAN = Experiment(
     show=_show,
     compile=_compile,
     evaluate_flags=Evaluate,
+    measured_by=("features",),
     verbs={
         "samples": Verb(
             "RUN_DIR FILE", "draw samples of a checkpoint into an .npz file", _samples

@@ -204,6 +204,8 @@ class Experiment(Generic[C]):
         to_evaluate: the configuration for a run that is evaluated and not trained.
         evaluate_flags: dataclass of further flags of `eval`, each a field of the
             configuration that matters to evaluation alone, None where it is not given.
+        measured_by: fields, None where nothing is named, of what evaluation needs
+            beside the data: weights are exported though it be gone.
         verbs: further commands by name.
     """
 
@@ -223,6 +225,7 @@ class Experiment(Generic[C]):
     freeze_auto: Callable[[C, Mapping[str, Any]], C] = lambda config, resolved: config
     to_evaluate: Callable[[C], C] = lambda config: config
     evaluate_flags: type | None = None
+    measured_by: tuple[str, ...] = ()
     verbs: Mapping[str, "Verb"] = dataclasses.field(default_factory=dict)
 
     def made(self, config: C, sources: Sources) -> Program[Any]:

@@ -168,7 +168,8 @@ def export(
             another kind.
     """
     check_place(path)
-    found = restore(experiment, directory, which, **options)
+    unneeded = dict.fromkeys(experiment.measured_by)
+    found = restore(experiment, directory, which, **options, **unneeded)
     about = {
         "step": str(found.step),
         "class_names": json.dumps(

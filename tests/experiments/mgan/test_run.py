@@ -183,7 +183,7 @@ def test_samples_of_a_game_in_the_plane_are_points(ring_run, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_samples_are_drawn_where_the_network_for_features_is_gone(digits_run, tmp_path):
+def test_samples_and_weights_need_no_network_for_features(digits_run, tmp_path):
     copy = Path(shutil.copytree(digits_run, tmp_path / "run"))
     record = read_json(copy / "config.json")
     record["config"]["features"] = "/absent.npz"
@@ -194,6 +194,10 @@ def test_samples_are_drawn_where_the_network_for_features_is_gone(digits_run, tm
         for name, place in (("a", copy), ("b", digits_run))
     )
     np.testing.assert_array_equal(found["values"], expected["values"])
+    weights = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    for place, file in zip((copy, digits_run), weights, strict=True):
+        assert main(["export", str(place), str(file)]) == 0
+    assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
 def test_samples_of_a_game_of_images_are_bytes(digits_run, tmp_path):
