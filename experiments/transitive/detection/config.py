@@ -90,7 +90,8 @@ class RegionConfig:
     take minutes for a photograph of a telephone; 0: as it is."""
 
     regions: Positive = 64
-    """Regions of a picture in a batch: 128 of two pictures in the paper's code."""
+    """Regions of a picture in a batch, in the paper's code 128 of two pictures, and of
+    one with Faster R-CNN."""
 
     foreground_share: Share = 0.25
     """Most of them that show an object."""

@@ -14,7 +14,10 @@ FASTER = replace_fields(
     Config(),
     detector="faster",
     background=(0.0, 0.5),
+    regions=128,
     test_proposals=300,
+    # 16 of a picture of 500 x 375, which comes out at 800 x 600.
+    least_side=25.6,
     steps=35_000,
     drop_every=15_000,
     global_batch=8,
@@ -92,6 +95,8 @@ PRESETS: Mapping[str, Preset[Config]] = MappingProxyType(
                     dataset="coco:coco",
                     train_split="trainval35k",
                     test_split="minival5k",
+                    # 16 of a picture of 640 x 480.
+                    least_side=20.0,
                     steps=120_000,
                     drop_every=80_000,
                     learning_rate=1e-3,
