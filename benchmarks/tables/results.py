@@ -3,10 +3,11 @@
 import statistics
 from typing import Any
 
-from benchmarks.common.markdown import Cells
+from benchmarks.common.markdown import Cells, grouped
 from benchmarks.common.records import read_record
 from benchmarks.tables.runs import PARTS
 from benchmarks.throughput.resnet50 import OURS
+from benchmarks.transitive.tasks import NAME as TASKS
 from experiments.lars.summary import diverged
 from experiments.transitive.compare import summarise
 
@@ -39,6 +40,10 @@ Nesterov {nesterov:.1f} %, SGD {sgd:.1f} %; of LARS at 128 {small:.1f} % \
 | modes covered: MGAN {ring:.1f}, D2GAN {ring_d2gan:.1f}, GAN {ring_gan:.1f}; \
 GAN with a faster discriminator {ring_gan_tuned:.1f} \
 | [MGAN](docs/mgan.md) |
+| Fast R-CNN on 154 photographs of raccoons; normals of NYUv2 by FCN-32s \
+| AP50 {raccoons:.1f %} %, on untrained features {drawn:.1f %} %; \
+off by {normals:.1f} degrees, the mean normal by {guess:.1f} \
+| [transfer](docs/transfer.md) |
 | `lars` on ResNet-50's parameters, CPU \
 | {step[over_sgd]:.1f} times SGD's step, \
 {step[over_optax_lars]:.2f} times that of `optax.lars` \
@@ -65,6 +70,8 @@ GAN with a faster discriminator {ring_gan_tuned:.1f} \
 | ResNet-20 training on CIFAR-10, CPU \
 | {torch[resnet20_128_float32_lars][ratio]:.2f} times PyTorch's images a second \
 | [tables](docs/performance.md#a-step-of-the-network) |"""
+
+DRAWN = "raccoons, Fast R-CNN on untrained features"
 
 
 def papers() -> str:
@@ -97,6 +104,10 @@ def results() -> str:
         name: statistics.fmean(final["modes"] for final in _finals(record, name))
         for name, record in (games | {"ring_gan_tuned": "mgan_harder"}).items()
     }
+    tasks = {
+        name: [(run["evaluations"][-1], run["baseline"]) for run in runs]
+        for (name,), runs in grouped(read_record(TASKS)["runs"], "cell").items()
+    }
     card = "nvidia-h200"
     gpu_step = read_record(f"optimizer_step_{card}")["networks"]["resnet50"]["programs"]
     resnet50 = read_record(f"resnet50_throughput_{card}")["runs"][0]
@@ -108,6 +119,11 @@ def results() -> str:
         **tuned,
         small=_tested("lars", 128),
         **modes,
+        raccoons=[end["eval/ap50"] for end, _ in tasks["raccoons, Fast R-CNN"]],
+        drawn=[end["eval/ap50"] for end, _ in tasks[DRAWN]],
+        normals=[end["eval/mean"] for end, _ in tasks["normals"]],
+        # Of the data alone, so the same for every seed.
+        guess=tasks["normals"][0][1]["baseline/mean_normal/mean"],
         step=read_record("optimizer_step")["networks"]["resnet50"]["programs"]["lars"],
         gpu_step=gpu_step["lars"],
         resnet50=resnet50["images_per_second"][OURS]["median"],
