@@ -126,7 +126,8 @@ def _samples(experiment: Experiment[Config], words: list[str]) -> int:
             f"{file}: name another"
         )
     # What it is measured by need not be there any more.
-    options = asked.options | dict.fromkeys(experiment.measured_by)
+    unneeded: dict[str, Any] = dict.fromkeys(experiment.measured_by)
+    options = asked.options | unneeded
     found = restore(experiment, asked.run_dir, asked.checkpoint, **options)
     values, generator = found.program.sample(
         found.state, count, averaged=asked.average, use=DRAW_USE

@@ -168,7 +168,7 @@ def export(
             another kind.
     """
     check_place(path)
-    unneeded = dict.fromkeys(experiment.measured_by)
+    unneeded: dict[str, Any] = dict.fromkeys(experiment.measured_by)
     found = restore(experiment, directory, which, **options, **unneeded)
     about = {
         "step": str(found.step),
