@@ -2,12 +2,15 @@
 
 import math
 
-from benchmarks.common.markdown import columns, grouped, origin
+from benchmarks.common.markdown import Row, columns, grouped, origin, table
 from benchmarks.common.records import read_record
+from benchmarks.lars.layer_norms import BATCHES, NETWORKS, PAPER, bias_gradient
 from experiments.lars.config import Grid
 from experiments.lars.summary import comparison_tables, score
 from lars_jax.optim import rate_for_batch
 from lars_jax.train.config import from_json
+
+KINDS = ("kernel", "bias")
 
 
 def compare() -> str:
@@ -44,6 +47,57 @@ def rates_by_rule() -> str:
     cells |= {"best of those tried": "{best:.1f}", "times the rule": "{times:.1f}"}
     cells |= {"tried next to the rule": "{near:.1f}", "points lost": "{lost:.1f %}"}
     return columns(cells, rows)
+
+
+def layer_norms() -> str:
+    """Return the paper's Table 2 beside what was found at the largest batch."""
+    record = read_record("layer_norms")
+    rows = []
+    for layer, of_paper in PAPER.items():
+        own = {name: _norms(record, name, BATCHES[-1], layer) for name in NETWORKS}
+        for kind, weight, gradient in zip(
+            KINDS, of_paper[::2], of_paper[1::2], strict=True
+        ):
+            found = {name: own[name][kind]["gradient_norm"] for name in NETWORKS}
+            drawn = own["AlexNet-BN"][kind]["weight_norm"]
+            row = {"of": f"{layer} {kind}", "weight": weight, "drawn": drawn}
+            rows.append(row | {"gradient": gradient} | found)
+    cells = {"parameter": "{of}", "norm, paper": "{weight}", "ours": "{drawn:.3f}"}
+    cells |= {"gradient, paper": "{gradient}"}
+    cells |= {name: f"{{{name}:.2g}}" for name in NETWORKS}
+    note = f"Batches of {BATCHES[-1]:,}; mean and deviation of seeds. "
+    return table(cells, rows, record, note)
+
+
+def layer_norms_batches() -> str:
+    """Return gradients of the last bias over batches, which tell that of the table."""
+    record = read_record("layer_norms")
+    rows = []
+    for batch in BATCHES:
+        own = {name: _norms(record, name, batch, "fc8") for name in NETWORKS}
+        row = {name: own[name]["bias"]["gradient_norm"] for name in NETWORKS}
+        rows.append(row | {"batch": batch, "expected": bias_gradient(batch)})
+    cells = {"batch": "{batch:,}", "expected": "{expected:.4f}"}
+    cells |= {name: f"{{{name}:.4f}}" for name in NETWORKS}
+    return columns(cells, rows)
+
+
+def _norms(
+    record: Row, network: str, batch: int, layer: str
+) -> dict[str, dict[str, list[float]]]:
+    """Return the norms of kernel and bias of a layer, a value for each seed."""
+    runs = [
+        run["layers"]
+        for run in record["runs"]
+        if (run["network"], run["batch"]) == (network, batch)
+    ]
+    return {
+        kind: {
+            name: [layers[f"{layer}/{kind}"][name] for layers in runs]
+            for name in ("weight_norm", "gradient_norm")
+        }
+        for kind in KINDS
+    }
 
 
 def _comparison(preset: str) -> str:

@@ -110,7 +110,8 @@ TABLE_2 = Row(
     2.0,
     "norms of weight and gradient: conv1 1.86, 0.22; fc6 30.7, 0.26; fc8 20.2, 0.22; "
     "of bias and gradient: conv1 0.098, 0.017; fc6 6.4, 0.005; fc8 0.316, 0.016",
-    note="batch not in the paper: its baseline's; its labels .w and .b are swapped",
+    note="batch not in the paper: its baseline's; by its gradients 4096; its labels .w "
+    "and .b are swapped",
 )
 
 LOCAL_RATES = "local rates of conv1 and conv5, weight and bias, by epoch"
