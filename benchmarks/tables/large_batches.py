@@ -5,7 +5,10 @@ import math
 from benchmarks.common.markdown import Row, columns, grouped, origin, table
 from benchmarks.common.records import read_record
 from benchmarks.lars.layer_norms import BATCHES, NETWORKS, PAPER, bias_gradient
+from benchmarks.lars.paper_figures import LONGER
 from experiments.lars.config import Grid
+from experiments.lars.presets import get_preset
+from experiments.lars.presets.paper import TABLE_5
 from experiments.lars.summary import comparison_tables, score
 from lars_jax.optim import rate_for_batch
 from lars_jax.train.config import from_json
@@ -47,6 +50,23 @@ def rates_by_rule() -> str:
     cells |= {"best of those tried": "{best:.1f}", "times the rule": "{times:.1f}"}
     cells |= {"tried next to the rule": "{near:.1f}", "points lost": "{lost:.1f %}"}
     return columns(cells, rows)
+
+
+def longer() -> str:
+    """Return the accuracy of the largest batch over epochs, beside Table 5."""
+    record = read_record("fashion_mnist_paper")
+    rows = []
+    # Table 5's first column is a row of Table 3b.
+    theirs = {100: 57.8} | TABLE_5
+    for preset, (epochs, paper) in zip(LONGER, theirs.items(), strict=True):
+        runs = [run for run in record["runs"] if run["preset"] == preset]
+        row = {"epochs": get_preset(preset).config.epochs, "steps": runs[0]["steps"]}
+        row |= {"accuracy": [run["accuracy"] for run in runs], "n": len(runs)}
+        rows.append(row | {"theirs": epochs, "paper": paper})
+    cells = {"epochs": "{epochs}", "steps": "{steps}"}
+    cells |= {"accuracy %": "{accuracy:.1f %}", "n": "{n}"}
+    cells |= {"Table 5: epochs": "{theirs}", "top-1 %": "{paper}"}
+    return table(cells, rows, record)
 
 
 def layer_norms() -> str:

@@ -315,6 +315,7 @@ def test_long_batches_log_ten_rows_an_epoch(batch: int, log_every: int):
 
 def test_only_what_a_record_stands_behind_is_marked_as_run():
     run_here = [p.name for p in PRESETS.values() if p.status == "run here"]
+    figures = read_record("fashion_mnist_paper")["runs"]
     assert run_here == [
         "digits",
         "digits_1024",
@@ -323,6 +324,7 @@ def test_only_what_a_record_stands_behind_is_marked_as_run():
         "digits_lamb",
         "smoke",
         "fashion_mnist",
+        *(run["preset"] for run in figures if run["seed"] == 0),
     ]
     config = get_preset("fashion_mnist").config
     rate = config.optimizer.learning_rate
