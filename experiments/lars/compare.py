@@ -323,7 +323,9 @@ class Runs:
         holdout = self._grid.tuning_holdout if phase == "tune" else 0
         trainer = self._trainer(replace_fields(config, holdout=holdout))
         row = {"phase": phase, "optimizer": name, "global_batch": config.global_batch}
+        began = time.monotonic()
         row |= own | _train(trainer, learning_rate=rate, seed=seed)
+        row["wall_seconds"] = round(time.monotonic() - began, 1)
         row |= {"environment": self._environment}
         append_row(self._results, row)
         self.rows.append(row)
