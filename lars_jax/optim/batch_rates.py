@@ -15,8 +15,8 @@ that of 13,056, 12.8, is 39 % below it.
 They are of one network, one data set and one rule for leaves (biases and normalisation
 excluded, decay 2.5e-5 to 2e-4): elsewhere they are where a search begins, not its end.
 On Fashion-MNIST a small ResNet does best at four times the rule's rate up to 2,048, and
-at 1.4 times from 8,192 on. The rates tried there are a factor of three apart and grow
-with the root of the batch themselves: what was found is one such step down beyond
+at 1.4 to 1.5 times from 8,192 on. The rates tried there are a factor of three apart and
+grow with the root of the batch themselves: what was found is one such step down beyond
 2,048, and nothing finer.
 """
 

@@ -3,8 +3,8 @@
 No LARS result on these data is published, so there is nothing to reproduce but the
 question of the paper: does the accuracy hold when the batch grows and the epochs do
 not? Biases and batch normalisation are excluded, as in MLPerf. The rates of the digits
-were chosen on 300 held-out training digits; those of CIFAR-10 are the rule's for their
-batch, `rate_for_batch`.
+were chosen on 300 held-out training digits; those of LARS for ResNet-20 and AlexNet-BN
+on CIFAR-10 are the rule's for their batch, `rate_for_batch`.
 
 `digits`, `digits_nesterov` and `digits_lamb` were tuned alike: the five rates that
 `compare` tries at a batch of 256, a factor of two apart, one seed, the highest accuracy
