@@ -58,7 +58,8 @@ def assumed_data(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return shapes of what lies on the device to train on and to evaluate, or none.
 
-    A data set that is not of `KNOWN_SIZES` is taken to be fed by the host.
+    A data set that is not of `KNOWN_SIZES` is taken to be fed by the host, as random
+    parts of images always are.
 
     >>> train, test = assumed_data(Config(), assumed_facts(Config()))
     >>> train["label"].shape, test["label"].shape
@@ -66,11 +67,14 @@ def assumed_data(
     """
     data = config.data
     known = KNOWN_SIZES.get(data.dataset)
-    if data.placement == "host" or known is None:
+    fed = data.placement == "host" or data.augmentation == "random_resized_crop"
+    if fed or known is None:
         return {}, {}
-    if known.train * known.side**2 * facts.channels > DEVICE_LIMIT:
+    side = data.resize or known.side
+    whole = known.train * side**2 * facts.channels
+    if data.placement == "auto" and whole > DEVICE_LIMIT:
         return {}, {}
-    held, side = data.holdout, known.side
+    held = data.holdout
     train, test = known.train - held, held or known.test
     return _stored(train, side, facts), _stored(test, side, facts)
 

@@ -15,7 +15,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -45,8 +45,9 @@ from experiments.lars.sweep import Sweep, SweepTrainer, obstacle
 from experiments.lars.trainer import Trainer
 from lars_jax.cpu import keep_memory
 from lars_jax.data import identify
+from lars_jax.data.fingerprint import Fingerprint, digest_files
 from lars_jax.errors import InputError
-from lars_jax.files import local_path, replacing
+from lars_jax.files import local_path, make_directory, replacing
 from lars_jax.runs.data import data_change, summaries, write_parts
 from lars_jax.runs.files import warn
 from lars_jax.runs.paths import absolute_paths, with_data_at
@@ -62,8 +63,8 @@ from lars_jax.train.record import (
     write_text,
 )
 
-RESULTS = "results.jsonl"
-"""A row for each run of a comparison."""
+RESULTS, SETTINGS = "results.jsonl", "config.json"
+"""A row for each run of a comparison, and what they are of."""
 
 FIELDS = {
     "phase": Literal["tune", "test"],
@@ -114,23 +115,29 @@ def compare(
         if shared()[0] is None:
             Trainer.create(cells[0][1]).init()
 
-    known = _begin(config, grid, load, directory, known)
-    sweep, programs = shared()
-    place = f"run directory: {directory}"
-    for line in (place, programs, *_other_environments(known)):
-        tqdm.write(line, file=sys.stderr)
-    seeds = range(grid.seeds)
-    # Where a cell has a program of its own, all of its runs come before the next.
-    rounds = [seeds] if sweep is None else [[seed] for seed in seeds]
-    total = len(cells) * (grid.trials + grid.seeds)
-    bar = tqdm(total=total, initial=len(known), unit="run")
-    with lock(directory), bar as progress:
-        runs = Runs(grid, directory, known, sweep, progress)
-        with contextlib.suppress(OutOfTime):
-            for (name, cell), several in itertools.product(cells, rounds[:1]):
-                runs.cell(name, cell, several)
-            for several, (name, cell) in itertools.product(rounds[1:], cells):
-                runs.cell(name, cell, several)
+    data = _identified(config)
+    if not (directory / SETTINGS).exists() and not (directory / RESULTS).exists():
+        # What is wrong with data or weights is met before anything is written.
+        load()
+    make_directory(directory)
+    # Before what is there is read, to which another may be adding.
+    with lock(directory):
+        known = _begin(config, grid, data, directory, known)
+        sweep, programs = shared()
+        place = f"run directory: {directory}"
+        for line in (place, programs, *_other_environments(known)):
+            tqdm.write(line, file=sys.stderr)
+        seeds = range(grid.seeds)
+        # Where a cell has a program of its own, all of its runs come before the next.
+        rounds = [seeds] if sweep is None else [[seed] for seed in seeds]
+        total = len(cells) * (grid.trials + grid.seeds)
+        with tqdm(total=total, initial=len(known), unit="run") as progress:
+            runs = Runs(grid, directory, known, sweep, progress)
+            with contextlib.suppress(OutOfTime):
+                for (name, cell), several in itertools.product(cells, rounds[:1]):
+                    runs.cell(name, cell, several)
+                for several, (name, cell) in itertools.product(rounds[1:], cells):
+                    runs.cell(name, cell, several)
     table = comparison_tables(runs.rows, grid)
     write_text(directory / "table.md", table)
     for name, figure in comparison_figures(runs.rows, grid).items():
@@ -141,25 +148,36 @@ def compare(
     return table
 
 
+def _identified(config: Config) -> dict[str, Fingerprint]:
+    """Return what tells the data and the initial weights of a comparison from others.
+
+    Raises:
+        InputError: they cannot be read.
+    """
+    found = {split: identify(one) for split, one in open_sources(config).items()}
+    if config.init_from is not None:
+        path = local_path(config.init_from)
+        parts = digest_files(path.parent, [path.name])
+        found["init_from"] = Fingerprint(len(parts), (), parts)
+    return found
+
+
 def _begin(
     config: Config,
     grid: Grid,
-    load: Callable[[], None],
+    data: dict[str, Fingerprint],
     directory: Path,
     elsewhere: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     """Return the runs that a directory has already, if it is of this comparison."""
-    data = {split: identify(one) for split, one in open_sources(config).items()}
     asked = {
         "config": to_json(config),
         # How long one start may take is no part of what is compared.
         "grid": to_json(replace(grid, hours=None)),
         "data": summaries(data),
     }
-    path, results = directory / "config.json", directory / RESULTS
+    path, results = directory / SETTINGS, directory / RESULTS
     if not path.exists() and not results.exists():
-        # What is wrong with data or weights is met before anything is written.
-        load()
         known = [_checked(dict(run), results) for run in elsewhere]
         write_parts(directory, data)
         write_json(path, asked | {"environment": environment()})
@@ -351,7 +369,7 @@ def _train(trainer: Trainer | SweepTrainer, **numbers: Any) -> dict[str, Any]:
         state, _ = trainer.fit(trainer.init(config), seed=config.seed)
     except NonFiniteError:
         return {"accuracy": 0.0, "loss": None, "diverged": True}
-    found = trainer.evaluate(state)
+    found = trainer.evaluate(state, seed=config.seed)
     # JSON has no infinity.
     loss = found["loss"] if math.isfinite(found["loss"]) else None
     return {"accuracy": found["accuracy"], "loss": loss}

@@ -288,6 +288,9 @@ def prepare(
         )
     else:
         images = center_crop(images, data.image_size)
+        if train and data.flip:
+            keys = example_keys(shared["key"], batch["index"], batch["epoch"])
+            images = augment(images, keys, size=data.image_size, padding=0, flip=True)
     return normalize(images, facts.mean, facts.std, jnp.dtype(config.model.dtype))
 
 

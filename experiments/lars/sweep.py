@@ -114,7 +114,8 @@ class Sweep:
         self._facts, self._size = inputs.facts, len(inputs.train)
         steps = self._evaluating(0)
         self._network = steps.network
-        self._reference = Trainer(self._config, inputs, steps).init()
+        # Of parts of a batch, whose length in epochs is of no run.
+        self._reference = Trainer(self._config, inputs, steps).drawn()
         self._program = AheadOfTime(
             build_run(
                 self._config, self._facts, self._parallel, self._rules, self._part
@@ -267,9 +268,11 @@ class SweepTrainer:
                 )
         return state, step
 
-    def evaluate(self, state: TrainState) -> dict[str, float]:
+    def evaluate(
+        self, state: TrainState, *, seed: int | None = None
+    ) -> dict[str, float]:
         """Return accuracy, loss and count over every evaluation example."""
-        return self.trainer.evaluate(self.sweep.to_evaluate(state))
+        return self.trainer.evaluate(self.sweep.to_evaluate(state), seed=seed)
 
 
 def rule(config: Config) -> OptimizerConfig:

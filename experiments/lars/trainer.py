@@ -95,12 +95,19 @@ class Trainer(Program[TrainState]):
     @property
     def cadence(self) -> Cadence:
         """When it evaluates, saves and ends."""
-        config, checkpoint = self.config, self._steps("checkpoint_every")
+        config = self.config
+        often = {name: self._steps(name) for name in ("eval_every", "checkpoint_every")}
+        rare, usual = sorted(often, key=lambda name: -getattr(config, name))
+        times = getattr(config, rare) / getattr(config, usual)
+        if abs(times - round(times)) < 1e-6:
+            # So that they still fall together once both are whole steps.
+            often[rare] = often[usual] * round(times)
+        evaluate, checkpoint = often.values()
         keep = None
         if config.keep_every is not None:
             keep = checkpoint * round(config.keep_every / config.checkpoint_every)
         total = self.inputs.total_steps
-        return Cadence(total, self._steps("eval_every"), checkpoint, keep)
+        return Cadence(total, evaluate, checkpoint, keep)
 
     def init(self, config: Config | None = None) -> TrainState:
         """Return the state at step 0, for this configuration or one of its kin.
@@ -112,12 +119,12 @@ class Trainer(Program[TrainState]):
         config = self.config if config is None else config
         self._check_length(config)
         if config.init_from is None:
-            return self._drawn(config)
+            return self.drawn(config)
         shapes = self.program.shapes
         like = {"params": shapes.params, "model_state": shapes.model_state}
         # Read first, so that a file that will not do is refused at once.
         found = load_weights(Path(config.init_from), like)
-        state = self._drawn(config)._replace(**found)
+        state = self.drawn(config)._replace(**found)
         # What is read on the host is the same on every process, and cut as the state.
         places = shardings(self.program.shapes)
         return jax.jit(lambda state: state, out_shardings=places)(state)
@@ -140,12 +147,13 @@ class Trainer(Program[TrainState]):
             total_steps=self.inputs.total_steps,
             steps_per_epoch=self.inputs.steps_per_epoch,
         )
-        if float(known["total_steps"]) == own["total_steps"]:
+        lengths = ("total_steps", "warmup_steps")
+        if all(known[name] == np.float32(own[name]) for name in lengths):
             return state
         # The data have become more or less since, and the epochs are counted anew.
         changed = {
             name: jax.device_put(np.float32(own[name]), known[name].sharding)
-            for name in ("total_steps", "warmup_steps")
+            for name in lengths
         }
         opt_state = state.opt_state._replace(hyperparams=known | changed)
         return state._replace(opt_state=opt_state)
@@ -193,13 +201,24 @@ class Trainer(Program[TrainState]):
         )
 
     def evaluate(
-        self, state: TrainState, interrupt: Interrupt = NEVER
+        self,
+        state: TrainState,
+        interrupt: Interrupt = NEVER,
+        *,
+        seed: int | None = None,
     ) -> dict[str, float]:
         """Return accuracy, loss and count over every evaluation example.
+
+        Args:
+            state: of a run.
+            interrupt: may end it.
+            seed: of that run, from whose images batch statistics are estimated; None:
+                that of the configuration.
 
         Raises:
             Interrupted: a signal came.
         """
+        state = self.evaluation_state(state, interrupt, seed=seed)
         return evaluate(
             self._measure(self.program.eval_step, state, interrupt),
             self.inputs.evaluation_batches(interrupt),
@@ -218,6 +237,7 @@ class Trainer(Program[TrainState]):
         Raises:
             Interrupted: a signal came.
         """
+        state = self.evaluation_state(state, interrupt)
         step = self._measure(self.program.predict, state, interrupt)
         batches = self.inputs.evaluation_batches(interrupt)
         parts = [jax.device_get(step(batch)) for batch in batches]
@@ -226,9 +246,18 @@ class Trainer(Program[TrainState]):
         return probabilities[:count], labels[:count]
 
     def evaluation_state(
-        self, state: TrainState, interrupt: Interrupt = NEVER
+        self,
+        state: TrainState,
+        interrupt: Interrupt = NEVER,
+        *,
+        seed: int | None = None,
     ) -> TrainState:
         """Return the state with the batch statistics that evaluation should use.
+
+        Args:
+            state: as of `evaluate`.
+            interrupt: as of `evaluate`.
+            seed: as of `evaluate`.
 
         Raises:
             Interrupted: a signal came.
@@ -238,7 +267,7 @@ class Trainer(Program[TrainState]):
         estimates = choice == "estimated" or (choice == "auto" and short)
         if not estimates or not jax.tree.leaves(state.model_state):
             return state
-        seed = self.config.seed
+        seed = self.config.seed if seed is None else seed
         shared = self.inputs.shared(self.inputs.train, seed)
         # One at a time: several programs in flight, each with its collectives, can
         # wait for one another for ever where many virtual devices share few threads.
@@ -254,6 +283,12 @@ class Trainer(Program[TrainState]):
         """Return weights and batch statistics, as evaluation uses them."""
         state = self.evaluation_state(state)
         return {"params": state.params, "model_state": state.model_state}
+
+    def about(self) -> dict[str, str]:
+        """Return what shapes of weights do not tell of the network."""
+        model = self.config.model
+        names = ("network", "stride_in", "width", "stem_stride")
+        return {name: str(getattr(model, name)) for name in names}
 
     def describe(self, state: TrainState) -> Iterator[str]:
         """Yield lines that say what is about to run."""
@@ -346,7 +381,9 @@ class Trainer(Program[TrainState]):
     def _names(self) -> tuple[str, ...]:
         return leaf_names(self.program.shapes.params)
 
-    def _drawn(self, config: Config) -> TrainState:
+    def drawn(self, config: Config | None = None) -> TrainState:
+        """Return the state at step 0 without weights of a file, of whatever length."""
+        config = self.config if config is None else config
         inputs = self.inputs
 
         def draw(seed: jax.Array) -> TrainState:
@@ -369,7 +406,6 @@ class Trainer(Program[TrainState]):
     ) -> Callable[[Any], Any]:
         """Return a step of a batch of evaluation data."""
         shared = self.inputs.shared(self.inputs.evaluation, self.config.seed)
-        state = self.evaluation_state(state, interrupt)
         return lambda batch: step.under(interrupt, state, batch, shared)
 
 

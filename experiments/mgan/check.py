@@ -6,7 +6,7 @@ from experiments.mgan.config import Config, GameConfig, in_plane
 from experiments.mgan.features import SPLITS
 from experiments.mgan.mixture import make_mixture
 from lars_jax.errors import InputError
-from lars_jax.runs import check_ranges, out_of_range
+from lars_jax.runs import check_ranges, out_of_range, refuse_ignored
 
 LEAST_IMAGES = 6
 """Images that a gallery takes: one, and the five nearest to it."""
@@ -123,6 +123,12 @@ def _check_game(config: Config) -> None:
             f"weight_decay is of LARS and LAMB; got {optimizer.weight_decay} with "
             "adam: choose --optimizer lars or lamb, or leave --weight-decay out"
         )
+    if "lars" not in both:
+        refuse_ignored(optimizer, ["trust_coefficient"], "without lars")
+    if rules.game != "unrolled":
+        refuse_ignored(rules, ["unrolled_steps"], f"by {rules.game}")
+    if rules.generators == 1:
+        refuse_ignored(rules, ["mixture"], "with one generator")
     if rules.game == "unrolled" and rule != "adam":
         raise InputError(
             f"an Unrolled GAN looks ahead by steps of Adam; got optimizer {rule}: "

@@ -13,6 +13,7 @@ from lars_jax.runs import (
     NonNegative,
     NonNegativeFloat,
     PathAfter,
+    PathText,
     Positive,
     Seed,
 )
@@ -188,7 +189,7 @@ class Config:
     keep_every: Positive | None = None
     """Steps between checkpoints kept for good; None: only the last two and best."""
 
-    init_from: str | None = None
+    init_from: PathText | None = None
     """File of generators that `export` wrote, to begin with; None: from the seed."""
 
     features: FeaturesText | None = None

@@ -33,7 +33,7 @@ from lars_jax.models import (
     inception_weights,
     resnet_features,
 )
-from lars_jax.train.weights import load_arrays, load_weights
+from lars_jax.train.weights import load_about, load_arrays, load_weights
 
 CLASSES = 10
 """Classes of the classifier: those of CIFAR-10."""
@@ -112,7 +112,8 @@ def classifier_extractor(
     p(y | x) = softmax(features @ fc.kernel + fc.bias).
 
     Args:
-        path: what `python -m experiments.lars export RUN FILE` wrote.
+        path: what `python -m experiments.lars export RUN FILE` wrote. An `.npz` file
+            does not say of which width and stem it is, and is taken to be of the usual.
         network: name of a ResNet, as `lars_jax.models.build` takes it.
         mean: means of the three channels, of values in 0 .. 1, by which its training
             images were normalised.
@@ -131,11 +132,12 @@ def classifier_extractor(
         raise InputError(
             f"features are taken of a ResNet; got {network!r}: choose one of {known}"
         )
+    options = _network_options(path, network)
     images = jax.ShapeDtypeStruct((1, *CIFAR_IMAGE), jnp.float32)
-    whole = build(network, CLASSES)
+    whole = build(network, CLASSES, **options)
     params, state = jax.eval_shape(lambda: whole.init(jax.random.key(0), images))
     found = load_weights(path, {"params": params, "model_state": state})
-    body = resnet_features(depth=int(network.removeprefix("resnet")))
+    body = resnet_features(depth=int(network.removeprefix("resnet")), **options)
 
     @jax.jit
     def forward(weights: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -149,6 +151,18 @@ def classifier_extractor(
     placed = partial(forward, jax.device_put(found))
     name = f"classifier {network} ({path.name})"
     return Extractor(name, False, in_batches(placed, shape=CIFAR_IMAGE))
+
+
+def _network_options(path: Path, network: str) -> dict[str, Any]:
+    """Return what a file says of its network, which shapes do not tell."""
+    about = load_about(path)
+    if about.get("network", network) != network:
+        raise InputError(
+            f"features are taken by the network that was trained; got {network} for "
+            f"{path} of a {about['network']}: name that one"
+        )
+    kinds = {"width": float, "stem_stride": int, "stride_in": str}
+    return {name: kind(about[name]) for name, kind in kinds.items() if name in about}
 
 
 def measure(extractor: Extractor, images: np.ndarray) -> tuple[FeatureSums, np.ndarray]:

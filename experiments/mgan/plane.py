@@ -78,7 +78,8 @@ def measure(
         `symmetric_kl` in nats, `wasserstein` in units of the data, `modes` covered,
         `precision`, the share of samples near a mode, `generators`, the number of
         distinct modes that generators make most, and `purity`, the share of samples
-        that belong to the mode that their generator makes most.
+        that belong to the mode that their generator makes most. In these two a sample
+        belongs to the nearest mode, however far that is.
 
     Raises:
         InputError: a sample that is not finite.

@@ -3,7 +3,7 @@
 from experiments.transitive.config import Config
 from experiments.transitive.context import check_context
 from lars_jax.errors import InputError
-from lars_jax.runs import check_ranges, out_of_range
+from lars_jax.runs import check_ranges, out_of_range, refuse_ignored
 
 POOLS = {"vgg16": 5, "small": 4}
 """Halvings of an image by the convolutions of each network."""
@@ -29,6 +29,15 @@ def check(config: Config) -> Config:
     named = config.evaluation.photographs
     if named != "none" and not named.startswith(("folder:", "eth80:")):
         raise out_of_range("photographs", "none, folder:PATH or eth80:FILE", named)
+    if config.of_photographs and named.startswith("eth80:") and named != videos:
+        raise InputError(
+            "objects to try features on are split off from those of the same file; got "
+            f"{named} beside {videos}: leave --photographs out"
+        )
+    if named == "none" and not config.of_photographs:
+        refuse_ignored(config.evaluation, ["held_out", "tuning"], "without photographs")
+    if triplet.negatives != "hardest":
+        refuse_ignored(triplet, ["hardest_share"], f"by {triplet.negatives} negatives")
     shortest = min(mining.frame_height, mining.frame_width)
     if mining.window > shortest:
         raise out_of_range("window", f"at most {shortest}, as frames", mining.window)

@@ -141,10 +141,16 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     for name in ARRAYS[2:-1]:
         if arrays[name].shape != (count,):
             raise _not_eth80(path, f"{name} of {list(arrays[name].shape)} for {count}")
+        if arrays[name].dtype.kind not in "iu":
+            raise _not_eth80(path, f"{name} of {arrays[name].dtype}, no whole numbers")
     if not count or (np.diff(ends, prepend=0) <= 0).any():
         raise _not_eth80(path, "ends that do not ascend")
     if ends[-1] != len(arrays["data"]):
         raise _not_eth80(path, f"{len(arrays['data'])} bytes that end at {ends[-1]}")
+    labels, categories = arrays["label"], len(arrays["categories"])
+    if labels.min() < 0 or labels.max() >= categories:
+        ends = f"{labels.min()} to {labels.max()}"
+        raise _not_eth80(path, f"labels {ends} for {categories} categories")
     return arrays
 
 

@@ -51,8 +51,8 @@ def load_features(run: str | os.PathLike[str], tap: str = LAST) -> Features:
             output of the network, whose cosine was trained.
 
     Returns:
-        A function from images uint8 [N, H, W, 3], which are resized to the size of the
-        crops that were trained on, to features float32 [N, D].
+        A function from images uint8 [N, H, W, 3], which are resized to the size that
+        the network was shown in training, to features float32 [N, D].
 
     Raises:
         InputError: no pipeline is there, it has not come to its end, or the layer is

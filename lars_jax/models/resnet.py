@@ -99,12 +99,7 @@ def resnet(
     >>> print(sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(init)[0])))
     25557032
     """
-    _check(depth, stride_in)
-    if not width > 0 or stem_stride not in (1, 2, 4):
-        raise InputError(
-            "a ResNet has a width above 0 and a stem_stride of 1, 2 or 4; got "
-            f"{width:g} and {stem_stride}: choose others"
-        )
+    _check(depth, stride_in, width, stem_stride)
     module = ResNet(
         num_classes,
         depth,
@@ -124,6 +119,8 @@ def resnet_features(
     *,
     depth: int = 50,
     stride_in: Literal["1x1", "3x3"] = "1x1",
+    width: float = 1.0,
+    stem_stride: int = 1,
     dtype: Any = jnp.float32,
 ) -> Network:
     """Return a residual network without its last layer.
@@ -133,15 +130,17 @@ def resnet_features(
     Args:
         depth: as of `resnet`.
         stride_in: as of `resnet`.
+        width: as of `resnet`.
+        stem_stride: as of `resnet`. Parameters do not tell 1 from 2.
         dtype: dtype of activations and products; parameters and features are float32.
 
     Returns:
         A network from images [B, H, W, C] to features [B, channels], the means over
-        pixels that the last layer sees. It takes the parameters and state of `resnet`
-        of this depth, whose `fc` it leaves aside; its own `init` draws none.
+        pixels that the last layer sees. It takes the parameters and state of a `resnet`
+        of the same arguments, whose `fc` it leaves aside; its own `init` draws none.
 
     Raises:
-        InputError: a depth or stride that there is not.
+        InputError: a depth, stride or width that there is not.
 
     >>> import jax, jax.numpy as jnp
     >>> images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
@@ -152,8 +151,9 @@ def resnet_features(
     >>> print(features.shape, params["fc"]["kernel"].shape)
     (1, 64) (64, 10)
     """
-    _check(depth, stride_in)
-    return from_linen(ResNet(None, depth, stride_in, dtype=dtype))
+    _check(depth, stride_in, width, stem_stride)
+    own = {"width": width, "stem_stride": stem_stride, "dtype": dtype}
+    return from_linen(ResNet(None, depth, stride_in, **own))
 
 
 class ResNet(nn.Module):
@@ -276,7 +276,7 @@ def subsample_and_pad(x: jax.Array, features: int, stride: int) -> jax.Array:
     return jnp.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), ends))
 
 
-def _check(depth: int, stride_in: str) -> None:
+def _check(depth: int, stride_in: str, width: float, stem_stride: int) -> None:
     if depth not in DEPTHS:
         raise InputError(
             f"the depth of a ResNet must be one of {', '.join(map(str, DEPTHS))}; "
@@ -286,4 +286,9 @@ def _check(depth: int, stride_in: str) -> None:
         raise InputError(
             f"stride_in must be '1x1' (v1) or '3x3' (v1.5); got {stride_in!r}: "
             "choose one of these"
+        )
+    if not width > 0 or stem_stride not in (1, 2, 4):
+        raise InputError(
+            "a ResNet has a width above 0 and a stem_stride of 1, 2 or 4; got "
+            f"{width:g} and {stem_stride}: choose others"
         )

@@ -220,7 +220,8 @@ def _folded(
         )
     scale, shift, mean, variance = (arrays[f"{place}.{name}"] for name in names)
     factor = (scale / np.sqrt(variance + EPSILON)).astype(np.float32)
-    return kernel * factor[:, None, None, None], factor * (bias - mean) + shift
+    moved = np.asarray(factor * (bias - mean) + shift, np.float32)
+    return kernel * factor[:, None, None, None], moved
 
 
 def _side(inputs: int, channels: int) -> int:

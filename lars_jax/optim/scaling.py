@@ -87,8 +87,8 @@ def scale_by_lars(
 
     Norms are float32 or wider. In float32 an accelerator has them right from 1e-30 to
     1e30. A CPU takes plain sums of squares: right to six digits for norms up to 1e19 of
-    entries whose root mean square is above 1e-15, to a factor of 1.5 down to 1e-19, and
-    zero below. Zero gives lambda = 1. A norm above 1e19 is infinite there and gives
+    entries whose root mean square is above 1e-15, to a factor of 1.5 down to 2e-19, and
+    zero below 1e-19. Zero gives lambda = 1. A norm above 1e19 is infinite there and has
     lambda = 0, so that the layer stands still; no lambda exceeds 2^96. NaN in weights
     or gradient stays NaN for the whole layer.
 

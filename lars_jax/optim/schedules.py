@@ -37,7 +37,8 @@ def warmup_polynomial(
 
     Args:
         peak: gamma_0, the rate that warm-up leads to.
-        total_steps: T, in updates. From T on the rate stays at `end`.
+        total_steps: T, in updates. From T on the rate stays at `end`, if the decay has
+            a step at least and a power above 0.
         warmup_steps: W, in updates; 0 for none. May be fractional.
         power: of the decay; the paper has 2.
         start: rate at step 0 of the warm-up.

@@ -1,5 +1,6 @@
 """Curves over the steps of a run, and figures that compare several runs."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -128,7 +129,9 @@ def curve_figure(metrics: Iterable[Row], curve: Curve) -> "Figure":
         )
     # Three abreast fill a page, one a phone.
     figure, axes = new_axes(4.0, 2.6, curve.title)
-    for colour, (name, label) in zip(SERIES, curve.lines.items(), strict=False):
+    for colour, (name, label) in zip(
+        itertools.cycle(SERIES), curve.lines.items(), strict=False
+    ):
         if name in points:
             step, *reach = band(points[name])
             evaluated = name.startswith("eval/")

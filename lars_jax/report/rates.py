@@ -18,11 +18,12 @@ def rate_figure(rows: Iterable[Row], title: str) -> "Figure":
     """Draw the accuracy of several optimizers over the rate, as a share of the best.
 
     Rates of optimizers differ by orders of magnitude. Over r / r_best, r_best the rate
-    of the highest accuracy, the intervals of good ones lie one upon the other.
+    of the highest accuracy and of equals of the lowest loss, the intervals of good ones
+    lie one upon the other.
 
     Args:
-        rows: one a run, with `optimizer`, `rate` above zero and `accuracy` as a share
-            of 1.
+        rows: one a run, with `optimizer`, `rate` above zero, `accuracy` as a share of 1
+            and, where it is known, `loss`.
         title: what is shown, as "Batch 128".
 
     Raises:
@@ -36,20 +37,23 @@ def rate_figure(rows: Iterable[Row], title: str) -> "Figure":
     >>> rate_figure(rows, "Batch 128").axes[0].lines[0].get_xdata().tolist()
     [1.0, 2.0]
     """
-    runs: dict[str, list[tuple[float, float]]] = {}
+    runs: dict[str, list[tuple[float, float, float]]] = {}
     for row in rows:
         if not 0 < row["rate"] < np.inf:
             raise InputError(
                 f"rates are above zero and finite; got {row['rate']} of "
                 f"{row['optimizer']}: leave it out"
             )
-        runs.setdefault(row["optimizer"], []).append((row["rate"], row["accuracy"]))
+        loss = row.get("loss")
+        run = row["rate"], row["accuracy"], -np.inf if loss is None else -loss
+        runs.setdefault(row["optimizer"], []).append(run)
     if not runs:
         raise InputError("a figure of rates needs a run; got none: tune a cell")
     figure, axes = new_axes(4.0, 2.9, title)
     for number, (name, own) in enumerate(runs.items()):
-        rate, accuracy = np.array(sorted(own)).T
-        share = rate / rate[accuracy.argmax()]
+        best = max(own, key=lambda run: run[1:])[0]
+        rate, accuracy, _ = np.array(sorted(own)).T
+        share = rate / best
         look: dict[str, Any] = {"markersize": 4.5, "linewidth": 1.6}
         axes.plot(share, accuracy, label=name, **identity(number), **look)
     axes.set_xscale("log")

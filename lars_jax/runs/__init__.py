@@ -14,6 +14,7 @@ from lars_jax.runs.checks import (
     Seed,
     check_ranges,
     out_of_range,
+    refuse_ignored,
 )
 from lars_jax.runs.directory import Resume, can_resume, read_run, run_directory
 from lars_jax.runs.experiment import Cadence, Experiment, Program, Sources, Verb
@@ -55,6 +56,7 @@ __all__ = [
     "is_coherent",
     "find_preset",
     "out_of_range",
+    "refuse_ignored",
     "read_run",
     "run_directory",
     "run_stages",

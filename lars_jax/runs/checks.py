@@ -8,6 +8,7 @@ the constraints of the package `annotated_types`. The command line ignores them,
 import dataclasses
 import operator
 import typing
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from annotated_types import BaseMetadata, Ge, Gt, Interval
@@ -70,6 +71,35 @@ def out_of_range(name: str, rule: str, value: Any) -> InputError:
     """
     flag = "--" + name.replace("_", "-")
     return InputError(f"{name} must be {rule}; got {value}: set {flag} to such a value")
+
+
+def refuse_ignored(section: Any, names: Iterable[str], where: str) -> None:
+    """Refuse settings that nothing would look at.
+
+    Args:
+        section: a dataclass of settings with defaults.
+        names: of fields that are ignored.
+        where: with what, as `with adam`.
+
+    Raises:
+        InputError: the first of them that is not its default.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Rule:
+    ...     momentum: float = 0.9
+    >>> refuse_ignored(Rule(0.5), ["momentum"], "by Newton's method")
+    Traceback (most recent call last):
+    lars_jax.errors.InputError: momentum is ignored by Newton's method; got 0.5: leave \
+--momentum out
+    """
+    usual = type(section)()
+    for name in names:
+        value = getattr(section, name)
+        if value != getattr(usual, name):
+            flag = "--" + name.replace("_", "-")
+            raise InputError(
+                f"{name} is ignored {where}; got {value}: leave {flag} out"
+            )
 
 
 def _plain(hint: Any) -> Any:

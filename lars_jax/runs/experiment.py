@@ -115,6 +115,10 @@ class Program(ABC, Generic[S]):
         """Return the tree of arrays that `export` writes."""
         return state
 
+    def about(self) -> dict[str, str]:
+        """Return what an exported file says of its network, beside its arrays."""
+        return {}
+
     # What a run says and leaves, beside its numbers.
 
     def describe(self, state: S) -> Iterable[str]:

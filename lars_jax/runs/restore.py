@@ -161,7 +161,8 @@ def export(
     """Write the weights of a checkpoint to a plain file; the options of `restore`.
 
     It returns the step. A `.safetensors` file says in its metadata, as JSON, which
-    classes the labels of each split stand for and what digest its data have.
+    classes the labels of each split stand for and what digest its data have, and what
+    the program says of its network.
 
     Raises:
         InputError: the directory holds no run or no checkpoint, or the file is of
@@ -176,6 +177,7 @@ def export(
             {k: one.class_names for k, one in found.data.items() if one.class_names}
         ),
         "data": json.dumps(digests(found.data)),
+        **found.program.about(),
     }
     save_weights(path, found.program.weights(found.state), about)
     return found.step

@@ -218,19 +218,24 @@ def _run(
     interrupt: Interrupt,
 ) -> None:
     final, partial = directory / stage.name, directory / f"{stage.name}.partial"
-    resumed = stage.resumes and _read(partial / MANIFEST) == manifest
-    if not resumed:
-        shutil.rmtree(partial, ignore_errors=True)
-        make_directory(partial)
-    if stage.resumes:
-        write_json(partial / MANIFEST, manifest)
-    inputs = {name: directory / name for name in stage.needs}
-    began = time.monotonic()
-    stage.run(config, inputs, partial, interrupt)
-    make_directory(partial / LOG)
-    took = {"seconds": time.monotonic() - began, "resumed": resumed}
-    write_json(partial / LOG / TIME, took)
-    write_json(partial / MANIFEST, manifest | {"outputs": _outputs(partial)})
+    begun = _read(partial / MANIFEST)
+    outputs = begun.pop("outputs", None)
+    same = begun == manifest
+    # What was killed while it took the place of an earlier result is whole.
+    if not (same and outputs is not None and outputs == _outputs(partial)):
+        resumed = stage.resumes and same
+        if not resumed:
+            shutil.rmtree(partial, ignore_errors=True)
+            make_directory(partial)
+        if stage.resumes:
+            write_json(partial / MANIFEST, manifest)
+        inputs = {name: directory / name for name in stage.needs}
+        began = time.monotonic()
+        stage.run(config, inputs, partial, interrupt)
+        make_directory(partial / LOG)
+        took = {"seconds": time.monotonic() - began, "resumed": resumed}
+        write_json(partial / LOG / TIME, took)
+        write_json(partial / MANIFEST, manifest | {"outputs": _outputs(partial)})
     shutil.rmtree(final, ignore_errors=True)
     with naming(final, "written"):
         partial.rename(final)

@@ -250,9 +250,17 @@ class _Run(Generic[S]):
 
     def _train(self) -> None:
         self._announce()
-        total = self.cadence.total
-        evaluated = Hook(every(self.cadence.evaluate, total), self.evaluate)
-        saved = Hook(every(self.cadence.checkpoint, total), self.save)
+        cadence = self.cadence
+        evaluates = every(cadence.evaluate, cadence.total)
+        saves = every(cadence.checkpoint, cadence.total)
+
+        def either(step: int) -> bool:
+            return evaluates(step) or saves(step)
+
+        # The rarer brings the other along, so that the best checkpoint is one of many.
+        rare = cadence.checkpoint > cadence.evaluate
+        evaluated = Hook(either if rare else evaluates, self.evaluate)
+        saved = Hook(saves if rare else either, self.save)
         if self.step and evaluated.due(self.step) and self.evaluated_at != self.step:
             # Stopped within this evaluation, which the run without a break completes.
             evaluated.run(self.step, self.state)

@@ -54,8 +54,8 @@ def save_weights(path: Path, tree: Any, about: Mapping[str, str] | None = None) 
         about: metadata of a `.safetensors` file; a `.npz` file has none.
 
     Raises:
-        InputError: another kind of file, no directory for it, or a dtype that NumPy
-            does not have.
+        InputError: another kind of file, no directory for it, two arrays of one name,
+            or a dtype that NumPy does not have.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "weights.npz"
@@ -63,10 +63,15 @@ def save_weights(path: Path, tree: Any, about: Mapping[str, str] | None = None) 
     >>> load_weights(path, {"params": {"fc": np.zeros(2, np.float32)}})
     {'params': {'fc': array([3., 4.], dtype=float32)}}
     """
-    path = check_place(path)
-    named = dict(zip(_names(tree), jax.tree.leaves(jax.device_get(tree)), strict=True))
-    # Safetensors has no strides; Any, as a name may be one of NumPy's own arguments.
-    arrays: dict[str, Any] = {k: np.asarray(v, order="C") for k, v in named.items()}
+    path, names = check_place(path), _names(tree)
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(
+            f"each array of a file has a name of its own; got {twice} twice: rename one"
+        )
+    named = zip(names, jax.tree.leaves(jax.device_get(tree)), strict=True)
+    # Safetensors has no strides.
+    arrays = {name: np.asarray(value, order="C") for name, value in named}
     foreign = [
         name for name, array in arrays.items() if array.dtype.kind not in "biufc"
     ]
@@ -77,12 +82,22 @@ def save_weights(path: Path, tree: Any, about: Mapping[str, str] | None = None) 
         )
     with replacing(path) as temporary:
         if path.suffix == ".npz":
-            np.savez(temporary, **arrays)
+            _write_npz(temporary, arrays)
         else:
             from safetensors.numpy import save
 
             # Its own way to a file words what the system refuses as errors of its own.
             temporary.write_bytes(_with_metadata(save(arrays), about or {}))
+
+
+def _write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    # `np.savez` takes names for arguments, and drops those that are its own.
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            # Of one date, so that the same arrays are the same bytes.
+            member = zipfile.ZipInfo(f"{name}.npy")
+            with archive.open(member, "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 def _with_metadata(data: bytes, about: Mapping[str, str]) -> bytes:
@@ -154,7 +169,11 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
             if path.suffix == ".safetensors":
                 return load(file.read())
             with np.load(file, allow_pickle=False) as arrays:
-                return dict(arrays)
+                found = dict(arrays)
+        others = [k for k, v in found.items() if not isinstance(v, np.ndarray)]
+        if others:
+            raise ValueError(f"{others[0]} is no array")
+        return found
     except FileError:
         raise
     except (*_BROKEN, SafetensorError) as error:
@@ -163,6 +182,27 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
             f"a file of weights must be whole; {path} is not "
             f"({type(error).__name__}: {reason})"
         ) from error
+
+
+def load_about(path: Path) -> dict[str, str]:
+    """Return the metadata of a file of weights; a `.npz` file has none.
+
+    Raises:
+        InputError: as of `load_arrays`.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "weights.safetensors"
+    >>> save_weights(path, {"w": np.zeros(1)}, {"network": "resnet20"})
+    >>> load_about(path)
+    {'network': 'resnet20'}
+    """
+    path = _checked(path)
+    if path.suffix != ".safetensors":
+        return {}
+    load_arrays(path)  # Whatever is wrong with it is said there.
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        return json.loads(file.read(size)).get("__metadata__", {})
 
 
 def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -195,7 +235,9 @@ def _checked(path: Path) -> Path:
     return path
 
 
-_BROKEN = (ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error)
+# Of a dtype that NumPy has not, of another compression, of what is encrypted.
+_FOREIGN = (KeyError, NotImplementedError, RuntimeError)
+_BROKEN = (ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error, *_FOREIGN)
 
 
 def _names(tree: Any) -> list[str]:

@@ -181,18 +181,19 @@ def test_resnet8_learns_eight_examples_by_heart():
 
 
 @pytest.mark.slow
-def test_features_are_what_the_last_layer_sees(key):
+@pytest.mark.parametrize("own", [{}, {"stem_stride": 2, "width": 0.5}], ids=str)
+def test_features_are_what_the_last_layer_sees(key, own):
     images = random_images(2, 32, 32, 3)
-    network, body = resnet(10, depth=8), resnet_features(depth=8)
+    network, body = resnet(10, depth=8, **own), resnet_features(depth=8, **own)
     params, state = network.init(key, images)
-    own, _ = abstract(body, 2, 32, 32, 3)
-    assert jax.tree.map(jnp.shape, own | {"fc": 0}) == jax.tree.map(
+    drawn, _ = abstract(body, 2, 32, 32, 3)
+    assert jax.tree.map(jnp.shape, drawn | {"fc": 0}) == jax.tree.map(
         jnp.shape, params | {"fc": 0}
     )
     state = jax.tree.map(lambda leaf: leaf + 0.1, state)
     params["fc"]["bias"] = jnp.arange(10.0)
     features, after = jitted(body).apply(params, state, images)
-    assert features.shape == (2, 64)
+    assert features.shape == (2, 32 if own else 64)
     assert features.dtype == jnp.float32
     jax.tree.map(np.testing.assert_array_equal, after, state)
     logits, _ = jitted(network).apply(params, state, images)
@@ -203,3 +204,5 @@ def test_features_are_what_the_last_layer_sees(key):
 def test_features_of_an_unknown_depth_are_refused():
     with pytest.raises(InputError, match="got 21"):
         resnet_features(depth=21)
+    with pytest.raises(InputError, match="got 1 and 3"):
+        resnet_features(depth=20, stem_stride=3)

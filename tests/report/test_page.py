@@ -268,7 +268,7 @@ def test_single_record_is_told_once_and_excluded_layers_are_counted(tmp_path):
         norms["effective_rate"] = 0.0
     row["layers"]["a"]["gradient_norm"] = 0.0
     page = Page(report(tmp_path, layers=[row]))
-    assert "Left out: 1 of 3 that are not adapted." in page.text
+    assert "Left out: 1 of 3 whose ratio is one throughout." in page.text
     # In the table; were it drawn, it would be named beside the lines.
     assert page.texts.count("c") == 1
     assert page.texts.count("a") == 3

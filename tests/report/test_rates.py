@@ -21,6 +21,13 @@ def test_each_line_has_its_best_at_one_and_rises_in_the_rate():
     np.testing.assert_allclose(np.asarray(sgd.get_xdata()), [1, 3])
 
 
+def test_of_equal_accuracies_the_one_of_the_lower_loss_is_the_best():
+    losses = {1.0: 0.5, 2.0: 0.3, 4.0: 0.1, 8.0: None}
+    rows = [row("lars", r, 0.9) | {"loss": loss} for r, loss in losses.items()]
+    (line,) = rate_figure(rows, "").axes[0].lines
+    np.testing.assert_allclose(np.asarray(line.get_xdata()), [0.25, 0.5, 1, 2])
+
+
 def test_what_was_tried_twice_stands_twice():
     figure = rate_figure([row("lars", 1.0, 0.5), row("lars", 1.0, 0.6)], "")
     np.testing.assert_allclose(

@@ -3,6 +3,7 @@
 import json
 import signal
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -205,6 +206,31 @@ def test_stage_that_can_goes_on_where_it_was_killed(tmp_path):
     assert json.loads((tmp_path / "count/log/time.json").read_text())["resumed"]
     assert (tmp_path / "count" / "0").stat().st_mtime_ns == first
     assert ran(tmp_path, stages=COUNTED) == []
+
+
+@pytest.mark.parametrize("resumes", [True, False])
+def test_stage_that_is_killed_as_it_ends_is_not_worked_again(
+    tmp_path, monkeypatch, resumes
+):
+    made = []
+
+    def make(config, inputs, output, interrupt):
+        made.append(config.number)
+        (output / "made").write_text(str(config.number))
+
+    def killed(self, target):
+        raise KeyboardInterrupt
+
+    stages = [Stage("make", make, settings=("number",), resumes=resumes)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            ran(tmp_path, stages=stages)
+    assert ran(tmp_path, stages=stages) == ["make"]
+    assert (tmp_path / "make" / "made").read_text() == "3"
+    assert made == [3]
+    assert ran(tmp_path, Config(number=4), stages) == ["make"]
+    assert made == [3, 4]
 
 
 def test_changed_settings_do_not_go_on_with_the_files_of_others(tmp_path):

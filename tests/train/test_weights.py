@@ -1,5 +1,8 @@
 """Weights in plain files: what comes back, what is refused, what stays whole."""
 
+import json
+import zipfile
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +11,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from lars_jax.errors import InputError
-from lars_jax.train.weights import load_weights, save_weights
+from lars_jax.train import weights
+from lars_jax.train.weights import load_arrays, load_weights, save_weights
 
 
 def some_tree():
@@ -118,6 +122,48 @@ def test_other_kind_of_file_is_refused(tmp_path, name):
         save_weights(tmp_path / name, some_tree())
 
 
+@every_kind
+def test_names_that_are_numpys_own_arguments_are_kept(tmp_path, kind):
+    tree = {name: np.arange(3.0) for name in ("file", "allow_pickle", "w")}
+    save_weights(tmp_path / f"w.{kind}", tree)
+    assert set(load_arrays(tmp_path / f"w.{kind}")) == set(tree)
+
+
+@every_kind
+def test_two_arrays_of_one_name_are_refused(tmp_path, kind):
+    tree = {"a/b": np.ones(1), "a": {"b": np.zeros(1)}}
+    with pytest.raises(InputError, match="got a/b twice: rename one"):
+        save_weights(tmp_path / f"w.{kind}", tree)
+    assert not list(tmp_path.iterdir())
+
+
+def foreign_safetensors(path):
+    header = json.dumps(
+        {"w": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}
+    ).encode()
+    header += b" " * (-len(header) % 8)
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
+
+
+def foreign_npz(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "no array")
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "words"),
+    [
+        ("w.safetensors", foreign_safetensors, "BF16"),
+        ("w.npz", foreign_npz, "notes.txt is no array"),
+    ],
+)
+def test_what_numpy_cannot_hold_is_refused(tmp_path, name, write, words):
+    write(tmp_path / name)
+    with pytest.raises(InputError, match=words) as caught:
+        load_arrays(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
 def test_dtype_that_numpy_does_not_have_is_refused(tmp_path):
     with pytest.raises(InputError, match="bfloat16 at w: convert"):
         save_weights(tmp_path / "w.npz", {"w": jnp.ones(2, jnp.bfloat16)})
@@ -128,11 +174,11 @@ def test_failed_write_leaves_the_old_file_as_it_was(tmp_path, monkeypatch):
     save_weights(path, some_tree())
     before = path.read_bytes()
 
-    def half(file, **arrays):
-        file.write_bytes(b"half")
+    def half(path, arrays):
+        path.write_bytes(b"half")
         raise OSError("disk")
 
-    monkeypatch.setattr(np, "savez", half)
+    monkeypatch.setattr(weights, "_write_npz", half)
     with pytest.raises(InputError, match=r"weights.npz could not be written \(disk"):
         save_weights(path, some_tree())
     assert path.read_bytes() == before

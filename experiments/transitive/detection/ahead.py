@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from experiments.transitive.detection.batches import STRIDE
+from experiments.transitive.detection.batches import whole_canvases
 from experiments.transitive.detection.config import Config
 from experiments.transitive.detection.network import Detector
 from experiments.transitive.detection.program import (
@@ -61,9 +61,7 @@ def batch_shapes(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
     (2, 608, 1024, 3)
     """
     batch, data = config.global_batch, config.data
-    height, width = (
-        -(-s // STRIDE) * STRIDE for s in (data.short_side, data.long_side)
-    )
+    height, width = whole_canvases(data.short_side, data.long_side)["lying"]
     rows = region_rows(config, train=True)
 
     def of(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:

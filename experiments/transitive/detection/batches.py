@@ -48,7 +48,7 @@ class Shown:
         boxes: float32 [N, 4].
         classes: int32 [N].
         usable: bool [N], those that are not difficult.
-        regions: float32 [P, 4], proposed by selective search, the best first.
+        regions: float32 [P, 4], proposed by selective search, in random order.
     """
 
     pixels: np.ndarray
@@ -169,6 +169,20 @@ def canvases(*splits: Pictures) -> dict[str, tuple[int, int]]:
             height, width = -(-chosen.max(axis=0) // STRIDE) * STRIDE
             found[name] = (int(height), int(width))
     return found
+
+
+def whole_canvases(short: int, long: int) -> dict[str, tuple[int, int]]:
+    """Return the canvases that any picture fits on, as `canvases` does.
+
+    Args:
+        short: pixels of the shorter side.
+        long: most pixels of the longer side.
+
+    >>> whole_canvases(600, 1000)
+    {'lying': (608, 1024), 'standing': (1024, 608)}
+    """
+    height, width = (-(-side // STRIDE) * STRIDE for side in (short, long))
+    return {"lying": (height, width), "standing": (width, height)}
 
 
 def pad_batch(

@@ -1,12 +1,13 @@
 """Refuse a detector that cannot be trained, before anything is loaded or written."""
 
+import dataclasses
 import math
 
 from experiments.transitive.detection.config import Config
 from experiments.transitive.detection.network import frozen_layers
 from experiments.transitive.detection.selective_search import SHORTEST
 from lars_jax.errors import InputError
-from lars_jax.runs import check_ranges
+from lars_jax.runs import check_ranges, refuse_ignored
 
 
 def check(config: Config) -> Config:
@@ -50,6 +51,11 @@ def check(config: Config) -> Config:
             f"anchors have finite scales and ratios above 0; got {boxes.scales} and "
             f"{boxes.ratios}: set --scales and --ratios"
         )
+    if config.model.detector == "faster":
+        refuse_ignored(own, ["search", "search_side"], "by Faster R-CNN")
+    else:
+        names = [field.name for field in dataclasses.fields(boxes)]
+        refuse_ignored(boxes, names, "by Fast R-CNN")
     if config.devices is not None and config.global_batch % config.devices:
         raise InputError(
             f"global_batch must divide evenly over the devices; got "

@@ -170,6 +170,11 @@ def _picture(
     root: Path, image: dict[str, Any], rows: Sequence[tuple[str, dict[str, Any]]]
 ) -> Picture:
     path = root / image["file_name"]
+    if not path.is_relative_to(root) or ".." in Path(image["file_name"]).parts:
+        raise InputError(
+            "every picture lies in the folder of its split; got file_name "
+            f"{image['file_name']}: put it into {root}"
+        )
     if not path.is_file():
         raise InputError(
             f"every image of the file has a picture; got no file {path}: add it, or "
@@ -187,6 +192,10 @@ def _picture(
         x, y, across, down = row["bbox"]
         corners = (x, y, x + across, y + down)
         boxes.append(fit_box(corners, height=height, width=width, where=where))
+        if row.get("iscrowd", 0) not in (0, 1):
+            raise InputError(
+                f"iscrowd is 0 or 1; got {row['iscrowd']!r} in {where}: mend the file"
+            )
     crowd = [bool(row.get("iscrowd", 0)) for _, row in rows]
     packed = pack_objects(boxes, [row["class"] for _, row in rows], crowd)
     return Picture(path=path, height=height, width=width, **packed)

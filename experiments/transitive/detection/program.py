@@ -18,6 +18,7 @@ from experiments.transitive.detection.batches import (
     canvases,
     pad_batch,
     train_batches,
+    whole_canvases,
 )
 from experiments.transitive.detection.config import Config
 from experiments.transitive.detection.detect import detect, unpad
@@ -146,8 +147,9 @@ class DetectorProgram(HostFedProgram):
         boxes, kinds = [], []
         for picture in self.train.pictures:
             sides = np.array([picture.width, picture.height] * 2, np.float64)
-            boxes += list(picture.boxes / sides)
-            kinds += picture.classes.tolist()
+            # What is difficult does not count.
+            boxes += list((picture.boxes / sides)[~picture.difficult])
+            kinds += picture.classes[~picture.difficult].tolist()
         kind = int(np.bincount(kinds).argmax())
         share = np.mean([b for b, k in zip(boxes, kinds, strict=True) if k == kind], 0)
         found = [
@@ -259,8 +261,11 @@ def find_all(
 ) -> list[Detections]:
     """Return what is found in each picture, in their order."""
     size, results = program.parallel.num_devices, {}
-    # Of other pictures than the program's own, one may be of another shape.
-    sides = canvases(program.train, program.test, pictures)
+    # What is beside a picture reaches into its features, so that no canvas may depend
+    # on which others are looked at.
+    sides = whole_canvases(pictures.short, pictures.long)
+    if pictures is program.test:
+        sides = program.canvases
     shared = program.parallel.replicate({"key": jax.random.key(0)})
     lies = pictures.sizes[:, 1] >= pictures.sizes[:, 0]
     for name, kind in (("lying", lies), ("standing", ~lies)):

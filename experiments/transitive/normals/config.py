@@ -74,7 +74,8 @@ class Config:
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     codebook: CodebookConfig = CodebookConfig()
-    optimizer: RuleConfig = RuleConfig(momentum=0.99)
+    # FCN-32s has 1e-10 of a sum over pixels, here it is of their mean: of some 240,000.
+    optimizer: RuleConfig = RuleConfig(learning_rate=2.4e-5, momentum=0.99)
 
     global_batch: Positive = 1
     """Frames in a batch, over all devices."""

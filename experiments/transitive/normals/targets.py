@@ -162,16 +162,19 @@ def _open(config: DataConfig, split: str) -> Frames:
         frames = read_nyu(path, split)
     else:
         frames = open_mat(path, read_split(config.splits, split))
-    first = frames[0].depth.shape
+    _check_size(config, frames[0].depth.shape)
+    return frames
+
+
+def _check_size(config: DataConfig, shape: tuple[int, ...]) -> None:
     for name, side, whole in zip(
-        ("height", "length"), (config.height, config.length), first, strict=True
+        ("height", "length"), (config.height, config.length), shape, strict=True
     ):
         if whole % side or whole // side < 1:
             raise InputError(
-                f"{name} must be a whole part of the frames'; got {side} of {whole} in "
-                f"{path}: set --{name} to {whole}, {whole // 2} or the like"
+                f"{name} must be a whole part of every frame's; got {side} of {whole} "
+                f"in {config.frames}: set --{name} to {whole}, {whole // 2} or the like"
             )
-    return frames
 
 
 def _digest(path: Path) -> str:
@@ -200,6 +203,7 @@ def _target(job: _Job, check: Check) -> tuple[np.ndarray, np.ndarray, np.ndarray
     config, frames = job.config, _kept_open(job.config, job.split, job.digest)
     frame, (height, width) = frames[job.place], (config.height, config.length)
     whole = frame.depth.shape
+    _check_size(config, whole)
     camera = resized_camera(KINECT, *whole)
     found, valid = surface_normals(frame.depth, camera, step=frames.step)
     unit, known = shrink(found, valid & frame_mask(*whole), (height, width))

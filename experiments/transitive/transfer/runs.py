@@ -250,6 +250,12 @@ def _check(config: Config, plan: Plan, cells: Sequence[Cell]) -> None:
         raise InputError(
             f"tables are some, each of them once; got {got}: correct --tables"
         )
+    halved = [cell[2] for cell in cells if METHODS[cell[2]].half_tracks]
+    if halved and config.of_photographs:
+        raise InputError(
+            f"{halved[0]} is of tracks half as long, which photographs have not; got "
+            f"{config.video.videos}: choose other --tables, or --videos folder:PATH"
+        )
     for one, other in itertools.combinations({cell[2]: None for cell in cells}, 2):
         if METHODS[one].learned(config) == METHODS[other].learned(config):
             raise InputError(

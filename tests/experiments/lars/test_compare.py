@@ -17,7 +17,7 @@ from experiments.lars.experiment import main
 from lars_jax.errors import InputError
 from lars_jax.train import NonFiniteError
 from lars_jax.train.config import replace_fields
-from lars_jax.train.record import append_row, read_lines
+from lars_jax.train.record import append_row, lock, read_lines
 from tests.data.support import encoded
 
 NAMES = ("lamb", "simclr_popular")
@@ -78,7 +78,7 @@ class Trained:
             raise NonFiniteError("diverged")
         return state, 1
 
-    def evaluate(self, state):
+    def evaluate(self, state, seed):
         return dict(zip(("accuracy", "loss"), self.results[state], strict=True))
 
 
@@ -304,6 +304,24 @@ def test_data_may_move_and_not_change(tmp_path, monkeypatch, pictures):
     (moved / "train" / "a" / "0.png").write_bytes(encoded(np.zeros((8, 8, 3), "u1")))
     with pytest.raises(InputError, match="must keep the data.*a/0.png has another"):
         compare.compare(*of(moved), tmp_path / "run")
+
+
+def test_initial_weights_may_not_change(tmp_path, monkeypatch, grid):
+    path = tmp_path / "weights.npz"
+    path.write_bytes(b"some")
+    config = replace_fields(Config(), init_from=str(path))
+    compare.compare(config, grid, tmp_path / "run")
+    path.write_bytes(b"others")
+    with pytest.raises(InputError, match="of .* init_from: weights.npz has another"):
+        compare.compare(config, grid, tmp_path / "run")
+
+
+def test_what_another_is_writing_stays_as_it_is(tmp_path, grid):
+    compare.compare(Config(), grid, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with lock(tmp_path), pytest.raises(InputError, match="another is at work"):
+        compare.compare(Config(), replace(grid, seeds=5), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_directory_older_than_a_field_and_than_memory_of_data_goes_on(

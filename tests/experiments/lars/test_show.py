@@ -7,8 +7,10 @@ import pytest
 
 from benchmarks.common.records import read_record
 from benchmarks.compilers.steps import by_shapes
+from experiments.lars.ahead import assumed_data
 from experiments.lars.config import OptimizerConfig
 from experiments.lars.experiment import main
+from experiments.lars.inputs import load_inputs, open_sources
 from experiments.lars.presets import PRESETS, get_preset
 from experiments.lars.program import build_train_step, state_shapes
 from experiments.lars.shapes import (
@@ -165,6 +167,28 @@ def test_show_tells_parameters_and_memory_of_a_preset(capsys):
     assert 3 < sizes["parameters"] < 4
     assert sizes["optimizer state"] == pytest.approx(sizes["parameters"], abs=0.2)
     assert sizes["sum"] == pytest.approx(sum(sizes.values()) / 2, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {},
+        {"resize": 16, "image_size": 16},
+        {"augmentation": "random_resized_crop"},
+        {"placement": "host"},
+        {"holdout": 100},
+    ],
+    ids=str,
+)
+def test_data_are_assumed_to_lie_where_a_run_puts_them(own):
+    config = replace_fields(get_preset("digits").config, devices=1, **own)
+    inputs = load_inputs(config, DataParallel(data_mesh(1)), open_sources(config))
+    assumed, _ = assumed_data(config, assumed_facts(config))
+    found, wanted = (
+        jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+        for tree in (inputs.train.arrays, assumed)
+    )
+    assert found == wanted
 
 
 @pytest.mark.slow

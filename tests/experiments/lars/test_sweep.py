@@ -105,6 +105,13 @@ def test_a_run_that_diverges_ends_there(base, sweep):
         trainer.fit(trainer.init())
 
 
+def test_a_warm_up_is_of_the_batch_and_not_of_its_parts(base):
+    config = replace_fields(base, warmup_epochs=1.0, steps=20)
+    cells = [cell_config(config, "sgd", batch) for batch in (128, 1024)]
+    for trainer in map(Sweep(cells).trainer, cells):
+        assert trainer.init().step == 0
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

@@ -1,20 +1,23 @@
 """The same run on any mesh, in any parts, by any back-end, fed or from the device."""
 
 import itertools
-from typing import get_args
+from types import SimpleNamespace
+from typing import Any, cast, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.lars.check import check
+from experiments.lars.check import check, check_warmup
 from experiments.lars.config import VariantName
 from experiments.lars.experiment import LARS, main
 from experiments.lars.inputs import load_inputs, open_sources
 from experiments.lars.optimizer import learning_rate
-from experiments.lars.presets import get_preset
+from experiments.lars.presets import PRESETS, get_preset
+from experiments.lars.program import prepare
 from experiments.lars.trainer import Trainer
+from lars_jax.data import KNOWN_SIZES
 from lars_jax.errors import InputError
 from lars_jax.train import DataParallel, Interrupt, data_mesh
 from lars_jax.train.config import replace_fields
@@ -176,6 +179,53 @@ def test_schedule_ends_with_a_run_whose_data_have_become_fewer_or_more():
     assert learning_rate(config.optimizer, own, jnp.asarray(last)) > 0
     with pytest.raises(InputError, match="warmup_epochs must end before the run"):
         Trainer.create(replace_fields(config, epochs=0.1)).resumed(state)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_what_falls_together_in_epochs_does_so_in_steps(name):
+    config = PRESETS[name].config
+    known = KNOWN_SIZES.get(config.data.dataset)
+    examples = 1_281_167 if known is None else known.train
+    inputs: Any = SimpleNamespace(
+        steps_per_epoch=examples / config.global_batch,
+        total_steps=config.total_steps(examples),
+    )
+    check_warmup(config, inputs.total_steps, inputs.steps_per_epoch)
+    cadence = Trainer(config, inputs, cast(Any, None)).cadence
+    rarer = max(cadence.evaluate, cadence.checkpoint)
+    assert rarer % min(cadence.evaluate, cadence.checkpoint) == 0
+    for field in "evaluate", "checkpoint":
+        wanted = getattr(config, f"{field}_every".replace("evaluate", "eval"))
+        found = getattr(cadence, field) / inputs.steps_per_epoch
+        assert found == pytest.approx(wanted, rel=0.25)
+
+
+def test_batch_statistics_are_of_the_seed_that_a_run_has():
+    config = replace_fields(BASE, devices=1, bn_span=64, batch_statistics="estimated")
+    trainer = Trainer.create(config)
+    state, _ = trainer.fit(trainer.init(replace_fields(config, seed=1)), seed=1)
+    alone = Trainer.create(replace_fields(config, seed=1))
+    found = trainer.evaluate(state, seed=1)
+    assert found == alone.evaluate(alone.fit(alone.init())[0])
+    assert found["loss"] != trainer.evaluate(state)["loss"]
+
+
+@pytest.mark.parametrize("placement", ["device", "host"])
+def test_images_that_are_not_cropped_are_mirrored_all_the_same(placement):
+    config = replace_fields(BASE, devices=1, augmentation="none", flip=True)
+    trainer = Trainer.create(replace_fields(config, placement=placement))
+    inputs = trainer.inputs
+    shared = inputs.shared(inputs.train, 0)
+    batches = inputs.train_batches(start=0, stop=1, seed=0, interrupt=Interrupt())
+    (batch,) = batches
+    plain, seen = (
+        np.asarray(prepare(config, inputs.facts, batch, shared, train=train))
+        for train in (False, True)
+    )
+    mirrored = (seen == plain[:, :, ::-1]).all(axis=(1, 2, 3))
+    kept = (seen == plain).all(axis=(1, 2, 3))
+    assert (mirrored | kept).all()
+    assert 20 < mirrored.sum() < 44
 
 
 def test_a_run_is_evaluated_on_as_many_devices_as_share_out_its_batch():

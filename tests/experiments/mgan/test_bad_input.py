@@ -100,6 +100,21 @@ GAMES = {
         {"weight_decay": 1e-4},
         "weight_decay is of LARS and LAMB; got 0.0001 with adam: choose --optimizer",
     ),
+    "trust of Adam": (
+        "ring",
+        {"trust_coefficient": 0.1},
+        "trust_coefficient is ignored without lars; got 0.1: leave --trust",
+    ),
+    "nothing to unroll": (
+        "ring",
+        {"unrolled_steps": 3},
+        "unrolled_steps is ignored by mgan; got 3",
+    ),
+    "weights of one": (
+        "ring_gan",
+        {"mixture": "learned"},
+        "mixture is ignored with one generator; got learned",
+    ),
     "dense layers for images": (
         "digits",
         {"network": "plane"},

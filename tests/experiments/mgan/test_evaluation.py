@@ -95,6 +95,7 @@ def test_classifier_is_opened_by_network_and_file(own):
         ("cifar10", "resnet8:broken.npz", "broken.npz"),
         ("digits", "resnet8:broken.npz", "trained on, CIFAR-10; got digits"),
         ("stl10", "resnet8:broken.npz", "trained on, CIFAR-10; got stl10"),
+        ("imagenet2012", "resnet8:broken.npz", "CIFAR-10; got imagenet2012"),
         ("folder:a", "resnet8:broken.npz", "trained on, CIFAR-10; got folder:a"),
     ],
 )

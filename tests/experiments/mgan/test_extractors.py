@@ -30,7 +30,7 @@ def some_images(count, *, seed=0, size=32):
     return random.integers(0, 256, (count, size, size, 3)).astype(np.uint8)
 
 
-def drawn_classifier(network="resnet8"):
+def drawn_classifier(network="resnet8", **options):
     random = np.random.default_rng(0)
 
     def draw(path, leaf):
@@ -42,7 +42,8 @@ def drawn_classifier(network="resnet8"):
         return np.float32(near) + np.float32(0.1) * np.abs(n)
 
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    shapes = jax.eval_shape(lambda: build(network, 10).init(jax.random.key(0), images))
+    whole = build(network, 10, **options)
+    shapes = jax.eval_shape(lambda: whole.init(jax.random.key(0), images))
     params, state = jax.tree.map_with_path(draw, shapes)
     return {"params": params, "model_state": state}
 
@@ -175,6 +176,23 @@ def test_weights_of_other_classifiers_are_refused(tmp_path, classifier):
     assert "[64, 100]" in other(lambda params: params.update(fc=wide))
     with pytest.raises(InputError, match="hold every array of the network"):
         classifier_extractor(classifier, "resnet20", **STATISTICS)
+
+
+def test_a_classifier_is_the_network_that_its_file_says(tmp_path):
+    path, options = tmp_path / "own.safetensors", {"width": 0.5, "stem_stride": 2}
+    drawn = drawn_classifier(**options)
+    about = {"network": "resnet8", "width": "0.5", "stem_stride": "2"}
+    save_weights(path, drawn, about)
+    images = some_images(2)
+    features, chances = of_classifier(path).apply(images)
+    seen = normalize(jnp.asarray(images), *STATISTICS.values())
+    logits, _ = build("resnet8", 10, **options).apply(
+        drawn["params"], drawn["model_state"], seen
+    )
+    np.testing.assert_allclose(chances, jax.nn.softmax(logits), rtol=1e-3, atol=1e-5)
+    assert features.shape == (2, 32)
+    save_weights(path, drawn, about | {"network": "resnet20"})
+    assert "of a resnet20: name that one" in refused(of_classifier, path)
 
 
 def test_other_networks_are_refused(classifier):

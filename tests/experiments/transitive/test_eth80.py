@@ -84,6 +84,9 @@ def test_views_that_were_not_taken_are_no_turn():
     [
         ({"label": None}, "has no label"),
         ({"label": np.zeros(5, int)}, r"label of \[5\] for 6"),
+        ({"label": np.full(6, "cup")}, "label of <U3, no whole numbers"),
+        ({"label": np.arange(6)}, "labels 0 to 5 for 2 categories"),
+        ({"label": np.arange(-1, 5)}, "labels -1 to 4 for 2"),
         ({"ends": np.arange(6)[::-1]}, "ends that do not ascend"),
         ({"ends": np.arange(1, 7)}, "bytes that end at 6"),
         ({"ends": np.zeros(0, int)}, "for 0"),

@@ -234,6 +234,19 @@ BAD = {
     "width": (["--width", "0"], "width must be a finite number above 0"),
     "share of pairs": (["--transitive-share", "2"], "transitive_share must be"),
     "hardest": (["--hardest-share", "0"], "hardest_share must be"),
+    "hardest of all": (
+        ["--hardest-share", "0.2"],
+        "hardest_share is ignored by all negatives; got 0.2: leave --hardest-share out",
+    ),
+    "nothing to hold out": (
+        ["--held-out", "0.5"],
+        "held_out is ignored without photographs; got 0.5",
+    ),
+    "nothing to tune on": (["--tuning"], "tuning is ignored without photographs"),
+    "objects of two files": (
+        ["--videos", "eth80:a.npz", "--photographs", "eth80:b.npz"],
+        "are split off from those of the same file; got eth80:b.npz beside",
+    ),
     "photographs": (["--photographs", "x"], "photographs must be none, folder:PATH"),
     "probes": (["--probes", "0"], "probes must be a whole number above 0"),
     "weight": (["--context-weight", "-1"], "context_weight must be"),

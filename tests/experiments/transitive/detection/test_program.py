@@ -75,12 +75,18 @@ def test_run_leaves_detections_and_weights_that_begin_another(words, tmp_path, c
     capsys.readouterr()
     tall = tmp_path / "tall.png"
     Image.new("RGB", (30, 120)).save(tall)
-    own_pictures = [str(tall), str(tmp_path / "whole" / "detections.png")]
+    sheet = str(tmp_path / "whole" / "detections.png")
+    own_pictures = [str(tall), sheet]
     out = ["--out", str(tmp_path / "drawn"), "--least", "0"]
     assert main(["detect", str(whole), *own_pictures, *out]) == 0
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 2
     assert np.asarray(Image.open(tmp_path / "drawn" / "tall.png")).shape == (120, 30, 3)
+    # What is found in a picture does not hang on those that come with it.
+    alone = ["--out", str(tmp_path / "alone"), "--least", "0"]
+    assert main(["detect", str(whole), sheet, *alone]) == 0
+    alone = capsys.readouterr().out.replace("alone", "drawn").strip()
+    assert alone == said[1] != "nothing"
     assert main(["detect", str(whole), str(tall), str(tall)]) == 2
     assert "no two the same; got tall" in capsys.readouterr().err
     assert main(["detect", str(whole)]) == 2
@@ -161,6 +167,11 @@ def test_detector_learns_to_find_what_is_there(words, tmp_path, detector):
         "endless": (["--ratios", "inf"], "anchors have finite scales"),
         "between": (["--foreground", "0.4"], "in 0 to foreground; got 0.1 and 0.5"),
         "search": (["--search-side", "3"], "search_side is 0, or 8 pixels"),
+        "no anchors": (["--anchors", "8"], "anchors is ignored by Fast R-CNN; got 8"),
+        "no search": (
+            ["--detector", "faster", "--search", "quality"],
+            "search is ignored by Faster R-CNN; got quality: leave --search out",
+        ),
         "devices": (["--global-batch", "3", "--devices", "2"], "divide evenly over"),
         "weights": (["--init-from", "/nowhere.npz"], "/nowhere.npz"),
         "share": (["--foreground-share", "2"], "foreground_share must be"),
@@ -196,6 +207,20 @@ def test_objects_that_nothing_is_scored_by_are_refused(voc, tmp_path):
     config = replace_fields(PRESETS["small_faster"].config, dataset=f"voc:{folder}")
     with pytest.raises(InputError, match=r"be scored by.*none in 1 pictures"):
         load_pictures(config)
+
+
+def test_the_mean_box_is_of_objects_that_count(voc, tmp_path):
+    folder = tmp_path / "voc"
+    shutil.copytree(voc, folder)
+    hard = [xml_object("haze", (1, 1, 9, 9), DIFFICULT) for _ in range(3)]
+    write_voc(folder, {"c0": [xml_object("block", (11, 11, 30, 30)), *hard]}, "train")
+    write_voc(folder, {"c1": [xml_object("block", (11, 11, 30, 30))]}, "test")
+    config = replace_fields(
+        PRESETS["small_faster"].config,
+        **{"dataset": f"voc:{folder}", "drop_copies": False, "devices": 1},
+    )
+    program = DetectorProgram(config, *load_pictures(config).values())
+    assert program.baseline() == {"baseline/same_box/ap50": 1.0}
 
 
 def test_weights_are_scaled_by_pictures_to_train_on(voc, tmp_path):

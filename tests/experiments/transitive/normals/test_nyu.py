@@ -246,6 +246,24 @@ def test_frame_to_train_on_and_to_test_by_is_refused(tmp_path):
         load_targets(replace(config, test_split="test"))
 
 
+def test_a_frame_of_another_size_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("LARS_JAX_CACHE", str(tmp_path / "cache"))
+    files = [
+        encoded(np.full((size, 8, 3), 50, np.uint8), kind)
+        for size in (6, 4, 6)
+        for kind in ("JPEG", "WEBP")
+    ]
+    content = archive((0, 0, 2)) | {
+        "data": np.concatenate(files),
+        "ends": np.cumsum([len(file) for file in files]),
+    }
+    path = save(tmp_path / "a.npz", content)
+    config = DataConfig(str(path), train_split="train", height=3, length=8)
+    with pytest.raises(InputError, match=r"every frame's; got 3 of 4 in") as caught:
+        load_targets(config)
+    assert in_one_line(caught)
+
+
 def test_a_camera_grows_with_its_image():
     camera = resized_camera(KINECT, 480, 640)
     assert camera == Camera(518.86, 519.46, 325.58, 253.74, 480, 640)

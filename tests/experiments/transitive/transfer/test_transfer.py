@@ -191,6 +191,10 @@ def test_tables_have_what_another_plan_has_run(data, tmp_path, monkeypatch):
         "one network": (["--transitive-share", "0"], "for Tracking and Ours"),
         "clips": (["--videos", "film"], "videos must be demo"),
         "no clips": (["--videos", "folder:/nowhere"], "/nowhere"),
+        "half tracks": (
+            ["--videos", "eth80:a.npz", "--tables", "2"],
+            "15-frame is of tracks half as long, which photographs have not; got eth80",
+        ),
     }.values(),
 )
 def test_what_cannot_run_is_one_line(words, tmp_path, capsys, flags, said):
