@@ -49,8 +49,12 @@ def describe(config: Config) -> Iterator[str]:
 
 def _cut(config: Config, facts: ImageFacts) -> tuple[Config, str]:
     """Return the configuration with its parts as numbers, and a line about them."""
-    if config.microbatches == "auto" and config.device_memory is None:
-        whole = with_microbatches(config, 1, config.devices or 1)
+    if config.device_memory is None:
+        # The devices need not exist here.
+        asked, devices = config.microbatches, config.devices or 1
+        if asked != "auto":
+            return with_microbatches(config, asked, devices), f"{asked}, as asked"
+        whole = with_microbatches(config, 1, devices)
         return whole, "as few as fit, here one; --device-memory GIB tells how many"
     parallel = DataParallel(data_mesh(config.devices), config.backend)
     setting = assumed_setting(config, parallel)

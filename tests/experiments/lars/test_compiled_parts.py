@@ -119,6 +119,10 @@ def test_show_tells_what_a_device_would_take(capsys):
     assert "micro-batches: 1 micro-batch of 64 examples" in capsys.readouterr().out
     assert main([*words, "--device-memory", "0.00055"]) == 0
     assert "micro-batches: 2 micro-batches of 32" in capsys.readouterr().out
+    # More devices than there are here.
+    more = ["show", "smoke", "--bn-span", "1", "--devices", "32", "--microbatches", "2"]
+    assert main(more) == 0
+    assert "micro-batches: 2, as asked" in capsys.readouterr().out
     assert main(words) == 0
     assert "--device-memory GIB tells how many" in capsys.readouterr().out
 
