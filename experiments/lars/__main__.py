@@ -1,7 +1,9 @@
 """`python -m experiments.lars`."""
 
+from experiments import early
 from experiments.lars.experiment import main
 from lars_jax.train.interrupt import end
 
 if __name__ == "__main__":
+    early.over()
     end(main())

@@ -14,6 +14,7 @@ from experiments.lars.config import Config, Grid
 from experiments.lars.microbatches import freeze_auto
 from experiments.lars.presets import PRESETS
 from lars_jax.runs import Experiment, Program, Sources, Verb, cli, run_directory
+from lars_jax.runs.files import warn
 
 # What trains, draws or compiles is imported by the verb that needs it: help and lists
 # come at once.
@@ -71,7 +72,12 @@ def _compare(experiment: Experiment[Config], words: list[str]) -> int:
     preset, asked = cli.parse_preset(experiment, Compare, "compare", words)
     refuse_tuned(asked.config, preset.config)
     with run_directory(asked.run_dir, f"compare-{preset.name}") as directory:
-        print(compare(asked.config, asked.grid, directory))
+        try:
+            print(compare(asked.config, asked.grid, directory))
+        except KeyboardInterrupt:
+            # Each run is kept as it ends.
+            warn(f"stopped; the same command with --run-dir {directory} goes on")
+            return 130
     return 0
 
 

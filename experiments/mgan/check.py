@@ -28,6 +28,7 @@ def check(config: Config) -> Config:
     _check_networks(config)
     if in_plane(config):
         make_mixture(config.data)
+    _check_ignored(config)
     return config
 
 
@@ -110,7 +111,7 @@ def _check_game(config: Config) -> None:
             f"{config.data.dataset}: choose --game mgan"
         )
     if rules.game == "d2gan":
-        _check_ignored(rules)
+        _check_rules(rules)
     optimizer = config.optimizer
     if optimizer.warmup_steps >= config.steps:
         raise out_of_range(
@@ -123,12 +124,6 @@ def _check_game(config: Config) -> None:
             f"weight_decay is of LARS and LAMB; got {optimizer.weight_decay} with "
             "adam: choose --optimizer lars or lamb, or leave --weight-decay out"
         )
-    if "lars" not in both:
-        refuse_ignored(optimizer, ["trust_coefficient"], "without lars")
-    if rules.game != "unrolled":
-        refuse_ignored(rules, ["unrolled_steps"], f"by {rules.game}")
-    if rules.generators == 1:
-        refuse_ignored(rules, ["mixture"], "with one generator")
     if rules.game == "unrolled" and rule != "adam":
         raise InputError(
             f"an Unrolled GAN looks ahead by steps of Adam; got optimizer {rule}: "
@@ -136,7 +131,17 @@ def _check_game(config: Config) -> None:
         )
 
 
-def _check_ignored(rules: GameConfig) -> None:
+def _check_ignored(config: Config) -> None:
+    rules, optimizer = config.rules, config.optimizer
+    if "lars" not in (optimizer.optimizer, optimizer.generator_optimizer):
+        refuse_ignored(optimizer, ["trust_coefficient"], "without lars")
+    if rules.game != "unrolled":
+        refuse_ignored(rules, ["unrolled_steps"], f"by {rules.game}")
+    if rules.generators == 1:
+        refuse_ignored(rules, ["mixture"], "with one generator")
+
+
+def _check_rules(rules: GameConfig) -> None:
     """Refuse rules that D2GAN, which has losses of its own, would ignore."""
     for name in ("generator_loss", "diversity", "classifier_weight", "mixture"):
         value = getattr(rules, name)

@@ -135,8 +135,9 @@ def make_table(rows: list[dict[str, Any]]) -> str:
 
 
 def _cell(values: list[float]) -> str:
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.fmean(values):.3f} ± {spread:.3f}"
+    mean = f"{statistics.fmean(values):.3f}"
+    # One run has no deviation.
+    return f"{mean} ± {statistics.stdev(values):.3f}" if values[1:] else mean
 
 
 def _check(presets: Mapping[str, Config]) -> None:

@@ -34,10 +34,6 @@ def check(config: Config) -> Config:
             "objects to try features on are split off from those of the same file; got "
             f"{named} beside {videos}: leave --photographs out"
         )
-    if named == "none" and not config.of_photographs:
-        refuse_ignored(config.evaluation, ["held_out", "tuning"], "without photographs")
-    if triplet.negatives != "hardest":
-        refuse_ignored(triplet, ["hardest_share"], f"by {triplet.negatives} negatives")
     shortest = min(mining.frame_height, mining.frame_width)
     if mining.window > shortest:
         raise out_of_range("window", f"at most {shortest}, as frames", mining.window)
@@ -76,4 +72,8 @@ def check(config: Config) -> Config:
             raise out_of_range(
                 "patch", f"at least {least}, for the pools", config.context.patch
             )
+    if named == "none" and not config.of_photographs:
+        refuse_ignored(config.evaluation, ["held_out", "tuning"], "without photographs")
+    if triplet.negatives != "hardest":
+        refuse_ignored(triplet, ["hardest_share"], f"by {triplet.negatives} negatives")
     return config

@@ -150,8 +150,9 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
 def _mean(shares: Sequence[float]) -> str:
     if not shares:
         return ""
-    spread = np.std(shares, ddof=1) if len(shares) > 1 else 0.0
-    return f"{100 * np.mean(shares):.1f} ({100 * spread:.1f})"
+    mean = f"{100 * np.mean(shares):.1f}"
+    # One run has no deviation.
+    return f"{mean} ({100 * np.std(shares, ddof=1):.1f})" if shares[1:] else mean
 
 
 def _begin(config: Config, directory: Path) -> None:

@@ -24,7 +24,7 @@ from lars_jax.runs import (
     run_directory,
     run_stages,
 )
-from lars_jax.runs.directory import write_record
+from lars_jax.runs.directory import holds_run, saved_config, write_record
 from lars_jax.runs.files import warn
 from lars_jax.runs.paths import absolute_paths
 from lars_jax.train import Interrupt, Interrupted
@@ -90,6 +90,12 @@ def _run(
             "name the directory of a pipeline"
         )
     record = {"preset": preset.name, "digest": digest(config)}
+
+    def begin() -> None:
+        if holds_run(place):
+            saved_config(Config, place)  # Refuses the run of another experiment.
+        write_record(place, record | {"config": to_json(config)})
+
     with Interrupt() as interrupt, run_directory(asked.run_dir, preset.name) as place:
         try:
             run_stages(
@@ -100,7 +106,7 @@ def _run(
                 force=asked.force,
                 interrupt=interrupt,
                 say=warn,
-                begin=lambda: write_record(place, record | {"config": to_json(config)}),
+                begin=begin,
             )
         except Interrupted:
             warn(f"stopped; the same command with --run-dir {place} goes on")

@@ -186,7 +186,10 @@ def refuse_step_count(params: Params) -> None:
         )
 
 
-PASS_STATIC = "pass static_args=lars_jax.STATIC_ARGUMENTS to optax.inject_hyperparams"
+PASS_STATIC = (
+    "pass static_args=lars_jax.STATIC_ARGUMENTS to optax.inject_hyperparams, of these "
+    "those that the function takes"
+)
 
 
 def require_static(**arguments: Any) -> None:

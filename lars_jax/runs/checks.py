@@ -73,8 +73,14 @@ def out_of_range(name: str, rule: str, value: Any) -> InputError:
     return InputError(f"{name} must be {rule}; got {value}: set {flag} to such a value")
 
 
+class IgnoredError(InputError):
+    """A setting that nothing would look at, where another would be refused."""
+
+
 def refuse_ignored(section: Any, names: Iterable[str], where: str) -> None:
-    """Refuse settings that nothing would look at.
+    """Refuse settings that nothing would look at, as the last of all checks.
+
+    A run that has begun with one goes on.
 
     Args:
         section: a dataclass of settings with defaults.
@@ -82,22 +88,22 @@ def refuse_ignored(section: Any, names: Iterable[str], where: str) -> None:
         where: with what, as `with adam`.
 
     Raises:
-        InputError: the first of them that is not its default.
+        IgnoredError: the first of them that is not its default.
 
     >>> @dataclasses.dataclass(frozen=True)
     ... class Rule:
     ...     momentum: float = 0.9
     >>> refuse_ignored(Rule(0.5), ["momentum"], "by Newton's method")
     Traceback (most recent call last):
-    lars_jax.errors.InputError: momentum is ignored by Newton's method; got 0.5: leave \
---momentum out
+    lars_jax.runs.checks.IgnoredError: momentum is ignored by Newton's method; got \
+0.5: leave --momentum out
     """
     usual = type(section)()
     for name in names:
         value = getattr(section, name)
         if value != getattr(usual, name):
             flag = "--" + name.replace("_", "-")
-            raise InputError(
+            raise IgnoredError(
                 f"{name} is ignored {where}; got {value}: leave {flag} out"
             )
 

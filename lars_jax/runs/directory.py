@@ -5,7 +5,7 @@ import datetime
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from lars_jax.errors import InputError, naming
 from lars_jax.files import local_path, make_directory
@@ -14,8 +14,13 @@ from lars_jax.train.config import difference, from_json, to_json
 from lars_jax.train.processes import on_first
 from lars_jax.train.record import LOCK, environment, read_json, write_json
 
+C = TypeVar("C")
+
 Resume = Literal["no", "yes", "if_any"]
 """Whether to go on with the run in a directory; `if_any`: if there is one."""
+
+LEFT = ("checkpoints", "metrics.jsonl")
+"""What a run leaves beside its `config.json`."""
 
 
 @contextlib.contextmanager
@@ -60,6 +65,24 @@ def holds_run(directory: Path) -> bool:
         return path.exists()
 
 
+def saved_config(kind: type[C], directory: Path) -> C:
+    """Return the configuration that a run directory holds.
+
+    Args:
+        kind: the dataclass that it is of.
+        directory: of the run.
+
+    Raises:
+        InputError: there is none, or it is of another experiment or version.
+    """
+    directory = local_path(directory)
+    record = read_run(directory)
+    try:
+        return from_json(kind, record["config"])
+    except InputError as error:
+        raise InputError(f"{error}; it is in {directory}/config.json") from error
+
+
 def can_resume(
     config: Any, directory: Path, resume: Resume, *, placement: Sequence[str]
 ) -> bool:
@@ -87,9 +110,15 @@ def can_resume(
                 f"--resume needs a run to go on with; {directory} has no config.json: "
                 "leave --resume out, or name another --run-dir"
             )
+        for name in LEFT:
+            if (directory / name).exists():
+                raise InputError(
+                    f"a run begins where no other has been; {directory} has {name} and "
+                    "no config.json: name another --run-dir, or put it back"
+                )
         return False
     # Through the dataclass, so that a field which is newer than the run is no change.
-    found = from_json(type(config), read_run(directory)["config"])
+    found = saved_config(type(config), directory)
     # Of a run of before, relative paths lead where they do from here; and data, which
     # are known by their digest, may have been moved.
     found = to_json(with_data_at(absolute_paths(found), ""))
@@ -111,14 +140,21 @@ def can_resume(
 
 
 def create_run_directory(directory: Path, record: Mapping[str, Any]) -> None:
-    """Make a run's directory and write its `config.json`, unless it has one.
+    """Make a run's directory and write its `config.json`.
 
     Args:
         directory: the run directory.
         record: preset, digest and configuration, to which the environment is added.
+
+    Raises:
+        InputError: another run has begun there.
     """
-    if not holds_run(directory):
-        write_record(directory, record)
+    if holds_run(directory):
+        raise InputError(
+            f"a run directory is written once; another run has begun in {directory} "
+            "meanwhile: name another --run-dir"
+        )
+    write_record(directory, record)
 
 
 def write_record(directory: Path, record: Mapping[str, Any]) -> None:

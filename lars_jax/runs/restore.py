@@ -1,5 +1,6 @@
 """What a run has kept, read back: restored, evaluated, exported."""
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -12,14 +13,15 @@ import jax
 
 from lars_jax.errors import FileError, InputError, naming
 from lars_jax.files import local_path
+from lars_jax.runs.checks import IgnoredError
 from lars_jax.runs.data import Fingerprints, digests, open_data
-from lars_jax.runs.directory import holds_run, read_run
+from lars_jax.runs.directory import holds_run, read_run, saved_config
 from lars_jax.runs.experiment import Experiment, Program
 from lars_jax.runs.files import warn
 from lars_jax.runs.paths import absolute_paths, with_data_at
 from lars_jax.train import Interrupt
 from lars_jax.train.checkpoint import Checkpoints
-from lars_jax.train.config import from_json, replace_fields
+from lars_jax.train.config import replace_fields
 from lars_jax.train.weights import check_place, save_weights
 
 C = TypeVar("C")
@@ -89,7 +91,9 @@ def config_to_evaluate(
     config = replace_fields(load_config(experiment, directory), **changes)
     if data_at is not None:
         config = with_data_at(config, data_at)
-    config = experiment.check(absolute_paths(config))
+    config = absolute_paths(config)
+    with contextlib.suppress(IgnoredError):
+        experiment.check(config)
     # Before data are read: without a checkpoint there is nothing to do with them.
     checkpoints = directory / "checkpoints"
     with naming(checkpoints, "read"):
@@ -189,7 +193,7 @@ def load_config(experiment: Experiment[C], directory: Path) -> C:
     Raises:
         InputError: there is none, or it is of another experiment or version.
     """
-    return from_json(experiment.config, read_run(directory)["config"])
+    return saved_config(experiment.config, directory)
 
 
 def open_checkpoints(

@@ -88,7 +88,8 @@ def run_stages(
 
     Raises:
         InputError: an unknown name, an order that cannot be, a stage that is needed and
-            not current, or what a stage raises.
+            not current, files of others where a stage would write, or what a stage
+            raises.
         Interrupted: a signal came; what a stage had not finished starts clean.
 
     >>> import tempfile
@@ -128,6 +129,8 @@ def run_stages(
                     f"{stage.name} is not current: run --only {stage.name} first, or "
                     "leave --only out"
                 )
+        for stage in concerned:
+            _refuse_foreign(directory / stage.name)
         begin()
         for stage in concerned:
             interrupt.check()
@@ -236,9 +239,27 @@ def _run(
         took = {"seconds": time.monotonic() - began, "resumed": resumed}
         write_json(partial / LOG / TIME, took)
         write_json(partial / MANIFEST, manifest | {"outputs": _outputs(partial)})
-    shutil.rmtree(final, ignore_errors=True)
+    # Out of the way first: what is half removed would be of no stage.
+    former = directory / f"{stage.name}.former"
+    shutil.rmtree(former, ignore_errors=True)
     with naming(final, "written"):
+        if final.exists():
+            final.rename(former)
         partial.rename(final)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _refuse_foreign(place: Path) -> None:
+    """Refuse files that no stage has left where one would take their place."""
+    with naming(place, "read"):
+        files = list(place.iterdir()) if place.is_dir() else []
+        own = (place / MANIFEST).exists() or (place / LOG / TIME).exists()
+        if own or not (files or (place.exists() and not place.is_dir())):
+            return
+    raise InputError(
+        f"a stage writes where nothing is but what it has left; {place} is of no "
+        "stage: name another --run-dir, or move it"
+    )
 
 
 def _expected(

@@ -17,7 +17,8 @@ from typing import Any, Generic, TypeVar
 
 from lars_jax.cpu import keep_memory
 from lars_jax.errors import FileError, InputError
-from lars_jax.files import local_path
+from lars_jax.files import local_path, make_directory
+from lars_jax.runs.checks import IgnoredError
 from lars_jax.runs.data import (
     RunData,
     digests,
@@ -30,6 +31,7 @@ from lars_jax.runs.directory import (
     Resume,
     can_resume,
     create_run_directory,
+    holds_run,
     read_run,
 )
 from lars_jax.runs.ending import TERMINATED
@@ -91,7 +93,9 @@ def train(
     """
     keep_memory()
     directory, config = local_path(directory), absolute_paths(config)
-    experiment.check(config)
+    begun = resume != "no" and holds_run(directory)
+    with contextlib.suppress(IgnoredError) if begun else contextlib.nullcontext():
+        experiment.check(config)
     processes = processes or Processes()
     with Interrupt(grace=grace, alone=processes.alone) as interrupt:
         resumes = on_first(
@@ -136,9 +140,16 @@ def train(
             if data.change or before != after:
                 write_data(directory, {**known, "config": after}, data.found)
 
-        on_first(begin)
         run = _Run(
-            experiment, program, directory, state, interrupt, processes, data, remember
+            experiment=experiment,
+            program=program,
+            directory=directory,
+            state=state,
+            interrupt=interrupt,
+            processes=processes,
+            data=data,
+            begin=begin,
+            remember=remember,
         )
         with run.opened(resumes):
             finished = run.run()
@@ -162,6 +173,7 @@ class _Run(Generic[S]):
     interrupt: Interrupt
     processes: Processes
     data: RunData
+    begin: Callable[[], None]
     remember: Callable[[], None]
     step: int = 0
     evaluation: dict[str, float] = field(default_factory=dict)
@@ -178,7 +190,10 @@ class _Run(Generic[S]):
         # Closes what is open even where another part cannot be opened or closed.
         with contextlib.ExitStack() as stack:
             if writes:
+                make_directory(self.directory)
                 stack.enter_context(lock(self.directory))
+            # Only now: another may have begun here meanwhile.
+            on_first(self.begin)
             self.checkpoints = open_checkpoints(
                 self.directory, self.program, {"data": digests(self.data.found)}
             )

@@ -98,7 +98,7 @@ def from_json(kind: type[C], data: Mapping[str, Any]) -> C:
     if unknown or missing:
         raise InputError(
             f"a saved {kind.__name__} must have exactly its fields; unknown: "
-            f"{unknown}, missing: {missing}: it was written by another experiment or "
+            f"{unknown}, missing: {missing}: this was written by another experiment or "
             "version"
         )
     return kind(**{name: _convert(name, hints[name], data[name]) for name in data})

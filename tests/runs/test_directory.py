@@ -96,7 +96,8 @@ def test_created_directory_is_read_back_with_its_environment(created):
 
 def test_run_is_created_once(created):
     before = read_run(created)
-    create_run_directory(created, record(Config(seed=9)))
+    with pytest.raises(InputError, match="another run has begun in"):
+        create_run_directory(created, record(Config(seed=9)))
     assert read_run(created) == before
 
 

@@ -208,6 +208,21 @@ def test_stage_that_can_goes_on_where_it_was_killed(tmp_path):
     assert ran(tmp_path, stages=COUNTED) == []
 
 
+def test_what_no_stage_has_left_is_not_replaced(tmp_path):
+    (tmp_path / "write").mkdir()  # Empty, it is nobody's.
+    assert ran(tmp_path, only="write") == ["write"]
+    own = tmp_path / "report"
+    own.mkdir()
+    (own / "clip.mp4").write_text("mine")
+    begun = []
+    with pytest.raises(InputError, match=r"report is of no stage: name another"):
+        ran(tmp_path, begin=lambda: begun.append(1))
+    assert (own / "clip.mp4").read_text() == "mine"
+    assert not begun
+    (own / "clip.mp4").rename(tmp_path / "clip.mp4")
+    assert ran(tmp_path) == ["multiply", "report"]
+
+
 @pytest.mark.parametrize("resumes", [True, False])
 def test_stage_that_is_killed_as_it_ends_is_not_worked_again(
     tmp_path, monkeypatch, resumes

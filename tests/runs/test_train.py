@@ -15,6 +15,7 @@ import pytest
 from experiments.toy import SIZE, TOY, Config, Toy, main
 from lars_jax import InputError, TrainState, lars
 from lars_jax.runs import Experiment
+from lars_jax.runs.checks import IgnoredError
 from lars_jax.runs.restore import evaluate, export, load_config, restore
 from lars_jax.runs.train import train
 from lars_jax.train.record import lock, read_json
@@ -109,6 +110,40 @@ def test_two_processes_may_not_write_one_run(finished, tmp_path, capsys):
     with lock(copy):
         assert main([*RUN, "--run-dir", str(copy), "--resume"]) == 2
     assert "another is at work" in capsys.readouterr().err
+
+
+def test_what_another_run_has_left_is_not_written_among(finished, tmp_path, capsys):
+    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+    (copy / "config.json").unlink()
+    assert main([*RUN, "--run-dir", str(copy)]) == 2
+    assert "has checkpoints and no config.json: name another" in capsys.readouterr().err
+    assert rows(copy) == rows(finished)
+
+
+def test_run_that_began_with_an_ignored_setting_goes_on(finished, tmp_path):
+    def refuse(config):
+        raise IgnoredError("rate is ignored")
+
+    experiment = replace(TOY, check=refuse)
+    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+    assert begun(copy, experiment).step == 40
+    assert evaluate(experiment, copy)["step"] == 40.0
+    with pytest.raises(IgnoredError):
+        begun(tmp_path / "new", experiment)
+
+
+def test_run_that_another_has_overtaken_leaves_that_alone(finished, tmp_path):
+    class Late(Toy):
+        """Another run begins, and ends, while it loads."""
+
+        def init(self):
+            shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+            return super().init()
+
+    with pytest.raises(InputError, match=r"another run has begun in .* meanwhile"):
+        begun(tmp_path, replace(TOY, build=Late), seed=1)
+    assert rows(tmp_path) == rows(finished)
+    assert load_config(TOY, tmp_path) == load_config(TOY, finished)
 
 
 class Growing(Toy):

@@ -51,15 +51,15 @@ def check(config: Config) -> Config:
             f"anchors have finite scales and ratios above 0; got {boxes.scales} and "
             f"{boxes.ratios}: set --scales and --ratios"
         )
-    if config.model.detector == "faster":
-        refuse_ignored(own, ["search", "search_side"], "by Faster R-CNN")
-    else:
-        names = [field.name for field in dataclasses.fields(boxes)]
-        refuse_ignored(boxes, names, "by Fast R-CNN")
     if config.devices is not None and config.global_batch % config.devices:
         raise InputError(
             f"global_batch must divide evenly over the devices; got "
             f"{config.global_batch} on {config.devices}: choose a multiple"
         )
     frozen_layers(config)
+    if config.model.detector == "faster":
+        refuse_ignored(own, ["search", "search_side"], "by Faster R-CNN")
+    else:
+        names = [field.name for field in dataclasses.fields(boxes)]
+        refuse_ignored(boxes, names, "by Fast R-CNN")
     return config

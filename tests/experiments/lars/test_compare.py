@@ -275,6 +275,13 @@ def test_comparison_that_was_stopped_goes_on(tmp_path, monkeypatch, grid):
     assert found == expected
 
 
+def test_comparison_that_is_stopped_says_how_it_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(compare, "compare", mock.Mock(side_effect=KeyboardInterrupt))
+    assert main(["compare", "smoke", "--run-dir", str(tmp_path / "some")]) == 130
+    line = f"stopped; the same command with --run-dir {tmp_path / 'some'} goes on"
+    assert line in capsys.readouterr().err
+
+
 @pytest.fixture
 def pictures(tmp_path):
     """Return a folder of pictures."""

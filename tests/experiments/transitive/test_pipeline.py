@@ -245,7 +245,7 @@ BAD = {
     "nothing to tune on": (["--tuning"], "tuning is ignored without photographs"),
     "objects of two files": (
         ["--videos", "eth80:a.npz", "--photographs", "eth80:b.npz"],
-        "are split off from those of the same file; got eth80:b.npz beside",
+        "are split off from those of the same file; got eth80:",
     ),
     "photographs": (["--photographs", "x"], "photographs must be none, folder:PATH"),
     "probes": (["--probes", "0"], "probes must be a whole number above 0"),
@@ -272,6 +272,16 @@ def test_a_network_alone_is_trained_in_a_directory(tmp_path, monkeypatch, capsys
     assert main(["train", "demo"]) == 2
     assert "got --only triplet and no --run-dir" in capsys.readouterr().err
     assert list(Path().iterdir()) == []
+
+
+def test_directory_of_another_experiment_keeps_its_record(tmp_path, capsys):
+    record = {"preset": "digits", "config": {"epochs": 3.0}, "environment": {}}
+    text = json.dumps(record)
+    (tmp_path / "config.json").write_text(text)
+    assert main(["run", "demo", "--run-dir", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "this was written by another experiment or version; it is in" in said
+    assert (tmp_path / "config.json").read_text() == text
 
 
 @pytest.mark.parametrize(("flags", "says"), BAD.values(), ids=BAD)
