@@ -118,7 +118,8 @@ def lars_report(opt_state: Any) -> LarsReport:
     Args:
         opt_state: state of a chain that has `scale_by_lars` or `record_norms` in it; of
             several, as under `optax.partition`, the layers of all, each as the first
-            that keeps it has it.
+            that keeps it has it. A leaf that was given no gradient is not measured and
+            has zeros.
 
     Raises:
         ValueError: the state keeps no telemetry, or no names of layers, as what
@@ -148,7 +149,8 @@ def lars_report(opt_state: Any) -> LarsReport:
             )
         for name, row in zip(names, values, strict=True):
             rows.setdefault(name, row)
-    return LarsReport(tuple(rows), np.stack(list(rows.values())))
+    values = np.array(list(rows.values()), np.float32).reshape(-1, len(FIELDS))
+    return LarsReport(tuple(rows), values)
 
 
 def _columns(state: Any) -> jax.Array:

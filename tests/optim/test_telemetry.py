@@ -51,6 +51,10 @@ def test_state_without_telemetry_is_refused(tx):
     assert layer_norms(stepped(tx)) is None
 
 
+def test_report_of_no_layer_is_its_heading():
+    assert str(lars_report(lars(1.0).init({}))).split() == ["layer", *FIELDS]
+
+
 WRAPPED = {
     "chain": lambda tx: optax.chain(optax.identity(), tx),
     "inject": lambda tx: optax.inject_hyperparams(lambda rate: tx)(0.0),
