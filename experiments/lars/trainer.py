@@ -101,7 +101,7 @@ class Trainer(Program[TrainState]):
         times = getattr(config, rare) / getattr(config, usual)
         if abs(times - round(times)) < 1e-6:
             # So that they still fall together once both are whole steps.
-            often[rare] = often[usual] * round(times)
+            often[rare] = often[usual] * max(1, round(often[rare] / often[usual]))
         evaluate, checkpoint = often.values()
         keep = None
         if config.keep_every is not None:

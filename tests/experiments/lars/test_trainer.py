@@ -181,9 +181,14 @@ def test_schedule_ends_with_a_run_whose_data_have_become_fewer_or_more():
         Trainer.create(replace_fields(config, epochs=0.1)).resumed(state)
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_what_falls_together_in_epochs_does_so_in_steps(name):
-    config = PRESETS[name].config
+OFTEN = {"eval_every": 0.001, "checkpoint_every": 5.0}
+PACES = {name: (preset.config, 0.25) for name, preset in PRESETS.items()}
+# Less than a step is one.
+PACES["every step"] = replace_fields(BASE, **OFTEN), 50.0
+
+
+@pytest.mark.parametrize(("config", "error"), PACES.values(), ids=PACES)
+def test_what_falls_together_in_epochs_does_so_in_steps(config, error):
     known = KNOWN_SIZES.get(config.data.dataset)
     examples = 1_281_167 if known is None else known.train
     inputs: Any = SimpleNamespace(
@@ -194,10 +199,10 @@ def test_what_falls_together_in_epochs_does_so_in_steps(name):
     cadence = Trainer(config, inputs, cast(Any, None)).cadence
     rarer = max(cadence.evaluate, cadence.checkpoint)
     assert rarer % min(cadence.evaluate, cadence.checkpoint) == 0
-    for field in "evaluate", "checkpoint":
-        wanted = getattr(config, f"{field}_every".replace("evaluate", "eval"))
-        found = getattr(cadence, field) / inputs.steps_per_epoch
-        assert found == pytest.approx(wanted, rel=0.25)
+    per_epoch = inputs.steps_per_epoch
+    assert cadence.evaluate == pytest.approx(config.eval_every * per_epoch, rel=error)
+    wanted = config.checkpoint_every * per_epoch
+    assert cadence.checkpoint == pytest.approx(wanted, rel=0.25)
 
 
 def test_batch_statistics_are_of_the_seed_that_a_run_has():
