@@ -219,7 +219,8 @@ def test_the_mean_box_is_of_objects_that_count(voc, tmp_path):
         PRESETS["small_faster"].config,
         **{"dataset": f"voc:{folder}", "drop_copies": False, "devices": 1},
     )
-    program = DetectorProgram(config, *load_pictures(config).values())
+    train, test = load_pictures(config).values()
+    program = DetectorProgram(config, train, test)
     assert program.baseline() == {"baseline/same_box/ap50": 1.0}
 
 
