@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks.common.commands import command
 from benchmarks.common.photographs import read_photographs
 from benchmarks.common.records import is_of, write_record
+from benchmarks.lars.layer_norms_networks import DEPARTURES, NETWORKS, network
 from experiments.lars.config import Config
 from experiments.lars.presets import get_preset
 from experiments.lars.program import ImageFacts, make_loss, make_state
@@ -26,8 +27,6 @@ from lars_jax.data import known_statistics
 from lars_jax.data.decode import decode_image
 from lars_jax.data.fingerprint import digest_array
 from lars_jax.errors import InputError
-from lars_jax.models.alexnet import DROPOUT, AlexNet
-from lars_jax.models.network import from_linen
 from lars_jax.optim import layer_names
 from lars_jax.train.config import to_json
 from lars_jax.train.record import append_row, read_json, read_lines, write_json
@@ -40,16 +39,6 @@ PART = 128
 """Examples whose gradient is taken at once, and the ghost batch of AlexNet-BN."""
 
 BATCHES = (128, 512, 1024, 4096)
-
-NETWORKS: dict[str, dict[str, Any]] = {
-    "AlexNet-BN": {"norm": "batch"},
-    "AlexNet-BN, no dropout": {"norm": "batch", "dropout": 0.0},
-    "AlexNet": {"norm": "lrn"},
-    # The one number by which its kernels' gradients come near the paper's.
-    "AlexNet-BN, conv5 scaled": {"norm": "batch", "conv5": 0.42},
-}
-"""What the table may be of, as attributes of the network; `conv5` is what the output of
-that layer's normalisation begins at, in place of a deviation of 1."""
 
 PAPER = {
     "conv1": (1.86, 0.22, 0.098, 0.017),
@@ -101,7 +90,12 @@ def beside_paper(layers: Mapping[str, Mapping[str, float]], batch: int) -> str:
 
 
 def norms(
-    config: Config, name: str, image: np.ndarray, label: np.ndarray, seed: int
+    config: Config,
+    name: str,
+    image: np.ndarray,
+    label: np.ndarray,
+    seed: int,
+    **changes: Any,
 ) -> Iterator[tuple[int, dict[str, dict[str, float]]]]:
     """Yield each batch size and every layer's norms, of batches that grow.
 
@@ -111,24 +105,17 @@ def norms(
         image: uint8 [N, H, W, 3], that batches are drawn from.
         label: int32 [N].
         seed: of weights, draws, crops and dropout.
+        changes: attributes of the network that are others.
     """
     statistics = known_statistics("imagenet2012")
     assert statistics is not None
     # As `--scaling caffe` has them: pixels of 0 to 255 less their mean.
     facts = ImageFacts(CLASSES, 3, tuple(statistics[0]), (1 / 255,) * 3)
-    options: dict[str, Any] = {"dropout": DROPOUT} | NETWORKS[name]
-    conv5 = options.pop("conv5", 1.0)
-    module = AlexNet(
-        CLASSES, dtype=jnp.float32, bn_span=PART, axis_name=None, **options
-    )
-    network = from_linen(module)
+    own = network(name, CLASSES, PART, **changes)
     weights, key = jax.random.split(jax.random.key(seed))
-    state = make_state(config, facts, network, weights)
+    state = make_state(config, facts, own, weights)
     params = state.params
-    if conv5 != 1.0:
-        scale = {"scale": conv5 * params["conv5_bn"]["scale"]}
-        params = params | {"conv5_bn": params["conv5_bn"] | scale}
-    loss_fn = make_loss(config, facts, network, {"key": key}, key)
+    loss_fn = make_loss(config, facts, own, {"key": key}, key)
 
     @jax.jit
     def add(total: Any, part: Any) -> Any:
@@ -208,7 +195,7 @@ def main(
         (row["network"], row["seed"]) for row in rows if row["batch"] == BATCHES[-1]
     }
     for seed in range(seeds):
-        for name in NETWORKS:
+        for name in NETWORKS | DEPARTURES:
             if (name, seed) in done:
                 continue
             for batch, layers in norms(config, name, image, label, seed):

@@ -1,14 +1,17 @@
 """The tables of docs/large_batches.md."""
 
 import math
+import statistics
+from collections.abc import Iterable
 
 from benchmarks.common.markdown import Row, columns, grouped, origin, table
 from benchmarks.common.records import read_record
-from benchmarks.lars.layer_norms import BATCHES, NETWORKS, PAPER, bias_gradient
+from benchmarks.lars.layer_norms import BATCHES, PAPER, bias_gradient
+from benchmarks.lars.layer_norms_networks import DEPARTURES, NETWORKS
 from benchmarks.lars.paper_figures import LONGER
 from experiments.lars.config import Grid
 from experiments.lars.presets import get_preset
-from experiments.lars.presets.paper import TABLE_5
+from experiments.lars.presets.paper import TABLE_3B, TABLE_5
 from experiments.lars.summary import comparison_tables, score
 from lars_jax.optim import rate_for_batch
 from lars_jax.train.config import from_json
@@ -24,6 +27,11 @@ def compare() -> str:
 def compare_fashion_mnist() -> str:
     """Return the table of the comparison on Fashion-MNIST, as far as it has come."""
     return _comparison("fashion_mnist")
+
+
+def compare_cifar10_resnet8() -> str:
+    """Return the table of the comparison on CIFAR-10."""
+    return _comparison("cifar10_resnet8")
 
 
 def rates_by_rule() -> str:
@@ -57,7 +65,7 @@ def longer() -> str:
     record = read_record("fashion_mnist_paper")
     rows = []
     # Table 5's first column is a row of Table 3b.
-    theirs = {100: 57.8} | TABLE_5
+    theirs = {100: TABLE_3B[-1].accuracy} | TABLE_5
     for preset, (epochs, paper) in zip(LONGER, theirs.items(), strict=True):
         runs = [run for run in record["runs"] if run["preset"] == preset]
         row = {"epochs": get_preset(preset).config.epochs, "steps": runs[0]["steps"]}
@@ -72,21 +80,36 @@ def longer() -> str:
 def layer_norms() -> str:
     """Return the paper's Table 2 beside what was found at the largest batch."""
     record = read_record("layer_norms")
-    rows = []
-    for layer, of_paper in PAPER.items():
-        own = {name: _norms(record, name, BATCHES[-1], layer) for name in NETWORKS}
-        for kind, weight, gradient in zip(
-            KINDS, of_paper[::2], of_paper[1::2], strict=True
-        ):
-            found = {name: own[name][kind]["gradient_norm"] for name in NETWORKS}
-            drawn = own["AlexNet-BN"][kind]["weight_norm"]
-            row = {"of": f"{layer} {kind}", "weight": weight, "drawn": drawn}
-            rows.append(row | {"gradient": gradient} | found)
     cells = {"parameter": "{of}", "norm, paper": "{weight}", "ours": "{drawn:.3f}"}
     cells |= {"gradient, paper": "{gradient}"}
     cells |= {name: f"{{{name}:.2g}}" for name in NETWORKS}
     note = f"Batches of {BATCHES[-1]:,}; mean and deviation of seeds. "
-    return table(cells, rows, record, note)
+    return table(cells, _beside_paper(record, NETWORKS), record, note)
+
+
+def layer_norms_departures() -> str:
+    """Return gradients beside the paper's of those departures that were measured."""
+    record = read_record("layer_norms")
+    measured = {run["network"] for run in record["runs"]}
+    names = [name for name in DEPARTURES if name in measured]
+    cells = {"gradient of": "{of}", "paper": "{gradient}"}
+    cells |= {f"AlexNet-BN, {name}": f"{{{name}:.2g}}" for name in names}
+    return columns(cells, _beside_paper(record, names))
+
+
+def _beside_paper(record: Row, networks: Iterable[str]) -> list[Row]:
+    """Return a row for each parameter of Table 2, with its gradients by network."""
+    rows = []
+    for layer, of_paper in PAPER.items():
+        own = {name: _norms(record, name, BATCHES[-1], layer) for name in networks}
+        drawn = _norms(record, "AlexNet-BN", BATCHES[-1], layer)
+        for kind, weight, gradient in zip(
+            KINDS, of_paper[::2], of_paper[1::2], strict=True
+        ):
+            row = {name: found[kind]["gradient_norm"] for name, found in own.items()}
+            row |= {"of": f"{layer} {kind}", "gradient": gradient, "weight": weight}
+            rows.append(row | {"drawn": drawn[kind]["weight_norm"]})
+    return rows
 
 
 def layer_norms_batches() -> str:
@@ -123,4 +146,10 @@ def _norms(
 def _comparison(preset: str) -> str:
     record = read_record(f"compare_{preset}")
     grid = from_json(Grid, record["grid"])
-    return f"{comparison_tables(record['runs'], grid)}\n{origin(record)}"
+    # Rows of before have none.
+    seconds = [run["wall_seconds"] for run in record["runs"] if "wall_seconds" in run]
+    note = ""
+    if seconds:
+        took = statistics.median(seconds) / 60
+        note = f"A run took {took:.1f} minutes by the clock, in the median, on a core. "
+    return f"{comparison_tables(record['runs'], grid)}\n{origin(record, note)}"

@@ -164,9 +164,7 @@ class AlexNet(nn.Module):
                 wide_gradients=self.wide_gradients,
                 name=name,
             )(x)
-            x = self._norm_and_relu(name, x, train)
-            if spec.pool:
-                x = max_pool(x, 3, 2, cover_padding(x, 3, 2))
+            x = self._after(name, x, train)
         x = x.reshape(x.shape[0], -1)
         init = HE_FAN_IN if small else nn.initializers.normal(0.005)
         width = SMALL_WIDTH if small else FULL_WIDTH
@@ -176,18 +174,25 @@ class AlexNet(nn.Module):
         last = self._dense("fc8", self.num_classes, nn.initializers.normal(0.01))
         return last(x).astype(jnp.float32)
 
+    def _after(self, name: str, x: jax.Array, train: bool) -> jax.Array:
+        """Return what a convolution hands on."""
+        x = self._norm_and_relu(name, x, train)
+        return max_pool(x, 3, 2, cover_padding(x, 3, 2)) if CONVS[name].pool else x
+
     def _norm_and_relu(self, name: str, x: jax.Array, train: bool) -> jax.Array:
         if self.norm == "lrn":
             x = nn.relu(x)
             return local_response_norm(x) if name in LRN_LAYERS else x
-        norm = BatchNorm(
+        return nn.relu(self._batch_norm(name)(x, train=train))
+
+    def _batch_norm(self, name: str) -> BatchNorm:
+        return BatchNorm(
             span=self.bn_span,
             axis_name=self.axis_name,
             epsilon=BATCH_NORM_EPSILON,
             dtype=self.dtype,
             name=f"{name}_bn",
         )
-        return nn.relu(norm(x, train=train))
 
     def _dense(
         self, name: str, features: int, kernel_init: nn.initializers.Initializer

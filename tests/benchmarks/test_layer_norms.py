@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
-from benchmarks.lars import layer_norms
+from benchmarks.lars import layer_norms, layer_norms_networks
 from experiments.lars.presets import get_preset
 from experiments.lars.program import ImageFacts, make_loss, make_state
 from lars_jax.data import known_statistics
 from lars_jax.errors import InputError
-from lars_jax.models.alexnet import AlexNet
-from lars_jax.models.network import from_linen
+from lars_jax.models.norm import BatchNorm
 from lars_jax.train.config import replace_fields
 from lars_jax.train.record import append_row
 
@@ -30,27 +30,16 @@ def photographs():
 def test_gradients_of_parts_are_that_of_their_batch(monkeypatch, photographs):
     monkeypatch.setattr(layer_norms, "PART", 2)
     monkeypatch.setattr(layer_norms, "BATCHES", (2, 4))
-    # Neither batch normalisation nor dropout, which see a part at a time.
-    monkeypatch.setitem(
-        layer_norms.NETWORKS, "AlexNet", {"norm": "lrn", "dropout": 0.0}
-    )
     image, label = photographs
-    found = dict(layer_norms.norms(CONFIG, "AlexNet", image, label, 5))
+    # Neither batch normalisation nor dropout, which see a part at a time.
+    found = dict(layer_norms.norms(CONFIG, "AlexNet", image, label, 5, dropout=0.0))
     assert list(found) == [2, 4]
 
     statistics = known_statistics("imagenet2012")
     assert statistics is not None
     mean = tuple(statistics[0])
     facts = ImageFacts(layer_norms.CLASSES, 3, mean, (1 / 255,) * 3)
-    module = AlexNet(
-        layer_norms.CLASSES,
-        dtype=jnp.float32,
-        bn_span=4,
-        axis_name=None,
-        norm="lrn",
-        dropout=0.0,
-    )
-    network = from_linen(module)
+    network = layer_norms.network("AlexNet", layer_norms.CLASSES, 4, dropout=0.0)
     weights, key = jax.random.split(jax.random.key(5))
     state = make_state(CONFIG, facts, network, weights)
     drawn = np.random.default_rng(5).integers(3, size=4)
@@ -68,6 +57,65 @@ def test_gradients_of_parts_are_that_of_their_batch(monkeypatch, photographs):
             np.testing.assert_allclose(own["gradient_norm"], expected, rtol=2e-3)
             weight = np.linalg.norm(np.float64(state.params[name][kind]))
             np.testing.assert_allclose(own["weight_norm"], weight, rtol=1e-5)
+
+
+@pytest.fixture
+def images():
+    return jax.random.uniform(jax.random.key(0), (4, 32, 32, 3))
+
+
+def outputs(name, images, scale=1.0):
+    """Return logits in training, by weights of which fc6's may be scaled."""
+    own = layer_norms.network(name, 10, 4, dropout=0.0)
+    params, state = own.init(jax.random.key(1), images)
+    params["fc6"]["kernel"] *= scale
+    return own.apply(params, state, images, train=True, key=None)[0]
+
+
+def test_statistics_without_gradients_change_no_output(images):
+    expected, found = (
+        outputs(name, images) for name in ("AlexNet-BN", "statistics fixed")
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_what_conv5_hands_on_is_scaled(images):
+    found = outputs("conv5 scaled", images)
+    expected = outputs("AlexNet-BN", images, layer_norms_networks.SCALE)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert not np.allclose(found, outputs("AlexNet-BN", images), rtol=1e-2)
+
+
+def test_averages_follow_conv5_alone():
+    rows = jnp.arange(5.0).reshape(1, 5, 1, 1)
+    x = jnp.broadcast_to(rows, (1, 5, 5, 1))
+    module = layer_norms_networks.DEPARTURES["conv5 averaged"](
+        10, dtype=jnp.float32, bn_span=4, axis_name=None, norm="lrn"
+    )
+    pooled = [
+        np.asarray(module.apply({}, name, x, False, method="_after"))[0, :, 0, 0]
+        for name in ("conv1", "conv5")
+    ]
+    np.testing.assert_allclose(pooled[1], [1.0, 3.0])
+    # Local response normalisation leaves 2 and 4 nearly as they are.
+    np.testing.assert_allclose(pooled[0], [2.0, 4.0], rtol=1e-2)
+
+
+def test_normalisation_sees_what_relu_has_left(images):
+    lowest = []
+
+    def note(call, args, kwargs, context):
+        # What is traced has no values.
+        if isinstance(context.module, BatchNorm) and kwargs["train"]:
+            lowest.append(float(args[0].min()))
+        return call(*args, **kwargs)
+
+    for name, negative in ("AlexNet-BN", True), ("ReLU first", False):
+        lowest.clear()
+        with nn.intercept_methods(note):
+            outputs(name, images)
+        assert [value < 0 for value in lowest] == [negative] * len(lowest), name
+        assert len(lowest) == 5
 
 
 def test_rows_of_other_photographs_or_of_another_configuration_are_not_kept(tmp_path):

@@ -325,13 +325,15 @@ def test_only_what_a_record_stands_behind_is_marked_as_run():
         "smoke",
         "fashion_mnist",
         *(run["preset"] for run in figures if run["seed"] == 0),
+        "cifar10_resnet8",
     ]
-    config = get_preset("fashion_mnist").config
-    rate = config.optimizer.learning_rate
-    found = {"phase": "test", "optimizer": "lars", "rate": rate}
-    found["global_batch"] = config.global_batch
-    runs = read_record("compare_fashion_mnist")["runs"]
-    assert sum(found.items() <= run.items() for run in runs) >= 3
+    for name in "fashion_mnist", "cifar10_resnet8":
+        config = get_preset(name).config
+        rate = config.optimizer.learning_rate
+        found = {"phase": "test", "optimizer": "lars", "rate": rate}
+        found["global_batch"] = config.global_batch
+        runs = read_record(f"compare_{name}")["runs"]
+        assert sum(found.items() <= run.items() for run in runs) >= 3
 
 
 @pytest.mark.parametrize(
