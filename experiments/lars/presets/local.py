@@ -194,8 +194,8 @@ LOCAL: tuple[Preset, ...] = (
         expected=UNPUBLISHED,
         source=OWN,
         status="run here",
-        note="half the width, half of the sides: four minutes of a core a run; the best "
-        "rate of `compare`",
+        note="half the width, half of the sides: four minutes of a core a run; the "
+        "best rate of `compare`",
     ),
     _cifar10("resnet20", RESNET20, 128),
     _cifar10("resnet20", RESNET20, 512),
