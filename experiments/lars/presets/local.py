@@ -9,7 +9,8 @@ on CIFAR-10 are the rule's for their batch, `rate_for_batch`.
 `digits`, `digits_nesterov` and `digits_lamb` were tuned alike: the five rates that
 `compare` tries at a batch of 256, a factor of two apart, one seed, the highest accuracy
 on the held-out digits and of equals the lowest loss. For LARS the recorded comparison
-has since found 16 in place of 8. Momentum and decay are those of `digits` for all three.
+has since found 16, with 8 next to it. Momentum and decay are those of `digits` for all
+three.
 """
 
 from experiments.lars.config import Config
@@ -149,7 +150,7 @@ LOCAL: tuple[Preset, ...] = (
         "the quickstart: LARS, batch 256",
         256,
         8.0,
-        "best of 1, 2, 4, 8 and 16 once; `compare` has since found 16",
+        "best of 1, 2, 4, 8 and 16",
     ),
     _digits("digits_1024", "four times the batch of `digits`, same epochs", 1024, 24.0),
     _digits("digits_sgd", "`digits` without LARS", 256, 0.1, optimizer="sgd"),
