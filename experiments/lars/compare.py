@@ -45,7 +45,7 @@ from experiments.lars.sweep import Sweep, SweepTrainer, obstacle
 from experiments.lars.trainer import Trainer
 from lars_jax.cpu import keep_memory
 from lars_jax.data import identify
-from lars_jax.data.fingerprint import Fingerprint, digest_files
+from lars_jax.data.fingerprint import Fingerprint
 from lars_jax.errors import InputError
 from lars_jax.files import local_path, make_directory, replacing
 from lars_jax.runs.data import data_change, summaries, write_parts
@@ -156,9 +156,7 @@ def _identified(config: Config) -> dict[str, Fingerprint]:
     """
     found = {split: identify(one) for split, one in open_sources(config).items()}
     if config.init_from is not None:
-        path = local_path(config.init_from)
-        parts = digest_files(path.parent, [path.name])
-        found["init_from"] = Fingerprint(len(parts), (), parts)
+        found["init_from"] = Fingerprint.of_files([local_path(config.init_from)])
     return found
 
 

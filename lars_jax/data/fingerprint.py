@@ -59,6 +59,16 @@ class Fingerprint:
     class_names: tuple[str, ...]
     parts: Mapping[str, str]
 
+    @classmethod
+    def of_files(cls, files: Sequence[Path]) -> "Fingerprint":
+        """Return what tells files of one folder, which have no classes, from others.
+
+        Raises:
+            InputError: as of `digest_files`.
+        """
+        parts = digest_files(files[0].parent, [file.name for file in files])
+        return cls(len(parts), (), parts)
+
     @cached_property
     def digest(self) -> str:
         """Digest of everything here, 32 hexadecimal digits."""

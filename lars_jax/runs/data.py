@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from lars_jax.data.fingerprint import Fingerprint, digest_files
+from lars_jax.data.fingerprint import Fingerprint
 from lars_jax.data.source import identify
 from lars_jax.errors import InputError
 from lars_jax.files import make_directory, replacing
@@ -73,8 +73,7 @@ def open_data(
         found = {split: identify(source) for split, source in sources.items()}
         for name, files in experiment.files(config).items():
             files = [files] if isinstance(files, Path) else files
-            parts = digest_files(files[0].parent, [file.name for file in files])
-            found[name] = Fingerprint(len(parts), (), parts)
+            found[name] = Fingerprint.of_files(files)
     except InputError as problem:
         error = problem
     if jax.process_count() > 1:

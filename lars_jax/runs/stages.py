@@ -257,8 +257,8 @@ def _refuse_foreign(place: Path) -> None:
         if own or not (files or (place.exists() and not place.is_dir())):
             return
     raise InputError(
-        f"a stage writes where nothing is but what it has left; {place} is of no "
-        "stage: name another --run-dir, or move it"
+        f"a stage replaces only what a stage has written; {place} holds something "
+        "else: name another --run-dir, or move it"
     )
 
 

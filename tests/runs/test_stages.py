@@ -215,7 +215,7 @@ def test_what_no_stage_has_left_is_not_replaced(tmp_path):
     own.mkdir()
     (own / "clip.mp4").write_text("mine")
     begun = []
-    with pytest.raises(InputError, match=r"report is of no stage: name another"):
+    with pytest.raises(InputError, match=r"report holds something else: name another"):
         ran(tmp_path, begin=lambda: begun.append(1))
     assert (own / "clip.mp4").read_text() == "mine"
     assert not begun
